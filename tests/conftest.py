@@ -1,0 +1,21 @@
+"""Shared fixtures: where real images lie, and quiet single-threaded runs."""
+
+import os
+from pathlib import Path
+
+import pytest
+import torch
+
+import orl_mm  # noqa: F401  (registers every part)
+
+torch.set_num_threads(int(os.environ.get('OMP_NUM_THREADS', 2)))
+
+
+@pytest.fixture(scope='session')
+def shared_data() -> Path:
+    """The folder of real images ($ORL_DATA or ../shared/data); skips where it is not there."""
+    default = Path(__file__).resolve().parents[2] / 'shared' / 'data'
+    root = Path(os.environ.get('ORL_DATA', default))
+    if not root.is_dir():
+        pytest.skip(f'no real images at {root}; set ORL_DATA to have them')
+    return root
