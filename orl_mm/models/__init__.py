@@ -1,1 +1,1 @@
-from . import heads, losses, necks, refiners, selfsup, utils  # noqa: F401
+from . import data_preprocessors, heads, losses, necks, refiners, selfsup, utils  # noqa: F401

@@ -1,0 +1,3 @@
+from .region_batch import RegionBatch
+
+__all__ = ['RegionBatch']

@@ -1,0 +1,3 @@
+from .region_predict_head import RegionPredictHead
+
+__all__ = ['RegionPredictHead']

@@ -1,0 +1,3 @@
+from .region_cosine_loss import RegionCosineLoss
+
+__all__ = ['RegionCosineLoss']

@@ -1,0 +1,3 @@
+from .mask_pool_neck import MaskPoolNeck
+
+__all__ = ['MaskPoolNeck']

@@ -1,0 +1,3 @@
+from .kmeans_refiner import KMeansRefiner, Objects
+
+__all__ = ['KMeansRefiner', 'Objects']

@@ -1,0 +1,12 @@
+from .kmeans import fit_kmeans, kmeans
+from .region_pairs import RegionPairs
+from .regions import (byol_distance, crop_masks, downsample_regions,
+                      downsample_regions_bilinear, mask_pool, region_loss,
+                      region_weights)
+
+__all__ = [
+    'RegionPairs',
+    'byol_distance', 'crop_masks', 'downsample_regions',
+    'downsample_regions_bilinear', 'fit_kmeans', 'kmeans', 'mask_pool',
+    'region_loss', 'region_weights'
+]

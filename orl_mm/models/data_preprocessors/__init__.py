@@ -1,0 +1,3 @@
+from .region_data_preprocessor import RegionDataPreprocessor
+
+__all__ = ['RegionDataPreprocessor']

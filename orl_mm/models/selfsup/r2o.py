@@ -1,0 +1,200 @@
+"""R2O: find the objects of an image, then learn to represent each of them.
+
+Chapter 2 of the thesis; also "Refine and Represent" (arXiv 2208.11821).
+"""
+
+from copy import deepcopy
+from types import SimpleNamespace
+from typing import Callable, Dict, List, Optional, Sequence, Union
+
+import torch
+from mmpretrain.models import BaseSelfSupervisor
+from torch import Tensor, nn
+
+from orl_mm.models.utils import RegionPairs, crop_masks
+from orl_mm.models.utils.timer import StepTimer
+from orl_mm.registry import MODELS
+from orl_mm.structures import RegionBatch
+
+
+@MODELS.register_module()
+class R2O(BaseSelfSupervisor):
+    """Refine regions to objects and enforce BYOL's invariance on every object.
+
+    With a target network (equations 2.2 to 2.5 on BYOL, or on MoCo v3 through its
+    head), or without one (SimSiam). The target is updated by
+    ``MomentumUpdateHook``, K by ``KMeansRefineHook``.
+
+    Args:
+        backbone, neck, head (dict): The online network: encoder f, a
+            ``MaskPoolNeck`` with the projector g, a region head with the predictor q.
+        refiner (dict): Finds the objects, such as ``KMeansRefiner``.
+        target (str): ``'momentum'``: a moving average of the online network, and
+            never trained. ``'stop-gradient'``: the online network itself.
+        target_update (str): ``'after_step'``: one target for clustering and views,
+            updated after the optimiser step. ``'before_target_forward'``: clusters
+            with the target of the last step, updates it, then encodes the views
+            (the public code, r2o.md row 6).
+        views (str): ``'separate'``: each view has its own batch statistics (BYOL).
+            ``'joined'``: both views normalise together (the public code).
+        rows (str): Regions that projector and predictor see: ``'valid'`` pairs or
+            ``'all'`` (r2o.md, row 19).
+        min_area (float): A region is in a view where its mask sums to more, in
+            cells of ``grid``.
+        grid (int): Side of the masks in the views, that of the last stage: 7.
+        aligned (bool): ROIAlign with pixel centres at half-integers (row 18).
+        positives (dict, optional): Replaces each target by another one, such as
+            ``NearestNeighbor``.
+        pretrained, data_preprocessor, init_cfg: See ``BaseSelfSupervisor``; the
+            default preprocessor is ``RegionDataPreprocessor``.
+    """
+
+    def __init__(self, backbone: dict, neck: dict, head: dict, refiner: dict,
+                 target: str = 'momentum', target_update: str = 'after_step',
+                 views: str = 'separate', rows: str = 'valid', min_area: float = 1e-3,
+                 grid: int = 7, aligned: bool = True, positives: Optional[dict] = None,
+                 pretrained: Optional[str] = None,
+                 data_preprocessor: Optional[Union[dict, nn.Module]] = None,
+                 init_cfg: Optional[Union[List[dict], dict]] = None) -> None:
+        for name, value, legal in (
+                ('target', target, ('momentum', 'stop-gradient')),
+                ('target_update', target_update, ('after_step', 'before_target_forward')),
+                ('views', views, ('separate', 'joined')), ('rows', rows, ('valid', 'all'))):
+            if value not in legal:
+                raise ValueError(f'{name} must be one of {legal}, got {value!r}')
+        if not isinstance(data_preprocessor, nn.Module):
+            data_preprocessor = dict(data_preprocessor or {})
+            data_preprocessor.setdefault('type', 'orl_mm.RegionDataPreprocessor')
+        super().__init__(backbone=backbone, neck=neck, head=head, pretrained=pretrained,
+                         data_preprocessor=data_preprocessor, init_cfg=init_cfg)
+        self.refiner = MODELS.build(refiner)
+        self.positives = None if positives is None else MODELS.build(positives)
+        self.joined = views == 'joined'
+        self.pair_args = dict(rows=rows, min_area=min_area)
+        self.crop_args = dict(size=grid, aligned=aligned)
+        self.target_update = target_update
+        self.pending_momentum: Optional[float] = None
+        self.timer = StepTimer()
+        self.last: Optional[SimpleNamespace] = None
+        self.target = None
+        if target == 'momentum':
+            self.target = nn.ModuleDict(dict(backbone=deepcopy(self.backbone),
+                                             neck=deepcopy(self.neck))).requires_grad_(False)
+            self.register_load_state_dict_post_hook(_copy_when_target_is_missing)
+
+    def loss(self, inputs: List[Tensor], data_samples: Union[RegionBatch, list],
+             **kwargs) -> Dict[str, Tensor]:
+        """One training step on two views x1, x2 and the whole image x0.
+
+        Args:
+            inputs (list): Three (B, 3, H, W), normalised: x1, x2, x0.
+            data_samples (RegionBatch or list): Superpixels of x0 and view boxes.
+
+        Returns:
+            dict: ``loss``.
+        """
+        x1, x2, x0 = self._three(inputs)
+        batch = self._batch(data_samples, x0)
+
+        # Object segmentation via mask refinement: m0 of x0, seen by the target.
+        with self.timer('clustering', x0.device):
+            encoder = self.backbone if self.target is None else self.target['backbone']
+            objects = self.refiner(encoder, x0, batch)
+            # m1 and m2: the same objects where the views show them (ROIAlign).
+            masks = [crop_masks(objects.masks, batch.views[:, v], **self.crop_args) for v in (0, 1)]
+            pairs = RegionPairs(*masks, healthy=objects.healthy, **self.pair_args)
+
+        with self.timer('network', x0.device):
+            # Object-level representation: pool, project, predict (2.2, 2.3).
+            feats = self._per_view(lambda x: self.backbone(x)[-1], [x1, x2])
+            target_feats = self._target_features([x1, x2])
+            online = self._project(self.neck, feats, masks, pairs)
+            predictions = self._per_view(
+                lambda z: self.head.predict(z, pairs, 2 if self.joined else 1), online)
+            with torch.no_grad():
+                target = online if self.target is None else self._project(
+                    self.target['neck'], target_feats, masks, pairs)
+                target = [z.detach() for z in target]
+                last = target[0]
+                if self.positives is not None:
+                    target = self.positives(target, pairs)
+
+            # Each view predicts the other, over the M' regions in both (2.4, 2.5).
+            loss = self.head.loss(predictions, target[::-1], pairs)
+        self.last = SimpleNamespace(
+            labels0=objects.labels, num_clusters=objects.masks.shape[1], valid=pairs.valid,
+            embeddings=last, timers=self.timer.readings())
+        return dict(loss=loss)
+
+    def find_objects(self, x0: Tensor, regions: Optional[Tensor] = None,
+                     num_regions: Optional[Sequence[int]] = None) -> Tensor:
+        """Object ids (B, S, S) of whole images; changes neither statistics nor generator.
+
+        Args:
+            x0 (Tensor): (B, 3, H, W), normalised.
+            regions (Tensor, optional): (B, H, W) superpixels; None: no prior.
+            num_regions (sequence, optional): Superpixels of each image.
+        """
+        counts = () if regions is None else (
+            [int(m.max()) + 1 for m in regions] if num_regions is None else list(num_regions))
+        batch = RegionBatch(x0.new_zeros(len(x0), 2, 5), regions, counts)
+        encoder = self.backbone if self.target is None else self.target['backbone']
+        return self.refiner.refine(encoder, x0, batch).labels
+
+    @torch.no_grad()
+    def update_target(self, momentum: float) -> None:
+        """xi <- m xi + (1 - m) theta, parameters only: buffers are the target's own."""
+        online = [*self.backbone.parameters(), *self.neck.parameters()]
+        target = [*self.target['backbone'].parameters(), *self.target['neck'].parameters()]
+        torch._foreach_lerp_(target, online, 1. - momentum)
+
+    def init_weights(self) -> None:
+        """Initialise the online network; the target starts as its copy."""
+        super().init_weights()
+        self.copy_online_to_target()
+
+    def copy_online_to_target(self) -> None:
+        """Parameters and buffers of the online network into the target."""
+        if self.target is not None:
+            self.target['backbone'].load_state_dict(self.backbone.state_dict())
+            self.target['neck'].load_state_dict(self.neck.state_dict())
+
+    def _target_features(self, views: List[Tensor]) -> Optional[List[Tensor]]:
+        if self.target is None:
+            return None
+        if self.pending_momentum is not None:
+            self.update_target(self.pending_momentum)
+            self.pending_momentum = None
+        with torch.no_grad():
+            return self._per_view(lambda x: self.target['backbone'](x)[-1], views)
+
+    def _project(self, neck: nn.Module, feats: List[Tensor], masks: List[Tensor],
+                 pairs: RegionPairs) -> List[Tensor]:
+        """Pooled and projected regions of each view, (R, D) twice."""
+        return self._per_view(lambda f, m: neck(f, m, pairs)[0], feats, masks)
+
+    def _per_view(self, function: Callable, *args: List[Tensor]) -> List[Tensor]:
+        """Apply to each view, or to both at once where they share batch statistics."""
+        if self.joined:
+            return list(function(*(torch.cat(pair) for pair in args)).chunk(2))
+        return [function(*pair) for pair in zip(*args)]
+
+    def _three(self, inputs: Union[Tensor, List[Tensor]]) -> List[Tensor]:
+        if not isinstance(inputs, (list, tuple)) or len(inputs) != 3:
+            found = len(inputs) if isinstance(inputs, (list, tuple)) else 'a single tensor'
+            raise ValueError(f'R2O needs two views and the whole image x0, got {found}; put '
+                             'orl_mm.GenerateSuperpixels before orl_mm.MultiViewWithGeometry')
+        return inputs
+
+    @staticmethod
+    def _batch(data_samples: Union[RegionBatch, list], x0: Tensor) -> RegionBatch:
+        if isinstance(data_samples, RegionBatch):
+            return data_samples
+        return RegionBatch.from_samples(data_samples).to(x0.device)
+
+
+def _copy_when_target_is_missing(model: R2O, incompatible) -> None:
+    """A checkpoint of an online network alone starts the target as its copy."""
+    missing = [key for key in incompatible.missing_keys if key.startswith('target.')]
+    if missing and len(missing) == len([k for k in model.state_dict() if k.startswith('target.')]):
+        model.copy_online_to_target()

@@ -1,0 +1,209 @@
+"""K-means on a mini-batch of vectors, without a loop over clusters in Lloyd's step
+and without waiting for the device once per cluster or iteration.
+
+k-means++ (Arthur and Vassilvitskii 2007) with 2 + floor(ln K) local trials, as
+scikit-learn and the public R2O code start, then Lloyd's iterations under the
+squared Euclidean distance (r2o.md, rows 14 and 15).
+"""
+
+import math
+from typing import NamedTuple, Optional, Tuple
+
+import torch
+from torch import Tensor
+
+# Lloyd iterations between two looks of the host at the device's "converged" flag.
+_CHUNK = 4
+
+
+class KMeansResult(NamedTuple):
+    """N points, D axes, K clusters asked for."""
+    labels: Tensor  # (N,) int64, index into centers
+    centers: Tensor  # (K, D); rows that are not alive repeat the first centre
+    alive: Tensor  # (K,) bool: False once the distinct points ran out
+    inertia: Tensor  # scalar: sum of squared distances to the nearest centre
+    iterations: Tensor  # scalar int64
+
+
+def kmeans(points: Tensor, num_clusters: int, generator: Optional[torch.Generator] = None,
+           **kwargs) -> Tuple[Tensor, Tensor]:
+    """Cluster points; legal for any K, also above the number of distinct points.
+
+    Args:
+        points (Tensor): (N, D), finite, N >= 1.
+        num_clusters (int): K >= 1.
+        generator (torch.Generator, optional): On the device of ``points``. When
+            given, the global generator is never drawn from.
+        **kwargs: ``max_iters``, ``tol``, ``absolute_tol``, see :func:`fit_kmeans`.
+
+    Returns:
+        tuple: labels (N,) int64 and centers (K', D), K' = min(K, distinct points).
+
+    Raises:
+        ValueError: No points, not (N, D), K < 1, or a value that is not finite.
+    """
+    if points.dim() != 2 or len(points) == 0:
+        raise ValueError(f'points must be (N, D) with N >= 1, got {tuple(points.shape)}')
+    if not torch.isfinite(points).all():
+        raise ValueError('points hold NaN or infinite values; look at the features '
+                         'before clustering (a diverged network gives such)')
+    result = fit_kmeans(points, num_clusters, generator, **kwargs)
+    return result.labels, result.centers[result.alive]
+
+
+@torch.no_grad()
+def fit_kmeans(points: Tensor, num_clusters: int, generator: Optional[torch.Generator] = None,
+               max_iters: int = 200, tol: float = 1e-4,
+               absolute_tol: Optional[float] = None) -> KMeansResult:
+    """:func:`kmeans` with all K rows kept, so that no shape depends on the data.
+
+    Args:
+        points (Tensor): (N, D); half precision is clustered in fp32.
+        num_clusters (int): K >= 1.
+        generator (torch.Generator, optional): See :func:`kmeans`.
+        max_iters (int): Most Lloyd iterations.
+        tol (float): Stop when the inertia falls by no more than this share of it.
+        absolute_tol (float, optional): Stop at this change of the summed inertia
+            instead (the public code, 1e-6).
+
+    Returns:
+        KMeansResult
+    """
+    if num_clusters < 1:
+        raise ValueError(f'num_clusters must be at least 1, got {num_clusters}; '
+                         'None in the schedule switches clustering off')
+    if points.dtype not in (torch.float32, torch.float64):
+        points = points.float()
+    square = (points * points).sum(1)
+    centers, alive = _plus_plus(points, square, num_clusters, generator)
+    return _lloyd(points, square, centers, alive, max_iters, tol, absolute_tol)
+
+
+def _distances(points: Tensor, square: Tensor, centers: Tensor) -> Tensor:
+    """Squared distances (K, N) by the expanded square; never below zero."""
+    out = torch.addmm(square[None], centers, points.t(), alpha=-2)
+    return out.add_((centers * centers).sum(1, keepdim=True)).clamp_(min=0)
+
+
+def _identity(points: Tensor) -> Tensor:
+    """An id per point (N,), equal exactly where points are equal.
+
+    The expanded square cannot tell a copy from a close neighbour in floating
+    point; a random projection in double precision can (up to collisions of
+    probability 2^-52 a pair). Draws nothing from any generator.
+    """
+    d = points.shape[1]
+    phase = torch.arange(1, d + 1, device=points.device, dtype=torch.float64)
+    direction = torch.frac(phase * 0.6180339887498949) + 0.5
+    key = (points.double() * direction).sum(1)
+    key, order = key.sort()
+    new = torch.ones_like(key, dtype=torch.int64)
+    new[1:] = (key[1:] != key[:-1]).long()
+    return torch.empty_like(new).scatter_(0, order, new.cumsum(0))
+
+
+def _plus_plus(points: Tensor, square: Tensor, k: int,
+               generator: Optional[torch.Generator]) -> Tuple[Tensor, Tensor]:
+    n, trials = len(points), 2 + int(math.log(k))
+    draws = torch.rand(k, trials, generator=generator, device=points.device, dtype=torch.float64)
+    identity = _identity(points)
+    tiny = torch.finfo(points.dtype).tiny
+    first = (draws[0, :1] * n).long().clamp_(max=n - 1)
+    chosen = torch.empty(k, dtype=torch.long, device=points.device)
+    alive = torch.ones(k, dtype=torch.bool, device=points.device)
+    chosen[0] = first[0]
+
+    def to_nearest(candidates: Tensor) -> Tensor:
+        found = _distances(points, square, points[candidates]).clamp_(min=tiny)
+        return found.masked_fill_(identity[candidates, None] == identity, 0.)
+
+    nearest = to_nearest(first)[0]  # (N,) distance to the closest centre so far
+    for i in range(1, k):
+        cumulated = nearest.double().cumsum(0)
+        potential = cumulated[-1]
+        alive[i] = potential > 0
+        candidates = torch.searchsorted(cumulated, draws[i] * potential, right=True)
+        distances = torch.minimum(to_nearest(candidates.clamp_(max=n - 1)), nearest)
+        best = distances.sum(1).argmin()
+        nearest = distances[best]
+        # Without a distinct point left, the first centre again; it is not alive.
+        chosen[i] = torch.where(alive[i], candidates[best], first[0])
+    return points[chosen], alive
+
+
+def _assign(points: Tensor, square: Tensor, centers: Tensor,
+            alive: Tensor) -> Tuple[Tensor, Tensor]:
+    distances = _distances(points, square, centers)
+    distances.masked_fill_(~alive[:, None], float('inf'))
+    nearest, labels = distances.min(0)
+    return labels, nearest
+
+
+def _update(points: Tensor, centers: Tensor, alive: Tensor, labels: Tensor,
+            nearest: Tensor) -> Tensor:
+    """Means of the clusters; an empty one moves to a point far from its centre."""
+    k = len(centers)
+    if points.is_cuda:  # a product sums in a fixed order, atomics do not
+        member = torch.nn.functional.one_hot(labels, k).to(points.dtype)
+        count, total = member.sum(0), member.t() @ points
+    else:
+        count = torch.bincount(labels, minlength=k).to(points.dtype)
+        total = torch.zeros_like(centers).index_add_(0, labels, points)
+    empty = alive & (count == 0)
+    far = nearest.topk(min(k, len(points))).indices
+    rank = (empty.long().cumsum(0) - 1).clamp_(min=0, max=len(far) - 1)
+    means = total / count.clamp(min=1)[:, None]
+    means = torch.where(empty[:, None], points[far[rank]], means)
+    return torch.where(alive[:, None], means, centers)
+
+
+def _lloyd(points, square, centers, alive, max_iters, tol, absolute_tol) -> KMeansResult:
+    """Iterate until the inertia settles.
+
+    What follows convergence is frozen on the device, so looking at the flag
+    every few iterations, and one look behind, changes no result: the host never
+    drains the device's queue.
+    """
+    done = torch.zeros((), dtype=torch.bool, device=points.device)
+    inertia = torch.full((), float('inf'), dtype=points.dtype, device=points.device)
+    iterations = torch.zeros((), dtype=torch.long, device=points.device)
+    labels, nearest = _assign(points, square, centers, alive)
+    watch = _LaggingFlag(done.device)
+    for i in range(max_iters):
+        new_inertia = nearest.sum()
+        change = (inertia - new_inertia).abs()
+        limit = tol * new_inertia if absolute_tol is None else absolute_tol
+        done = done | (change <= limit)
+        inertia = new_inertia
+        if watch.seen(done, i):
+            break
+        updated = _update(points, centers, alive, labels, nearest)
+        centers = torch.where(done, centers, updated)
+        iterations = iterations + (~done).long()
+        labels, nearest = _assign(points, square, centers, alive)
+    return KMeansResult(labels, centers, alive, nearest.sum(), iterations)
+
+
+class _LaggingFlag:
+    """Reads a device flag without stalling: at once on the CPU, one chunk late on CUDA."""
+
+    def __init__(self, device: torch.device) -> None:
+        self.cuda = device.type == 'cuda'
+        self.pending = None
+
+    def seen(self, flag: Tensor, iteration: int) -> bool:
+        if not self.cuda:
+            return bool(flag)
+        if (iteration + 1) % _CHUNK:
+            return False
+        answer = False
+        if self.pending is not None:
+            host, event = self.pending
+            event.synchronize()
+            answer = bool(host)
+        host = torch.empty((), dtype=torch.bool, pin_memory=True)
+        host.copy_(flag, non_blocking=True)
+        event = torch.cuda.Event()
+        event.record()
+        self.pending = (host, event)
+        return answer

@@ -1,0 +1,55 @@
+"""Batch normalisation where the number of rows, or the purpose, is unusual."""
+
+from contextlib import contextmanager
+from typing import Iterator
+
+import torch.distributed as dist
+from torch import nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+
+def _batch_norms(module: nn.Module):
+    return [m for m in module.modules() if isinstance(m, _BatchNorm)]
+
+
+@contextmanager
+def frozen_statistics(module: nn.Module) -> Iterator[None]:
+    """Normalise as the modules would, and leave their running statistics untouched.
+
+    In training mode that is: with the statistics of the batch (r2o.md, row 24).
+    """
+    norms = [m for m in _batch_norms(module) if m.training and m.track_running_stats]
+    for norm in norms:
+        norm.track_running_stats = False
+    try:
+        yield
+    finally:
+        for norm in norms:
+            norm.track_running_stats = True
+
+
+@contextmanager
+def few_rows(module: nn.Module, local_rows: int, total_rows: int) -> Iterator[None]:
+    """Let normalisations that would see fewer than two rows use running statistics.
+
+    The variance of a single row is zero and that of none undefined (r2o.md,
+    row 23). A synchronised norm counts the rows of all ranks, which every rank
+    knows, so either all of them enter its collective or none does.
+
+    Args:
+        module (nn.Module): Holds the norms.
+        local_rows (int): Rows of this rank.
+        total_rows (int): Rows of all ranks.
+    """
+    distributed = dist.is_available() and dist.is_initialized()
+    changed = []
+    for norm in _batch_norms(module):
+        synchronised = distributed and isinstance(norm, nn.SyncBatchNorm)
+        if norm.training and (total_rows if synchronised else local_rows) < 2:
+            changed.append(norm)
+            norm.training = False
+    try:
+        yield
+    finally:
+        for norm in changed:
+            norm.training = True

@@ -1,0 +1,130 @@
+"""Which regions are seen in both views, and how many of them the whole job has."""
+
+from typing import List
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+
+from .regions import region_weights
+
+
+class RegionPairs:
+    """The pairs of a mini-batch that enter the loss, M' an image (equation 2.5).
+
+    Counts reach the host through one early asynchronous copy: made right after
+    the masks, read only after the encoders were launched, it leaves the device
+    no idle time. In a distributed job the same counts are gathered once, so
+    every rank knows the same totals, takes the same decisions, and enters the
+    same collectives, also a rank without a single pair.
+
+    Args:
+        masks1 (Tensor): (B, K, h, w) masks of view 1.
+        masks2 (Tensor): The same regions in view 2.
+        min_area (float): A region is present where its mask sums to more.
+        rows (str): ``'valid'``: the networks after pooling see the valid pairs
+            alone. ``'all'``: all B * K rows (the public code, r2o.md row 19).
+        healthy (Tensor, optional): Scalar bool; False stops every rank with an
+            error instead of training on NaN.
+
+    Attributes:
+        valid (Tensor): (B, K) bool.
+    """
+
+    def __init__(self, masks1: Tensor, masks2: Tensor, min_area: float = 1e-3,
+                 rows: str = 'valid', healthy: Tensor = None) -> None:
+        if rows not in ('valid', 'all'):
+            raise ValueError(f"rows must be 'valid' or 'all', got {rows!r}")
+        area1, area2 = masks1.flatten(2).sum(2), masks2.flatten(2).sum(2)
+        self.valid = (area1 > min_area) & (area2 > min_area)
+        self.all_rows = rows == 'all'
+        self._seen = None
+        ill = self.valid.new_zeros(()) if healthy is None else ~healthy
+        counts = torch.stack([self.valid.sum(), self.valid.any(1).sum(), ill.long()])
+        self._counts = _gather(counts)  # (world, 3), on the device
+        self._order = (~self.valid).flatten().long().argsort(stable=True)
+        self._host, self._event = _copy_to_host(self._counts)
+
+    def _read(self) -> List[List[int]]:
+        if self._seen is None:
+            if self._event is not None:
+                self._event.synchronize()
+            self._seen = self._host.tolist()
+            ill = [rank for rank, row in enumerate(self._seen) if row[2]]
+            if ill:
+                raise ValueError(
+                    f'the features of the whole image are NaN or infinite on rank {ill}: '
+                    'training has diverged. Resume from an earlier checkpoint with a '
+                    'lower learning rate, or with bf16 or fp32 instead of fp16')
+        return self._seen
+
+    @property
+    def world_size(self) -> int:
+        """Processes that share the step."""
+        return len(self._counts)
+
+    @property
+    def rows_per_rank(self) -> List[int]:
+        """Rows each rank sends through projector and predictor, one view."""
+        if self.all_rows:  # same batch size and K everywhere
+            return [self.valid.numel()] * self.world_size
+        return [row[0] for row in self._read()]
+
+    @property
+    def local_rows(self) -> int:
+        """Rows of this rank, one view."""
+        return self.rows_per_rank[_rank()]
+
+    @property
+    def total_rows(self) -> int:
+        """Rows of all ranks, one view."""
+        return sum(self.rows_per_rank)
+
+    def rows(self, num_views: int = 1) -> Tensor:
+        """Indices of the rows in use in a (num_views * B * K) table, view after view."""
+        self._read()
+        if self.all_rows:
+            return torch.arange(num_views * self.valid.numel(), device=self.valid.device)
+        rows = self._order[:self.local_rows]
+        return torch.cat([rows + view * self.valid.numel() for view in range(num_views)])
+
+    def weights(self, average: str) -> Tensor:
+        """The weight of each row of :meth:`rows` in this rank's loss.
+
+        Scaled so that the mean over ranks, which distributed training takes of
+        the gradients, is the loss of the joined batch, whatever share of the
+        pairs each rank holds.
+
+        Args:
+            average (str): See :func:`~orl_mm.models.utils.regions.region_weights`.
+
+        Returns:
+            Tensor: (R,) float32, without gradient.
+        """
+        weights = region_weights(self.valid, average)
+        unit = 0 if average == 'region' else 1
+        mine, total = self._counts[_rank(), unit], self._counts[:, unit].sum()
+        weights = weights * (mine * self.world_size / total.clamp(min=1))
+        return weights.flatten()[self.rows()]
+
+
+def _rank() -> int:
+    return dist.get_rank() if dist.is_available() and dist.is_initialized() else 0
+
+
+def _gather(counts: Tensor) -> Tensor:
+    if not (dist.is_available() and dist.is_initialized()):
+        return counts[None]
+    parts = [torch.empty_like(counts) for _ in range(dist.get_world_size())]
+    dist.all_gather(parts, counts)
+    return torch.stack(parts)
+
+
+def _copy_to_host(tensor: Tensor):
+    if not tensor.is_cuda:
+        return tensor, None
+    host = torch.empty(tensor.shape, dtype=tensor.dtype, pin_memory=True)
+    host.copy_(tensor, non_blocking=True)
+    event = torch.cuda.Event()
+    event.record()
+    return host, event

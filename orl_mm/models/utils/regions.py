@@ -1,0 +1,266 @@
+"""Regions of an image as tensors: label maps to grids, pooling, crops, the loss.
+
+Shape shorthand: B images, M regions, C or D channels, H x W the fine grid,
+h x w the coarse one. Label maps hold ids 0..M-1. Boxes are (x1, y1, x2, y2),
+half-open, in [0, 1] of the whole image, so that 0.5 is the middle of the image
+and the edge between two pixels, never the centre of one.
+"""
+
+from functools import lru_cache
+from typing import Optional, Tuple, Union
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+Size = Union[int, Tuple[int, int]]
+
+
+def _pair(size: Size) -> Tuple[int, int]:
+    return (size, size) if isinstance(size, int) else (size[0], size[1])
+
+
+@lru_cache(maxsize=64)
+def _cell_members(length: int, cells: int, device: str) -> Tuple[Tensor, ...]:
+    """Which pixels lie in which cell of adaptive average pooling, along one axis.
+
+    Returns:
+        tuple: ``pixel`` and ``cell``, one entry for every membership (a pixel
+        on the border of two cells has two), and ``count``, the pixels of each
+        cell.
+    """
+    start = [i * length // cells for i in range(cells)]
+    stop = [-(-(i + 1) * length // cells) for i in range(cells)]
+    pixel = [p for a, b in zip(start, stop) for p in range(a, b)]
+    cell = [i for i, (a, b) in enumerate(zip(start, stop)) for _ in range(a, b)]
+    count = [float(b - a) for a, b in zip(start, stop)]
+    return (torch.tensor(pixel, device=device), torch.tensor(cell, device=device),
+            torch.tensor(count, device=device))
+
+
+def downsample_regions(labels: Tensor, num_regions: int, size: Size) -> Tensor:
+    """The share of each cell of a coarse grid that each region covers.
+
+    Equal to ``adaptive_avg_pool2d(one_hot(labels), size)``, computed by counting
+    labels, without the one-hot tensor (100 x 224 x 224 an image).
+
+    Args:
+        labels (Tensor): (B, H, W) ids in 0..num_regions-1, any integer type.
+        num_regions (int): M, at least the largest id + 1.
+        size (int or tuple): (h, w) of the coarse grid.
+
+    Returns:
+        Tensor: (B, M, h, w) float32 in [0, 1]; sums to 1 over M.
+
+    Raises:
+        ValueError: ``labels`` is not (B, H, W), or (checked on the CPU, where
+            it costs no synchronisation) an id lies outside 0..M-1.
+    """
+    if labels.dim() != 3:
+        raise ValueError(f'labels must be (B, H, W), got {tuple(labels.shape)}')
+    _check_ids(labels, num_regions)
+    (b, height, width), (h, w) = labels.shape, _pair(size)
+    device = str(labels.device)
+    rows, row_cell, row_count = _cell_members(height, h, device)
+    cols, col_cell, col_count = _cell_members(width, w, device)
+    if len(rows) != height:  # H is no multiple of h: border rows count twice
+        labels = labels.index_select(1, rows)
+    if len(cols) != width:
+        labels = labels.index_select(2, cols)
+    cell = (row_cell[:, None] * w + col_cell).flatten()
+    index = (labels.flatten(1).long() * (h * w)).add_(cell)
+    counts = torch.zeros(b, num_regions * h * w, device=labels.device)
+    counts.scatter_add_(1, index, counts.new_ones(1).expand_as(index))
+    counts = counts.view(b, num_regions, h, w)
+    return counts.div_(row_count[:, None] * col_count)
+
+
+def downsample_regions_bilinear(labels: Tensor, num_regions: int, size: Size) -> Tensor:
+    """One-hot masks resized bilinearly without anti-aliasing, as the public R2O code does.
+
+    Each coarse cell reads the four pixels around its centre; for an even
+    reduction that is the mean of the central 2 x 2 pixels of the cell, and
+    pixels further out do not count (r2o.md, row 11). Computed per tap, so the
+    full-resolution one-hot tensor is never built.
+
+    Args and shapes as in :func:`downsample_regions`.
+    """
+    _check_ids(labels, num_regions)
+    (b, height, width), (h, w) = labels.shape, _pair(size)
+    out = torch.zeros(b, num_regions, h, w, device=labels.device)
+    rows, cols = (_bilinear_taps(n, m, str(labels.device)) for n, m in ((height, h), (width, w)))
+    for row, row_weight in rows:
+        for col, col_weight in cols:
+            ids = labels[:, row][:, :, col].long().unsqueeze(1)
+            out.scatter_add_(1, ids, (row_weight[:, None] * col_weight).expand_as(ids))
+    return out
+
+
+@lru_cache(maxsize=64)
+def _bilinear_taps(length: int, cells: int, device: str):
+    """The two taps of linear interpolation at each cell, ``align_corners=False``."""
+    pos = ((torch.arange(cells, dtype=torch.float64) + 0.5) * length / cells - 0.5).clamp_(min=0)
+    low = pos.floor().long().clamp_(max=length - 1)
+    high = (low + 1).clamp_(max=length - 1)
+    part = (pos - low).float()
+    return [(low.to(device), (1 - part).to(device)), (high.to(device), part.to(device))]
+
+
+def _check_ids(labels: Tensor, num_regions: int) -> None:
+    if labels.device.type == 'cpu' and labels.numel():
+        low, high = int(labels.min()), int(labels.max())
+        if low < 0 or high >= num_regions:
+            raise ValueError(
+                f'region ids must lie in 0..{num_regions - 1}, got {low}..{high}; '
+                'pass num_regions = the largest id of the batch + 1')
+
+
+def mask_pool(feats: Tensor, masks: Tensor, min_area: float = 0.) -> Tensor:
+    """Average the features inside each mask, equation 2.1.
+
+    Args:
+        feats (Tensor): (B, C, h, w).
+        masks (Tensor): (B, M, h, w), weights >= 0.
+        min_area (float): Divide by at least this much. 0 gives the mean of
+            equation 2.1; 1 is what the public code does: masks that cover less
+            than one cell shrink towards zero (r2o.md, row 12).
+
+    Returns:
+        Tensor: (B, M, C); zeros for an empty mask.
+
+    Raises:
+        ValueError: The grids or batch sizes differ.
+    """
+    if feats.shape[0] != masks.shape[0] or feats.shape[-2:] != masks.shape[-2:]:
+        raise ValueError(
+            f'features {tuple(feats.shape)} and masks {tuple(masks.shape)} must share '
+            'the batch size and the grid; resize the masks to the grid of the features')
+    masks = masks.to(feats.dtype).flatten(2)
+    area = masks.sum(-1, keepdim=True, dtype=torch.float32)
+    floor = max(min_area, torch.finfo(torch.float32).tiny)
+    weights = masks / area.clamp(min=floor).to(masks.dtype)
+    return torch.bmm(weights, feats.flatten(2).transpose(1, 2))
+
+
+def crop_masks(masks: Tensor, views: Tensor, size: Size, aligned: bool = True) -> Tensor:
+    """Masks of the whole image as a view sees them: ROIAlign, then flip.
+
+    ROIAlign (He 2017; average, adaptive sampling ratio as with
+    ``sampling_ratio=0``) of a box is separable: its samples lie on a grid, so
+    the crop is one small matrix product per axis, the flip a reversed matrix.
+
+    Args:
+        masks (Tensor): (B, M, H, W).
+        views (Tensor): (B, 5): x1, y1, x2, y2 in [0, 1] of the whole image, and
+            flip, 0 or 1 (left-right, applied after the crop).
+        size (int or tuple): (h, w) of the result.
+        aligned (bool): Pixel centres at half-integers. ``False`` shifts
+            everything by half a cell (Detectron's first ROIAlign, r2o.md row 18).
+
+    Returns:
+        Tensor: (B, M, h, w), same dtype as ``masks``.
+
+    Raises:
+        ValueError: ``views`` is not (B, 5).
+    """
+    if views.shape != (len(masks), 5):
+        raise ValueError(f'views must be ({len(masks)}, 5) = x1, y1, x2, y2, flip for '
+                         f'masks {tuple(masks.shape)}, got {tuple(views.shape)}')
+    (height, width), (h, w) = masks.shape[-2:], _pair(size)
+    views = views.to(masks.device, torch.float32)
+    x1, y1, x2, y2, flip = views.unbind(1)
+    rows = _roi_align_matrix(y1 * height, y2 * height, height, h, aligned)
+    cols = _roi_align_matrix(x1 * width, x2 * width, width, w, aligned)
+    cols = torch.where(flip.bool()[:, None, None], cols.flip(1), cols)
+    rows, cols = rows.to(masks.dtype), cols.to(masks.dtype)
+    # (B, 1, h, H) @ (B, M, H, W) @ (B, 1, W, w), the smaller product first.
+    return rows.unsqueeze(1) @ (masks @ cols.unsqueeze(1).transpose(2, 3))
+
+
+def _roi_align_matrix(start: Tensor, stop: Tensor, length: int, bins: int,
+                      aligned: bool) -> Tensor:
+    """ROIAlign along one axis as a matrix (B, bins, length).
+
+    Follows mmcv's and torchvision's kernel: ``ceil(roi / bins)`` samples a bin,
+    samples beyond one pixel outside read zero, the others are clamped.
+    """
+    offset = 0.5 if aligned else 0.
+    start, stop = start - offset, stop - offset
+    roi = stop - start if aligned else (stop - start).clamp(min=1.)
+    bin_size = roi / bins
+    samples = bin_size.ceil().clamp(min=1.)  # (B,)
+    most = -(-length // bins) + 1  # no box is larger than the image
+    step = torch.arange(most, device=start.device, dtype=start.dtype)
+    bin_start = start[:, None] + bin_size[:, None] * torch.arange(
+        bins, device=start.device, dtype=start.dtype)
+    pos = bin_start[:, :, None] + (step + 0.5) * (bin_size / samples)[:, None, None]
+    used = (step < samples[:, None, None]) & (pos >= -1.) & (pos <= length) & (roi > 0)[:, None, None]
+    pos = pos.clamp(min=0.)
+    low = pos.floor().clamp(max=length - 1.)
+    part = torch.where(low >= length - 1, 0., pos - low)
+    weight = used.to(pos.dtype) / samples[:, None, None]
+    low = low.long()
+    matrix = pos.new_zeros(len(start), bins, length)
+    matrix.scatter_add_(2, low, weight * (1 - part))
+    matrix.scatter_add_(2, (low + 1).clamp_(max=length - 1), weight * part)
+    return matrix
+
+
+def region_weights(valid: Tensor, average: str = 'image') -> Tensor:
+    """What each region of a batch contributes to the loss; sums to 1 (or to 0).
+
+    Args:
+        valid (Tensor): (B, M) bool, regions present in both views.
+        average (str): ``'image'``: mean over the M' regions of an image, then
+            over the images that have any (equation 2.5). ``'region'``: one mean
+            over all regions of the batch (the public code, r2o.md row 21).
+
+    Returns:
+        Tensor: (B, M) float32.
+
+    Raises:
+        ValueError: Unknown ``average``.
+    """
+    mass = valid.float()
+    if average == 'region':
+        return mass / mass.sum().clamp(min=1)
+    if average != 'image':
+        raise ValueError(f"average must be 'image' or 'region', got {average!r}")
+    per_image = mass.sum(1, keepdim=True)
+    images = (per_image > 0).sum().clamp(min=1)
+    return mass / per_image.clamp(min=1) / images
+
+
+def byol_distance(pred: Tensor, target: Tensor) -> Tensor:
+    """``2 - 2 cos``, equation 2.4, over the last axis, in fp32; gradient to ``pred`` alone."""
+    pred = F.normalize(pred.float(), dim=-1)
+    target = F.normalize(target.detach().float(), dim=-1)
+    return 2 - 2 * (pred * target).sum(-1)
+
+
+def region_loss(pred: Tensor, target: Tensor, valid: Tensor,
+                average: Optional[str] = 'image') -> Tensor:
+    """BYOL's loss over the regions of a batch, one direction: equations 2.4 and 2.5.
+
+    Args:
+        pred (Tensor): (B, M, D) predictions of the online network.
+        target (Tensor): (B, M, D) projections of the target network; no gradient.
+        valid (Tensor): (B, M) bool, regions present in both views.
+        average (str): See :func:`region_weights`.
+
+    Returns:
+        Tensor: Scalar in [0, 4]; 0, still connected to ``pred``, without any
+        valid region.
+
+    Raises:
+        ValueError: Shapes do not agree.
+    """
+    if pred.shape != target.shape or pred.shape[:2] != valid.shape:
+        raise ValueError(f'pred {tuple(pred.shape)} and target {tuple(target.shape)} must be '
+                         f'(B, M, D) with valid {tuple(valid.shape)} = (B, M)')
+    weights = region_weights(valid, average)
+    # Rows that do not count may hold anything, NaN included: they are replaced
+    # before the formula, so that neither the loss nor its gradient sees them.
+    hole = ~valid.unsqueeze(-1)
+    distance = byol_distance(pred.masked_fill(hole, 1.), target.masked_fill(hole, 1.))
+    return (distance * weights).sum()

@@ -1,0 +1,72 @@
+"""What the data pipeline knows of a mini-batch's regions and views, stacked."""
+
+from dataclasses import dataclass
+from typing import List, Optional, Sequence
+
+import torch
+from torch import Tensor
+
+
+@dataclass
+class RegionBatch:
+    """Superpixels and view boxes of B images.
+
+    Attributes:
+        views (Tensor): (B, V, 5) float32: x1, y1, x2, y2 in [0, 1] of the whole
+            image and flip 0 / 1, one row a view.
+        labels (Tensor, optional): (B, H, W) region ids of x0, 0..counts[b]-1 in
+            image b without gaps; None where no prior was made.
+        counts (list[int]): Regions of each image; kept on the host, so that
+            shapes that depend on it cost no synchronisation.
+    """
+    views: Tensor
+    labels: Optional[Tensor] = None
+    counts: Sequence[int] = ()
+
+    @classmethod
+    def from_samples(cls, samples: List) -> 'RegionBatch':
+        """Stack the fields ``views``, ``regions``, ``num_regions`` of data samples.
+
+        Raises:
+            ValueError: A sample lacks ``views``, or label maps differ in size.
+        """
+        missing = [k for k in ('views', ) if not all(k in s for s in samples)]
+        if missing:
+            raise ValueError(
+                'data samples lack `views`; let the pipeline end with '
+                "PackInputs(algorithm_keys=('views', 'regions', 'num_regions')) after "
+                'orl_mm.MultiViewWithGeometry')
+        views = torch.stack([s.views for s in samples])
+        if not all('regions' in s for s in samples):
+            return cls(views)
+        maps = [s.regions for s in samples]
+        if len({tuple(m.shape) for m in maps}) > 1:
+            sizes = sorted({tuple(m.shape) for m in maps})
+            raise ValueError(f'label maps of one batch differ in size: {sizes}; '
+                             'give every GenerateSuperpixels the same `size`')
+        if len({m.dtype for m in maps}) > 1:  # uint8 beside int32 above 256 regions
+            maps = [m.int() for m in maps]
+        counts = [int(s.num_regions) if 'num_regions' in s else int(m.max()) + 1
+                  for s, m in zip(samples, maps)]
+        return cls(views, torch.stack(maps), counts)
+
+    @property
+    def max_count(self) -> int:
+        """M, the channels that masks of this batch need."""
+        return max(self.counts)
+
+    def existing(self) -> Tensor:
+        """Rows of a flat (B * M) table that are regions of their image; on the host."""
+        most = self.max_count
+        return torch.cat([torch.arange(n) + b * most for b, n in enumerate(self.counts)])
+
+    def to(self, device, non_blocking: bool = False) -> 'RegionBatch':
+        """The same batch on ``device``; from pinned memory where that can overlap."""
+
+        def move(tensor: Tensor) -> Tensor:
+            if non_blocking and torch.device(device).type == 'cuda' and not tensor.is_cuda:
+                tensor = tensor.pin_memory()
+            return tensor.to(device, non_blocking=non_blocking)
+
+        labels = None if self.labels is None else move(self.labels)
+        return RegionBatch(move(self.views), labels, self.counts)

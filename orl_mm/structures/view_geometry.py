@@ -1,0 +1,201 @@
+"""A view = a half-open crop box plus a flip, drawn once and applied to everything that lies in the image."""
+
+import math
+from dataclasses import dataclass
+from typing import Tuple, Union
+
+import numpy as np
+import torch
+
+from orl_mm.datasets.image_io import resize
+
+Size = Union[int, Tuple[int, int]]
+
+
+@dataclass(frozen=True)
+class ViewGeometry:
+    """Where a view was cut from an image and whether it was mirrored.
+
+    A random policy (:meth:`sample`) yields this deterministic transform, which
+    can then be applied to the image, its label maps, points and boxes alike:
+    crop, resize to the view's size, horizontal flip.
+
+    Convention:
+        Coordinates are continuous, x to the right and y downwards, (x, y)
+        order. Pixel i covers [i, i + 1), its centre is i + 0.5, so an image of
+        width W spans [0, W]. The box is half-open: columns x1 .. x2 - 1 and
+        rows y1 .. y2 - 1. In these terms the transform is
+        ``x' = (x - x1) * w / (x2 - x1)``, then ``x' = w - x'`` when flipped.
+
+    Args:
+        x1, y1, x2, y2 (int): The crop box in pixels, 0 <= x1 < x2 <= width.
+        height, width (int): Size of the image the box refers to.
+        flip (bool): Mirrored left-right after the crop.
+
+    Raises:
+        ValueError: An empty box, or one that leaves the image.
+    """
+
+    x1: int
+    y1: int
+    x2: int
+    y2: int
+    height: int
+    width: int
+    flip: bool = False
+
+    def __post_init__(self):
+        if not (0 <= self.x1 < self.x2 <= self.width
+                and 0 <= self.y1 < self.y2 <= self.height):
+            raise ValueError(
+                f'box ({self.x1}, {self.y1}, {self.x2}, {self.y2}) must have '
+                f'an area and lie inside the image of {self.width} x '
+                f'{self.height} pixels (x1 < x2 <= width, y1 < y2 <= height)')
+
+    @classmethod
+    def whole(cls, height: int, width: int) -> 'ViewGeometry':
+        """The view of x0: everything, not flipped."""
+        return cls(0, 0, width, height, height, width)
+
+    @classmethod
+    def sample(cls,
+               height: int,
+               width: int,
+               scale: Tuple[float, float] = (0.08, 1.),
+               ratio: Tuple[float, float] = (3 / 4, 4 / 3),
+               flip_prob: float = 0.5,
+               max_attempts: int = 10) -> 'ViewGeometry':
+        """Draw a random resized crop and a flip from numpy's global generator.
+
+        The distribution is that of torchvision's ``RandomResizedCrop
+        .get_params``: share of the area uniform in ``scale``, width / height
+        log-uniform in ``ratio``, position uniform; after ``max_attempts``
+        boxes that do not fit, the largest centred box whose aspect ratio lies
+        in ``ratio``.
+
+        Returns:
+            ViewGeometry: of an image of ``height`` x ``width`` pixels.
+        """
+        box = None
+        for _ in range(max_attempts):
+            area = height * width * np.random.uniform(*scale)
+            aspect = math.exp(np.random.uniform(*np.log(ratio)))
+            w = round(math.sqrt(area * aspect))
+            h = round(math.sqrt(area / aspect))
+            if 0 < w <= width and 0 < h <= height:
+                y = int(np.random.randint(0, height - h + 1))
+                x = int(np.random.randint(0, width - w + 1))
+                box = (x, y, x + w, y + h)
+                break
+        if box is None:
+            aspect = min(max(width / height, min(ratio)), max(ratio))
+            w = min(width, max(1, round(height * aspect)))
+            h = min(height, max(1, round(width / aspect)))
+            x, y = (width - w) // 2, (height - h) // 2
+            box = (x, y, x + w, y + h)
+        flip = bool(np.random.rand() < flip_prob)
+        return cls(*box, height=height, width=width, flip=flip)
+
+    def apply_image(self,
+                    img: np.ndarray,
+                    size: Size = 224,
+                    interpolation: str = 'bicubic') -> np.ndarray:
+        """Cut the view out of an image.
+
+        Args:
+            img (np.ndarray): (H, W, 3) or (H, W) uint8, any channel order.
+            size (int | tuple): Side, or (height, width), of the view.
+            interpolation (str): Pillow's filter, see ``image_io.resize``.
+
+        Returns:
+            np.ndarray: (h, w, 3) or (h, w) uint8, contiguous.
+        """
+        self._check_size(img)
+        crop = img[self.y1:self.y2, self.x1:self.x2]
+        out = resize(crop, _pair(size), interpolation)
+        return np.ascontiguousarray(out[:, ::-1]) if self.flip else out
+
+    def apply_labels(self, labels, size: Size = 224):
+        """Cut the view out of a label map by nearest neighbour.
+
+        A cell of the view takes the label of the pixel under its centre:
+        column j reads x1 + floor((j + 0.5) * (x2 - x1) / w).
+
+        Args:
+            labels (np.ndarray | torch.Tensor): (H, W) of any integer type.
+            size (int | tuple): Side, or (height, width), of the view.
+
+        Returns:
+            np.ndarray | torch.Tensor: (h, w), as given.
+        """
+        self._check_size(labels)
+        h, w = _pair(size)
+        rows = self.y1 + ((2 * np.arange(h) + 1) *
+                          (self.y2 - self.y1)) // (2 * h)
+        cols = self.x1 + ((2 * np.arange(w) + 1) *
+                          (self.x2 - self.x1)) // (2 * w)
+        if self.flip:
+            cols = cols[::-1].copy()
+        return labels[rows[:, None], cols[None, :]]
+
+    def apply_points(self, points: np.ndarray, size: Size = 224):
+        """Carry points of the image into the view.
+
+        Args:
+            points (np.ndarray): (N, 2) continuous (x, y) in image pixels.
+
+        Returns:
+            np.ndarray: (N, 2) float64 in view pixels; may lie outside it.
+        """
+        points = np.asarray(points, dtype=np.float64)
+        out = (points - self._origin()) * self._scale(size)
+        if self.flip:
+            out[..., 0] = _pair(size)[1] - out[..., 0]
+        return out
+
+    def invert_points(self, points: np.ndarray, size: Size = 224):
+        """Carry points (N, 2) of the view back into the image."""
+        out = np.array(points, dtype=np.float64)
+        if self.flip:
+            out[..., 0] = _pair(size)[1] - out[..., 0]
+        return out / self._scale(size) + self._origin()
+
+    def apply_boxes(self, boxes: np.ndarray, size: Size = 224):
+        """Carry half-open boxes (N, 4) x1, y1, x2, y2 into the view, unclipped."""
+        return self._boxes(boxes, size, self.apply_points)
+
+    def invert_boxes(self, boxes: np.ndarray, size: Size = 224):
+        """Carry half-open boxes (N, 4) of the view back into the image."""
+        return self._boxes(boxes, size, self.invert_points)
+
+    def to_tensor(self) -> torch.Tensor:
+        """(5,) float32: x1, y1, x2, y2 as shares of the image in [0, 1], flip 0/1."""
+        return torch.tensor([
+            self.x1 / self.width, self.y1 / self.height, self.x2 / self.width,
+            self.y2 / self.height, float(self.flip)
+        ])
+
+    def _boxes(self, boxes, size, carry):
+        corners = np.asarray(boxes, dtype=np.float64).reshape(-1, 2, 2)
+        out = carry(corners, size)
+        if self.flip:  # a mirrored box keeps its left edge first
+            out[..., 0] = out[:, ::-1, 0]
+        return out.reshape(-1, 4)
+
+    def _origin(self) -> np.ndarray:
+        return np.array([self.x1, self.y1], dtype=np.float64)
+
+    def _scale(self, size: Size) -> np.ndarray:
+        h, w = _pair(size)
+        return np.array([w / (self.x2 - self.x1), h / (self.y2 - self.y1)])
+
+    def _check_size(self, array) -> None:
+        if tuple(array.shape[:2]) != (self.height, self.width):
+            raise ValueError(
+                f'this view belongs to an image of {self.height} x '
+                f'{self.width} (H x W), the array has {array.shape[0]} x '
+                f'{array.shape[1]}')
+
+
+def _pair(size: Size) -> Tuple[int, int]:
+    return (size, size) if isinstance(size, int) else (size[0], size[1])
