@@ -1,0 +1,79 @@
+# Everything a fresh clone needs; `make help` lists the targets.
+#
+#   PYTHON=python3.12   the interpreter of the virtual environment
+#                       (default: the first of python3.11, python3.12 that can make one)
+#   PIP_FIND_LINKS=DIR  folders with ready wheels, used where set
+#   ARGS='...'          further arguments of `make demo` and `make test`
+#   DATA=FOLDER         `make demo` on a folder of your own images
+SHELL := /bin/bash
+VENV  := .venv
+PY    := $(VENV)/bin/python
+PIP   := $(PY) -m pip --disable-pip-version-check
+READY := $(VENV)/.orl_mm-ready
+MMCV  := $(shell sed -n 's/^onedl-mmcv==/onedl-mmcv==/p' requirements.txt)
+HEADLESS := $(shell grep '^opencv-python-headless==' requirements.txt)
+ARGS  ?=
+DATA  ?=
+
+.PHONY: help env ops demo test
+.DEFAULT_GOAL := help
+
+help:
+	@echo "make env    the virtual environment in $(VENV), no compiler needed (1 to 3 minutes)"
+	@echo "make demo   env, then R2O on a few real photographs (minutes on 2 cores): work_dirs/demo"
+	@echo "            DATA=../shared/data/natural/imagenet_sample  on a folder of images instead"
+	@echo "make test   env, then the tests (ARGS='-m slow' for the slow ones)"
+	@echo "make ops    env, then mmcv's compiled ops, which only COCO needs (10 minutes or more)"
+
+env: $(READY)
+
+# An interpreter counts only if it can make a virtual environment: version
+# managers leave commands of versions that are not active, and some systems
+# ship Python without ensurepip.
+$(PY):
+	@set -e; chosen=; \
+	for python in $(if $(PYTHON),"$(PYTHON)",python3.11 python3.12 python3 python); do \
+	  if "$$python" -c 'import ensurepip, sys, venv; sys.exit(sys.version_info < (3, 11) or \
+	      (not "$(PYTHON)" and sys.version_info >= (3, 13)))' >/dev/null 2>&1; then \
+	    chosen=$$python; break; fi; \
+	done; \
+	if [ -z "$$chosen" ]; then \
+	  echo "No usable $(if $(PYTHON),$(PYTHON),Python 3.11 or 3.12) found (it needs the modules venv and ensurepip)."; \
+	  echo "Install one (Debian, Ubuntu: apt install python3.11 python3.11-venv) or name it: make env PYTHON=/path/to/python3.11"; \
+	  exit 1; fi; \
+	echo "[1/4] Virtual environment $(VENV) with $$($$chosen --version)"; \
+	"$$chosen" -m venv $(VENV)
+
+$(READY): requirements.txt pyproject.toml | $(PY)
+	@echo "[2/4] Packages of requirements.txt (59 s where the wheels are near, else the time of 2 to 5 GB of download)"
+	$(PIP) install -r requirements.txt
+	@echo "[3/4] $(HEADLESS) once more, as the last one written: opencv-python, which imaug asks for,"
+	@echo "      shares its files and does not import on a server without libGL"
+	$(PIP) install --force-reinstall --no-deps $(HEADLESS)
+	@echo "[4/4] orl_mm itself, editable"
+	$(PIP) install --no-build-isolation --no-deps -e .
+	@$(PY) -c "import cv2, orl_mm, mmcv, torch; print('Ready: Python', '.'.join(map(str, __import__('sys').version_info[:3])), 'torch', torch.__version__, 'opencv', cv2.__version__)"
+	@$(PY) -c "import mmcv.ops" 2>/dev/null && echo "mmcv has its compiled ops." \
+	  || echo "mmcv has no compiled ops; only COCO needs them (make ops)."
+	@touch $@
+
+# The build must see torch, hence no isolation; pip caches whichever build of
+# mmcv came first, hence no cache.
+ops: $(READY)
+	@if $(PY) -c "import mmcv.ops" 2>/dev/null; then \
+	  echo "mmcv's compiled ops are already there; nothing to do."; \
+	else set -e; \
+	  command -v g++ >/dev/null || command -v c++ >/dev/null || { \
+	    echo "mmcv's ops need a C++ compiler (Debian, Ubuntu: apt install g++)."; exit 1; }; \
+	  echo "Compiling mmcv's ops: 10.5 minutes on 2 cores without CUDA, longer with it; the compiler's lines show the progress."; \
+	  $(PIP) install wheel ninja; \
+	  MMCV_WITH_OPS=1 $(PIP) install -v --no-build-isolation --no-cache-dir --no-deps \
+	    --no-binary onedl-mmcv --force-reinstall $(MMCV); \
+	  $(PY) -c "import mmcv.ops; print('mmcv.ops imports.')"; \
+	fi
+
+demo: $(READY)
+	ORL_DEMO_DATA='$(DATA)' $(PY) tools/train.py configs/r2o/demo.py --work-dir work_dirs/demo $(ARGS)
+
+test: $(READY)
+	$(PY) -m pytest --durations=15 $(ARGS)
