@@ -6,10 +6,16 @@ from typing import Tuple, Union
 
 import numpy as np
 import torch
-
-from orl_mm.datasets.image_io import resize
+from PIL import Image
 
 Size = Union[int, Tuple[int, int]]
+
+_FILTERS = dict(
+    nearest=Image.Resampling.NEAREST,
+    box=Image.Resampling.BOX,
+    bilinear=Image.Resampling.BILINEAR,
+    bicubic=Image.Resampling.BICUBIC,
+    lanczos=Image.Resampling.LANCZOS)
 
 
 @dataclass(frozen=True)
@@ -105,15 +111,26 @@ class ViewGeometry:
         Args:
             img (np.ndarray): (H, W, 3) or (H, W) uint8, any channel order.
             size (int | tuple): Side, or (height, width), of the view.
-            interpolation (str): Pillow's filter, see ``image_io.resize``.
+            interpolation (str): nearest, box, bilinear, bicubic or lanczos,
+                as Pillow computes them: low-passed when the view shrinks,
+                equal to torchvision's crop and resize of a PIL image.
 
         Returns:
             np.ndarray: (h, w, 3) or (h, w) uint8, contiguous.
+
+        Raises:
+            ValueError: Another interpolation, or an image of another size.
         """
         self._check_size(img)
-        crop = img[self.y1:self.y2, self.x1:self.x2]
-        out = resize(crop, _pair(size), interpolation)
-        return np.ascontiguousarray(out[:, ::-1]) if self.flip else out
+        if interpolation not in _FILTERS:
+            raise ValueError(f'interpolation={interpolation!r} is not one of '
+                             f'{sorted(_FILTERS)}')
+        h, w = _pair(size)
+        pil = Image.fromarray(img[self.y1:self.y2, self.x1:self.x2])
+        pil = pil.resize((w, h), _FILTERS[interpolation])
+        if self.flip:
+            pil = pil.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
+        return np.array(pil)
 
     def apply_labels(self, labels, size: Size = 224):
         """Cut the view out of a label map by nearest neighbour.

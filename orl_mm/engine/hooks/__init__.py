@@ -1,0 +1,3 @@
+from .set_epoch_hook import SetEpochHook
+
+__all__ = ['SetEpochHook']
