@@ -1,0 +1,160 @@
+import os
+from pathlib import Path
+from typing import Iterator, List, Optional, Sequence
+
+from mmengine.dataset import BaseDataset
+
+from orl_mm.registry import DATASETS
+
+IMAGE_EXTENSIONS = ('.jpg', '.jpeg', '.png', '.bmp', '.webp', '.tif', '.tiff',
+                    '.ppm', '.pgm', '.gif')
+CLASS_LISTS = Path(__file__).parent / 'class_lists'
+
+
+@DATASETS.register_module()
+class ImageList(BaseDataset):
+    """Images without labels: a folder, some class folders of it, or the lines of a file.
+
+    The order is that of the sorted paths, or of the file. The list is kept
+    serialised, as mmengine does, so that workers share one copy of it.
+
+    Args:
+        data_root (str): The folder of images, searched in its sub-folders
+            too; or what relative paths in ``list_file`` are relative to.
+        list_file (str, optional): A text file with one path a line; empty
+            lines do not count.
+        classes_file (str, optional): A text file naming one sub-folder of
+            ``data_root`` a line; only these are used. ``'imagenet100'`` is
+            the authors' list, shipped beside this file.
+        extensions (Sequence[str]): What counts as an image in a folder, in
+            lower case.
+        pipeline, serialize_data, indices, lazy_init, max_refetch, ...: As
+            in mmengine's ``BaseDataset``.
+
+    Raises:
+        ValueError: A missing or empty folder, list or class.
+    """
+
+    def __init__(self,
+                 data_root: str = '',
+                 list_file: Optional[str] = None,
+                 classes_file: Optional[str] = None,
+                 extensions: Sequence[str] = IMAGE_EXTENSIONS,
+                 **kwargs) -> None:
+        self.list_file = list_file
+        self.classes_file = classes_file
+        self.extensions = tuple(e.lower() for e in extensions)
+        super().__init__(
+            data_root=os.path.expanduser(data_root), **kwargs)
+
+    def load_data_list(self) -> List[dict]:
+        """Every image as ``dict(img_path=...)``."""
+        classes = None
+        if self.classes_file is not None:
+            classes = read_class_list(self.classes_file)
+        if self.list_file is not None:
+            paths = self._from_list(classes)
+        else:
+            paths = self._from_folder(classes)
+        return [dict(img_path=path) for path in paths]
+
+    def _from_list(self, classes: Optional[List[str]]) -> List[str]:
+        lines = read_lines(self.list_file, 'list_file')
+        if classes is not None:
+            keep = set(classes)
+            lines = [x for x in lines if Path(x).parts[0] in keep]
+            if not lines:
+                raise ValueError(
+                    f'no line of {self.list_file} begins with a class folder '
+                    f'of {self.classes_file}')
+        paths = [os.path.join(self.data_root, line) for line in lines]
+        if not os.path.exists(paths[0]):
+            raise ValueError(
+                f'the first image of {self.list_file} does not exist: '
+                f'{paths[0]}. Relative lines are taken from data_root='
+                f'{self.data_root!r}')
+        return paths
+
+    def _from_folder(self, classes: Optional[List[str]]) -> List[str]:
+        root = self.data_root
+        if not os.path.isdir(root):
+            raise ValueError(
+                f'data_root={root!r} is no folder; give it with --cfg-options '
+                'train_dataloader.dataset.data_root=FOLDER')
+        if classes is None:
+            paths = list(find_images(root, self.extensions))
+        else:
+            missing = [
+                c for c in classes if not os.path.isdir(os.path.join(root, c))
+            ]
+            if missing:
+                raise ValueError(
+                    f'{len(missing)} of the {len(classes)} classes of '
+                    f'{self.classes_file} have no folder in {root}: '
+                    f'{", ".join(missing[:5])}'
+                    f'{", ..." if len(missing) > 5 else ""}')
+            paths = []
+            for name in classes:
+                found = list(
+                    find_images(os.path.join(root, name), self.extensions))
+                if not found:
+                    raise ValueError(
+                        f'class folder {os.path.join(root, name)} holds no '
+                        'image')
+                paths += found
+        if not paths:
+            raise ValueError(f'no image below {root} (a file ending in '
+                             f'{", ".join(self.extensions)})')
+        return paths
+
+
+def find_images(root: str,
+                extensions: Sequence[str] = IMAGE_EXTENSIONS
+                ) -> Iterator[str]:
+    """Paths of all images below a folder, sorted within each folder.
+
+    Hidden files and folders are left out; links to folders are followed, each
+    folder once.
+    """
+    seen = set()
+
+    def walk(folder: str) -> Iterator[str]:
+        real = os.path.realpath(folder)
+        if real in seen:
+            return
+        seen.add(real)
+        with os.scandir(folder) as it:
+            entries = sorted(it, key=lambda entry: entry.name)
+        for entry in entries:
+            if entry.name.startswith('.'):
+                continue
+            if entry.name.lower().endswith(tuple(extensions)) \
+                    and entry.is_file():
+                yield entry.path
+            elif entry.is_dir():
+                yield from walk(entry.path)
+
+    yield from walk(root)
+
+
+def read_class_list(name: str) -> List[str]:
+    """The folder names of a class list, by path or by the name of a shipped one."""
+    shipped = CLASS_LISTS / f'{name}.txt'
+    return read_lines(str(shipped) if shipped.is_file() else name,
+                      'classes_file')
+
+
+def read_lines(path: str, what: str) -> List[str]:
+    """The non-empty lines of a text file.
+
+    Raises:
+        ValueError: The file is missing or empty.
+    """
+    if not os.path.isfile(path):
+        raise ValueError(f'{what}={path!r} is no file')
+    with open(path, encoding='utf-8') as file:
+        lines = [line.strip() for line in file]
+    lines = [line for line in lines if line]
+    if not lines:
+        raise ValueError(f'{what}={path!r} has no lines')
+    return lines
