@@ -74,9 +74,13 @@ def fit_kmeans(points: Tensor, num_clusters: int, generator: Optional[torch.Gene
                          'None in the schedule switches clustering off')
     if points.dtype not in (torch.float32, torch.float64):
         points = points.float()
+    # About their mean the expanded square below loses the fewest digits.
+    middle = points.mean(0)
+    points = points - middle
     square = (points * points).sum(1)
     centers, alive = _plus_plus(points, square, num_clusters, generator)
-    return _lloyd(points, square, centers, alive, max_iters, tol, absolute_tol)
+    result = _lloyd(points, square, centers, alive, max_iters, tol, absolute_tol)
+    return result._replace(centers=result.centers + middle)
 
 
 def _distances(points: Tensor, square: Tensor, centers: Tensor) -> Tensor:

@@ -1,0 +1,120 @@
+"""The `official` arguments against arrays recorded from the authors' public code."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+
+from orl_mm.models import R2O
+from orl_mm.models.refiners import KMeansRefiner
+from orl_mm.models.utils import (RegionPairs, crop_masks, downsample_regions_bilinear, mask_pool)
+from orl_mm.structures import RegionBatch
+
+CLUSTERS = 24
+
+
+@pytest.fixture(scope='module')
+def golden():
+    file = Path(__file__).parents[1] / 'data' / 'r2o_official.npz'
+    arrays = np.load(file, allow_pickle=False)
+    return {name: torch.from_numpy(np.array(arrays[name])) for name in arrays}
+
+
+@pytest.fixture(scope='module')
+def batch(golden):
+    labels = golden['superpixels']
+    return RegionBatch(golden['views'], labels, [int(m.max()) + 1 for m in labels])
+
+
+def close(found, expected, tolerance=1e-5):
+    torch.testing.assert_close(found, expected, atol=tolerance, rtol=0)
+
+
+def test_kmeans_input(golden, batch):
+    masks = downsample_regions_bilinear(golden['superpixels'], batch.max_count, (14, 14))
+    points = mask_pool(golden['c4'], masks, min_area=1.)
+    close(F.normalize(points.flatten(0, 1), dim=1), golden['kmeans_input'])
+
+
+def test_kmeans_input_of_the_refiner(golden, batch):
+    refiner = KMeansRefiner(CLUSTERS, downsample='bilinear', min_area=1., cluster_empty=True)
+    points, rows, shape = refiner._points(golden['c4'], batch)
+    assert rows is None and tuple(shape) == (4, 84)
+    close(points, golden['kmeans_input'])
+
+
+def test_m0(golden, batch):
+    refiner = KMeansRefiner(CLUSTERS, border='blend')
+    m0 = refiner._paint(golden['superpixel_to_cluster'], batch, torch.Size([14, 14]))
+    assert torch.equal(m0, golden['m0'].long())
+
+
+@pytest.mark.parametrize('view', [0, 1])
+def test_masks_of_the_views(golden, view):
+    m0 = KMeansRefiner._one_hot(golden['m0'].long(), CLUSTERS)
+    found = crop_masks(m0, golden['views'][:, view], 7, aligned=False)
+    close(found, golden[f'masks_view{view + 1}'])
+
+
+def projector(in_channels, hidden, out_channels):
+    return dict(type='mmpretrain.NonLinearNeck', in_channels=in_channels, hid_channels=hidden,
+                out_channels=out_channels, num_layers=2, with_bias=True, with_last_bn=False,
+                with_last_bias=True, with_avg_pool=False, norm_cfg=dict(type='BN1d'))
+
+
+def load(module, golden, name):
+    names = {'fc0': 'l1', 'bn0': 'bn1', 'fc1': 'l2'}
+    state = {f'{ours}.{kind}': golden[f'{name}.{theirs}.{kind}'] for ours, theirs in names.items()
+             for kind in ('weight', 'bias')}
+    left = module.load_state_dict(state, strict=False)
+    assert all('running' in k or 'tracked' in k for k in left.missing_keys)
+
+
+def step(golden, **arguments):
+    """Loss and gradients of the model's own path, from the features of the last stage on."""
+    official = dict(views='joined', rows='all', min_area=1., average='region', symmetric='mean')
+    official.update(arguments)
+    model = R2O(
+        backbone=dict(type='mmpretrain.ResNet', depth=18),
+        neck=dict(type='orl_mm.MaskPoolNeck', projector=projector(48, 64, 16),
+                  min_area=official['min_area']),
+        head=dict(type='orl_mm.RegionPredictHead', predictor=projector(16, 64, 16),
+                  loss=dict(type='orl_mm.RegionCosineLoss', average=official['average']),
+                  symmetric=official['symmetric']),
+        refiner=dict(type='orl_mm.KMeansRefiner'), views=official['views'], rows=official['rows'])
+    load(model.neck.projector, golden, 'projector')
+    load(model.target['neck'].projector, golden, 'target_projector')
+    load(model.head.predictor, golden, 'predictor')
+    model.train()
+    feats = [golden[f'online_c5_view{v}'].clone().requires_grad_() for v in (1, 2)]
+    targets = [golden[f'target_c5_view{v}'] for v in (1, 2)]
+    masks = [golden[f'masks_view{v}'] for v in (1, 2)]
+    pairs = RegionPairs(*masks, **model.pair_args)
+    online = model._project(model.neck, feats, masks, pairs)
+    predictions = model._per_view(lambda z: model.head.predict(z, pairs, 2 if model.joined else 1),
+                                  online)
+    with torch.no_grad():
+        target = model._project(model.target['neck'], targets, masks, pairs)
+    loss = model.head.loss(predictions, target[::-1], pairs)
+    loss.backward()
+    return loss.detach(), [f.grad for f in feats], pairs
+
+
+def test_loss_and_gradient(golden):
+    loss, grads, pairs = step(golden)
+    assert torch.equal(pairs.valid, golden['valid'])
+    close(loss, golden['loss'])
+    for view, grad in enumerate(grads):
+        expected = golden[f'grad_online_c5_view{view + 1}']
+        close(grad, expected)
+        close(grad, expected, 1e-3 * expected.abs().max().item())  # 1e-5 alone would be loose here
+
+
+@pytest.mark.parametrize('change', [dict(views='separate'), dict(rows='valid'), dict(min_area=0.),
+                                    dict(average='image'), dict(symmetric='sum')])
+def test_each_argument_matters(golden, change):
+    """With any one argument of the thesis preset the recorded loss is missed."""
+    loss, _, _ = step(golden, **change)
+    assert abs(loss - golden['loss']) > 1e-4
