@@ -6,6 +6,8 @@ from typing import Callable, Dict, Optional, Tuple
 import numpy as np
 from PIL import Image
 
+from orl_mm.structures.view_geometry import ViewGeometry
+
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 
@@ -96,12 +98,9 @@ def read_label_file(path: str, size: int,
         np.ndarray: (size, size) int32, renumbered 0 .. M-1 in rising order.
 
     Raises:
-        ValueError: No such file, several channels, or a mask that has
-            neither the size of x0 nor that of the image.
+        ValueError: Several channels, or a mask that has neither the size of
+            x0 nor that of the image.
     """
-    from orl_mm.structures.view_geometry import ViewGeometry
-    if not Path(path).is_file():
-        raise ValueError(f'no mask at {path}; every image needs one')
     with Image.open(path) as pil:
         labels = np.asarray(pil)
     if labels.ndim != 2:
@@ -117,6 +116,20 @@ def read_label_file(path: str, size: int,
                 f'which is neither the size of x0, {size} x {size},{image}')
         labels = ViewGeometry.whole(*labels.shape).apply_labels(labels, size)
     return contiguous(labels)
+
+
+def find_label_file(folder: str, relative: str) -> str:
+    """Where the mask of image ``relative`` lies: its path with ``.png`` for its ending, or added.
+
+    Raises:
+        ValueError: In neither place.
+    """
+    base = Path(folder) / relative
+    for path in (base.with_suffix('.png'), base.with_name(base.name + '.png')):
+        if path.is_file():
+            return str(path)
+    raise ValueError(f'no mask for {relative}: neither '
+                     f'{base.with_suffix(".png")} nor {base}.png exists')
 
 
 def contiguous(labels: np.ndarray) -> np.ndarray:

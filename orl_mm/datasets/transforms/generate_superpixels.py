@@ -6,24 +6,116 @@ from mmcv.transforms import BaseTransform
 
 from orl_mm.registry import TRANSFORMS
 from orl_mm.structures.view_geometry import ViewGeometry
-from orl_mm.superpixels import priors
+from orl_mm.superpixels.cache import SuperpixelCache, relative_path
+from orl_mm.superpixels.priors import METHODS, find_label_file, read_label_file
+from orl_mm.superpixels.spec import PriorSpec, parameters
 
 
 @TRANSFORMS.register_module()
 class GenerateSuperpixels(BaseTransform):
-    def __init__(self, method: str = 'slic', size: int = 224, cache=None, **params):
-        self.method = method
-        self.size = size
-        self.params = params
+    """Add the whole image x0 and its prior mask (thesis 2.2), computed, cached or given.
 
-    def transform(self, results: dict) -> Optional[dict]:
+    They depend on the image alone, never on the views, so ``cache`` may name
+    the folder that ``tools/cache_superpixels.py`` filled: the masks are then
+    exactly those that would be computed here.
+
+    Required Keys:
+
+    - img (np.ndarray): (H, W, 3) uint8, BGR.
+    - img_path (with ``cache`` or method ``files``)
+
+    Added Keys:
+
+    - x0 (np.ndarray): (size, size, 3) uint8, BGR: the whole image squashed,
+      bicubic with Pillow's low-pass, as torchvision resizes a PIL image.
+    - regions (torch.Tensor): (size, size) labels 0 .. M-1 without gaps, uint8
+      up to 256 regions, else int32. Not with method ``none``.
+    - num_regions (int): M. Not with method ``none``.
+
+    Args:
+        method (str): ``slic``, ``felzenszwalb``, ``grid``, ``files`` (masks
+            given as label PNG) or ``none`` (only x0 is added: the cells of
+            C4 themselves are clustered). Defaults to 'slic'.
+        size (int): Side of x0. Defaults to 224.
+        cache (str, optional): Read the masks from this folder.
+        folder (str, optional): With method ``files``: the folder of masks.
+            ``a/b.jpg`` has its mask in ``a/b.png`` or ``a/b.jpg.png``, of the
+            size of x0 or of the image.
+        root (str, optional): The folder of images that those relative paths
+            begin at; a cache knows it unless the images were moved.
+        check (str): How ``cache`` notices a changed image: 'pixels', 'size'
+            or 'none', see :class:`SuperpixelCache`.
+        **params: Parameters of the methods, see :mod:`orl_mm.superpixels
+            .priors`: num_segments=100, compactness=10, normalize=False
+            (True: ``official``) of slic; scale=1000, sigma=0.8, min_size=1000
+            of felzenszwalb; num_cells=10 of grid. Those of other methods may
+            stand there and do nothing, so that one option changes the method.
+
+    Raises:
+        ValueError: An unknown method or parameter, a mask of another size.
+        CacheError: A missing, stale, foreign or damaged cache, with the
+            command that rebuilds it.
+    """
+
+    def __init__(self,
+                 method: str = 'slic',
+                 size: int = 224,
+                 cache: Optional[str] = None,
+                 folder: Optional[str] = None,
+                 root: Optional[str] = None,
+                 check: str = 'pixels',
+                 **params) -> None:
+        known = {name for m in METHODS for name in parameters(m)}
+        unknown = sorted(set(params) - known)
+        if unknown:
+            raise ValueError(
+                f'GenerateSuperpixels has no argument {", ".join(unknown)}; '
+                f'the methods have {", ".join(sorted(known))}')
+        if method not in (*METHODS, 'files', 'none'):
+            raise ValueError(f'method={method!r} is not one of '
+                             f'{[*METHODS, "files", "none"]}')
+        if cache is not None and method not in METHODS:
+            raise ValueError(f'method={method!r} computes nothing that '
+                             f'cache={cache!r} could hold; leave cache out')
+        if method == 'files' and (folder is None or root is None):
+            raise ValueError('method="files" needs folder=FOLDER_OF_MASKS and '
+                             'root=FOLDER_OF_IMAGES')
+        self.method, self.size = method, size
+        self.folder, self.root = folder, root
+        self.spec = self.cache = None
+        if method in METHODS:
+            names = parameters(method)
+            self.spec = PriorSpec(
+                method, {k: v for k, v in params.items() if k in names}, size)
+        if cache is not None:
+            self.cache = SuperpixelCache(cache, self.spec, root, check)
+
+    def transform(self, results: dict) -> dict:
         img = results['img']
-        x0 = ViewGeometry.whole(*img.shape[:2]).apply_image(img, self.size)
-        results['x0'] = x0
+        whole = ViewGeometry.whole(*img.shape[:2])
+        results['x0'] = whole.apply_image(img, self.size)
         if self.method == 'none':
             return results
-        labels = priors.METHODS[self.method](np.ascontiguousarray(x0[..., ::-1]), **self.params)
-        num = int(labels.max()) + 1
-        results['regions'] = torch.from_numpy(labels.astype(np.uint8) if num <= 256 else labels)
-        results['num_regions'] = num
+        labels = self._labels(results)
+        num_regions = int(labels.max()) + 1
+        dtype = np.uint8 if num_regions <= 256 else np.int32
+        results['regions'] = torch.from_numpy(
+            labels.astype(dtype, copy=False))
+        results['num_regions'] = num_regions
         return results
+
+    def _labels(self, results: dict) -> np.ndarray:
+        if self.cache is not None:
+            return self.cache.read(results['img_path'], results['x0'])
+        if self.method == 'files':
+            relative = relative_path(results['img_path'], self.root)
+            return read_label_file(
+                find_label_file(self.folder, relative), self.size,
+                results['img'].shape[:2])
+        return self.spec(results['x0'])
+
+    def __repr__(self) -> str:
+        prior = self.spec.to_dict() if self.spec else self.method
+        cache = self.cache.folder if self.cache else None
+        return (f'{type(self).__name__}(size={self.size}, prior={prior}, '
+                f'cache={cache!r})')

@@ -1,0 +1,217 @@
+"""Build a superpixel cache: chunks of images as tasks on any executor, stopped and resumed anywhere."""
+
+import json
+import os
+import time
+from concurrent.futures import FIRST_COMPLETED, Executor, wait
+from dataclasses import dataclass, field
+from itertools import islice
+from typing import Callable, Iterable, List, Optional, Tuple
+
+import cv2
+
+from orl_mm.datasets.image_io import UnreadableImageError, decode_image
+from orl_mm.structures.view_geometry import ViewGeometry
+from orl_mm.superpixels.cache import (FORMAT, PROVENANCE, CacheError,
+                                      EntryInfo, build_command, checksum,
+                                      decode_labels, differences,
+                                      encode_entry, entry_info,
+                                      read_provenance, write_atomic)
+from orl_mm.superpixels.spec import PriorSpec
+
+UNREADABLE = 'unreadable.txt'
+_TEMP = '.tmp'
+
+
+@dataclass(frozen=True)
+class BuildJob:
+    """All that a task needs besides its images' relative paths.
+
+    Args:
+        spec (PriorSpec): The prior.
+        root (str): Folder of the images, the same on every worker.
+        out (str): Folder of the cache, the same on every worker.
+        background, apply_exif: As in ``LoadImage``, whose pixels count.
+        verify (bool): Decode every image and mask again and compare, instead
+            of trusting sizes and times.
+        source (tuple): The command's arguments that name the images.
+    """
+    spec: PriorSpec
+    root: str
+    out: str
+    background: Optional[int] = 255
+    apply_exif: bool = False
+    verify: bool = False
+    source: Tuple[str, ...] = ()
+
+    @property
+    def temp_dir(self) -> str:
+        return os.path.join(self.out, _TEMP)
+
+
+@dataclass
+class Counts:
+    """What became of the images so far."""
+    written: int = 0
+    skipped: int = 0
+    unreadable: List[Tuple[str, str]] = field(default_factory=list)
+
+    def add(self, other: 'Counts') -> None:
+        self.written += other.written
+        self.skipped += other.skipped
+        self.unreadable += other.unreadable
+
+    @property
+    def total(self) -> int:
+        return self.written + self.skipped + len(self.unreadable)
+
+
+def process_chunk(job: BuildJob, relative_paths: List[str]) -> Counts:
+    """Make the masks of some images; what is finished already is skipped."""
+    cv2.setNumThreads(1)  # as many processes as cores: one thread each
+    counts = Counts()
+    for relative in relative_paths:
+        try:
+            if _process(job, relative):
+                counts.written += 1
+            else:
+                counts.skipped += 1
+        except (UnreadableImageError, FileNotFoundError) as error:
+            counts.unreadable.append((relative, str(error)))
+    return counts
+
+
+def _process(job: BuildJob, relative: str) -> bool:
+    """Make one mask; False where a finished one is there."""
+    image = os.path.join(job.root, relative)
+    entry = os.path.join(job.out, relative + '.png')
+    found = _finished(job, entry)
+    stat = os.stat(image)
+    if found and not job.verify and found.image_bytes == stat.st_size \
+            and stat.st_mtime_ns <= os.stat(entry).st_mtime_ns:
+        return False
+    with open(image, 'rb') as file:
+        data = file.read()
+    img = decode_image(data, job.background, job.apply_exif)
+    x0 = ViewGeometry.whole(*img.shape[:2]).apply_image(img, job.spec.size)
+    if found and found.image_bytes == len(data) \
+            and found.x0_crc == checksum(x0) \
+            and (not job.verify or _intact(entry, found)):
+        os.utime(entry)  # the image is newer, but the same
+        return False
+    png = encode_entry(job.spec(x0), job.spec.key, len(data), x0)
+    write_atomic(entry, png, job.temp_dir)
+    return True
+
+
+def _finished(job: BuildJob, entry: str) -> Optional[EntryInfo]:
+    """What a whole entry of this job says about itself, without decoding it."""
+    try:
+        with open(entry, 'rb') as file:
+            head = file.read(160)
+            file.seek(max(0, os.fstat(file.fileno()).st_size - 12))
+            info = entry_info(head, file.read())
+    except FileNotFoundError:
+        return None
+    return info if info and info.key == job.spec.key else None
+
+
+def _intact(entry: str, info: EntryInfo) -> bool:
+    with open(entry, 'rb') as file:
+        labels = decode_labels(file.read())
+    return labels is not None and checksum(labels) == info.labels_crc
+
+
+def prepare(job: BuildJob, overwrite: bool = False) -> None:
+    """Make the folder ready, or refuse one that holds something else.
+
+    Raises:
+        CacheError: Masks of another prior, library version or root are there
+            and ``overwrite`` is not given.
+    """
+    provenance = read_provenance(job.out)
+    words = []
+    if provenance is not None:
+        words = differences(provenance, job.spec)
+        if os.path.abspath(provenance['root']) != os.path.abspath(job.root):
+            words.append(f'root {provenance["root"]} instead of {job.root}')
+    if words and not overwrite:
+        command = build_command(job.spec, job.out, list(job.source),
+                                '--overwrite')
+        raise CacheError(f'{job.out} holds a cache made with '
+                         f'{", ".join(words)}. Choose another --out, or '
+                         f'rebuild it with\n  {command}')
+    os.makedirs(job.temp_dir, exist_ok=True)
+    for entry in os.scandir(job.temp_dir):  # what killed runs left
+        if time.time() - entry.stat().st_mtime > 3600:
+            os.unlink(entry.path)
+
+
+def build(job: BuildJob,
+          relative_paths: Iterable[str],
+          executor: Executor,
+          chunk: int = 64,
+          in_flight: int = 16,
+          overwrite: bool = False,
+          progress: Optional[Callable[[Counts], None]] = None) -> Counts:
+    """Build the cache on an executor.
+
+    Only ``in_flight`` tasks exist at a time, each of ``chunk`` images, so
+    neither the scheduler nor a task ever holds the whole list. Every mask is
+    written beside its place and renamed: a run may be killed at any moment,
+    and the same call goes on.
+
+    Args:
+        executor (Executor): Of ``concurrent.futures``, or Dask's
+            ``client.get_executor()``.
+        progress (callable, optional): Called with the counts after a chunk.
+
+    Returns:
+        Counts: of all images.
+
+    Raises:
+        CacheError: See :func:`prepare`.
+    """
+    prepare(job, overwrite)
+    counts, pending = Counts(), set()
+    _save_provenance(job, counts, complete=False)
+    paths, exhausted = iter(relative_paths), False
+    listing = os.path.join(job.out, UNREADABLE)
+    with open(listing, 'w', encoding='utf-8') as bad:
+        while pending or not exhausted:
+            while not exhausted and len(pending) < in_flight:
+                batch = list(islice(paths, chunk))
+                exhausted = not batch
+                if batch:
+                    pending.add(executor.submit(process_chunk, job, batch))
+            done, pending = wait(pending, return_when=FIRST_COMPLETED)
+            for future in done:
+                result = future.result()
+                counts.add(result)
+                for relative, reason in result.unreadable:
+                    bad.write(f'{relative}\t{reason}\n')
+                bad.flush()
+                if progress is not None:
+                    progress(counts)
+    if not counts.unreadable:
+        os.unlink(listing)
+    _save_provenance(job, counts, complete=True)
+    return counts
+
+
+def _save_provenance(job: BuildJob, counts: Counts, complete: bool) -> None:
+    provenance = dict(
+        format=FORMAT,
+        spec=job.spec.to_dict(),
+        root=os.path.abspath(job.root),
+        source=list(job.source),
+        resize='Pillow bicubic, the whole image squashed',
+        background=job.background,
+        apply_exif=job.apply_exif,
+        staleness='each PNG records its image\'s size and the CRC-32 of x0',
+        complete=complete,
+        images=counts.total,
+        unreadable=len(counts.unreadable))
+    text = json.dumps(provenance, indent=1) + '\n'
+    write_atomic(os.path.join(job.out, PROVENANCE), text.encode(),
+                 job.temp_dir)
