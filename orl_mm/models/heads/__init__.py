@@ -1,3 +1,5 @@
+from .base_region_head import BaseRegionHead
+from .region_contrast_head import RegionContrastHead
 from .region_predict_head import RegionPredictHead
 
-__all__ = ['RegionPredictHead']
+__all__ = ['BaseRegionHead', 'RegionContrastHead', 'RegionPredictHead']

@@ -2,16 +2,16 @@
 
 from typing import List, Optional, Sequence
 
-from mmengine.model import BaseModule
 from torch import Tensor
 
 from orl_mm.models.utils import RegionPairs
-from orl_mm.models.utils.norms import few_rows
 from orl_mm.registry import MODELS
+
+from .base_region_head import BaseRegionHead
 
 
 @MODELS.register_module()
-class RegionPredictHead(BaseModule):
+class RegionPredictHead(BaseRegionHead):
     """The prediction head q of BYOL and SimSiam, per region (equations 2.4, 2.5).
 
     Args:
@@ -24,32 +24,11 @@ class RegionPredictHead(BaseModule):
 
     def __init__(self, predictor: dict, loss: dict, symmetric: str = 'sum',
                  init_cfg: Optional[dict] = None) -> None:
-        super().__init__(init_cfg)
-        if symmetric not in ('sum', 'mean'):
-            raise ValueError(f"symmetric must be 'sum' or 'mean', got {symmetric!r}")
-        self.predictor = MODELS.build(predictor)
+        super().__init__(predictor, symmetric, init_cfg)
         self.loss_module = MODELS.build(loss)
-        self.symmetric = symmetric
 
-    def predict(self, projections: Tensor, pairs: RegionPairs, num_views: int) -> Tensor:
-        """q of the rows (R, D) of ``num_views`` views."""
-        with few_rows(self.predictor, num_views * pairs.local_rows,
-                      num_views * pairs.total_rows):
-            return self.predictor((projections, ))[0]
-
-    def loss(self, predictions: Sequence[Tensor], targets: Sequence[Tensor],
-             pairs: RegionPairs) -> Tensor:
-        """The loss over both directions.
-
-        Args:
-            predictions (sequence): Two (R, D): online, view 1 and view 2.
-            targets (sequence): Two (R, D): what each of them should predict.
-            pairs (RegionPairs): Whose rows these are.
-
-        Returns:
-            Tensor: Scalar.
-        """
+    def directions(self, predictions: Sequence[Tensor], targets: Sequence[Tensor],
+                   pairs: RegionPairs) -> List[Tensor]:
         weights = pairs.weights(self.loss_module.average)
-        terms: List[Tensor] = [self.loss_module(pred, target, weights)
-                               for pred, target in zip(predictions, targets)]
-        return sum(terms) / (len(terms) if self.symmetric == 'mean' else 1)
+        return [self.loss_module(pred, target, weights)
+                for pred, target in zip(predictions, targets)]

@@ -1,3 +1,4 @@
 from .mask_pool_neck import MaskPoolNeck
+from .region_mlp import RegionMLP
 
-__all__ = ['MaskPoolNeck']
+__all__ = ['MaskPoolNeck', 'RegionMLP']

@@ -21,9 +21,10 @@ class MaskPoolNeck(BaseModule):
 
     Args:
         projector (dict): Config of any neck that maps ``((R, C), )`` to
-            ``((R, D), )``, such as mmpretrain's ``NonLinearNeck`` with
-            ``with_avg_pool=False``. Its batch norms see only the regions that
-            exist, and running statistics where there are fewer than two.
+            ``((R, D), )``, such as :class:`RegionMLP`, or mmpretrain's
+            ``NonLinearNeck`` with ``with_avg_pool=False`` where there is always a
+            region. Its batch norms see only the regions that exist, and use
+            running statistics where there are fewer than two.
         min_area (float): See :func:`~orl_mm.models.utils.mask_pool`. 0: the mean
             of equation 2.1. 1: the public code.
         init_cfg (dict, optional): See mmengine's ``BaseModule``.

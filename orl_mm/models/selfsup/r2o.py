@@ -102,7 +102,9 @@ class R2O(BaseSelfSupervisor):
             objects = self.refiner(encoder, x0, batch)
             # m1 and m2: the same objects where the views show them (ROIAlign).
             masks = [crop_masks(objects.masks, batch.views[:, v], **self.crop_args) for v in (0, 1)]
-            pairs = RegionPairs(*masks, healthy=objects.healthy, **self.pair_args)
+            pairs = RegionPairs(*masks, healthy=objects.healthy,
+                                clustered=self.refiner.num_clusters is not None,
+                                **self.pair_args)
 
         with self.timer('network', x0.device):
             # Object-level representation: pool, project, predict (2.2, 2.3).
@@ -195,6 +197,7 @@ class R2O(BaseSelfSupervisor):
 
 def _copy_when_target_is_missing(model: R2O, incompatible) -> None:
     """A checkpoint of an online network alone starts the target as its copy."""
-    missing = [key for key in incompatible.missing_keys if key.startswith('target.')]
-    if missing and len(missing) == len([k for k in model.state_dict() if k.startswith('target.')]):
+    # Old batch norms lack num_batches_tracked, which loading fills in silently.
+    target = {f'target.{key}' for key in model.target.state_dict() if 'tracked' not in key}
+    if target <= set(incompatible.missing_keys):
         model.copy_online_to_target()

@@ -1,3 +1,4 @@
+from .gather import gather_rows
 from .kmeans import fit_kmeans, kmeans
 from .region_pairs import RegionPairs
 from .regions import (byol_distance, crop_masks, downsample_regions,
@@ -7,6 +8,6 @@ from .regions import (byol_distance, crop_masks, downsample_regions,
 __all__ = [
     'RegionPairs',
     'byol_distance', 'crop_masks', 'downsample_regions',
-    'downsample_regions_bilinear', 'fit_kmeans', 'kmeans', 'mask_pool',
+    'downsample_regions_bilinear', 'fit_kmeans', 'gather_rows', 'kmeans', 'mask_pool',
     'region_loss', 'region_weights'
 ]

@@ -26,18 +26,22 @@ class RegionPairs:
             alone. ``'all'``: all B * K rows (the public code, r2o.md row 19).
         healthy (Tensor, optional): Scalar bool; False stops every rank with an
             error instead of training on NaN.
+        clustered (bool): Channel k is the same cluster in every image of this rank;
+            False where superpixels are the masks and ids mean something within one
+            image only.
 
     Attributes:
         valid (Tensor): (B, K) bool.
     """
 
     def __init__(self, masks1: Tensor, masks2: Tensor, min_area: float = 1e-3,
-                 rows: str = 'valid', healthy: Tensor = None) -> None:
+                 rows: str = 'valid', healthy: Tensor = None, clustered: bool = True) -> None:
         if rows not in ('valid', 'all'):
             raise ValueError(f"rows must be 'valid' or 'all', got {rows!r}")
         area1, area2 = masks1.flatten(2).sum(2), masks2.flatten(2).sum(2)
         self.valid = (area1 > min_area) & (area2 > min_area)
         self.all_rows = rows == 'all'
+        self.clustered = clustered
         self._seen = None
         ill = self.valid.new_zeros(()) if healthy is None else ~healthy
         counts = torch.stack([self.valid.sum(), self.valid.any(1).sum(), ill.long()])
@@ -68,6 +72,11 @@ class RegionPairs:
         """Rows each rank sends through projector and predictor, one view."""
         if self.all_rows:  # same batch size and K everywhere
             return [self.valid.numel()] * self.world_size
+        return self.valid_per_rank
+
+    @property
+    def valid_per_rank(self) -> List[int]:
+        """Valid pairs of each rank; as many as rows unless ``rows='all'``."""
         return [row[0] for row in self._read()]
 
     @property
@@ -87,6 +96,30 @@ class RegionPairs:
             return torch.arange(num_views * self.valid.numel(), device=self.valid.device)
         rows = self._order[:self.local_rows]
         return torch.cat([rows + view * self.valid.numel() for view in range(num_views)])
+
+    @property
+    def first_valid(self) -> int:
+        """Valid pairs of the ranks before this one."""
+        return sum(self.valid_per_rank[:_rank()])
+
+    def valid_rows(self) -> Tensor:
+        """Which of the rows of one view are valid pairs: (V, ) positions in :meth:`rows`."""
+        count = self.valid_per_rank[_rank()]
+        if self.all_rows:
+            return self._order[:count]
+        return torch.arange(count, device=self.valid.device)
+
+    def images(self) -> Tensor:
+        """The image of each row of one view, (R, ) int64 in 0..B-1."""
+        return self.rows() // self.valid.shape[1]
+
+    def clusters(self) -> Tensor:
+        """The cluster of each row of one view, (R, ) int64.
+
+        Equal numbers are one cluster, within this rank and step alone: K-means runs
+        per process. Without clustering each row has a number of its own.
+        """
+        return self.rows() % self.valid.shape[1] if self.clustered else self.rows()
 
     def weights(self, average: str) -> Tensor:
         """The weight of each row of :meth:`rows` in this rank's loss.

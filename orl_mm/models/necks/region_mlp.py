@@ -1,0 +1,35 @@
+"""The projection and prediction MLP on rows that may be none."""
+
+from typing import Sequence, Tuple
+
+from mmpretrain.models.necks import NonLinearNeck
+from torch import Tensor
+
+from orl_mm.registry import MODELS
+
+
+@MODELS.register_module()
+class RegionMLP(NonLinearNeck):
+    """``NonLinearNeck`` without pooling, for any number of rows, none included.
+
+    The stock class reshapes to ``(rows, -1)``, which has no meaning for zero rows;
+    a rank without a valid region sends zero rows through its networks, because
+    its synchronised batch norms must enter the same collectives as the others'.
+
+    Args:
+        in_channels, hid_channels, out_channels (int): Widths.
+        **kwargs: See mmpretrain's ``NonLinearNeck``; parameter names are the same.
+    """
+
+    def __init__(self, in_channels: int, hid_channels: int, out_channels: int, **kwargs) -> None:
+        kwargs.setdefault('with_avg_pool', False)
+        super().__init__(in_channels, hid_channels, out_channels, **kwargs)
+
+    def forward(self, x: Sequence[Tensor]) -> Tuple[Tensor]:
+        """``((R, C), )`` to ``((R, D), )``."""
+        rows = self.bn0(self.fc0(x[0]))
+        for fc, bn in zip(self.fc_names, self.bn_names):
+            rows = getattr(self, fc)(self.relu(rows))
+            if bn is not None:
+                rows = getattr(self, bn)(rows)
+        return (rows, )
