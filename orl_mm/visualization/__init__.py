@@ -1,0 +1,10 @@
+from .colors import object_colors
+from .draw import blend_labels, draw_boundaries, draw_boxes
+from .ids import match_ids, rank_by_size
+from .panels import objects_panel, views_panel
+from .sheet import contact_sheet, figure_to_rgb, save_figure
+
+__all__ = [
+    'blend_labels', 'contact_sheet', 'draw_boundaries', 'draw_boxes', 'figure_to_rgb',
+    'match_ids', 'object_colors', 'objects_panel', 'rank_by_size', 'save_figure', 'views_panel'
+]

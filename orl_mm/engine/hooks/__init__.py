@@ -1,3 +1,4 @@
+from .object_visualization_hook import ObjectVisualizationHook
 from .set_epoch_hook import SetEpochHook
 
-__all__ = ['SetEpochHook']
+__all__ = ['ObjectVisualizationHook', 'SetEpochHook']

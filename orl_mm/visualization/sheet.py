@@ -1,0 +1,93 @@
+"""A contact sheet: rows and columns of pictures with names, as one figure."""
+
+from pathlib import Path
+from typing import List, Optional, Sequence, Union
+
+import numpy as np
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+
+from .draw import resize_image
+
+_DPI = 100
+_GAP, _MARGIN, _CAPTION, _HEAD, _TITLE = 6, 10, 17, 22, 30  # pixels
+
+
+def contact_sheet(rows: Sequence[Sequence[Optional[np.ndarray]]],
+                  columns: Sequence[str],
+                  captions: Optional[Sequence[Sequence[str]]] = None,
+                  title: str = '', note: str = '', cell: int = 256) -> Figure:
+    """Pictures in a grid, drawn without resampling beyond ``cell``.
+
+    Args:
+        rows (sequence): Of each row its pictures, (H, W, 3) uint8 RGB; None
+            leaves a place empty.
+        columns (sequence): Name of each column.
+        captions (sequence, optional): Of each row the texts below its pictures.
+        title (str): Above everything.
+        note (str): Small, below everything.
+        cell (int): Side of a picture in pixels.
+
+    Returns:
+        matplotlib.figure.Figure: With the Agg canvas; no window, no global state.
+
+    Raises:
+        ValueError: No rows, or a row that is not as long as ``columns``.
+    """
+    if not rows:
+        raise ValueError('a contact sheet needs at least one row')
+    for row in rows:
+        if len(row) != len(columns):
+            raise ValueError(f'{len(columns)} columns, but a row of {len(row)}')
+    below = 0 if captions is None else _CAPTION
+    step_x, step_y = cell + _GAP, cell + below + _GAP
+    width = 2 * _MARGIN + len(columns) * step_x - _GAP
+    top = (_TITLE if title else 4) + _HEAD
+    bottom = _MARGIN + (_CAPTION if note else 0)
+    height = top + len(rows) * step_y - _GAP + bottom
+    figure = Figure(figsize=(width / _DPI, height / _DPI), dpi=_DPI)
+    FigureCanvasAgg(figure)
+
+    def text(x, y, words, size, **kwargs):
+        figure.text(x / width, 1 - y / height, words, fontsize=size, **kwargs)
+
+    if title:
+        text(_MARGIN, 6, title, 12, va='top', ha='left', weight='bold')
+    if note:
+        text(_MARGIN, height - 4, note, 8, va='bottom', ha='left', color='0.3')
+    for c, name in enumerate(columns):
+        text(_MARGIN + c * step_x + cell / 2, top - 5, name, 10, va='bottom', ha='center')
+    for r, row in enumerate(rows):
+        for c, picture in enumerate(row):
+            if picture is None:
+                continue
+            x, y = _MARGIN + c * step_x, top + r * step_y
+            axes = figure.add_axes((x / width, 1 - (y + cell) / height, cell / width,
+                                    cell / height))
+            axes.set_axis_off()
+            if picture.shape[:2] != (cell, cell):
+                picture = resize_image(picture, cell)
+            axes.imshow(picture, interpolation='none', aspect='auto')
+            if captions is not None and captions[r][c]:
+                text(x + cell / 2, y + cell + 2, captions[r][c], 8.5, va='top',
+                     ha='center', color='0.2')
+    return figure
+
+
+def figure_to_rgb(figure: Figure) -> np.ndarray:
+    """The pixels of a figure, (H, W, 3) uint8 RGB."""
+    canvas = figure.canvas
+    canvas.draw()
+    return np.asarray(canvas.buffer_rgba())[..., :3].copy()
+
+
+def save_figure(figure: Figure, *paths: Union[str, Path]) -> List[Path]:
+    """Write a figure as PNG; a file is complete or absent, never half."""
+    out = []
+    for path in map(Path, paths):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        part = path.with_name(f'.{path.name}.part')
+        figure.savefig(part, dpi=_DPI, format='png')
+        part.replace(path)
+        out.append(path)
+    return out
