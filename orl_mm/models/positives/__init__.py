@@ -1,0 +1,3 @@
+from .nearest_neighbor import NearestNeighbor
+
+__all__ = ['NearestNeighbor']
