@@ -10,7 +10,7 @@ from mmengine.registry import Registry
 __all__ = [
     'MODELS', 'HOOKS', 'TRANSFORMS', 'DATASETS', 'OPTIMIZERS',
     'OPTIM_WRAPPER_CONSTRUCTORS', 'PARAM_SCHEDULERS', 'VISUALIZERS',
-    'WEIGHT_INITIALIZERS'
+    'WEIGHT_INITIALIZERS', 'MODEL_WRAPPERS'
 ]
 
 
@@ -21,6 +21,7 @@ def _child(name: str, parent: Registry, location: str) -> Registry:
 MODELS = _child('model', _root.MODELS, 'orl_mm.models')
 WEIGHT_INITIALIZERS = _child('weight initializer', _root.WEIGHT_INITIALIZERS,
                              'orl_mm.engine')
+MODEL_WRAPPERS = _child('model_wrapper', _root.MODEL_WRAPPERS, 'orl_mm.engine')
 HOOKS = _child('hook', _root.HOOKS, 'orl_mm.engine')
 OPTIMIZERS = _child('optimizer', _root.OPTIMIZERS, 'orl_mm.engine')
 OPTIM_WRAPPER_CONSTRUCTORS = _child('optimizer wrapper constructor',

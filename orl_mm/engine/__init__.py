@@ -1,1 +1,1 @@
-from . import hooks, optimizers, schedulers  # noqa: F401
+from . import cpu_ddp, hooks, optimizers, schedulers  # noqa: F401

@@ -1,0 +1,273 @@
+"""What the command-line tools share: reading a config and speaking to whoever typed the command.
+
+A mistake in the command or the config ends in one line that names it and the
+fix, and exit code 2; anything else keeps its traceback.
+"""
+
+import argparse
+import difflib
+import inspect
+import os
+import re
+import sys
+from contextlib import contextmanager
+from pathlib import Path
+
+import torch
+from mmengine.config import Config, ConfigDict, DictAction
+from mmengine.runner import Runner
+
+# Top-level keys that a runner reads, beside the arguments of Runner itself.
+EXTRA_KEYS = ('runner_type', 'custom_imports', 'model_wrapper_cfg',
+              'find_unused_parameters', 'sync_bn', 'compile', 'tta_model',
+              'tta_pipeline')
+# Between 'optim_wraper' or 'load_form', which are mistakes, and 'test_pipeline'
+# beside 'tta_pipeline', which is not. Of all configs of mmpretrain, mmdet and
+# mmseg one has a key so close to a runner's, and that one is a mistake, too
+# ('models' in mmseg's BiSeNetV2 with OHEM).
+KEY_LIKENESS = 0.885
+
+_UNEXPECTED = re.compile(r"(\w+)(?:\.__init__)?\(\) got an unexpected keyword "
+                         r"argument '(\w+)'")
+
+
+class UserError(ValueError):
+    """A mistake in what was typed; its text is all that the user is shown."""
+
+
+class Parser(argparse.ArgumentParser):
+    """An argument parser that answers a mistyped option with the right one."""
+
+    def error(self, message: str):
+        options = list(self._option_string_actions)
+        for word in re.findall(r'--[\w-]+', message):
+            near = difflib.get_close_matches(word, options, 1)
+            if near and near[0] != word:
+                message += f' (did you mean {near[0]}?)'
+        self.exit(2, f'{self.prog}: {message}; --help lists every argument\n')
+
+
+class KeyValueAction(DictAction):
+    """``--cfg-options`` that says what it wanted instead of unpacking None."""
+
+    def __call__(self, parser, namespace, values, option_string=None):
+        for value in values:
+            if '=' not in value:
+                parser.error(f'{option_string} takes KEY=VALUE pairs, got '
+                             f'{value!r}')
+        super().__call__(parser, namespace, values, option_string)
+
+
+def add_common_arguments(parser: argparse.ArgumentParser) -> None:
+    """The arguments that the stock training and test tools share."""
+    parser.add_argument(
+        '--cfg-options', nargs='+', action=KeyValueAction, metavar='KEY=VALUE',
+        help='override keys of the config, e.g. train_dataloader.batch_size=8 '
+        'model.neck.out_channels=256 key="[a,b]" (quoted, no spaces)')
+    parser.add_argument(
+        '--launcher', choices=['none', 'pytorch', 'slurm', 'mpi'],
+        default='none', help='what started the processes (default: none)')
+    parser.add_argument(
+        '--no-pin-memory', action='store_true',
+        help='switch pin_memory of the data loaders off')
+    # torchrun's predecessor passes the first or the second form.
+    parser.add_argument('--local_rank', '--local-rank', type=int, default=0,
+                        help=argparse.SUPPRESS)
+
+
+@contextmanager
+def user_errors(prog: str):
+    """Print a :class:`UserError` as one line, once for all processes; exit 2."""
+    try:
+        yield
+    except UserError as error:
+        if os.environ.get('RANK', '0') == '0':
+            print(f'{prog}: {error}', file=sys.stderr)
+        sys.exit(2)
+
+
+def load_config(name: str) -> Config:
+    """Read the config file ``name``, or ``package::path`` of an installed one.
+
+    Raises:
+        UserError: If there is no such file, one of its ``_base_`` is missing,
+            it is not valid Python, or a top-level key is a misspelt one.
+    """
+    if '::' not in name and not os.path.isfile(name):
+        raise UserError(f'config {name!r} does not exist; '
+                        f'{_nearest_config(name)}')
+    try:
+        if '::' in name:
+            from mmengine.hub import get_config
+            cfg = get_config(name)
+        else:
+            cfg = Config.fromfile(name)
+    except (FileNotFoundError, ModuleNotFoundError, SyntaxError) as error:
+        raise UserError(f'config {name!r} cannot be read: {error}') from error
+    check_top_level_keys(cfg)
+    return cfg
+
+
+def _nearest_config(name: str) -> str:
+    known = {str(path) for path in Path(name).parent.glob('*.py')}
+    known |= {str(path) for path in Path('configs').rglob('*.py')
+              if '_base_' not in path.parts}
+    near = difflib.get_close_matches(name, sorted(known), 1)
+    if near:
+        return f'did you mean {near[0]!r}?'
+    return "type it from the repository's root; the configs lie in configs/"
+
+
+def runner_keys() -> list:
+    """The top-level config keys that a runner reads."""
+    arguments = inspect.signature(Runner.__init__).parameters
+    return [key for key in arguments if key not in ('self', 'cfg')
+            ] + list(EXTRA_KEYS)
+
+
+def check_top_level_keys(cfg: Config) -> None:
+    """Refuse a key that is almost, but not, one that the runner reads.
+
+    mmengine ignores unknown top-level keys, so a misspelt ``optim_wrapper``
+    would train with the settings of ``_base_``. Keys unlike any known one stay
+    legal: configs keep their own variables there.
+
+    Raises:
+        UserError: Naming the key that was meant.
+    """
+    known = runner_keys()
+    for key in cfg:
+        if key in known:
+            continue
+        near = difflib.get_close_matches(key, known, 1, KEY_LIKENESS) or [
+            name for name in known if sorted(name) == sorted(key)
+        ]
+        if near:
+            raise UserError(f'the config has the key {key!r}, which nothing '
+                            f'reads; did you mean {near[0]!r}?')
+
+
+def merge_common_arguments(cfg: Config, args: argparse.Namespace) -> None:
+    """Apply ``--cfg-options``, ``--launcher`` and ``--work-dir`` to ``cfg``.
+
+    The work directory comes from the command, else from the config, else it is
+    ``work_dirs/`` and the config's file name.
+    """
+    if args.cfg_options is not None:
+        try:
+            cfg.merge_from_dict(args.cfg_options)
+        except (KeyError, TypeError, IndexError) as error:
+            raise UserError(f'--cfg-options {args.cfg_options} does not fit '
+                            f'the config: {error}') from error
+        check_top_level_keys(cfg)
+    if args.launcher == 'pytorch' and 'RANK' not in os.environ:
+        raise UserError('--launcher pytorch is for processes that torchrun '
+                        'started; type tools/dist_train.sh CONFIG GPUS (or '
+                        'tools/dist_test.sh CONFIG CHECKPOINT GPUS)')
+    cfg.launcher = args.launcher
+    os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
+    if args.work_dir is not None:
+        cfg.work_dir = args.work_dir
+    elif cfg.get('work_dir') is None:
+        cfg.work_dir = os.path.join('work_dirs', Path(args.config).stem)
+
+
+def check_file(path: str, what: str) -> None:
+    """Refuse a local ``path`` that does not exist; addresses pass."""
+    if '://' in path or os.path.isfile(path):
+        return
+    folder = Path(path).parent
+    near = sorted(map(str, folder.glob('*.pth'))) if folder.is_dir() else []
+    hint = f'its folder has {", ".join(near)}' if near else (
+        f'there is no checkpoint (*.pth) in {str(folder)!r}')
+    raise UserError(f'the {what} {path!r} does not exist; {hint}')
+
+
+def check_parts(cfg: Config, purpose: str, *keys: str) -> None:
+    """Refuse a config without the top-level keys that ``purpose`` needs."""
+    missing = [key for key in ('model', *keys) if cfg.get(key) is None]
+    if missing:
+        raise UserError(f'{purpose} needs {", ".join(missing)} in the config; '
+                        f'{cfg.filename} has none')
+
+
+def set_dataloader_defaults(cfg: Config, args: argparse.Namespace) -> None:
+    """Give the data loaders what the stock tool of the config's scope gives.
+
+    mmpretrain's configs leave ``collate_fn``, ``pin_memory`` and
+    ``persistent_workers`` to its tool; mmdet's and mmseg's name their own.
+    """
+    ours = cfg.get('default_scope') in ('mmpretrain', 'orl_mm')
+    for field in ('train_dataloader', 'val_dataloader', 'test_dataloader'):
+        loader = cfg.get(field)
+        if loader is None:
+            continue
+        if ours:
+            loader.setdefault('pin_memory', torch.cuda.is_available())
+            loader.setdefault('persistent_workers', True)
+            loader.setdefault('collate_fn', ConfigDict(type='default_collate'))
+        if args.no_pin_memory:
+            loader.pin_memory = False
+        # torch refuses persistent workers where there are no workers.
+        if getattr(args, 'no_persistent_workers', False) or \
+                loader.get('num_workers', 0) == 0:
+            loader.persistent_workers = False
+
+
+@contextmanager
+def config_errors():
+    """Turn an error of building a part from the config into a UserError.
+
+    Covers an argument that a part does not take and a type that nothing
+    registered. Errors from inside a part pass through untouched.
+    """
+    try:
+        yield
+    except (TypeError, KeyError) as error:
+        message = explain_build_error(error)
+        if message is None:
+            raise
+        raise UserError(message) from error
+
+
+def explain_build_error(error: Exception):
+    """One line on what in the config raised ``error``; None if not the config."""
+    frames, trace = [], error.__traceback__
+    while trace is not None:
+        frames.append(trace.tb_frame)
+        trace = trace.tb_next
+    builds = [
+        frame for frame in frames if frame.f_code.co_name == 'build_from_cfg'
+    ]
+    local = builds[-1].f_locals if builds else {}
+    if isinstance(error, KeyError):
+        if 'obj_type' not in local or local.get('obj_cls') is not None:
+            return None
+        name, registry = str(local['obj_type']), local['registry']
+        known = [f'{key}' for key in registry.module_dict]
+        known += [f'{scope}.{key}' for scope, child in
+                  registry._get_root_registry().children.items()
+                  for key in child.module_dict]
+        near = difflib.get_close_matches(name, known, 1, 0.7)
+        hint = f'; did you mean {near[0]!r}?' if near else (
+            '; its package may be missing from custom_imports')
+        return (f'the config names the {registry.name} {name!r}, which nothing '
+                f'registered{hint}')
+    match = _UNEXPECTED.search(str(error))
+    if match is None:
+        return None
+    part, key = match.groups()
+    taker = local.get('obj_cls') if key in local.get('args', {}) else None
+    if taker is not None:
+        part = getattr(taker, '__name__', part)
+    elif os.sep + 'mmengine' + os.sep not in frames[-1].f_code.co_filename:
+        return None
+    takes = [] if taker is None else [
+        name for name, value in inspect.signature(taker).parameters.items()
+        if value.kind not in (value.VAR_KEYWORD, value.VAR_POSITIONAL)
+    ]
+    near = difflib.get_close_matches(key, takes, 1)
+    hint = f'; did you mean {near[0]!r}?' if near else ''
+    if takes and not near:
+        hint = f'; it takes {", ".join(takes)}'
+    return f'the config gives {part} the argument {key!r}, which it does not take{hint}'

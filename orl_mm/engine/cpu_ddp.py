@@ -1,0 +1,89 @@
+"""Several processes on a machine without a GPU.
+
+mmengine's own start of a process group binds each process to a GPU and its
+wrapper hands the GPU's number to torch; torch's wrapper refuses SyncBN on a
+CPU. So the group is started here, through gloo, and the model wrapped by a
+class that puts plain BN in SyncBN's place.
+"""
+
+import datetime
+import os
+
+import torch
+import torch.distributed as dist
+from mmengine.config import Config
+from mmengine.logging import print_log
+from mmengine.model import MMDistributedDataParallel, revert_sync_batchnorm
+from torch import nn
+
+from orl_mm.registry import MODEL_WRAPPERS
+
+from .launch import first_host
+
+
+@MODEL_WRAPPERS.register_module()
+class CPUDistributedDataParallel(MMDistributedDataParallel):
+    """mmengine's data-parallel wrapper for processes without a GPU.
+
+    Every SyncBN layer becomes plain BN: each process normalises with the
+    statistics of its own images. The log says so. Gradients are averaged over
+    the processes as on GPUs.
+
+    Args:
+        module (nn.Module): The model.
+        device_ids (list, optional): Ignored; mmengine passes GPU numbers.
+        kwargs: Those of :class:`mmengine.model.MMDistributedDataParallel`.
+    """
+
+    def __init__(self, module: nn.Module, device_ids=None, **kwargs):
+        synced = sum('SyncBatchNorm' in type(layer).__name__
+                     for layer in module.modules())
+        super().__init__(
+            module=revert_sync_batchnorm(module), device_ids=None, **kwargs)
+        print_log(
+            f'No GPU: {dist.get_world_size()} processes speak through gloo, '
+            f'and {synced} SyncBN layers became plain BN, so each process '
+            'normalises with the statistics of its own images only.',
+            logger='current')
+
+
+def use_cpu_processes(cfg: Config) -> None:
+    """Start the process group of ``cfg.launcher`` on a machine without a GPU.
+
+    Does nothing for one process (``launcher='none'``) or where torch has a GPU.
+    Otherwise the group starts with gloo, and ``cfg`` names gloo and the wrapper
+    above for the runner.
+    """
+    if cfg.get('launcher', 'none') == 'none' or torch.cuda.is_available():
+        return
+    cfg.setdefault('env_cfg', {})
+    dist_cfg = cfg.env_cfg.setdefault('dist_cfg', {})
+    dist_cfg['backend'] = 'gloo'
+    wrapper = dict(cfg.get('model_wrapper_cfg') or dict(
+        broadcast_buffers=False,
+        find_unused_parameters=cfg.get('find_unused_parameters', False)))
+    wrapper['type'] = 'orl_mm.CPUDistributedDataParallel'
+    cfg.model_wrapper_cfg = wrapper
+    if dist.is_initialized():
+        return
+    set_rendezvous(cfg.launcher, os.environ)
+    dist.init_process_group(
+        'gloo',
+        timeout=datetime.timedelta(seconds=dist_cfg.get('timeout', 1800)))
+
+
+def set_rendezvous(launcher: str, env: dict) -> None:
+    """Write torch's rendezvous variables from those of Slurm or Open MPI into ``env``."""
+    names = {
+        'slurm': ('SLURM_PROCID', 'SLURM_NTASKS', 'SLURM_LOCALID'),
+        'mpi': ('OMPI_COMM_WORLD_RANK', 'OMPI_COMM_WORLD_SIZE',
+                'OMPI_COMM_WORLD_LOCAL_RANK'),
+    }
+    if launcher not in names:
+        return
+    rank, size, local = names[launcher]
+    env.update(RANK=env[rank], WORLD_SIZE=env[size],
+               LOCAL_RANK=env.get(local, '0'))
+    env.setdefault('MASTER_PORT', '29500')
+    if 'MASTER_ADDR' not in env and 'SLURM_NODELIST' in env:
+        env['MASTER_ADDR'] = first_host(env['SLURM_NODELIST'])

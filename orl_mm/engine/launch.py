@@ -1,0 +1,291 @@
+"""From ``dist_train.sh CONFIG GPUS`` to a torchrun command, or to the commands that should have been typed.
+
+GPUS is the number of processes over all nodes. The rules are one pure function,
+:func:`plan`, of the environment and the devices; :func:`main` (run as a file by
+``tools/dist_*.sh``, so it imports nothing of this package) carries them out.
+"""
+
+import os
+import re
+import shlex
+import shutil
+import socket
+import sys
+from dataclasses import dataclass, field
+from typing import Dict, List, Mapping, Sequence
+
+NODE_GPUS = 8  # devices of a node in commands printed on a machine without GPU
+MOST_LINES = 16  # nodes up to which every node's command is printed
+
+
+class LaunchError(ValueError):
+    """A launch that cannot be right; the text holds the commands to type."""
+
+
+@dataclass
+class Machine:
+    """What the launch needs to know of this machine."""
+    gpus: int
+    cores: int
+    host: str = 'NODE0'
+    has_srun: bool = False
+
+    @property
+    def places(self) -> int:
+        """Processes that fit: one a GPU, else one a core."""
+        return self.gpus or self.cores
+
+    @property
+    def unit(self) -> str:
+        return 'GPU' if self.gpus else 'core'
+
+
+@dataclass
+class Launch:
+    """A command and the environment variables to add to its own."""
+    argv: List[str]
+    env: Dict[str, str] = field(default_factory=dict)
+
+
+def plan(shell: str, script: str, positional: Sequence[str], gpus: str,
+         extra: Sequence[str], env: Mapping[str, str],
+         machine: Machine) -> Launch:
+    """Decide what this node starts.
+
+    Args:
+        shell: The script that was typed, ``tools/dist_train.sh``.
+        script: The Python script to start, ``.../tools/train.py``.
+        positional: CONFIG, or CONFIG and CHECKPOINT.
+        gpus: GPUS as typed.
+        extra: Further arguments, passed through.
+        env: NNODES ("4", or "2:4" for elastic), NODE_RANK, MASTER_ADDR,
+            MASTER_PORT or PORT, MAX_RESTARTS, RDZV_ENDPOINT, RDZV_BACKEND,
+            RDZV_ID, ALLOW_OVERSUBSCRIBE, and Slurm's own.
+        machine: This machine.
+
+    Returns:
+        Launch: torchrun with this node's share; inside a Slurm batch script,
+        srun of the same script on every node.
+
+    Raises:
+        LaunchError: Where GPUS cannot be right; the text says what to type.
+    """
+    if not gpus.isdigit() or int(gpus) < 1:
+        raise LaunchError(f'GPUS is the number of processes over all nodes, '
+                          f'got {gpus!r}; usage: {shell} '
+                          f'{" ".join(positional) or "CONFIG"} 8 [arguments]')
+    total = int(gpus)
+    typed = Typed(shell, list(positional), list(extra))
+    nodes = _nodes(env)
+    if total % nodes.most:
+        below = total - total % nodes.most
+        raise LaunchError(
+            f'{total} processes do not divide over {nodes.most} nodes. Type '
+            'one of:\n' + '\n'.join(
+                f'  {typed.command(number)}'
+                for number in (below, below + nodes.most) if number))
+    share = total // nodes.most
+    _check_share(share, total, nodes, typed, env, machine)
+    if nodes.slurm and nodes.most > 1 and machine.has_srun and \
+            'SLURM_STEP_ID' not in env:
+        return Launch(['srun', f'--nodes={nodes.most}',
+                       f'--ntasks={nodes.most}', '--ntasks-per-node=1',
+                       '--kill-on-bad-exit=1', *typed.words(total)])
+    argv = [sys.executable, '-m', 'torch.distributed.run',
+            *_rendezvous(nodes, typed, total, env, machine),
+            f'--nproc-per-node={share}', f'--max-restarts={_restarts(env, typed)}',
+            script, *positional, '--launcher', 'pytorch', *extra]
+    threads = {}
+    if 'OMP_NUM_THREADS' not in env:
+        # torchrun's own default is 1 and a warning.
+        threads['OMP_NUM_THREADS'] = str(
+            1 if machine.gpus else max(1, machine.cores // share))
+    return Launch(argv, threads)
+
+
+@dataclass
+class Typed:
+    """The command as the user typed it, to print it again with other numbers."""
+    shell: str
+    positional: List[str]
+    extra: List[str]
+
+    def words(self, total: int, *more: str) -> List[str]:
+        return [self.shell, *self.positional, str(total), *self.extra, *more]
+
+    def command(self, total: int, *more: str) -> str:
+        return shlex.join(self.words(total, *more))
+
+
+@dataclass
+class Nodes:
+    """How many nodes, and who says so."""
+    most: int
+    text: str
+    slurm: bool = False
+
+
+def _nodes(env: Mapping[str, str]) -> Nodes:
+    text = env.get('NNODES', '')
+    if text:
+        if not re.fullmatch(r'[1-9]\d*(:[1-9]\d*)?', text):
+            raise LaunchError(f'NNODES={text} is neither a number of nodes nor '
+                              'MIN:MAX (elastic)')
+        return Nodes(int(text.split(':')[-1]), text)
+    if 'SLURM_JOB_NODELIST' in env or 'SLURM_NODELIST' in env:
+        text = env.get('SLURM_STEP_NUM_NODES') or env.get('SLURM_NNODES', '1')
+        return Nodes(int(text), text, slurm=True)
+    return Nodes(1, '1')
+
+
+def _check_share(share: int, total: int, nodes: Nodes, typed: Typed,
+                 env: Mapping[str, str], machine: Machine) -> None:
+    tasks = env.get('SLURM_STEP_NUM_TASKS')
+    if nodes.slurm and tasks and int(tasks) != nodes.most:
+        raise LaunchError(
+            f'this Slurm step runs {tasks} tasks on {nodes.most} nodes, but '
+            'one task a node starts all processes of the node. Type:\n'
+            f'  srun --nodes={nodes.most} --ntasks-per-node=1 '
+            f'{typed.command(total)}')
+    if share <= machine.places or (
+            not machine.gpus and env.get('ALLOW_OVERSUBSCRIBE') == '1'):
+        return
+    has = f'{machine.places} {machine.unit}s'.replace('1 GPUs', '1 GPU')
+    has += '' if machine.gpus else ' and no GPU'
+    if nodes.most > 1:
+        reason = (f'{nodes.most} nodes would start {share} processes each, but '
+                  f'this one has {has}.')
+    else:
+        reason = (f'{total} processes cannot run here: this machine has {has}, '
+                  'and nothing names other nodes (NNODES, NODE_RANK and '
+                  'MASTER_ADDR, or a Slurm allocation).')
+    raise LaunchError(reason + '\n' + advice(typed, total, machine))
+
+
+def advice(typed: Typed, total: int, machine: Machine) -> str:
+    """The commands that would start ``total`` processes, and what fits here."""
+    per_node = machine.gpus or NODE_GPUS
+    count = next(n for n in range(1, total + 1)
+                 if total % n == 0 and total // n <= per_node)
+    each = total // count
+    first = machine.host if machine.gpus else 'NODE0'
+    lines = []
+    if count > 1:
+        lines.append(f'On {count} nodes with {each} GPUs each, the first of '
+                     f'them {first}, type on each its line:')
+        shown = range(count) if count <= MOST_LINES else (0, 1, count - 1)
+        for rank in shown:
+            if rank == count - 1 and count > MOST_LINES:
+                lines.append('  ...')
+            lines.append(f'  NNODES={count} NODE_RANK={rank} MASTER_ADDR='
+                         f'{first} {typed.command(total)}')
+        lines += ['Under Slurm:',
+                  f'  srun --nodes={count} --ntasks-per-node=1 --gpus-per-node='
+                  f'{each} {typed.command(total)}']
+    else:
+        lines += [f'On a machine with {total} GPUs:',
+                  f'  {typed.command(total)}']
+    fits = min(total, machine.places)
+    scaled = [] if '--auto-scale-lr' in typed.extra or \
+        not typed.shell.endswith('train.sh') else ['--auto-scale-lr']
+    lines += [f'On this machine alone, {fits} '
+              f'process{"es" if fits > 1 else ""}:',
+              f'  {typed.command(fits, *scaled)}']
+    if not machine.gpus:
+        lines += ['Or, slower than that, all of them on its cores:',
+                  f'  ALLOW_OVERSUBSCRIBE=1 {typed.command(total)}']
+    return '\n'.join(lines)
+
+
+def _rendezvous(nodes: Nodes, typed: Typed, total: int,
+                env: Mapping[str, str], machine: Machine) -> List[str]:
+    port = env.get('MASTER_PORT') or env.get('PORT')
+    endpoint = env.get('RDZV_ENDPOINT')
+    if endpoint or ':' in nodes.text:
+        if not endpoint:
+            raise LaunchError(
+                f'NNODES={nodes.text} is elastic and needs a meeting point; '
+                f'type on every node:\n  NNODES={nodes.text} RDZV_ENDPOINT='
+                f'{machine.host}:29500 {typed.command(total)}')
+        return [f'--nnodes={nodes.text}',
+                f'--rdzv-backend={env.get("RDZV_BACKEND", "c10d")}',
+                f'--rdzv-endpoint={endpoint}',
+                f'--rdzv-id={env.get("RDZV_ID", "orl_mm")}']
+    if nodes.most == 1:
+        # Standalone picks a free port, so two runs on one machine never meet.
+        return ['--nnodes=1', f'--master-port={port}'] if port else [
+            '--standalone', '--nnodes=1']
+    rank, address = env.get('NODE_RANK'), env.get('MASTER_ADDR')
+    if nodes.slurm:
+        rank = rank or env.get('SLURM_NODEID')
+        address = address or first_host(
+            env.get('SLURM_STEP_NODELIST') or env.get('SLURM_JOB_NODELIST')
+            or env['SLURM_NODELIST'])
+        # Two jobs that share a node must not share a port.
+        port = port or str(20000 + int(env.get('SLURM_JOB_ID', 0)) % 12000)
+    if not rank or not address:
+        missing = ' and '.join(
+            name for name, value in (('NODE_RANK', rank),
+                                     ('MASTER_ADDR', address)) if not value)
+        raise LaunchError(
+            f'NNODES={nodes.text} also needs {missing}; type on node R = 0 to '
+            f'{nodes.most - 1}, the first of them {machine.host}:\n'
+            f'  NNODES={nodes.text} NODE_RANK=R MASTER_ADDR={machine.host} '
+            f'{typed.command(total)}')
+    if not rank.isdigit() or int(rank) >= nodes.most:
+        raise LaunchError(f'NODE_RANK={rank} is not one of 0 to '
+                          f'{nodes.most - 1} (NNODES={nodes.text})')
+    return [f'--nnodes={nodes.most}', f'--node-rank={rank}',
+            f'--master-addr={address}', f'--master-port={port or 29500}']
+
+
+def _restarts(env: Mapping[str, str], typed: Typed) -> str:
+    restarts = env.get('MAX_RESTARTS', '0')
+    if not restarts.isdigit():
+        raise LaunchError(f'MAX_RESTARTS={restarts} is not a number')
+    if int(restarts) and typed.shell.endswith('train.sh') and not any(
+            word.split('=')[0] == '--resume' for word in typed.extra):
+        raise LaunchError(
+            f'MAX_RESTARTS={restarts} without --resume would start from '
+            'nothing after each failure; add --resume to the arguments')
+    return restarts
+
+
+def first_host(nodelist: str) -> str:
+    """The first host of a Slurm node list: ``'gpu[03-10,12],x1'`` -> ``'gpu03'``."""
+    match = re.match(r'([^,\[\]]+)(?:\[(\w+)[^\]]*\]([^,\[]*))?', nodelist)
+    if match is None:
+        raise LaunchError(f'cannot read the Slurm node list {nodelist!r}; set '
+                          'MASTER_ADDR to the first node')
+    return ''.join(part or '' for part in match.groups())
+
+
+def main(argv: Sequence[str]) -> None:
+    """``launch.py SHELL SCRIPT ARGUMENTS...``; replaces this process by torchrun."""
+    shell, script, *rest = argv
+    names = ['CONFIG', 'CHECKPOINT'] if script.endswith('test.py') else ['CONFIG']
+    try:
+        if len(rest) <= len(names):
+            raise LaunchError(f'usage: {shell} {" ".join(names)} GPUS '
+                              '[arguments], GPUS = processes over all nodes')
+        positional, gpus, extra = (rest[:len(names)], rest[len(names)],
+                                   rest[len(names) + 1:])
+        for name, path in zip(names, positional):
+            if '::' not in path and '://' not in path and \
+                    not os.path.isfile(path):
+                raise LaunchError(f'{name.lower()} {path!r} does not exist')
+        import torch
+        machine = Machine(torch.cuda.device_count(),
+                          len(os.sched_getaffinity(0)), socket.gethostname(),
+                          shutil.which('srun') is not None)
+        launch = plan(shell, script, positional, gpus, extra, os.environ,
+                      machine)
+    except LaunchError as error:
+        print(f'{shell}: {error}', file=sys.stderr)
+        sys.exit(2)
+    print('+', shlex.join(launch.argv), flush=True)
+    os.execvpe(launch.argv[0], launch.argv, {**os.environ, **launch.env})
+
+
+if __name__ == '__main__':
+    main(sys.argv[1:])

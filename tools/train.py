@@ -1,0 +1,102 @@
+#!/usr/bin/env python
+"""Train any config of mmpretrain, mmdet, mmseg or this project.
+
+    tools/train.py configs/r2o/demo.py --work-dir work_dirs/demo
+    tools/train.py mmpretrain::byol/byol_resnet50_16xb256-coslr-200e_in1k.py
+
+The arguments are those of the three packages' own tools. For several processes
+see tools/dist_train.sh.
+"""
+
+import os.path as osp
+import sys
+
+sys.path.insert(0, osp.dirname(osp.dirname(osp.abspath(__file__))))
+
+import orl_mm  # noqa: F401, E402  (first: mends what the next imports meet)
+import torch  # noqa: E402
+from mmengine.registry import RUNNERS  # noqa: E402
+from mmengine.runner import Runner  # noqa: E402
+from orl_mm.engine import cli  # noqa: E402
+from orl_mm.engine.checkpoint import use_safe_loading  # noqa: E402
+from orl_mm.engine.cpu_ddp import use_cpu_processes  # noqa: E402
+
+
+def parse_args():
+    parser = cli.Parser(description='Train a model')
+    parser.add_argument('config', help='config file, or package::path of one')
+    parser.add_argument(
+        '--work-dir', help='folder of logs and checkpoints (default: the '
+        "config's, else work_dirs/ and the config's name)")
+    parser.add_argument(
+        '--resume', nargs='?', const='auto', metavar='CHECKPOINT',
+        help='go on from this checkpoint; without a name, from the latest of '
+        'the work directory')
+    parser.add_argument('--amp', action='store_true',
+                        help='automatic mixed precision')
+    parser.add_argument('--no-validate', action='store_true',
+                        help='no evaluation during training')
+    parser.add_argument(
+        '--auto-scale-lr', action='store_true',
+        help='scale the learning rate to the batch size at hand, linearly '
+        'from the base_batch_size of the config')
+    parser.add_argument('--no-persistent-workers', action='store_true',
+                        help='start the data workers anew each epoch')
+    cli.add_common_arguments(parser)
+    return parser.parse_args()
+
+
+def merge_args(cfg, args):
+    """Apply the command's arguments to the config."""
+    cli.merge_common_arguments(cfg, args)
+    cli.set_dataloader_defaults(cfg, args)
+    if args.no_validate:
+        cfg.val_cfg = cfg.val_dataloader = cfg.val_evaluator = None
+    if args.resume == 'auto':
+        cfg.resume, cfg.load_from = True, None
+    elif args.resume is not None:
+        cli.check_file(args.resume, 'checkpoint to resume from')
+        cfg.resume, cfg.load_from = True, args.resume
+    if args.amp:
+        use_amp(cfg)
+    if args.auto_scale_lr:
+        if not (cfg.get('auto_scale_lr') or {}).get('base_batch_size'):
+            raise cli.UserError(
+                '--auto-scale-lr needs the batch size that the learning rate '
+                'of the config is for; add --cfg-options '
+                'auto_scale_lr.base_batch_size=NUMBER')
+        cfg.auto_scale_lr.enable = True
+    return cfg
+
+
+def use_amp(cfg):
+    """Put mmengine's mixed-precision wrapper in the plain one's place."""
+    kind = cfg.optim_wrapper.get('type', 'OptimWrapper')
+    if kind not in ('OptimWrapper', 'AmpOptimWrapper'):
+        raise cli.UserError(f'--amp takes the place of OptimWrapper, but the '
+                            f'config has {kind}; leave --amp out and set the '
+                            'precision there')
+    if not torch.cuda.is_available():
+        raise cli.UserError('--amp needs a GPU (mmengine trains in mixed '
+                            'precision on no CPU); leave it out here')
+    cfg.optim_wrapper.type = 'AmpOptimWrapper'
+    cfg.optim_wrapper.setdefault('loss_scale', 'dynamic')
+
+
+def main():
+    args = parse_args()
+    with cli.user_errors('train.py'):
+        use_safe_loading()
+        cfg = merge_args(cli.load_config(args.config), args)
+        cli.check_parts(cfg, 'training', 'train_dataloader', 'train_cfg',
+                        'optim_wrapper')
+        with cli.config_errors():
+            use_cpu_processes(cfg)
+            # A config may name a runner of its own.
+            runner = RUNNERS.build(cfg) if 'runner_type' in cfg else \
+                Runner.from_cfg(cfg)
+            runner.train()
+
+
+if __name__ == '__main__':
+    main()
