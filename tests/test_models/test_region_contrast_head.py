@@ -7,10 +7,10 @@ import pytest
 import torch
 import torch.distributed as dist
 import torch.multiprocessing as mp
-from mmpretrain.models.heads import MoCoV3Head
 
 from orl_mm.models.heads import RegionContrastHead
 from orl_mm.models.utils import RegionPairs
+from mmpretrain.models.heads import MoCoV3Head  # isort: skip  (after orl_mm, which mends torchvision)
 
 B, K, D = 4, 5, 6
 IDENTITY = dict(type='orl_mm.RegionMLP', in_channels=D, hid_channels=8, out_channels=D,
@@ -137,23 +137,38 @@ def case(name):
     return valid, predictions, targets
 
 
-def worker(rank, file, name, drop, rows, out):
-    dist.init_process_group('gloo', f'file://{file}', rank=rank, world_size=2)
-    valid, predictions, targets = case(name)
-    leaves = [p[rank * B // 2:(rank + 1) * B // 2].clone().requires_grad_() for p in predictions]
-    valid, targets = share(rank, valid, targets)
-    pairs = RegionPairs(masks_of(valid), masks_of(valid), rows=rows)
-    loss = RegionContrastHead(IDENTITY, .3, drop_same_cluster=drop).loss(
-        rows_of(leaves, valid, rows == 'all'), rows_of(targets, valid, rows == 'all'), pairs)
-    loss.backward()
-    torch.save((loss.detach(), [p.grad for p in leaves]), os.path.join(out, str(rank)))
+CASES = [('plain', False, 'valid'), ('plain', True, 'valid'), ('empty', True, 'valid'),
+         ('plain', True, 'all')]
+
+
+def worker(rank, out):
+    dist.init_process_group('gloo', f'file://{out}/store', rank=rank, world_size=2)
+    results = []
+    for name, drop, rows in CASES:
+        valid, predictions, targets = case(name)
+        leaves = [p[rank * B // 2:(rank + 1) * B // 2].clone().requires_grad_()
+                  for p in predictions]
+        valid, targets = share(rank, valid, targets)
+        pairs = RegionPairs(masks_of(valid), masks_of(valid), rows=rows)
+        loss = RegionContrastHead(IDENTITY, .3, drop_same_cluster=drop).loss(
+            rows_of(leaves, valid, rows == 'all'), rows_of(targets, valid, rows == 'all'), pairs)
+        loss.backward()
+        results.append((loss.detach(), [p.grad for p in leaves]))
+    torch.save(results, os.path.join(out, str(rank)))
     dist.destroy_process_group()
 
 
+@pytest.fixture(scope='module')
+def two_ranks():
+    with tempfile.TemporaryDirectory() as out:
+        mp.spawn(worker, (out, ), nprocs=2)
+        return [torch.load(os.path.join(out, str(rank))) for rank in (0, 1)]
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize('name, drop, rows', [('plain', False, 'valid'), ('plain', True, 'valid'),
-                                              ('empty', True, 'valid'), ('plain', True, 'all')])
-def test_two_processes_equal_the_joined_batch(name, drop, rows):
+@pytest.mark.parametrize('number', range(len(CASES)))
+def test_two_processes_equal_the_joined_batch(two_ranks, number):
+    name, drop, _ = CASES[number]
     valid, predictions, targets = case(name)
     leaves = [p.clone().requires_grad_() for p in predictions]
     first = (torch.arange(B) < B // 2)[:, None]
@@ -162,9 +177,7 @@ def test_two_processes_equal_the_joined_batch(name, drop, rows):
     doubled = [[torch.cat([t, t], 1)[joined] for t in x] for x in (leaves, targets)]
     expected = RegionContrastHead(IDENTITY, .3, drop_same_cluster=drop).loss(*doubled, pairs)
     expected.backward()
-    with tempfile.TemporaryDirectory() as out:
-        mp.spawn(worker, (os.path.join(out, 'store'), name, drop, rows, out), nprocs=2)
-        found = [torch.load(os.path.join(out, str(rank))) for rank in (0, 1)]
+    found = [results[number] for results in two_ranks]
     torch.testing.assert_close((found[0][0] + found[1][0]) / 2, expected.detach())
     for view in (0, 1):  # distributed training takes the mean of the ranks' gradients
         grad = torch.cat([found[rank][1][view] for rank in (0, 1)]) / 2
