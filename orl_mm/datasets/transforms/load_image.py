@@ -1,6 +1,8 @@
 import hashlib
+import logging
 from typing import Optional
 
+import numpy as np
 import torch
 from mmcv.transforms import BaseTransform
 from mmengine import fileio
@@ -89,7 +91,13 @@ class LoadImage(BaseTransform):
                 self.read(path), self.background, self.apply_exif)
         except (UnreadableImageError, OSError) as error:
             self._note(path, slot, error)
+            # The data set draws another index from numpy, which SeedSample
+            # seeded by this one: without a difference from try to try, two
+            # bad files could name each other forever.
+            np.random.rand(self._failures_in_a_row)
+            self._failures_in_a_row += 1
             return None
+        self._failures_in_a_row = 0
         results['img'] = img
         results['img_shape'] = img.shape[:2]
         results['ori_shape'] = img.shape[:2]
@@ -104,7 +112,7 @@ class LoadImage(BaseTransform):
             print_log(
                 f'unreadable image, another is drawn: {path} ({error})',
                 logger='current',
-                level='WARNING')
+                level=logging.WARNING)
         loads, bad = self._loads.sum(dim=0).tolist()
         if bad > self.max_bad * max(loads, _GRACE):
             raise ValueError(
@@ -114,6 +122,7 @@ class LoadImage(BaseTransform):
                 'LoadImage(max_bad=...)')
 
     def _reset(self) -> None:
+        self._failures_in_a_row = 0
         self._loads = torch.zeros(_SLOTS, 2, dtype=torch.int64).share_memory_()
         self._bad = torch.zeros(
             _SLOTS, _REMEMBERED, dtype=torch.int64).share_memory_()

@@ -1,3 +1,4 @@
+import warnings
 from dataclasses import dataclass
 from typing import List, Optional, Tuple, Union
 
@@ -6,6 +7,9 @@ from mmcv.transforms import BaseTransform, Compose
 
 from orl_mm.registry import TRANSFORMS
 from orl_mm.structures.view_geometry import ViewGeometry
+
+# mmpretrain's ColorJitter meets this at every call, in every worker.
+warnings.filterwarnings('ignore', "Only use 'alpha' for pillow backend")
 
 # Transforms that move pixels: after the geometry is drawn they would make the
 # recorded box wrong.

@@ -1,3 +1,4 @@
+import logging
 import random
 
 import numpy as np
@@ -75,7 +76,7 @@ class SeedSample(BaseTransform):
                 'same augmentations: add dict(type="orl_mm.SetEpochHook") to '
                 'custom_hooks',
                 logger='current',
-                level='WARNING')
+                level=logging.WARNING)
 
     def __deepcopy__(self, memo):
         # A copied tensor would leave shared memory, and its workers would

@@ -1,0 +1,122 @@
+"""Row 8 of the two presets: the stock distortions and our blur against torchvision's functions."""
+
+import numpy as np
+import pytest
+import torch
+from mmengine.registry import init_default_scope
+from PIL import Image
+from scipy import stats
+from torchvision.transforms import functional as F
+
+from orl_mm.registry import TRANSFORMS
+
+
+@pytest.fixture(autouse=True)
+def scope():
+    init_default_scope('mmpretrain')
+
+
+@pytest.fixture
+def bgr():
+    rng = np.random.default_rng(0)
+    small = rng.integers(0, 256, (9, 9, 3), np.uint8)
+    return np.array(Image.fromarray(small).resize((64, 48)))
+
+
+def rgb_pil(bgr):
+    return Image.fromarray(np.ascontiguousarray(bgr[..., ::-1]))
+
+
+def to_bgr(pil):
+    return np.asarray(pil)[..., ::-1]
+
+
+def test_jitter_equals_torchvision_in_every_order(bgr):
+    jitter = TRANSFORMS.build(dict(
+        type='ColorJitter', brightness=0.4, contrast=0.4, saturation=0.2,
+        hue=0.1))
+    steps = (F.adjust_brightness, F.adjust_contrast, F.adjust_saturation,
+             F.adjust_hue)
+    orders, factors = [], []
+    for seed in range(30):
+        np.random.seed(seed)
+        order, *values = jitter._rand_params()
+        orders.append(tuple(order))
+        factors.append(values)
+        np.random.seed(seed)
+        out = jitter.transform(dict(img=bgr))['img']
+        pil = rgb_pil(bgr)
+        for i in order:
+            pil = steps[i](pil, values[i])
+        difference = np.abs(out.astype(int) - to_bgr(pil).astype(int))
+        assert difference.max() <= 1, (seed, order)
+    assert len(set(orders)) > 15
+    low, high = np.min(factors, 0), np.max(factors, 0)
+    assert (low >= [0.6, 0.6, 0.8, -0.1]).all()
+    assert (high <= [1.4, 1.4, 1.2, 0.1]).all()
+
+
+def test_grey_has_torchvisions_weights(bgr):
+    grey = TRANSFORMS.build(dict(
+        type='RandomGrayscale', prob=1., keep_channels=True,
+        channel_weights=(0.114, 0.587, 0.2989)))
+    out = grey.transform(dict(img=bgr))['img']
+    expected = to_bgr(F.rgb_to_grayscale(rgb_pil(bgr), 3))
+    # mmcv truncates where Pillow rounds.
+    assert out.shape == bgr.shape
+    assert np.abs(out.astype(int) - expected.astype(int)).max() <= 1
+
+
+def test_solarize_equals_torchvision():
+    ramp = np.arange(256, dtype=np.uint8).reshape(16, 16, 1).repeat(3, 2)
+    out = TRANSFORMS.build(dict(type='Solarize', thr=128, prob=1.)).transform(
+        dict(img=ramp))['img']
+    assert np.array_equal(out, to_bgr(F.solarize(rgb_pil(ramp), 128)))
+    off = TRANSFORMS.build(dict(type='Solarize', thr=128, prob=0.))
+    assert all((off.transform(dict(img=ramp))['img'] == ramp).all()
+               for _ in range(20))
+
+
+@pytest.mark.parametrize('sigma', [0.1, 0.4, 1.0, 2.0])
+def test_blur_equals_torchvision(bgr, sigma):
+    blur = TRANSFORMS.build(dict(
+        type='orl_mm.GaussianBlur', kernel_size=23, sigma=(sigma, sigma)))
+    out = blur.transform(dict(img=bgr))['img']
+    tensor = torch.from_numpy(bgr.copy()).permute(2, 0, 1).double()
+    expected = F.gaussian_blur(tensor, [23, 23], [sigma, sigma])
+    difference = out - expected.permute(1, 2, 0).numpy()
+    # 8 bits, and OpenCV's kernel has 8 bits after the point.
+    assert np.abs(difference).max() < 2.5
+    assert np.abs(difference).mean() < 0.6
+
+
+def test_stock_blur_is_another_one():
+    """Why there is a GaussianBlur here: Pillow's boxes are no Gaussian."""
+    point = np.zeros((47, 47, 3), np.uint8)
+    point[23, 23] = 255
+    stock = TRANSFORMS.build(dict(type='GaussianBlur', radius=0.6, prob=1.))
+    ours = TRANSFORMS.build(dict(
+        type='orl_mm.GaussianBlur', sigma=(0.6, 0.6)))
+    exact = F.gaussian_blur(
+        torch.from_numpy(point).permute(2, 0, 1).double(), [23, 23],
+        [0.6, 0.6])[0, 23, 23].item()
+    peaks = [int(t.transform(dict(img=point.copy()))['img'][23, 23, 0])
+             for t in (stock, ours)]
+    assert abs(peaks[1] - exact) <= 2 < abs(peaks[0] - exact)
+
+
+def test_blur_draws_sigma_uniformly():
+    np.random.seed(0)
+    blur = TRANSFORMS.build(dict(type='orl_mm.GaussianBlur', prob=0.5))
+    drawn = [blur._draw() for _ in range(2000)]
+    sigmas = [s for s in drawn if s is not None]
+    assert abs(len(sigmas) / 2000 - 0.5) < 0.04
+    assert stats.kstest(sigmas, stats.uniform(0.1, 1.9).cdf).pvalue > 0.01
+
+
+@pytest.mark.parametrize('options', [
+    dict(kernel_size=4), dict(sigma=(0, 1)), dict(sigma=(2, 1)),
+    dict(prob=1.1)])
+def test_blur_arguments(options):
+    with pytest.raises(ValueError, match=next(iter(options))):
+        TRANSFORMS.build(dict(type='orl_mm.GaussianBlur', **options))

@@ -1,0 +1,115 @@
+import pytest
+import torch
+from mmcv.transforms import Compose
+from mmengine.dataset import BaseDataset, ConcatDataset, RepeatDataset
+from mmengine.model import BaseModel
+from mmengine.runner import Runner
+from torch.utils.data import Subset
+
+from orl_mm.datasets.transforms import SeedSample
+from orl_mm.engine.hooks.set_epoch_hook import find_epoch_aware
+
+
+class Toy(BaseDataset):
+
+    def __init__(self, seeder, **kwargs):
+        super().__init__(pipeline=[seeder, _draw], **kwargs)
+
+    def load_data_list(self):
+        return [dict() for _ in range(6)]
+
+
+def _draw(results):
+    return dict(inputs=torch.rand(1), index=results['sample_idx'])
+
+
+class Recorder(BaseModel):
+    """Notes what it is shown."""
+
+    def __init__(self):
+        super().__init__()
+        self.weight = torch.nn.Parameter(torch.zeros(1))
+        self.seen = []
+
+    def forward(self, inputs, index, mode):
+        self.seen += list(zip(index.tolist(), inputs[:, 0].tolist()))
+        return dict(loss=self.weight.sum())
+
+
+def run(tmp_path, train_cfg, workers=0, sampler='DefaultSampler',
+        wrap=lambda d: d, resume=False, **options):
+    seeder = SeedSample(1)
+    model = Recorder()
+    runner = Runner(
+        model=model, work_dir=str(tmp_path), train_cfg=train_cfg,
+        train_dataloader=dict(
+            batch_size=2, num_workers=workers, dataset=wrap(Toy(seeder)),
+            sampler=dict(type=sampler, shuffle=True),
+            persistent_workers=bool(workers),
+            collate_fn=dict(type='default_collate')),
+        optim_wrapper=dict(optimizer=dict(type='SGD', lr=0.1)),
+        custom_hooks=[dict(type='orl_mm.SetEpochHook')],
+        randomness=dict(seed=0), log_level='ERROR', resume=resume,
+        experiment_name=f'{tmp_path.name}{id(model)}', **options)
+    runner.train()
+    if workers:  # left to the garbage collector, each takes torch 5 seconds
+        runner.train_dataloader._iterator._shutdown_workers()
+    return model.seen
+
+
+def expected(index, epoch):
+    seeder = SeedSample(1)
+    seeder.set_epoch(epoch)
+    seeder.transform(dict(sample_idx=index))
+    return torch.rand(1).item()
+
+
+@pytest.mark.parametrize('workers', [0, 2])
+def test_epoch_based(tmp_path, workers):
+    seen = run(tmp_path, dict(by_epoch=True, max_epochs=3), workers)
+    assert len(seen) == 18
+    for position, (index, value) in enumerate(seen):
+        assert value == expected(index, position // 6)
+
+
+def test_resumed_run_sees_the_same(tmp_path):
+    whole = run(tmp_path / 'a', dict(by_epoch=True, max_epochs=4), workers=1)
+    run(tmp_path / 'b', dict(by_epoch=True, max_epochs=2), workers=1)
+    rest = run(tmp_path / 'b', dict(by_epoch=True, max_epochs=4), workers=2,
+               resume=True)
+    assert rest == whole[12:]
+
+
+@pytest.mark.parametrize('workers', [0, 2])
+def test_iteration_based(tmp_path, workers, monkeypatch):
+    monkeypatch.setattr('mmengine.runner.loops.time.sleep', lambda s: None)
+    seen = run(tmp_path, dict(by_epoch=False, max_iters=7), workers)
+    assert len(seen) == 14
+    for position, (index, value) in enumerate(seen):
+        assert value == expected(index, position // 6)
+
+
+def test_infinite_sampler_is_refused(tmp_path):
+    with pytest.raises(ValueError, match='InfiniteSampler'):
+        run(tmp_path, dict(by_epoch=False, max_iters=2),
+            sampler='InfiniteSampler')
+
+
+@pytest.mark.parametrize('wrap', [
+    lambda d: RepeatDataset(d, 1), lambda d: ConcatDataset([d])])
+def test_wrapped_data_set(tmp_path, wrap):
+    seen = run(tmp_path, dict(by_epoch=True, max_epochs=2), wrap=wrap)
+    for position, (index, value) in enumerate(seen):
+        assert value == expected(index, position // 6)
+
+
+def test_finds_nested_pipelines_once_each():
+    inner, outer = SeedSample(), SeedSample()
+
+    class Branch:
+        transforms = [Compose([inner]), {'other': [inner]}]
+
+    data = Subset(Toy(outer), [0])
+    data.dataset.pipeline.transforms.append(Branch())
+    assert list(find_epoch_aware(data)) == [outer, inner]
+    assert list(find_epoch_aware(Subset(range(3), [0]))) == []
