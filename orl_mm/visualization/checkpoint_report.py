@@ -1,0 +1,88 @@
+"""Numbers beside the pictures of a checkpoint."""
+
+from typing import Tuple
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from mmengine.runner.checkpoint import CheckpointLoader
+from torch import nn
+
+from orl_mm.models.utils import downsample_regions, mask_pool
+from orl_mm.models.utils.stages import forward_stage
+
+from .fixed_batch import FixedBatch
+from .probe import batch_statistics
+
+
+def load_network(model: nn.Module, path: str, least: float = 0.99) -> None:
+    """Put a checkpoint into R2O: its own training state, or a backbone alone.
+
+    A target network that the checkpoint does not hold becomes a copy of the
+    online one, whose objects are then shown.
+
+    Args:
+        model (nn.Module): R2O.
+        path (str): Read through mmengine's loader (make it safe beforehand with
+            ``orl_mm.engine.checkpoint.use_safe_loading``).
+        least (float): Share of the backbone's tensors that must be in it.
+
+    Raises:
+        ValueError: Fewer of them are there with the right shape.
+    """
+    state = CheckpointLoader.load_checkpoint(path, map_location='cpu')
+    for key in ('state_dict', 'model'):
+        state = state[key] if isinstance(state.get(key), dict) else state
+    state = {key.removeprefix('module.'): value for key, value in state.items()}
+    wanted = {f'backbone.{key}': value for key, value in model.backbone.state_dict().items()}
+    if not any(key.startswith('backbone.') for key in state):
+        state = {f'backbone.{key}': value for key, value in state.items()}
+    fits = [key for key, value in wanted.items()
+            if key in state and state[key].shape == value.shape]
+    if len(fits) < least * len(wanted):
+        odd = next(key for key in wanted if key not in fits)
+        raise ValueError(
+            f'{path} fits {len(fits)} of the {len(wanted)} tensors of the backbone (the first '
+            f'that does not: {odd}); take the config it was trained with, or convert it first')
+    current = model.state_dict()
+    model.load_state_dict({key: value for key, value in state.items()
+                           if key in current and current[key].shape == value.shape},
+                          strict=False)
+    if model.target is not None and not any(key.startswith('target.backbone.') for key in state):
+        model.copy_online_to_target()
+
+
+def summarise(labels: np.ndarray) -> Tuple[float, float]:
+    """Objects an image, and the largest object's share of an image; means over images.
+
+    Args:
+        labels (np.ndarray): (B, S, S) ids.
+    """
+    counts = [np.unique(image, return_counts=True)[1] for image in labels]
+    return (float(np.mean([len(c) for c in counts])),
+            float(np.mean([c.max() / c.sum() for c in counts])))
+
+
+@torch.no_grad()
+def region_spread(model: nn.Module, batch: FixedBatch) -> float:
+    """How different the regions look to the network that clusters them.
+
+    Of the unit vectors u that K-means would get: sqrt(1 - |mean u|^2), their
+    distance from their mean (root mean square). 0: all equal, nothing to cluster.
+
+    Args:
+        model (nn.Module): R2O.
+        batch (FixedBatch): Its superpixels, or without any the feature cells.
+    """
+    data = model.data_preprocessor(dict(inputs=[batch.x0], data_samples=batch.batch), False)
+    encoder = model.backbone if model.target is None else model.target['backbone']
+    with batch_statistics(encoder):
+        feats = forward_stage(encoder, data['inputs'][0], model.refiner.stage)
+    regions = data['data_samples']
+    if regions.labels is None:
+        points = feats.flatten(2).transpose(1, 2).flatten(0, 1)
+    else:
+        masks = downsample_regions(regions.labels, regions.max_count, feats.shape[-2:])
+        points = mask_pool(feats, masks).flatten(0, 1)[regions.existing()]
+    mean = F.normalize(points.float(), dim=1).mean(0)
+    return float((1 - mean.square().sum()).clamp(min=0).sqrt())

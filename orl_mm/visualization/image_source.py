@@ -1,0 +1,65 @@
+"""Where a tool takes its pictures from: the config's training data, or files named by hand."""
+
+import os
+import tempfile
+from copy import deepcopy
+from typing import List, Optional, Sequence
+
+from mmengine.config import Config, ConfigDict
+
+from orl_mm.datasets.image_list import find_images
+from orl_mm.registry import DATASETS
+
+
+def image_paths(images: Sequence[str]) -> List[str]:
+    """Files, and all images below folders, in the order given.
+
+    Raises:
+        ValueError: A path that does not exist, or no image at all.
+    """
+    paths = []
+    for path in images:
+        if os.path.isdir(path):
+            paths += find_images(path)
+        elif os.path.isfile(path):
+            paths.append(path)
+        else:
+            raise ValueError(f'{path!r} does not exist')
+    if not paths:
+        raise ValueError(f'no image in {", ".join(images)}')
+    return [os.path.abspath(path) for path in paths]
+
+
+def training_dataset_config(cfg: Config) -> ConfigDict:
+    """The innermost data set of the training loader, through wrappers such as repeat."""
+    dataset = cfg.train_dataloader['dataset']
+    while 'pipeline' not in dataset and 'dataset' in dataset:
+        dataset = dataset['dataset']
+    return dataset
+
+
+def build_dataset(cfg: Config, images: Optional[Sequence[str]] = None):
+    """The training data of a config, or other images through its training pipeline.
+
+    Images named by hand are no part of the config's superpixel cache, so their
+    superpixels are computed.
+
+    Args:
+        cfg (Config): With ``train_dataloader``.
+        images (sequence, optional): Files and folders.
+
+    Raises:
+        ValueError: See :func:`image_paths`.
+    """
+    if not images:
+        return DATASETS.build(deepcopy(cfg.train_dataloader['dataset']))
+    paths = image_paths(images)
+    pipeline = deepcopy(training_dataset_config(cfg)['pipeline'])
+    for transform in pipeline:
+        if transform['type'] in ('GenerateSuperpixels', 'orl_mm.GenerateSuperpixels'):
+            transform.pop('cache', None)
+    with tempfile.NamedTemporaryFile('w', suffix='.txt', encoding='utf-8') as file:
+        file.write('\n'.join(paths))
+        file.flush()
+        return DATASETS.build(
+            dict(type='orl_mm.ImageList', list_file=file.name, pipeline=pipeline, lazy_init=False))
