@@ -1,0 +1,57 @@
+# R2O on SimSiam: no target network; clusters with its own encoder. 100 epochs.
+#
+# Paper:    chapter 2 of the thesis on arXiv 2011.10566 (SimSiam); networks, views and
+#           optimiser of mmpretrain's simsiam_resnet50_8xb32-coslr-100e_in1k.py.
+# Command:  tools/dist_train.sh configs/r2o/r50_in1k_100e_simsiam.py 8 --auto-scale-lr
+#           The rate is given for batch 4096 like everywhere here: SimSiam's 0.05 for
+#           256 images is 0.8. Its paper trains with 256 to 512 images: 8 GPUs x 32.
+# Expected: not yet run.
+_base_ = './r50_in1k_100e.py'
+
+model = dict(
+    target='stop-gradient',
+    backbone=dict(zero_init_residual=True),
+    neck=dict(
+        projector=dict(
+            hid_channels=2048,
+            out_channels=2048,
+            num_layers=3,
+            with_bias=False,
+            with_last_bn=True,
+            with_last_bn_affine=False,
+            with_last_bias=False)),
+    head=dict(
+        symmetric='mean',
+        loss=dict(shift=0., scale=1.),  # -cos
+        predictor=dict(
+            in_channels=2048, hid_channels=512, out_channels=2048, with_bias=False)))
+
+# MoCo v2's views, both of one kind.
+_photometry = [
+    dict(
+        type='RandomApply',
+        transforms=[dict(type='ColorJitter', brightness=0.4, contrast=0.4, saturation=0.4,
+                         hue=0.1)],
+        prob=0.8),
+    dict(type='RandomGrayscale', prob=0.2, keep_channels=True,
+         channel_weights=(0.114, 0.587, 0.2989)),
+    dict(type='orl_mm.GaussianBlur', kernel_size=23, sigma=(0.1, 2.0), prob=0.5),
+]
+_pipeline = _base_.train_pipeline
+_pipeline[3].update(
+    num_views=[2], transforms=[_photometry], scale=(0.2, 1.0), interpolation='bilinear')
+train_dataloader = dict(dataset=dict(pipeline=_pipeline))
+
+optim_wrapper = dict(
+    _delete_=True,
+    type='OptimWrapper',
+    optimizer=dict(type='SGD', lr=0.05 * 4096 / 256, momentum=0.9, weight_decay=1e-4),
+    paramwise_cfg=dict(custom_keys={'head.predictor': dict(fix_lr=True)}))
+param_scheduler = [
+    dict(type='CosineAnnealingLR', T_max=100, by_epoch=True, begin=0, end=100)
+]
+
+# No target to update; the predictor keeps its rate (also under --auto-scale-lr).
+_hooks = _base_.custom_hooks
+_hooks[2] = dict(type='orl_mm.FixedLRHook')
+custom_hooks = _hooks

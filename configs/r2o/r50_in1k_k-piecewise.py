@@ -1,0 +1,10 @@
+# R2O with K = 64, 16 and 4 in the three thirds of training.
+#
+# Paper:    chapter 2 of the thesis, where K stays 64 (4, 16 and 64 compared: table 2.3).
+# Command:  tools/dist_train.sh configs/r2o/r50_in1k_k-piecewise.py 128
+# Expected: not yet run. The points are this project's choice.
+_base_ = './r50_in1k.py'
+
+_hooks = _base_.custom_hooks
+_hooks[3].update(schedule=dict(type='piecewise', epochs=[1, 101, 201], values=[64, 16, 4]))
+custom_hooks = _hooks

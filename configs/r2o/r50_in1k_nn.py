@@ -1,0 +1,9 @@
+# R2O with nearest-neighbour positives: a region's target is its nearest among 65,536.
+#
+# Paper:    section 2.4 of the thesis names it as an extension: NNCLR (arXiv 2104.14548)
+#           at the object level.
+# Command:  tools/dist_train.sh configs/r2o/r50_in1k_nn.py 128
+# Expected: not yet run. The queue's size is this project's choice.
+_base_ = './r50_in1k.py'
+
+model = dict(positives=dict(type='orl_mm.NearestNeighbor', queue_size=65536, dim=256))
