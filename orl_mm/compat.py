@@ -6,7 +6,7 @@ Importing this module applies all of them, once, before anything else of
 - :func:`mend_torchvision`: torchvision's CUDA build beside a CPU build of torch;
 - :func:`map_packages`: ``mmseg::...`` in ``_base_`` and ``mmengine.hub``;
 - :func:`forbid_installs`: mmengine pip-installs a package it does not find;
-- :func:`drop_import_noise`: two messages that importing mmpretrain prints.
+- :func:`drop_import_noise`: three messages that importing mmpretrain prints.
 """
 
 import functools
@@ -15,6 +15,7 @@ import importlib.util
 import logging
 import os
 import sys
+import warnings
 
 import torch
 
@@ -145,7 +146,8 @@ def drop_import_noise() -> None:
     """Keep :data:`IMPORT_NOISE` from the user's output, and nothing else.
 
     One arrives through ``print_log`` without a logger, which prints whatever
-    the level; the other through mmengine's logger.
+    the level; one through mmengine's logger; one, of an mmcv without compiled
+    ops, as a warning.
     """
     import mmengine.logging
     from mmengine.logging import MMLogger
@@ -164,6 +166,9 @@ def drop_import_noise() -> None:
             return False
         return keep(self, record)
 
+    warnings.filterwarnings(
+        'ignore', message='Fail to import ``MultiScaleDeformableAttention``',
+        category=UserWarning)
     mmengine.logging.print_log = quiet_print_log
     MMLogger.filter = quiet_filter
     MMLogger.drops_import_noise = True

@@ -206,6 +206,10 @@ def set_dataloader_defaults(cfg: Config, args: argparse.Namespace) -> None:
             loader.setdefault('pin_memory', torch.cuda.is_available())
             loader.setdefault('persistent_workers', True)
             loader.setdefault('collate_fn', ConfigDict(type='default_collate'))
+        if isinstance(loader.get('collate_fn'), dict):
+            # `_base_ = 'package::...'` marks every dict; mmengine would hand
+            # the mark to the function as an argument.
+            loader.collate_fn.pop('_scope_', None)
         if args.no_pin_memory:
             loader.pin_memory = False
         # torch refuses persistent workers where there are no workers.
@@ -218,11 +222,17 @@ def set_dataloader_defaults(cfg: Config, args: argparse.Namespace) -> None:
 def config_errors():
     """Turn an error of building a part from the config into a UserError.
 
-    Covers an argument that a part does not take and a type that nothing
-    registered. Errors from inside a part pass through untouched.
+    Covers an argument that a part does not take, a type that nothing
+    registered, and mmdet on an mmcv without compiled ops. Errors from inside a
+    part pass through untouched.
     """
     try:
         yield
+    except ModuleNotFoundError as error:
+        if error.name != 'mmcv._ext':
+            raise
+        raise UserError("this config needs mmcv's compiled ops, and the "
+                        'installed mmcv has none; type: make ops') from error
     except (TypeError, KeyError) as error:
         message = explain_build_error(error)
         if message is None:

@@ -1,0 +1,223 @@
+"""What dist_train.sh starts, by environment and devices; no GPU needed."""
+
+import sys
+
+import pytest
+from orl_mm.engine.launch import LaunchError, Machine, first_host, main, plan
+
+SHELL = 'tools/dist_train.sh'
+GPU8 = Machine(gpus=8, cores=64, host='node0')
+CPU2 = Machine(gpus=0, cores=2, host='laptop')
+RENDEZVOUS = dict(NNODES='16', NODE_RANK='3', MASTER_ADDR='10.0.0.1')
+SLURM = dict(SLURM_NNODES='16', SLURM_NODEID='3', SLURM_JOB_ID='4711',
+             SLURM_JOB_NODELIST='gpu[03-18]')
+
+
+def launch(gpus, env=None, machine=GPU8, extra=(), shell=SHELL):
+    return plan(shell, 'tools/train.py', ['c.py'], str(gpus), list(extra),
+                env or {}, machine)
+
+
+def refusal(gpus, env=None, machine=GPU8, extra=(), shell=SHELL):
+    with pytest.raises(LaunchError) as error:
+        launch(gpus, env, machine, extra, shell)
+    return str(error.value)
+
+
+def options(argv):
+    """torchrun's options as a dict, and what follows the script."""
+    assert argv[:3] == [sys.executable, '-m', 'torch.distributed.run']
+    script = argv.index('tools/train.py')
+    pairs = [word.lstrip('-').split('=', 1) for word in argv[3:script]]
+    return {pair[0]: pair[-1] for pair in pairs}, argv[script + 1:]
+
+
+def test_one_node_starts_all():
+    given, rest = options(launch(8, extra=['--amp', '--seed=1']).argv)
+    assert given == {'standalone': 'standalone', 'nnodes': '1',
+                     'nproc-per-node': '8', 'max-restarts': '0'}
+    assert rest == ['c.py', '--launcher', 'pytorch', '--amp', '--seed=1']
+
+
+def test_port_of_the_stock_script_is_kept():
+    given, _ = options(launch(8, dict(PORT='29555')).argv)
+    assert given['master-port'] == '29555' and 'standalone' not in given
+
+
+def test_each_of_16_nodes_starts_8_of_128():
+    given, _ = options(launch(128, RENDEZVOUS).argv)
+    assert given == {'nnodes': '16', 'node-rank': '3', 'master-addr': '10.0.0.1',
+                     'master-port': '29500', 'nproc-per-node': '8',
+                     'max-restarts': '0'}
+
+
+@pytest.mark.parametrize('more', [{}, dict(SLURM_STEP_ID='0')])
+def test_slurm_node_starts_its_share(more):
+    given, _ = options(launch(128, {**SLURM, **more}).argv)
+    assert (given['nnodes'], given['node-rank'], given['nproc-per-node'],
+            given['master-addr']) == ('16', '3', '8', 'gpu03')
+    assert given['master-port'] == str(20000 + 4711)
+
+
+def test_slurm_step_on_part_of_the_allocation():
+    env = dict(SLURM, SLURM_STEP_ID='1', SLURM_STEP_NUM_NODES='2',
+               SLURM_STEP_NUM_TASKS='2', SLURM_STEP_NODELIST='gpu[07-08]',
+               SLURM_NODEID='1')
+    given, _ = options(launch(16, env).argv)
+    assert (given['nnodes'], given['node-rank'], given['nproc-per-node'],
+            given['master-addr']) == ('2', '1', '8', 'gpu07')
+
+
+def test_batch_script_starts_itself_on_every_node():
+    machine = Machine(gpus=8, cores=64, host='gpu03', has_srun=True)
+    env = dict(SLURM, SLURM_NODEID='0')
+    argv = launch(128, env, machine, ['--amp']).argv
+    assert argv == ['srun', '--nodes=16', '--ntasks=16',
+                    '--ntasks-per-node=1', '--kill-on-bad-exit=1', SHELL,
+                    'c.py', '128', '--amp']
+    # The step that srun made is a node of its own.
+    step = dict(env, SLURM_STEP_ID='0', SLURM_STEP_NUM_NODES='16',
+                SLURM_STEP_NUM_TASKS='16')
+    assert options(launch(128, step, machine).argv)[0]['node-rank'] == '0'
+
+
+def test_slurm_with_a_task_a_gpu_is_refused():
+    env = dict(SLURM, SLURM_STEP_ID='0', SLURM_STEP_NUM_NODES='16',
+               SLURM_STEP_NUM_TASKS='128')
+    assert ('  srun --nodes=16 --ntasks-per-node=1 tools/dist_train.sh c.py '
+            '128') in refusal(128, env).splitlines()
+
+
+def test_128_on_one_node_prints_every_command():
+    lines = refusal(128, extra=['--amp']).splitlines()
+    assert '128 processes cannot run here: this machine has 8 GPUs' in lines[0]
+    nodes = [line for line in lines if line.startswith('  NNODES=')]
+    assert nodes == [
+        f'  NNODES=16 NODE_RANK={rank} MASTER_ADDR=node0 tools/dist_train.sh '
+        'c.py 128 --amp' for rank in range(16)]
+    assert ('  srun --nodes=16 --ntasks-per-node=1 --gpus-per-node=8 '
+            'tools/dist_train.sh c.py 128 --amp') in lines
+    assert lines[-1] == '  tools/dist_train.sh c.py 8 --amp --auto-scale-lr'
+
+
+def test_printed_commands_are_right():
+    """Each printed node command, typed, starts its share and covers all ranks."""
+    started = 0
+    for line in refusal(24, machine=Machine(8, 64, 'node0')).splitlines():
+        if line.startswith('  NNODES='):
+            words = line.split()
+            env = dict(word.split('=') for word in words[:3])
+            assert words[3:] == [SHELL, 'c.py', '24']
+            given, _ = options(launch(24, env).argv)
+            started += int(given['nproc-per-node'])
+    assert started == 24
+
+
+def test_more_processes_than_divide_take_more_nodes():
+    lines = refusal(10).splitlines()
+    assert sum('NNODES=2 ' in line for line in lines) == 2
+    assert any('--gpus-per-node=5' in line for line in lines)
+
+
+def test_test_script_is_not_told_to_scale_the_rate():
+    assert '--auto-scale-lr' not in refusal(128, shell='tools/dist_test.sh')
+
+
+def test_many_nodes_are_abbreviated():
+    lines = [line for line in refusal(1024).splitlines() if '  ' == line[:2]]
+    ranks = [line.split()[1] for line in lines if 'NODE_RANK' in line]
+    assert ranks == ['NODE_RANK=0', 'NODE_RANK=1', 'NODE_RANK=127']
+    assert '  ...' in lines
+
+
+def test_share_beyond_a_node_is_refused():
+    text = refusal(128, dict(RENDEZVOUS, NNODES='8'))
+    assert '8 nodes would start 16 processes each' in text
+    assert 'NNODES=16 NODE_RANK=0' in text
+
+
+def test_uneven_share_is_refused():
+    lines = refusal(128, dict(RENDEZVOUS, NNODES='6')).splitlines()
+    assert 'do not divide over 6 nodes' in lines[0]
+    assert lines[1:] == ['  tools/dist_train.sh c.py 126',
+                         '  tools/dist_train.sh c.py 132']
+
+
+@pytest.mark.parametrize('left_out', ['NODE_RANK', 'MASTER_ADDR'])
+def test_incomplete_rendezvous_is_refused(left_out):
+    env = {key: value for key, value in RENDEZVOUS.items() if key != left_out}
+    text = refusal(128, env)
+    assert f'also needs {left_out};' in text
+    assert 'NNODES=16 NODE_RANK=R MASTER_ADDR=node0' in text
+
+
+def test_rank_outside_is_refused():
+    assert '0 to 15' in refusal(128, dict(RENDEZVOUS, NODE_RANK='16'))
+
+
+@pytest.mark.parametrize('gpus', ['0', '-1', 'two', '1.5'])
+def test_gpus_must_be_a_number(gpus):
+    assert f'got {gpus!r}' in refusal(gpus)
+
+
+def test_cpu_machine_takes_a_process_a_core():
+    done = launch(2, machine=CPU2)
+    assert options(done.argv)[0]['nproc-per-node'] == '2'
+    assert done.env == dict(OMP_NUM_THREADS='1')
+    assert launch(1, machine=CPU2).env == dict(OMP_NUM_THREADS='2')
+    assert launch(1, dict(OMP_NUM_THREADS='1'), CPU2).env == {}
+
+
+def test_cpu_machine_refuses_more_unless_forced():
+    text = refusal(4, machine=CPU2)
+    assert 'this machine has 2 cores and no GPU' in text
+    assert '  tools/dist_train.sh c.py 2 --auto-scale-lr' in text.splitlines()
+    assert '  ALLOW_OVERSUBSCRIBE=1 tools/dist_train.sh c.py 4' in text
+    given, _ = options(launch(4, dict(ALLOW_OVERSUBSCRIBE='1'), CPU2).argv)
+    assert given['nproc-per-node'] == '4'
+
+
+def test_gpus_are_never_oversubscribed():
+    assert 'has 8 GPUs' in refusal(16, dict(ALLOW_OVERSUBSCRIBE='1'))
+
+
+def test_elastic():
+    env = dict(NNODES='2:4', RDZV_ENDPOINT='node0:29500', RDZV_ID='r2o',
+               MAX_RESTARTS='3')
+    given, rest = options(launch(32, env, extra=['--resume']).argv)
+    assert given == {'nnodes': '2:4', 'rdzv-backend': 'c10d',
+                     'rdzv-endpoint': 'node0:29500', 'rdzv-id': 'r2o',
+                     'nproc-per-node': '8', 'max-restarts': '3'}
+    assert rest[-1] == '--resume'
+
+
+def test_elastic_without_a_meeting_point_is_refused():
+    assert 'RDZV_ENDPOINT=node0:29500' in refusal(32, dict(NNODES='2:4'))
+
+
+def test_restart_without_resume_is_refused():
+    assert 'add --resume' in refusal(8, dict(MAX_RESTARTS='3'))
+    for resume in (['--resume'], ['--resume=a.pth'], ['--resume', 'a.pth']):
+        argv = launch(8, dict(MAX_RESTARTS='3'), extra=resume).argv
+        assert '--max-restarts=3' in argv
+    assert launch(8, dict(MAX_RESTARTS='3'), shell='tools/dist_test.sh')
+
+
+@pytest.mark.parametrize('nodelist, host', [
+    ('gpu03', 'gpu03'), ('gpu[03-10,12],x1', 'gpu03'), ('a-1,a-2', 'a-1'),
+    ('n[1,5]-ib', 'n1-ib'), ('rack2n[007]', 'rack2n007')])
+def test_first_host_of_slurm(nodelist, host):
+    assert first_host(nodelist) == host
+
+
+@pytest.mark.parametrize('words, said', [
+    ([SHELL, 'train.py'], 'CONFIG GPUS'),
+    ([SHELL, 'train.py', 'none.py', '2'], "config 'none.py' does not exist"),
+    (['tools/dist_test.sh', 'test.py', __file__, 'none.pth', '2'],
+     "checkpoint 'none.pth' does not exist")])
+def test_wrong_command_ends_in_one_line(words, said, capsys):
+    with pytest.raises(SystemExit) as stop:
+        main(words)
+    message = capsys.readouterr().err
+    assert (stop.value.code, message.count('\n')) == (2, 1)
+    assert said in message

@@ -1,0 +1,73 @@
+"""Imports point one way; configs import nothing."""
+
+import ast
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+SOURCES = sorted((ROOT / 'orl_mm').rglob('*.py'))
+CONFIGS = sorted((ROOT / 'configs').rglob('*.py'))
+
+# Folder -> what no file in it may import.
+FORBIDDEN = {
+    'orl_mm': ('mmdet', 'mmseg', 'tools'),
+    'orl_mm/structures': ('orl_mm.models', 'orl_mm.engine', 'orl_mm.datasets'),
+    'orl_mm/datasets': ('orl_mm.models', 'orl_mm.engine', 'mmpretrain.models'),
+    'orl_mm/superpixels': ('orl_mm.models', 'orl_mm.engine',
+                           'mmpretrain.models'),
+    'orl_mm/models': ('orl_mm.engine', 'orl_mm.datasets'),
+    'orl_mm/models/utils': ('orl_mm.models.necks', 'orl_mm.models.heads',
+                            'orl_mm.models.losses', 'orl_mm.models.refiners',
+                            'orl_mm.models.selfsup'),
+    'orl_mm/models/necks': ('orl_mm.models.selfsup', ),
+    'orl_mm/models/heads': ('orl_mm.models.selfsup', ),
+    'orl_mm/models/losses': ('orl_mm.models.selfsup', ),
+    'orl_mm/models/refiners': ('orl_mm.models.selfsup', ),
+    # Hooks speak to models through plain attributes.
+    'orl_mm/engine': ('orl_mm.models', ),
+}
+
+
+def imported(path: Path, root: Path = ROOT) -> set:
+    """Absolute names of everything that the file at ``path`` imports."""
+    package = path.relative_to(root).with_suffix('').parts[:-1]
+    names = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            names.update(alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            start = package[:len(package) - node.level + 1] if node.level else ()
+            module = '.'.join([*start, *filter(None, [node.module])])
+            names.update(f'{module}.{alias.name}' for alias in node.names)
+    return names
+
+
+def within(name: str, package: str) -> bool:
+    return name == package or name.startswith(package + '.')
+
+
+@pytest.mark.parametrize('folder', FORBIDDEN)
+def test_imports_point_one_way(folder):
+    files = [path for path in SOURCES if (ROOT / folder) in path.parents]
+    assert files
+    wrong = [f'{path.relative_to(ROOT)} imports {name}'
+             for path in files for name in sorted(imported(path))
+             if any(within(name, package) for package in FORBIDDEN[folder])]
+    assert not wrong, '\n'.join(wrong)
+
+
+def test_reader_resolves_relative_imports(tmp_path):
+    """The rule above sees through every form of import."""
+    path = tmp_path / 'orl_mm' / 'models' / 'utils' / 'x.py'
+    path.parent.mkdir(parents=True)
+    path.write_text('from ..heads import H\nfrom . import y\nimport mmdet.ops\n'
+                    'def f():\n    from ...engine.hooks import z\n')
+    assert imported(path, tmp_path) == {
+        'orl_mm.models.heads.H', 'orl_mm.models.utils.y', 'mmdet.ops',
+        'orl_mm.engine.hooks.z'}
+
+
+@pytest.mark.parametrize('path', CONFIGS, ids=lambda p: p.name)
+def test_configs_import_nothing(path):
+    assert imported(path) == set()
