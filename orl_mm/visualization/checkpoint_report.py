@@ -83,6 +83,6 @@ def region_spread(model: nn.Module, batch: FixedBatch) -> float:
         points = feats.flatten(2).transpose(1, 2).flatten(0, 1)
     else:
         masks = downsample_regions(regions.labels, regions.max_count, feats.shape[-2:])
-        points = mask_pool(feats, masks).flatten(0, 1)[regions.existing()]
+        points = mask_pool(feats, masks).flatten(0, 1)[regions.rows]
     mean = F.normalize(points.float(), dim=1).mean(0)
     return float((1 - mean.square().sum()).clamp(min=0).sqrt())
