@@ -18,10 +18,19 @@ class RegionBatch:
             image b without gaps; None where no prior was made.
         counts (list[int]): Regions of each image; kept on the host, so that
             shapes that depend on it cost no synchronisation.
+        rows (Tensor, optional): (sum(counts),) rows of a flat (B * M) table that
+            are regions of their image; made from ``counts`` where not given.
     """
     views: Tensor
     labels: Optional[Tensor] = None
     counts: Sequence[int] = ()
+    rows: Optional[Tensor] = None
+
+    def __post_init__(self) -> None:
+        if self.labels is not None and self.rows is None:
+            most = self.max_count
+            rows = torch.cat([torch.arange(n) + b * most for b, n in enumerate(self.counts)])
+            self.rows = rows.to(self.labels.device)
 
     @classmethod
     def from_samples(cls, samples: List) -> 'RegionBatch':
@@ -55,18 +64,14 @@ class RegionBatch:
         """M, the channels that masks of this batch need."""
         return max(self.counts)
 
-    def existing(self) -> Tensor:
-        """Rows of a flat (B * M) table that are regions of their image; on the host."""
-        most = self.max_count
-        return torch.cat([torch.arange(n) + b * most for b, n in enumerate(self.counts)])
-
     def to(self, device, non_blocking: bool = False) -> 'RegionBatch':
         """The same batch on ``device``; from pinned memory where that can overlap."""
 
-        def move(tensor: Tensor) -> Tensor:
+        def move(tensor: Optional[Tensor]) -> Optional[Tensor]:
+            if tensor is None:
+                return None
             if non_blocking and torch.device(device).type == 'cuda' and not tensor.is_cuda:
                 tensor = tensor.pin_memory()
             return tensor.to(device, non_blocking=non_blocking)
 
-        labels = None if self.labels is None else move(self.labels)
-        return RegionBatch(move(self.views), labels, self.counts)
+        return RegionBatch(move(self.views), move(self.labels), self.counts, move(self.rows))

@@ -140,8 +140,7 @@ class KMeansRefiner(BaseModule):
         shape, points = points.shape[:2], F.normalize(points.flatten(0, 1), dim=1)
         if batch.labels is None or self.cluster_empty:
             return points, None, shape
-        rows = batch.existing().to(points.device, non_blocking=True)
-        return points.index_select(0, rows), rows, shape
+        return points.index_select(0, batch.rows), batch.rows, shape
 
     def _paint(self, clusters: Tensor, batch: RegionBatch, grid: torch.Size) -> Tensor:
         """Cluster of each region (B, M), or cell, to the label map m0 (B, S, S)."""

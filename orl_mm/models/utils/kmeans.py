@@ -99,40 +99,71 @@ def _identity(points: Tensor) -> Tensor:
     d = points.shape[1]
     phase = torch.arange(1, d + 1, device=points.device, dtype=torch.float64)
     direction = torch.frac(phase * 0.6180339887498949) + 0.5
-    key = (points.double() * direction).sum(1)
+    # On the CPU in pieces that stay in its cache.
+    rows = len(points) if points.is_cuda else 256
+    key = torch.cat([(part.double() * direction).sum(1) for part in points.split(rows)])
     key, order = key.sort()
     new = torch.ones_like(key, dtype=torch.int64)
     new[1:] = (key[1:] != key[:-1]).long()
     return torch.empty_like(new).scatter_(0, order, new.cumsum(0))
 
 
+class _FewDistances:
+    """Squared distances (T, N) of a few of the points to all of them.
+
+    A product with so few rows leaves all but one core of a CPU idle, so there
+    the points are cut into pieces that run side by side.
+    """
+    PIECES = 8
+
+    def __init__(self, points: Tensor, square: Tensor) -> None:
+        self.points, self.square, self.pieces = points, square, None
+        n, d = points.shape
+        if not points.is_cuda and n >= 32 * self.PIECES:
+            rest = -n % self.PIECES
+            padded = torch.nn.functional.pad(points, (0, 0, 0, rest)) if rest else points
+            self.pieces = padded.view(self.PIECES, -1, d).transpose(1, 2)
+
+    def __call__(self, rows: Tensor) -> Tensor:
+        chosen, n = self.points.index_select(0, rows), len(self.points)
+        if self.pieces is None:
+            out = torch.addmm(self.square[None], chosen, self.points.t(), alpha=-2)
+        else:
+            product = torch.bmm(chosen.expand(self.PIECES, -1, -1), self.pieces)
+            product = product.transpose(0, 1).reshape(len(rows), -1)[:, :n]
+            out = torch.add(self.square, product, alpha=-2)
+        return out.add_(self.square.index_select(0, rows)[:, None])
+
+
 def _plus_plus(points: Tensor, square: Tensor, k: int,
                generator: Optional[torch.Generator]) -> Tuple[Tensor, Tensor]:
     n, trials = len(points), 2 + int(math.log(k))
     draws = torch.rand(k, trials, generator=generator, device=points.device, dtype=torch.float64)
-    identity = _identity(points)
+    identity, few_distances = _identity(points), _FewDistances(points, square)
     tiny = torch.finfo(points.dtype).tiny
     first = (draws[0, :1] * n).long().clamp_(max=n - 1)
-    chosen = torch.empty(k, dtype=torch.long, device=points.device)
-    alive = torch.ones(k, dtype=torch.bool, device=points.device)
-    chosen[0] = first[0]
+    chosen = first.repeat(k)
+    potential = torch.ones(k, device=points.device, dtype=torch.float64)
 
     def to_nearest(candidates: Tensor) -> Tensor:
-        found = _distances(points, square, points[candidates]).clamp_(min=tiny)
-        return found.masked_fill_(identity[candidates, None] == identity, 0.)
+        found = few_distances(candidates).clamp_(min=tiny)
+        same = identity.index_select(0, candidates)[:, None] == identity
+        return found.masked_fill_(same, 0.)
 
     nearest = to_nearest(first)[0]  # (N,) distance to the closest centre so far
     for i in range(1, k):
-        cumulated = nearest.double().cumsum(0)
-        potential = cumulated[-1]
-        alive[i] = potential > 0
-        candidates = torch.searchsorted(cumulated, draws[i] * potential, right=True)
-        distances = torch.minimum(to_nearest(candidates.clamp_(max=n - 1)), nearest)
-        best = distances.sum(1).argmin()
-        nearest = distances[best]
-        # Without a distinct point left, the first centre again; it is not alive.
-        chosen[i] = torch.where(alive[i], candidates[best], first[0])
-    return points[chosen], alive
+        cumulated = nearest.cumsum(0, dtype=torch.float64)
+        potential[i] = cumulated[-1]
+        candidates = torch.searchsorted(cumulated, draws[i] * cumulated[-1], right=True)
+        distances = to_nearest(candidates.clamp_(max=n - 1))
+        torch.minimum(distances, nearest, out=distances)
+        # Indexing with a scalar of the device would make the host wait for it.
+        best = distances.sum(1).argmin(0, keepdim=True)
+        nearest = distances.index_select(0, best)[0]
+        chosen[i:i + 1] = candidates.index_select(0, best)
+    # Without a distinct point left, the first centre again; it is not alive.
+    alive = potential > 0
+    return points[torch.where(alive, chosen, first)], alive
 
 
 def _assign(points: Tensor, square: Tensor, centers: Tensor,
