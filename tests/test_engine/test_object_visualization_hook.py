@@ -1,0 +1,126 @@
+import random
+
+import numpy as np
+import pytest
+import torch
+from mmengine.config import Config
+from mmengine.registry import init_default_scope
+from mmengine.runner import Runner
+from PIL import Image
+
+from orl_mm.datasets.demo_photos import write_demo_photos
+
+VIEW = [[dict(type='RandomGrayscale', prob=0.5, keep_channels=True)]] * 2
+HOOK = dict(type='orl_mm.ObjectVisualizationHook', interval=2, num_images=2, batch_size=3)
+
+
+def projector(channels):
+    return dict(type='NonLinearNeck', in_channels=channels, hid_channels=16, out_channels=8,
+                num_layers=2, with_last_bn=False, with_avg_pool=False)
+
+
+def run(work_dir, photos, hooks, prior='grid', stop=False, **loader):
+    """Three steps of R2O with a ResNet-18 on tiles of photographs; the runner."""
+    pipeline = [
+        dict(type='orl_mm.LoadImage'),
+        dict(type='orl_mm.GenerateSuperpixels', method=prior, size=64),
+        dict(type='orl_mm.MultiViewWithGeometry', num_views=[1, 1], transforms=VIEW, size=64),
+        dict(type='PackInputs', algorithm_keys=('views', 'regions', 'num_regions'))]
+    cfg = Config(dict(
+        default_scope='mmpretrain', work_dir=str(work_dir), experiment_name=str(work_dir)[-60:]
+        .replace('/', '_'),
+        model=dict(
+            type='orl_mm.R2O', grid=2,
+            data_preprocessor=dict(mean=[120.] * 3, std=[60.] * 3, to_rgb=True),
+            backbone=dict(type='ResNet', depth=18, norm_cfg=dict(type='SyncBN')),
+            refiner=dict(type='orl_mm.KMeansRefiner', num_clusters=3, mask_size=16),
+            neck=dict(type='orl_mm.MaskPoolNeck', projector=projector(512)),
+            head=dict(type='orl_mm.RegionPredictHead', predictor=projector(8),
+                      loss=dict(type='orl_mm.RegionCosineLoss'))),
+        train_dataloader=dict(
+            batch_size=4, num_workers=0, sampler=dict(type='DefaultSampler', shuffle=True),
+            collate_fn=dict(type='default_collate'),
+            dataset=dict(type='orl_mm.ImageList', data_root=str(photos), indices=12,
+                         pipeline=pipeline), **loader),
+        optim_wrapper=dict(optimizer=dict(type='SGD', lr=0.1)),
+        train_cfg=dict(by_epoch=True, max_epochs=1), custom_hooks=hooks,
+        default_hooks=dict(checkpoint=None),
+        visualizer=dict(type='Visualizer', vis_backends=[dict(type='LocalVisBackend')]),
+        randomness=dict(seed=0)))
+    init_default_scope('mmpretrain')
+    runner = Runner.from_cfg(cfg)
+    runner.train()
+    return runner
+
+
+def generators():
+    return random.random(), np.random.rand(), float(torch.rand(()))
+
+
+@pytest.fixture(scope='module')
+def photos(tmp_path_factory):
+    folder = tmp_path_factory.mktemp('photos')
+    write_demo_photos(str(folder), side=96)
+    return folder
+
+
+@pytest.fixture(scope='module')
+def with_pictures(photos, tmp_path_factory):
+    runner = run(tmp_path_factory.mktemp('with'), photos, [HOOK])
+    return runner, generators()
+
+
+def test_a_run_with_pictures_equals_one_without(with_pictures, photos, tmp_path):
+    runner, after = with_pictures
+    plain = run(tmp_path, photos, [])
+    assert generators() == after
+    state, expected = runner.model.state_dict(), plain.model.state_dict()
+    assert all(torch.equal(state[key], value) for key, value in expected.items())
+    assert int(expected['refiner.clusterings']) == 3
+    momentum = runner.optim_wrapper.state_dict()['state']
+    assert momentum.keys() == plain.optim_wrapper.state_dict()['state'].keys()
+    assert runner.model.training
+
+
+def test_pictures_at_start_interval_and_end(with_pictures):
+    runner, _ = with_pictures
+    folder = runner.work_dir + '/objects/'
+    steps = {}
+    for prefix in ('step', 'views'):
+        for step in (0, 2, 3):
+            steps[prefix, step] = np.asarray(Image.open(f'{folder}{prefix}_{step:07d}.png'))
+    assert (np.asarray(Image.open(folder + 'latest.png')) == steps['step', 3]).all()
+    assert (np.asarray(Image.open(folder + 'latest_views.png')) == steps['views', 3]).all()
+    # From the second picture on there is a column more: the objects at the start.
+    assert steps['step', 2].shape[1] > steps['step', 0].shape[1]
+    stored = list((runner.visualizer.get_backend('LocalVisBackend')._img_save_dir, ))
+    assert stored and len(__import__('os').listdir(stored[0])) == 6
+
+
+def test_the_same_images_and_views_every_time(with_pictures):
+    """View pixels lie in the third and fifth column and depend on no weights."""
+    folder = with_pictures[0].work_dir + '/objects/'
+    a, b = (np.asarray(Image.open(f'{folder}views_{s:07d}.png')) for s in (0, 3))
+    for column in (2, 4):
+        x = 10 + column * 262 + 3
+        assert (a[60:300, x:x + 250] == b[60:300, x:x + 250]).all()
+        assert len(np.unique(a[60:300, x:x + 250])) > 20
+
+
+def test_without_a_prior_and_without_clustering(photos, tmp_path):
+    runner = run(tmp_path / 'none', photos, [HOOK], prior='none')
+    assert (tmp_path / 'none' / 'objects' / 'step_0000003.png').is_file()
+    assert runner.iter == 3
+
+
+def test_what_cannot_be_drawn_is_said_before_the_first_step(photos, tmp_path):
+    with pytest.raises(ValueError, match=r'indices \[12\] lie outside .* 12 images'):
+        run(tmp_path, photos, [dict(HOOK, indices=[0, 12])])
+
+
+@pytest.mark.parametrize('bad,message', [(dict(num_images=0), 'num_images'),
+                                         (dict(indices=[]), 'indices is empty')])
+def test_bad_arguments(bad, message):
+    from orl_mm.engine.hooks import ObjectVisualizationHook
+    with pytest.raises(ValueError, match=message):
+        ObjectVisualizationHook(**bad)
