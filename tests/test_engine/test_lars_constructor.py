@@ -62,7 +62,7 @@ def test_official_preset_keeps_one_norm_weight():
 
 def test_resnet_of_mmpretrain_has_53_norms():
     from mmpretrain.registry import MODELS
-    model = MODELS.build(dict(type='ResNet', depth=50, norm_cfg=dict(type='SyncBN')))
+    model = MODELS.build(dict(type='mmpretrain.ResNet', depth=50, norm_cfg=dict(type='SyncBN')))
     adapted, excluded = _build(model).param_groups
     assert len(adapted['params']) == 53  # convolutions of ResNet-50, fc not counted
     assert len(excluded['params']) == 2 * 53

@@ -1,5 +1,6 @@
 """A model of a few parameters that follows the contract of the hooks, and a runner for it."""
 
+import logging
 from types import SimpleNamespace
 
 import torch
@@ -84,6 +85,15 @@ class StopAfter(Hook):
         runner.train_loop.stop_training = runner.epoch + 1 >= self.epochs
 
 
+def listen(runner):
+    """A list that receives what the runner logs; mmengine's logger does not propagate."""
+    messages = []
+    handler = logging.Handler()
+    handler.emit = lambda record: messages.append(record.getMessage())
+    runner.logger.addHandler(handler)
+    return messages
+
+
 def tiny_runner(work_dir, model=None, epochs=3, iters=None, lr=1., accumulate=1, hooks=(),
                 stop_after=None, batch_size=2, param_scheduler=None, logger_interval=1,
                 **kwargs):
@@ -107,4 +117,4 @@ def tiny_runner(work_dir, model=None, epochs=3, iters=None, lr=1., accumulate=1,
                            checkpoint=dict(type='CheckpointHook', interval=1,
                                            by_epoch=iters is None)),
         log_processor=dict(by_epoch=iters is None),
-        default_scope='mmengine', randomness=dict(seed=0), **kwargs)
+        default_scope='mmpretrain', randomness=dict(seed=0), **kwargs)

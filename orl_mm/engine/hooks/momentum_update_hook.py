@@ -1,0 +1,98 @@
+"""The target network follows the online network."""
+
+import math
+from typing import Optional, Sequence, Union
+
+from mmengine.hooks import Hook
+from mmengine.runner import Runner
+
+from orl_mm.engine.progress import iteration, total_iterations, unwrapped_model
+from orl_mm.registry import HOOKS
+
+
+@HOOKS.register_module()
+class MomentumUpdateHook(Hook):
+    r"""Update the target once per optimiser step, with a momentum that rises to its end.
+
+    Of T optimiser steps, the one after t others uses (BYOL, section 3.2)
+
+    .. math:: m_t = m_{end} - (m_{end} - m_0) (\cos(\pi t / T) + 1) / 2
+
+    and the hook calls ``model.update_target(m)`` after it: xi <- m xi + (1 - m)
+    theta. It suits every model with that method.
+
+    A model with ``target_update='before_target_forward'`` (r2o.md, row 6) updates
+    its target itself, within the step: the hook then sets
+    ``model.pending_momentum`` before the step, once per optimiser step.
+
+    Both are functions of the position in training alone, so a resumed run goes on
+    as the unbroken one would.
+
+    Args:
+        momentum (float): m of the first step.
+        end_momentum (float): m at the end.
+        interval (int): Iterations between two values of ``momentum`` in the log.
+
+    Raises:
+        TypeError: The model has no ``update_target``.
+        ValueError: A momentum outside [0, 1], or a model without target network.
+    """
+
+    priority = 'NORMAL'
+
+    def __init__(self, momentum: float = 0.99, end_momentum: float = 1.0,
+                 interval: int = 10) -> None:
+        for name, value in (('momentum', momentum), ('end_momentum', end_momentum)):
+            if not 0. <= value <= 1.:
+                raise ValueError(f'{name} must lie in [0, 1], got {value}; it is the share of '
+                                 'the target that stays, 1 minus that of mmpretrain')
+        self.momentum, self.end_momentum, self.interval = momentum, end_momentum, interval
+
+    def before_train(self, runner: Runner) -> None:
+        """Refuse a model that has no target to update."""
+        model = unwrapped_model(runner)
+        if not hasattr(model, 'update_target'):
+            raise TypeError(f'{type(model).__name__} has no update_target(momentum): drop '
+                            'MomentumUpdateHook, or use a model with a target network')
+        if getattr(model, 'target', True) is None:
+            raise ValueError(f'{type(model).__name__} was built without a target network: drop '
+                             'MomentumUpdateHook from custom_hooks')
+
+    def momentum_at(self, step: int, total: int) -> float:
+        """m of the optimiser step that follows ``step`` others, of ``total``."""
+        part = (math.cos(math.pi * min(step, total) / total) + 1) / 2
+        return self.end_momentum - (self.end_momentum - self.momentum) * part
+
+    def before_train_iter(self, runner: Runner, batch_idx: int,
+                          data_batch: Optional[Union[dict, tuple, list]] = None) -> None:
+        """Hand m to a model that updates its target within the step."""
+        model = unwrapped_model(runner)
+        counts = _accumulation(runner)
+        started = getattr(runner.optim_wrapper, 'inner_count', 0) % counts == 0
+        if _within_step(model) and started:
+            model.pending_momentum = self._current(runner, batch_idx)
+
+    def after_train_iter(self, runner: Runner, batch_idx: int,
+                         data_batch: Optional[Union[dict, tuple, list]] = None,
+                         outputs: Optional[Union[dict, Sequence]] = None) -> None:
+        """Update the target if this iteration ended an optimiser step."""
+        model = unwrapped_model(runner)
+        # After a training step: whether this iteration has updated the parameters.
+        updated = getattr(runner.optim_wrapper, 'should_update', lambda: True)()
+        if updated and not _within_step(model):
+            model.update_target(self._current(runner, batch_idx))
+        if batch_idx == 0 or self.every_n_inner_iters(batch_idx, self.interval):
+            runner.message_hub.update_scalar('train/momentum', self._current(runner, batch_idx))
+
+    def _current(self, runner: Runner, batch_idx: int) -> float:
+        counts = _accumulation(runner)
+        step = iteration(runner, batch_idx) // counts
+        return self.momentum_at(step, math.ceil(total_iterations(runner) / counts))
+
+
+def _accumulation(runner: Runner) -> int:
+    return getattr(runner.optim_wrapper, '_accumulative_counts', 1)
+
+
+def _within_step(model) -> bool:
+    return getattr(model, 'target_update', 'after_step') == 'before_target_forward'
