@@ -25,7 +25,7 @@ class FixedLRHook(Hook):
     priority = 'NORMAL'
 
     def before_train(self, runner: Runner) -> None:
-        self._groups = [group for group in runner.optim_wrapper.param_groups
+        self._groups = [group for group in runner.optim_wrapper.optimizer.param_groups
                         if group.get('fix_lr', False)]
         if not self._groups:
             raise ValueError('FixedLRHook finds no parameter group with fix_lr=True: mark some '

@@ -1,0 +1,176 @@
+"""Configs of R2O's relatives: each trains two steps, made small, through the Runner."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from mmengine.config import Config
+from mmengine.hooks import Hook
+from mmengine.runner import Runner
+from PIL import Image
+
+import orl_mm  # noqa: F401
+from orl_mm.registry import TRANSFORMS
+
+CONFIGS = Path(__file__).parents[2] / 'configs' / 'r2o'
+SIDE, NUM, BATCH = 64, 8, 4
+
+
+@pytest.fixture(scope='module')
+def photographs(tmp_path_factory):
+    """Eight pictures of four patches each, and their label maps."""
+    root = tmp_path_factory.mktemp('photographs')
+    generator = np.random.default_rng(0)
+    for folder in ('images', 'masks'):
+        (root / folder).mkdir()
+    for i in range(NUM):
+        patches = generator.integers(0, 256, (2, 2, 3)).repeat(48, 0).repeat(48, 1)
+        noise = generator.integers(-20, 20, patches.shape)
+        image = (patches + noise).clip(0, 255).astype(np.uint8)
+        Image.fromarray(image).save(root / 'images' / f'{i}.png')
+        labels = np.arange(4, dtype=np.uint8).reshape(2, 2).repeat(48, 0).repeat(48, 1)
+        Image.fromarray(labels).save(root / 'masks' / f'{i}.png')
+    return root
+
+
+def small(name, photographs, work_dir):
+    """The config with ResNet-18, 64 x 64 views, narrow heads and two steps."""
+    cfg = Config.fromfile(CONFIGS / f'{name}.py')
+    model = cfg.model
+    model.backbone.update(depth=18)
+    model.update(grid=2)
+    model.refiner.update(mask_size=16)
+    out = 32
+    model.neck.projector.update(in_channels=512, hid_channels=64, out_channels=out)
+    model.head.predictor.update(in_channels=out, hid_channels=64, out_channels=out)
+    if 'positives' in model:
+        model.positives.update(dim=out)
+        if not model.positives.get('same_cluster'):
+            model.positives.update(queue_size=8)  # full after the first step
+    loader = cfg.train_dataloader
+    loader.update(batch_size=BATCH, num_workers=0, persistent_workers=False, pin_memory=False)
+    loader.dataset.data_root = str(photographs / 'images')
+    for transform in loader.dataset.pipeline:
+        if transform.type == 'orl_mm.GenerateSuperpixels':
+            transform.size = SIDE
+            if transform.method == 'files':
+                transform.update(folder=str(photographs / 'masks'),
+                                 root=str(photographs / 'images'))
+        elif transform.type == 'orl_mm.MultiViewWithGeometry':
+            transform.size = SIDE
+    cfg.custom_hooks = [h for h in cfg.custom_hooks if h.type != 'orl_mm.ObjectVisualizationHook']
+    if cfg.optim_wrapper.type == 'AmpOptimWrapper':  # mmengine's needs a GPU
+        cfg.optim_wrapper.type = 'OptimWrapper'
+        cfg.optim_wrapper.pop('loss_scale')
+    cfg.train_cfg.max_epochs = 1
+    for scheduler in cfg.param_scheduler:
+        if scheduler.type == 'orl_mm.WarmupCosineLR':
+            scheduler.update(warmup=0, end=1)
+    cfg.vis_backends = cfg.visualizer.vis_backends = [dict(type='LocalVisBackend')]
+    cfg.default_hooks.checkpoint = dict(type='CheckpointHook', interval=1)
+    cfg.work_dir, cfg.experiment_name = str(work_dir), f'{name}_{work_dir.name}'
+    cfg.log_level = 'WARNING'
+    return cfg
+
+
+class Watch(Hook):
+    """The losses, and the rate of each group as the step used it."""
+
+    priority = 'VERY_LOW'
+
+    def __init__(self):
+        self.losses, self.rates = [], []
+
+    def before_train_iter(self, runner, batch_idx, data_batch=None):
+        # Not the wrapper's groups: mmengine adds one for the log there, never scaled.
+        self.rates.append([g['lr'] for g in runner.optim_wrapper.optimizer.param_groups])
+
+    def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None):
+        self.losses.append(outputs['loss'].item())
+
+
+def train(cfg):
+    runner, watch = Runner.from_cfg(cfg), Watch()
+    runner.register_hook(watch)
+    before = runner.model.backbone.conv1.weight.detach().clone()
+    runner.train()
+    assert len(watch.losses) == NUM // BATCH and np.isfinite(watch.losses).all()
+    assert not torch.equal(before, runner.model.backbone.conv1.weight)
+    return runner, watch
+
+
+def names():
+    return sorted(p.stem for p in CONFIGS.glob('r50_*.py'))
+
+
+@pytest.mark.parametrize('name', names())
+def test_states_paper_command_and_expectation(name):
+    text = (CONFIGS / f'{name}.py').read_text()
+    opening = text[:text.index('_base_')]
+    for word in ('# Paper:', f'# Command:  tools/dist_train.sh configs/r2o/{name}.py', '# Expected:'):
+        assert word in opening
+    assert Config.fromfile(CONFIGS / f'{name}.py').auto_scale_lr.base_batch_size == 4096
+
+
+@pytest.mark.parametrize('name', ['r50_in1k_noprior', 'r50_in1k_100e_mocov3'])
+def test_trains(name, photographs, tmp_path):
+    runner, watch = train(small(name, photographs, tmp_path))
+    assert 0 < watch.losses[0] < 40
+    if name == 'r50_in1k_noprior':
+        labels = runner.model.last.labels0
+        assert labels.unique().numel() > 4 and runner.model.last.num_clusters == 64
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize('name', sorted(
+    set(names()) - {'r50_in1k_noprior', 'r50_in1k_100e_mocov3', 'r50_in1k_100e_simsiam'}))
+def test_trains_too(name, photographs, tmp_path):
+    runner, _ = train(small(name, photographs, tmp_path))
+    if name == 'r50_in1k_nn':
+        assert runner.model.positives.progress.tolist()[1] == NUM // BATCH
+        saved = torch.load(tmp_path / 'epoch_1.pth', weights_only=False)['state_dict']
+        assert torch.equal(saved['positives.queue'], runner.model.positives.queue)
+        assert saved['positives.queue'].norm(dim=1).allclose(torch.ones(8))
+
+
+@pytest.mark.parametrize('hook', ['orl_mm.FixedLRHook', 'SimSiamHook'])
+def test_simsiam_keeps_the_rate_of_its_predictor(hook, photographs, tmp_path):
+    cfg = small('r50_in1k_100e_simsiam', photographs, tmp_path)
+    cfg.train_cfg.max_epochs = 2
+    cfg.param_scheduler[0].update(T_max=2, end=2)
+    cfg.auto_scale_lr.enable = True  # batch 4 of 4096
+    scaled = .05 * 4096 / 256 * BATCH / 4096
+    if hook == 'SimSiamHook':
+        cfg.custom_hooks = [h for h in cfg.custom_hooks if h.type != 'orl_mm.FixedLRHook']
+        cfg.custom_hooks.append(dict(type=hook, fix_pred_lr=True, lr=scaled))
+    runner, watch = Runner.from_cfg(cfg), Watch()
+    runner.register_hook(watch)
+    runner.train()
+    assert runner.model.target is None and -1 < watch.losses[0] < 1  # -cos
+    groups = runner.optim_wrapper.optimizer.param_groups
+    fixed = [bool(g.get('fix_lr')) for g in groups]
+    assert sum(fixed) == len(list(runner.model.head.predictor.parameters()))
+    for step, rates in enumerate(watch.rates):
+        expected = scaled if step < 2 else scaled / 2  # second epoch: cosine's middle
+        for is_fixed, rate in zip(fixed, rates):
+            assert rate == pytest.approx(scaled if is_fixed else expected)
+
+
+def test_fixed_rate_without_a_marked_group(photographs, tmp_path):
+    cfg = small('r50_in1k_100e_simsiam', photographs, tmp_path)
+    cfg.optim_wrapper.pop('paramwise_cfg')
+    with pytest.raises(ValueError, match='fix_lr=True'):
+        Runner.from_cfg(cfg).train()
+
+
+def test_without_a_prior_the_pipeline_packs_no_regions(photographs, tmp_path):
+    pipeline = small('r50_in1k_noprior', photographs, tmp_path).train_dataloader.dataset.pipeline
+    sample = dict(img_path=str(photographs / 'images' / '0.png'), sample_idx=0)
+    for transform in pipeline:
+        sample = TRANSFORMS.build(
+            transform if '.' in transform.type else
+            dict(transform, type=f'mmpretrain.{transform.type}'))(sample)
+    assert [tuple(x.shape) for x in sample['inputs']] == [(3, SIDE, SIDE)] * 3
+    assert sample['data_samples'].views.shape == (2, 5)
+    assert 'regions' not in sample['data_samples']
