@@ -10,7 +10,7 @@ from sklearn.datasets import make_blobs
 from sklearn.metrics import adjusted_rand_score
 
 from orl_mm.models.utils import fit_kmeans, kmeans
-from orl_mm.models.utils.kmeans import _plus_plus
+from orl_mm.models.utils.kmeans import _FewDistances, _plus_plus
 
 
 def generator(seed=0):
@@ -121,3 +121,24 @@ def test_bad_arguments_are_named():
         kmeans(torch.zeros(0, 3), 2)
     with pytest.raises(ValueError, match='at least 1, got 0'):
         kmeans(torch.zeros(4, 3), 0)
+
+
+@pytest.mark.parametrize('n', [20, 256, 300, 301])
+def test_candidate_distances_equal_the_plain_ones(n):
+    """Cut into pieces or not, with a remainder or without."""
+    points = torch.randn(n, 7, generator=torch.Generator().manual_seed(n), dtype=torch.float64)
+    rows = torch.tensor([0, n - 1, n // 2])
+    found = _FewDistances(points, (points * points).sum(1))(rows)
+    torch.testing.assert_close(found, torch.cdist(points[rows], points).square())
+
+
+def test_seeding_reads_nothing_back_per_cluster():
+    """Values of the device read by the host (`item`) do not grow with K."""
+    from torch.profiler import ProfilerActivity, profile
+    points = torch.randn(300, 4, generator=torch.Generator().manual_seed(0))
+    reads = []
+    for k in (2, 40):
+        with profile(activities=[ProfilerActivity.CPU]) as recorded:
+            _plus_plus(points, (points * points).sum(1), k, None)
+        reads.append(sum(e.name == 'aten::_local_scalar_dense' for e in recorded.events()))
+    assert reads[0] == reads[1]

@@ -45,7 +45,7 @@ def gaussians(n: int, d: int, k: int) -> Tensor:
 def features(n: int, d: int, quick: bool, args: argparse.Namespace) -> Tensor:
     """Unit vectors (N, D) of superpixels in a ResNet with random weights, as R2O's first step."""
     from .steps import build_model
-    inputs, batch, _ = make_batch(*((4, 64, 100) if quick else (32, 224, 130)),
+    inputs, batch, _ = make_batch(*((4, 64, 100) if quick else (32, 224, 145)),
                                   folder=args.images)
     model = build_model(18 if quick else 50)
     chunks = [model.refiner._features(model.target['backbone'], x, False)
