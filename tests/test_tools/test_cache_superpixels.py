@@ -1,0 +1,149 @@
+import importlib.util
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from mmengine.config import Config
+from PIL import Image
+
+from orl_mm.datasets.transforms import GenerateSuperpixels, LoadImage
+
+TOOL = Path(__file__).resolve().parents[2] / 'tools' / 'cache_superpixels.py'
+
+
+@pytest.fixture(scope='module')
+def main():
+    spec = importlib.util.spec_from_file_location('cache_superpixels', TOOL)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module.main
+
+
+@pytest.fixture
+def images(tmp_path):
+    rng = np.random.default_rng(0)
+    for i in range(6):
+        path = tmp_path / 'images' / f'class{i % 2}' / f'{i}.jpg'
+        path.parent.mkdir(parents=True, exist_ok=True)
+        small = rng.integers(0, 256, (6, 6, 3), np.uint8)
+        Image.fromarray(small).resize((70, 50)).save(path)
+    return tmp_path / 'images'
+
+
+def load(images, out, relative='class0/0.jpg', **options):
+    results = LoadImage().transform(dict(img_path=str(images / relative)))
+    return GenerateSuperpixels(cache=str(out), **options).transform(results)
+
+
+def test_folder_with_processes(main, images, tmp_path, capfd):
+    (images / 'bad.jpg').write_bytes(b'\xff\xd8\xff')
+    out = tmp_path / 'cache'
+    args = ['--folder', str(images), '--out', str(out), '--method', 'grid',
+            '--size', '32', '--params', 'num_cells=4', '--workers', '2',
+            '--chunk', '2']
+    main(args)
+    printed = capfd.readouterr()
+    assert '6 masks made, 0 were there' in printed.out
+    assert '1 images could not be read' in printed.out
+    assert '100%' in printed.err and 'img/s' in printed.err
+    sample = load(images, out, size=32, method='grid', num_cells=4)
+    assert sample['num_regions'] == 16
+    main(args)
+    assert '0 masks made, 6 were there' in capfd.readouterr().out
+
+
+def test_list(main, images, tmp_path, capfd):
+    listing = tmp_path / 'list.txt'
+    listing.write_text('class0/0.jpg\nclass1/3.jpg\n')
+    out = tmp_path / 'cache'
+    main(['--list', str(listing), '--root', str(images), '--out', str(out),
+          '--method', 'grid', '--workers', '1'])
+    assert len(list(out.rglob('*.png'))) == 2
+    with pytest.raises(ValueError, match='is missing') as error:
+        load(images, out, 'class0/2.jpg', method='grid')
+    command = shlex.split(str(error.value).splitlines()[-1])
+    assert command[2:6] == ['--list', str(listing), '--root', str(images)]
+
+
+@pytest.mark.parametrize('data', [
+    dict(type='orl_mm.ImageList'),
+    dict(type='CustomDataset', data_prefix='', with_label=False),
+    dict(type='RepeatDataset', times=2)])
+def test_config(main, images, tmp_path, capfd, data):
+    """The data set, the prior and the folder come from a training config."""
+    out = tmp_path / 'cache'
+    pipeline = [
+        dict(type='orl_mm.LoadImage', background=0),
+        dict(type='orl_mm.GenerateSuperpixels', method='slic', size=40,
+             num_segments=12)]
+    inner = dict(data_root=str(images), pipeline=pipeline)
+    if data['type'] == 'RepeatDataset':
+        data = dict(data, dataset=dict(inner, type='orl_mm.ImageList'))
+    else:
+        data = dict(inner, **data)
+    config = tmp_path / 'config.py'
+    Config(dict(default_scope='mmpretrain', custom_imports=dict(imports=['orl_mm']),
+                train_dataloader=dict(dataset=data))).dump(str(config))
+    main(['--config', str(config), '--out', str(out), '--workers', '1',
+          '--cfg-options', 'work_dir=x'])
+    sample = load(images, out, size=40, num_segments=12)
+    assert sample['regions'].shape == (40, 40)
+    with pytest.raises(ValueError) as error:
+        load(images, out, size=41, num_segments=12)
+    assert f'--config {config} --cfg-options work_dir=x --out' in str(
+        error.value)
+
+
+def test_errors_are_one_message(main, images, tmp_path):
+    cases = [
+        (['--folder', str(tmp_path / 'no'), '--out', 'x'], 'is no folder'),
+        (['--folder', str(images)], '--out=FOLDER'),
+        (['--folder', str(images), '--out', 'x', '--params', 'n=1'],
+         'no parameter n'),
+        (['--folder', str(images), '--out', 'x', '--workers', '0'],
+         '--workers=0')]
+    for args, words in cases:
+        with pytest.raises(SystemExit, match=words):
+            main(args)
+
+
+def test_message_leads_to_a_working_rebuild(main, images, tmp_path):
+    out = tmp_path / 'cache'
+    main(['--folder', str(images), '--out', str(out), '--method', 'grid',
+          '--workers', '1'])
+    with pytest.raises(ValueError) as error:
+        load(images, out, method='grid', num_cells=3)
+    main(shlex.split(str(error.value).splitlines()[-1])[2:])
+    assert load(images, out, method='grid', num_cells=3)['num_regions'] == 9
+
+
+def test_dask_cluster(main, images, tmp_path, capfd):
+    from distributed import LocalCluster
+    out = tmp_path / 'cache'
+    with LocalCluster(n_workers=1, threads_per_worker=1, processes=False,
+                      protocol='tcp', dashboard_address=None) as cluster:
+        main(['--folder', str(images), '--out', str(out), '--chunk', '2',
+              '--scheduler', cluster.scheduler_address])
+    assert '6 masks made' in capfd.readouterr().out
+    online = GenerateSuperpixels().transform(
+        LoadImage().transform(dict(img_path=str(images / 'class1' / '5.jpg'))))
+    cached = load(images, out, 'class1/5.jpg')
+    assert cached['regions'].equal(online['regions'])
+
+
+@pytest.mark.slow
+def test_command_line_on_two_dask_processes(images, tmp_path):
+    from distributed import LocalCluster
+    out = tmp_path / 'cache'
+    with LocalCluster(n_workers=2, threads_per_worker=1,
+                      dashboard_address=None) as cluster:
+        done = subprocess.run(
+            [sys.executable, str(TOOL), '--folder', str(images), '--out',
+             str(out), '--chunk', '1', '--scheduler',
+             cluster.scheduler_address],
+            capture_output=True, text=True, check=True)
+    assert '6 masks made' in done.stdout
+    assert len(list(out.rglob('*.png'))) == 6
