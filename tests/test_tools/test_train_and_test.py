@@ -35,6 +35,8 @@ val_cfg = test_cfg = dict()
 optim_wrapper = dict(optimizer=dict(type='SGD', lr=0.01))
 default_hooks = dict(logger=dict(type='LoggerHook', interval=1),
                      visualization=dict(type='VisualizationHook'))
+visualizer = dict(type='UniversalVisualizer',
+                  vis_backends=[dict(type='LocalVisBackend')])
 auto_scale_lr = dict(base_batch_size=4)
 """
 
@@ -68,7 +70,7 @@ def config(tmp_path_factory):
         (root / 'images' / label).mkdir(parents=True)
         for number in range(2):
             Image.fromarray(rng.integers(0, 255, (32, 32, 3), np.uint8)).save(
-                root / 'images' / label / f'{number}.png')
+                root / 'images' / label / f'{label}{number}.png')
     path = root / 'config.py'
     path.write_text(CONFIG.replace('{root}', str(root / 'images')))
     return path
@@ -168,7 +170,7 @@ def test_train_arguments_reach_the_config(config, monkeypatch):
 def test_train_refuses_what_it_cannot_do(config, monkeypatch):
     from orl_mm.engine.cli import UserError
     cfg = read(config)
-    del cfg.auto_scale_lr
+    cfg.pop('auto_scale_lr')
     with pytest.raises(UserError, match='auto_scale_lr.base_batch_size'):
         merged('train', monkeypatch, cfg, '--auto-scale-lr')
     cfg.optim_wrapper.type = 'OptimWrapperDict'
@@ -177,7 +179,7 @@ def test_train_refuses_what_it_cannot_do(config, monkeypatch):
 
 
 DETECTION = 'mmdet::mask_rcnn/mask-rcnn_r50_fpn_1x_coco.py'
-SEGMENTATION = 'mmseg::fcn/fcn_r50-d8_4xb4-20k_voc12-512x512.py'
+SEGMENTATION = 'mmseg::fcn/fcn_r50-d8_4xb4-20k_voc12aug-512x512.py'
 
 
 def test_mmdet_test_arguments(config, monkeypatch, tmp_path):
