@@ -14,8 +14,7 @@ from .batches import make_batch
 from .clock import interleave, median, spread
 from .published_kmeans import published_kmeans
 from .report import Report
-
-WAITS = ('cudaStreamSynchronize', 'cudaDeviceSynchronize', 'cudaEventSynchronize')
+from .waits import host_waits
 
 
 def run(args: argparse.Namespace) -> Report:
@@ -116,17 +115,10 @@ def exact_inertia(points: Tensor, labels: Tensor) -> float:
 
 def _host_waits(report: Report, points: Tensor, iterations: int = 20) -> None:
     """Waits of the host for the device in one call, at two K and equal iterations."""
-    from torch.profiler import ProfilerActivity, profile
-    counts = {}
-    for k in (8, 128):
-        # A tolerance below zero is never met: all iterations run.
-        arguments = dict(max_iters=iterations, absolute_tol=-1.)
-        fit_kmeans(points, k, torch.Generator('cuda').manual_seed(0), **arguments)
-        torch.cuda.synchronize()
-        generator = torch.Generator('cuda').manual_seed(0)
-        with profile(activities=[ProfilerActivity.CPU, ProfilerActivity.CUDA]) as recorded:
-            fit_kmeans(points, k, generator, **arguments)
-        counts[k] = sum(event.name in WAITS for event in recorded.events())
+    # A tolerance below zero is never met: all iterations run.
+    arguments = dict(max_iters=iterations, absolute_tol=-1.)
+    counts = {k: host_waits(lambda k=k: fit_kmeans(points, k, torch.Generator('cuda'),
+                                                   **arguments)) for k in (8, 128)}
     report.details['host_waits'] = {str(k): count for k, count in counts.items()}
     report.add('host waits a call, K = 128 minus K = 8', counts[128] - counts[8], unit='waits',
                target=0., note=f'{counts[128]} and {counts[8]} in {iterations} Lloyd iterations')

@@ -33,9 +33,11 @@ def pool(masks: Tensor, feats: Tensor) -> Tensor:
     return torch.matmul(masks, feats.permute(0, 2, 3, 1).reshape(b, h * w, c))
 
 
-def find_roi_align() -> Tuple[Optional[Callable], str]:
-    """A compiled ``roi_align(masks, boxes with image ids, size)`` that runs here, and its name."""
-    probe = torch.ones(1, 1, 4, 4), torch.tensor([[0., 0., 0., 4., 4.]])
+def find_roi_align(device: str = 'cpu') -> Tuple[Optional[Callable], str]:
+    """A compiled ``roi_align(masks, boxes with image ids, size, aligned)`` that runs on
+    ``device``, and its name."""
+    probe = (torch.ones(1, 1, 4, 4, device=device),
+             torch.tensor([[0., 0., 0., 4., 4.]], device=device))
     for name, load in (('mmcv.ops', _from_mmcv), ('torchvision.ops', _from_torchvision)):
         try:
             function = load()
@@ -85,7 +87,8 @@ class PublishedStep:
                  lr: float = 0.01, cluster: Optional[Callable[[Tensor], Tensor]] = None) -> None:
         self.model, self.k, self.momentum = model, num_clusters, momentum
         self.cluster = cluster or (lambda points: published_kmeans(points, num_clusters)[0])
-        self.roi_align, self.roi_align_name = find_roi_align()
+        self.roi_align, self.roi_align_name = find_roi_align(
+            next(model.parameters()).device.type)
         online = [model.backbone, model.neck, model.head]
         named = [(name, p) for part in online for name, p in part.named_parameters()]
         self.optimizer = PublishedLARS(named, lr)

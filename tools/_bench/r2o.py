@@ -6,7 +6,7 @@ from typing import Dict, List
 
 import torch
 
-from orl_mm.models.utils import fit_kmeans
+from orl_mm.models.utils import fit_kmeans, mask_pool
 
 from .batches import make_batch
 from .clock import interleave, median, spread
@@ -15,6 +15,7 @@ from .published import PublishedStep
 from .report import Report
 from .spans import r2o_parts, region_seconds, watch
 from .steps import BYOLStep, R2OStep, build_model, build_optimizer
+from .waits import host_waits
 
 BF16 = torch.bfloat16
 FORMATS = dict(contiguous=torch.contiguous_format, channels_last=torch.channels_last)
@@ -67,7 +68,8 @@ def _steps(report: Report, model, inputs, batch, setup, device: str) -> None:
     published = PublishedStep(copy.deepcopy(model), setup['clusters'])
     labels = batch.labels.long()
     sides['published'] = lambda: published(*inputs, labels, batch.views)
-    seconds = interleave(sides, setup['rounds'], 1, device, progress='training steps')
+    seconds = interleave(sides, setup['rounds'], 1, device, repeat=5 if device == 'cuda' else 1,
+                         progress='training steps')
     report.details.update(seconds=seconds, roi_align=published.roi_align_name)
     model.load_state_dict(plain)
 
@@ -95,18 +97,41 @@ def _steps(report: Report, model, inputs, batch, setup, device: str) -> None:
 
 def _shares(report: Report, step: R2OStep, device: str, name: str, calls: int,
             target: float = None) -> None:
-    """Where a step's time goes; forward pass, the backward pass of pooling not included."""
-    seconds = median(interleave(dict(step=step), calls, 1, device)['step'])
+    """Where a step's time goes."""
+    repeat = calls if device == 'cuda' else 1
+    seconds = median(interleave(dict(step=step), 3 if device == 'cuda' else calls, 1, device,
+                                repeat=repeat)['step'])
     with watch(r2o_parts(step.model), device) as readings:
         for _ in range(calls):
             step()
         parts = {part: total / calls for part, total in readings().items()}
-    report.details[f'parts{name}'] = dict(parts, step=seconds)
+    parts.update(step=seconds, pooling_backward=_pooling_backward(step, device))
+    report.details[f'parts{name}'] = parts
+    regions = region_seconds(parts) + parts['pooling_backward']
     shown = ', '.join(f'{part} {1000 * parts[part]:.1f}' for part in (
-        'c4', 'points', 'kmeans', 'paint', 'crops', 'pairs'))
+        'c4', 'points', 'kmeans', 'paint', 'crops', 'pairs', 'pooling_backward'))
     report.add(f'regions and clustering / R2O step, C4 not counted{name}',
-               100 * region_seconds(parts) / seconds, unit='%', target=target,
+               100 * regions / seconds, unit='%', target=target,
                note=f'ms: {shown}, pooling {1000 * (parts["necks"] - parts["projectors"]):.1f}')
+
+
+def _pooling_backward(step: R2OStep, device: str) -> float:
+    """Seconds of the backward pass of pooling and row selection, both views, by itself."""
+    valid = step.model.last.valid
+    feats = step.model.backbone(step.inputs[0][:1])[-1].detach()
+    feats = feats.to(step.autocast or feats.dtype).expand(len(valid), -1, -1, -1).clone()
+    feats.requires_grad_()
+    masks = valid[:, :, None, None] * torch.rand(*valid.shape, *feats.shape[2:], device=device)
+    rows = valid.flatten().nonzero()[:, 0]
+    pooled = mask_pool(feats, masks).flatten(0, 1).index_select(0, rows)
+    grad = torch.randn_like(pooled)
+
+    def backward():
+        feats.grad = None
+        pooled.backward(grad, retain_graph=True)
+
+    repeat = 20 if device == 'cuda' else 1
+    return 2 * median(interleave(dict(backward=backward), 3, 1, device, repeat)['backward'])
 
 
 def _precision(report: Report, model, inputs, batch, seeds: int = 5) -> None:
@@ -152,6 +177,9 @@ def _throughput(report: Report, model, setup, size: int, args) -> None:
         report.add(f'{name}, batch {size}, bf16 autocast, channels-last',
                    size / median(seconds[name]), unit='images/s',
                    note=f'peak {peak_bytes(sides[name], "cuda") / 2**30:.2f} GiB above the weights')
+    waits = {name: host_waits(side) for name, side in sides.items()}
+    report.add(f'host waits a step, R2O, batch {size}', waits['R2O'], unit='waits',
+               note=f'BYOL {waits["BYOL"]}')
     report.add(f'R2O / BYOL, batch {size}', median(seconds['R2O']) / median(seconds['BYOL']),
                note=f'pairs {spread(seconds["R2O"], seconds["BYOL"])}')
     _shares(report, sides['R2O'], 'cuda', f', batch {size}', 2 if args.quick else 20, target=3.)

@@ -53,7 +53,7 @@ def _crops(report: Report, batch, ids, k: int, rounds: int, device: str) -> None
     fine = F.one_hot(ids[:, ::4, ::4], k).permute(0, 3, 1, 2).float().contiguous()
     views, side = batch.views[:, 0], fine.shape[-1]
     sides = dict(ours=lambda: crop_masks(fine, views, 7))
-    compiled, name = find_roi_align()
+    compiled, name = find_roi_align(device)
     if compiled is not None:
         image = torch.arange(len(fine), device=device, dtype=fine.dtype)
         rois = torch.cat([image[:, None], views[:, :4] * side], 1)
