@@ -119,7 +119,7 @@ def main():
         print(f'{"network":<16}{"K":>4}  objects an image  largest object  spread of regions')
         for name, k, objects, largest, spread in lines:
             print(f'{name:<16}{k:>4}  {objects:>16.1f}  {largest:>14.0%}  {spread:>17.2f}')
-        print('(spread: 0 = all regions look alike to the network, 1 = all different)')
+        print('(spread: 0 = all regions look alike to the network, 1 = isotropic)')
         print(out)
 
 

@@ -94,8 +94,8 @@ class DemoPhotos(ImageList):
     and scikit-learn.
 
     Args:
-        data_root (str): A folder of one's own images. Empty: ``tiles``, written
-            first (:func:`write_demo_photos`).
+        data_root (str): A folder of one's own images. Empty, or ``tiles``: that
+            folder, written first (:func:`write_demo_photos`).
         tiles (str): Folder for the tiles.
         kwargs: As in :class:`ImageList`.
 
@@ -105,7 +105,7 @@ class DemoPhotos(ImageList):
 
     def __init__(self, data_root: str = '', tiles: str = 'work_dirs/demo/photos',
                  **kwargs) -> None:
-        if not data_root:
+        if data_root in ('', tiles):
             if is_main_process():
                 write_demo_photos(tiles)
             barrier()

@@ -4,11 +4,11 @@ from typing import Tuple
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from mmengine.runner.checkpoint import CheckpointLoader
 from torch import nn
 
 from orl_mm.models.utils import downsample_regions, mask_pool
+from orl_mm.models.utils.diagnostics import embedding_spread
 from orl_mm.models.utils.stages import forward_stage
 
 from .fixed_batch import FixedBatch
@@ -67,8 +67,9 @@ def summarise(labels: np.ndarray) -> Tuple[float, float]:
 def region_spread(model: nn.Module, batch: FixedBatch) -> float:
     """How different the regions look to the network that clusters them.
 
-    Of the unit vectors u that K-means would get: sqrt(1 - |mean u|^2), their
-    distance from their mean (root mean square). 0: all equal, nothing to cluster.
+    The spread of the vectors that K-means would get, as
+    :func:`~orl_mm.models.utils.diagnostics.embedding_spread`: 0 where all are
+    equal and there is nothing to cluster, 1 where they are isotropic.
 
     Args:
         model (nn.Module): R2O.
@@ -84,5 +85,4 @@ def region_spread(model: nn.Module, batch: FixedBatch) -> float:
     else:
         masks = downsample_regions(regions.labels, regions.max_count, feats.shape[-2:])
         points = mask_pool(feats, masks).flatten(0, 1)[regions.rows]
-    mean = F.normalize(points.float(), dim=1).mean(0)
-    return float((1 - mean.square().sum()).clamp(min=0).sqrt())
+    return embedding_spread(points)

@@ -56,7 +56,7 @@ class ObjectVisualizationHook(Hook):
             an index lies outside the data set; at the start of training.
     """
 
-    # After the target was updated, before the checkpoint is nothing to wait for.
+    # After the target was updated by MomentumUpdateHook, and K set by KMeansRefineHook.
     priority = 'VERY_LOW'
 
     def __init__(self, interval: int = 1000, num_images: int = 4,
@@ -124,7 +124,9 @@ class ObjectVisualizationHook(Hook):
         images, *views = fixed.pictures(model.data_preprocessor)
         clusters = model.refiner.num_clusters
         what = 'no clustering' if clusters is None else f'K = {clusters}'
-        where = f'step {step} (epoch {runner.epoch + 1}), {what}'
+        epochs = runner.max_epochs  # 1 where training counts steps alone
+        epoch = f' (epoch {min(runner.epoch + 1, epochs)} of {epochs})' if epochs > 1 else ''
+        where = f'step {step}{epoch}, {what}'
         note = (f'One colour is one cluster in all images; clustered among {len(labels)} images '
                 'by the target network.')
         self._write(runner, step, 'objects', '', objects_panel(

@@ -1,0 +1,51 @@
+# R2O in a few minutes on 2 CPU cores: ResNet-18, small views, real photographs.
+#
+# Command:  make demo                     tiles of the photographs that scikit-image
+#                                         and scikit-learn ship
+#           make demo DATA=my_photos      a folder of images
+#           = tools/train.py configs/r2o/demo.py --work-dir work_dirs/demo
+#           --cfg-options train_dataloader.dataset.data_root=my_photos
+# Leaves:   in work_dirs/demo the checkpoint, the log, and objects/latest.png: prior masks
+#           beside refined objects, before and after.
+# Expected: something to look at, not a network to use: 8 photographs teach little.
+_base_ = './r50_in1k.py'
+
+model = dict(
+    grid=3,  # 96-pixel views
+    backbone=dict(depth=18),
+    refiner=dict(num_clusters=16),
+    neck=dict(projector=dict(in_channels=512, hid_channels=1024)),
+    head=dict(predictor=dict(hid_channels=1024)))
+
+_pipeline = _base_.train_pipeline
+_pipeline[3].update(size=96, scale=(0.2, 1.0))
+train_dataloader = dict(
+    batch_size=16,
+    num_workers=1,
+    drop_last=False,
+    dataset=dict(
+        _delete_=True,
+        type='orl_mm.DemoPhotos',
+        data_root='{{$ORL_DEMO_DATA:work_dirs/demo/photos}}',
+        pipeline=_pipeline))
+
+optim_wrapper = dict(
+    _delete_=True,
+    type='OptimWrapper',
+    optimizer=dict(type='AdamW', lr=1e-3, weight_decay=0.05))
+param_scheduler = [
+    dict(type='orl_mm.WarmupCosineLR', warmup=10, end=100, by_epoch=False)
+]
+train_cfg = dict(_delete_=True, type='IterBasedTrainLoop', max_iters=100)
+
+_hooks = _base_.custom_hooks
+_hooks[2].update(momentum=0.97)
+_hooks[3].update(schedule=dict(type='constant', values=[16]), interval=10)
+_hooks[4].update(interval=50, num_images=8)
+custom_hooks = [*_hooks, dict(type='orl_mm.SayWhereHook')]
+
+default_hooks = dict(
+    logger=dict(interval=10),
+    checkpoint=dict(interval=50, by_epoch=False, max_keep_ckpts=1))
+log_processor = dict(by_epoch=False)
+auto_scale_lr = dict(_delete_=True, base_batch_size=16, enable=False)
