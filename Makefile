@@ -73,7 +73,7 @@ ops: $(READY)
 	fi
 
 demo: $(READY)
-	ORL_DEMO_DATA='$(DATA)' $(PY) tools/train.py configs/r2o/demo.py --work-dir work_dirs/demo $(ARGS)
+	$(if $(DATA),ORL_DEMO_DATA='$(DATA)') $(PY) tools/train.py configs/r2o/demo.py --work-dir work_dirs/demo $(ARGS)
 
 test: $(READY)
 	$(PY) -m pytest --durations=15 $(ARGS)
