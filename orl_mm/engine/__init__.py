@@ -1,1 +1,1 @@
-from . import cpu_ddp, hooks, optimizers, schedulers  # noqa: F401
+from . import cpu_ddp, hooks, optimizers, pretrained_backbone, schedulers  # noqa: F401
