@@ -75,17 +75,13 @@ def cut(x0: Tensor, boxes: Tensor) -> Tensor:
 
 def make_batch(batch_size: int, size: int = 224, segments: int = 100,
                folder: Optional[str] = None) -> Tuple[List[Tensor], RegionBatch, str]:
-    """x1, x2, x0 normalised (B, 3, H, W), their RegionBatch, and the images' origin.
-
-    A batch larger than 32 repeats the superpixels of 32 images.
-    """
-    images, origin = photographs(folder, min(batch_size, 32))
+    """x1, x2, x0 normalised (B, 3, H, W), their RegionBatch, and the images' origin."""
+    images, origin = photographs(folder, batch_size)
     pixels, labels = superpixels(images, size, segments)
-    order = [i % len(images) for i in range(batch_size)]
-    x0 = torch.stack([(torch.from_numpy(pixels[i].copy()).permute(2, 0, 1) / 255 - MEAN) / STD
-                      for i in order])
-    boxes = view_boxes(batch_size)
-    regions = torch.stack([torch.from_numpy(labels[i]).to(torch.uint8 if max(
-        m.max() for m in labels) < 256 else torch.int32) for i in order])
-    batch = RegionBatch(boxes, regions, [int(labels[i].max()) + 1 for i in order])
+    x0 = torch.stack([(torch.from_numpy(image.copy()).permute(2, 0, 1) / 255 - MEAN) / STD
+                      for image in pixels])
+    boxes, counts = view_boxes(batch_size), [int(m.max()) + 1 for m in labels]
+    regions = torch.stack([torch.from_numpy(m) for m in labels])
+    regions = regions.to(torch.uint8 if max(counts) <= 256 else torch.int32)
+    batch = RegionBatch(boxes, regions, counts)
     return [cut(x0, boxes[:, 0]), cut(x0, boxes[:, 1]), x0], batch, origin

@@ -173,8 +173,10 @@ def crop_masks(masks: Tensor, views: Tensor, size: Size, aligned: bool = True) -
     cols = _roi_align_matrix(x1 * width, x2 * width, width, w, aligned)
     cols = torch.where(flip.bool()[:, None, None], cols.flip(1), cols)
     rows, cols = rows.to(masks.dtype), cols.to(masks.dtype)
-    # (B, 1, h, H) @ (B, M, H, W) @ (B, 1, W, w), the smaller product first.
-    return rows.unsqueeze(1) @ (masks @ cols.unsqueeze(1).transpose(2, 3))
+    # (B, 1, h, H) @ (B, M, H, W) @ (B, W, w), the larger axis first, and as one
+    # product an image: broadcasting would copy `cols` for each of the M masks.
+    half = torch.bmm(masks.flatten(1, 2), cols.transpose(1, 2))
+    return rows.unsqueeze(1) @ half.view(*masks.shape[:3], w)
 
 
 def _roi_align_matrix(start: Tensor, stop: Tensor, length: int, bins: int,
