@@ -51,6 +51,7 @@ def small(name, photographs, work_dir):
     loader = cfg.train_dataloader
     loader.update(batch_size=BATCH, num_workers=0, persistent_workers=False, pin_memory=False)
     loader.dataset.data_root = str(photographs / 'images')
+    loader.dataset.pop('classes_file', None)
     for transform in loader.dataset.pipeline:
         if transform.type == 'orl_mm.GenerateSuperpixels':
             transform.size = SIDE
