@@ -18,15 +18,15 @@ sys.path.insert(0, osp.dirname(osp.dirname(osp.abspath(__file__))))
 import orl_mm  # noqa: F401, E402  (first: mends what the next imports meet)
 import torch  # noqa: E402
 from mmengine.dataset import default_collate  # noqa: E402
+from mmengine.logging import MMLogger  # noqa: E402
 from mmengine.registry import init_default_scope  # noqa: E402
 from mmengine.runner import set_random_seed  # noqa: E402
 from orl_mm.engine import cli  # noqa: E402
-from orl_mm.engine.checkpoint import use_safe_loading  # noqa: E402
+from orl_mm.engine.load_backbone import load_backbone  # noqa: E402
 from orl_mm.registry import MODELS  # noqa: E402
 from orl_mm.visualization import (match_ids, objects_panel, rank_by_size,  # noqa: E402
                                   save_figure)
-from orl_mm.visualization.checkpoint_report import (load_network, region_spread,  # noqa: E402
-                                                    summarise)
+from orl_mm.visualization.checkpoint_report import region_spread, summarise  # noqa: E402
 from orl_mm.visualization.fixed_batch import (FixedBatch, load_samples,  # noqa: E402
                                               spread_indices)
 from orl_mm.visualization.image_source import build_dataset  # noqa: E402
@@ -71,6 +71,24 @@ def build_model(cfg):
     return model.train()  # norms that training freezes are frozen here too
 
 
+def load_network(model, path):
+    """The checkpoint's encoder, and its target's, which is the one that clusters.
+
+    A backbone alone has no target: then its copy clusters.
+    """
+    found = load_backbone(model.backbone, path)
+    if model.target is None:
+        return
+    if found.prefix != 'backbone.':
+        model.copy_online_to_target()
+        return
+    try:
+        load_backbone(model.target['backbone'], path, prefix='target.backbone.')
+    except ValueError:
+        print('The checkpoint holds no target network; the online one clusters.')
+        model.copy_online_to_target()
+
+
 def columns_of(model, batch, args, name):
     """One column and one table line for each K."""
     columns, lines = [], []
@@ -86,13 +104,13 @@ def columns_of(model, batch, args, name):
 def main():
     args = parse_args()
     with cli.user_errors('visualize.py'):
-        use_safe_loading()
         cli.check_file(args.checkpoint, 'checkpoint')
         cfg = cli.load_config(args.config)
         cli.merge_common_arguments(cfg, args)
         cli.check_parts(cfg, 'showing objects', 'train_dataloader')
         init_default_scope(cfg.get('default_scope') or 'mmpretrain')
         set_random_seed(args.seed)
+        MMLogger.get_instance('visualize', log_level='WARNING')  # no list of initial weights
         with cli.config_errors():
             model = build_model(cfg)
             try:

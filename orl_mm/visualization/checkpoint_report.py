@@ -4,7 +4,6 @@ from typing import Tuple
 
 import numpy as np
 import torch
-from mmengine.runner.checkpoint import CheckpointLoader
 from torch import nn
 
 from orl_mm.models.utils import downsample_regions, mask_pool
@@ -13,43 +12,6 @@ from orl_mm.models.utils.stages import forward_stage
 
 from .fixed_batch import FixedBatch
 from .probe import batch_statistics
-
-
-def load_network(model: nn.Module, path: str, least: float = 0.99) -> None:
-    """Put a checkpoint into R2O: its own training state, or a backbone alone.
-
-    A target network that the checkpoint does not hold becomes a copy of the
-    online one, whose objects are then shown.
-
-    Args:
-        model (nn.Module): R2O.
-        path (str): Read through mmengine's loader (make it safe beforehand with
-            ``orl_mm.engine.checkpoint.use_safe_loading``).
-        least (float): Share of the backbone's tensors that must be in it.
-
-    Raises:
-        ValueError: Fewer of them are there with the right shape.
-    """
-    state = CheckpointLoader.load_checkpoint(path, map_location='cpu')
-    for key in ('state_dict', 'model'):
-        state = state[key] if isinstance(state.get(key), dict) else state
-    state = {key.removeprefix('module.'): value for key, value in state.items()}
-    wanted = {f'backbone.{key}': value for key, value in model.backbone.state_dict().items()}
-    if not any(key.startswith('backbone.') for key in state):
-        state = {f'backbone.{key}': value for key, value in state.items()}
-    fits = [key for key, value in wanted.items()
-            if key in state and state[key].shape == value.shape]
-    if len(fits) < least * len(wanted):
-        odd = next(key for key in wanted if key not in fits)
-        raise ValueError(
-            f'{path} fits {len(fits)} of the {len(wanted)} tensors of the backbone (the first '
-            f'that does not: {odd}); take the config it was trained with, or convert it first')
-    current = model.state_dict()
-    model.load_state_dict({key: value for key, value in state.items()
-                           if key in current and current[key].shape == value.shape},
-                          strict=False)
-    if model.target is not None and not any(key.startswith('target.backbone.') for key in state):
-        model.copy_online_to_target()
 
 
 def summarise(labels: np.ndarray) -> Tuple[float, float]:
