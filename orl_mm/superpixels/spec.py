@@ -4,6 +4,7 @@ import hashlib
 import inspect
 import json
 from dataclasses import dataclass, field
+from functools import cached_property
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any, Dict
 
@@ -49,7 +50,7 @@ class PriorSpec:
         rgb = np.ascontiguousarray(x0[..., ::-1])
         return METHODS[self.method](rgb, **self.params)
 
-    @property
+    @cached_property
     def library(self) -> str:
         """The library and version whose masks these are."""
         if self.method == 'grid':
@@ -67,7 +68,7 @@ class PriorSpec:
             size=self.size,
             library=self.library)
 
-    @property
+    @cached_property
     def key(self) -> str:
         """Eight hexadecimal digits that differ where the masks may differ."""
         text = json.dumps(self.to_dict(), sort_keys=True)
