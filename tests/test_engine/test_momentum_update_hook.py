@@ -87,7 +87,12 @@ def test_resume_continues_the_curve(tmp_path, order):
 def test_loop_by_iterations(tmp_path):
     runner = tiny_runner(tmp_path, hooks=[HOOK], iters=6)
     runner.train()
-    assert [m for _, m in runner.model.momenta] == pytest.approx([_byol(t, 6) for t in range(6)])
+    momenta = [m for _, m in runner.model.momenta]
+    assert momenta == pytest.approx([_byol(t, 6) for t in range(6)])
+    rest = tiny_runner(tmp_path / 'rest', hooks=[HOOK], iters=6, resume=True,
+                       load_from=str(tmp_path / 'iter_2.pth'))
+    rest.train()
+    assert [m for _, m in rest.model.momenta] == momenta[2:]
 
 
 def test_wrapped_model_and_log(tmp_path):

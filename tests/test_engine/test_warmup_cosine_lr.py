@@ -10,7 +10,7 @@ from torch import nn
 from orl_mm.engine.schedulers import WarmupCosineLR
 from orl_mm.registry import PARAM_SCHEDULERS
 
-from .tiny import tiny_runner
+from .tiny import listen, tiny_runner
 
 # W = 4, T = 12, base 8: t / 4 * 8, then 4 (1 + cos(pi (t - 4) / 8)).
 ROOT2 = math.sqrt(2)
@@ -156,6 +156,20 @@ def test_in_a_runner_with_scaled_rate_and_resume(tmp_path):
     broken.train()
     resumed = tiny_runner(tmp_path / 'resumed', load_from=str(tmp_path / 'broken/epoch_2.pth'),
                           resume=True, **common)
+    messages = listen(resumed)
     resumed.train()
+    assert not any('planned as' in m for m in messages)
     assert resumed.model.rates == rates[8:]
     assert torch.equal(resumed.model.online.weight, whole.model.online.weight)
+
+
+def test_a_changed_plan_is_said_and_followed(tmp_path):
+    scheduler = dict(type='orl_mm.WarmupCosineLR', warmup=4, end=12, by_epoch=False)
+    tiny_runner(tmp_path / 'a', param_scheduler=scheduler, lr=8., epochs=1).train()
+    longer = tiny_runner(tmp_path / 'b', param_scheduler=dict(scheduler, end=20), lr=8., epochs=2,
+                         load_from=str(tmp_path / 'a/epoch_1.pth'), resume=True)
+    messages = listen(longer)
+    longer.train()
+    assert sum("'end': 12" in m and "'end': 20" in m for m in messages) == 1
+    assert [group[0] for group in longer.model.rates] == pytest.approx(
+        [4 + 4 * math.cos(math.pi * t / 16) for t in range(4)])
