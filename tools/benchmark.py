@@ -48,6 +48,8 @@ def main(argv=None) -> int:
     parser.add_argument('--batch', type=int, help="images (default: the benchmark's)")
     parser.add_argument('--rounds', type=int, help='measurements of each side')
     parser.add_argument('--threads', type=int, help='default: all cores, as torch counts them')
+    parser.add_argument('--clock', choices=('wall', 'process'), default='wall',
+                        help='process: processor time, for a busy machine, with --threads 1')
     parser.add_argument('--images', metavar='FOLDER',
                         help="photographs (default: $ORL_DATA, else scikit-image's own)")
     name = next((a for a in (sys.argv[1:] if argv is None else argv) if a in BENCHMARKS), None)
@@ -69,9 +71,12 @@ def _measure(module, args: argparse.Namespace) -> int:
     if args.device == 'cuda' and not torch.cuda.is_available():
         print('--device cuda: torch sees no CUDA device here; use --device cpu', file=sys.stderr)
         return 2
+    from _bench.clock import use_clock
+    use_clock(args.clock)
     if args.threads:
         torch.set_num_threads(args.threads)
     report = module.run(args)
+    report.settings['clock'] = args.clock
     print(f'\n## {args.name}' + (' (--quick: the figures mean nothing)' if args.quick else ''))
     found = report.as_dict()
     for title in ('environment', 'settings'):
