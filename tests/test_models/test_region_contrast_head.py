@@ -1,12 +1,7 @@
-"""Region contrast: against a loop over rows, against mmpretrain's head, over two processes."""
-
-import os
-import tempfile
+"""Region contrast: against a loop over rows, and against mmpretrain's head."""
 
 import pytest
 import torch
-import torch.distributed as dist
-import torch.multiprocessing as mp
 
 from orl_mm.models.heads import RegionContrastHead
 from orl_mm.models.utils import RegionPairs
@@ -118,67 +113,3 @@ def test_half_precision_is_compared_in_fp32():
 def test_bad_arguments(bad):
     with pytest.raises(ValueError, match=next(iter(bad))):
         RegionContrastHead(IDENTITY, **bad)
-
-
-# Two processes: rank 1 holds the second half of the images, and no region at all in
-# the case 'empty'. K-means runs per rank, so rank 1's clusters are others: in the
-# joined batch they get channels of their own.
-
-
-def share(rank, valid, tables):
-    part = slice(rank * B // 2, (rank + 1) * B // 2)
-    return valid[part], [t[part] for t in tables]
-
-
-def case(name):
-    valid, predictions, targets = some()
-    if name == 'empty':
-        valid[B // 2:] = False
-    return valid, predictions, targets
-
-
-CASES = [('plain', False, 'valid'), ('plain', True, 'valid'), ('empty', True, 'valid'),
-         ('plain', True, 'all')]
-
-
-def worker(rank, out):
-    dist.init_process_group('gloo', f'file://{out}/store', rank=rank, world_size=2)
-    results = []
-    for name, drop, rows in CASES:
-        valid, predictions, targets = case(name)
-        leaves = [p[rank * B // 2:(rank + 1) * B // 2].clone().requires_grad_()
-                  for p in predictions]
-        valid, targets = share(rank, valid, targets)
-        pairs = RegionPairs(masks_of(valid), masks_of(valid), rows=rows)
-        loss = RegionContrastHead(IDENTITY, .3, drop_same_cluster=drop).loss(
-            rows_of(leaves, valid, rows == 'all'), rows_of(targets, valid, rows == 'all'), pairs)
-        loss.backward()
-        results.append((loss.detach(), [p.grad for p in leaves]))
-    torch.save(results, os.path.join(out, str(rank)))
-    dist.destroy_process_group()
-
-
-@pytest.fixture(scope='module')
-def two_ranks():
-    with tempfile.TemporaryDirectory() as out:
-        mp.spawn(worker, (out, ), nprocs=2)
-        return [torch.load(os.path.join(out, str(rank))) for rank in (0, 1)]
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize('number', range(len(CASES)))
-def test_two_processes_equal_the_joined_batch(two_ranks, number):
-    name, drop, _ = CASES[number]
-    valid, predictions, targets = case(name)
-    leaves = [p.clone().requires_grad_() for p in predictions]
-    first = (torch.arange(B) < B // 2)[:, None]
-    joined = torch.cat([valid & first, valid & ~first], 1)
-    pairs = RegionPairs(masks_of(joined), masks_of(joined))
-    doubled = [[torch.cat([t, t], 1)[joined] for t in x] for x in (leaves, targets)]
-    expected = RegionContrastHead(IDENTITY, .3, drop_same_cluster=drop).loss(*doubled, pairs)
-    expected.backward()
-    found = [results[number] for results in two_ranks]
-    torch.testing.assert_close((found[0][0] + found[1][0]) / 2, expected.detach())
-    for view in (0, 1):  # distributed training takes the mean of the ranks' gradients
-        grad = torch.cat([found[rank][1][view] for rank in (0, 1)]) / 2
-        torch.testing.assert_close(grad, leaves[view].grad)
