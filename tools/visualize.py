@@ -110,7 +110,7 @@ def main():
         cli.check_parts(cfg, 'showing objects', 'train_dataloader')
         init_default_scope(cfg.get('default_scope') or 'mmpretrain')
         set_random_seed(args.seed)
-        MMLogger.get_instance('visualize', log_level='WARNING')  # no list of initial weights
+        MMLogger.get_current_instance().setLevel('WARNING')  # no list of initial weights
         with cli.config_errors():
             model = build_model(cfg)
             try:

@@ -1,4 +1,7 @@
+import os
 import random
+import subprocess
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -93,8 +96,8 @@ def test_pictures_at_start_interval_and_end(with_pictures):
     assert (np.asarray(Image.open(folder + 'latest_views.png')) == steps['views', 3]).all()
     # From the second picture on there is a column more: the objects at the start.
     assert steps['step', 2].shape[1] > steps['step', 0].shape[1]
-    stored = list((runner.visualizer.get_backend('LocalVisBackend')._img_save_dir, ))
-    assert stored and len(__import__('os').listdir(stored[0])) == 6
+    backend = runner.visualizer.get_backend('LocalVisBackend')
+    assert len(os.listdir(backend._img_save_dir)) == 6
 
 
 def test_the_same_images_and_views_every_time(with_pictures):
@@ -124,3 +127,20 @@ def test_bad_arguments(bad, message):
     from orl_mm.engine.hooks import ObjectVisualizationHook
     with pytest.raises(ValueError, match=message):
         ObjectVisualizationHook(**bad)
+
+
+@pytest.mark.slow
+def test_two_processes_draw_once_and_none_waits(photos, tmp_path):
+    """Only rank 0 draws, between steps whose collectives both ranks enter."""
+    root = Path(__file__).parents[2]
+    subprocess.run(
+        ['bash', 'tools/dist_train.sh', 'configs/r2o/demo.py', '2', '--work-dir', str(tmp_path),
+         '--cfg-options', 'train_cfg.max_iters=2', 'train_dataloader.batch_size=2',
+         'param_scheduler.0.end=2', 'param_scheduler.0.warmup=0', 'custom_hooks.4.interval=1',
+         'custom_hooks.4.num_images=2', 'train_dataloader.num_workers=0',
+         'train_dataloader.persistent_workers=False',
+         f'train_dataloader.dataset.data_root={photos}'],
+        check=True, timeout=900, cwd=root, env=dict(os.environ, OMP_NUM_THREADS='1'))
+    names = sorted(path.name for path in (tmp_path / 'objects').iterdir())
+    assert names == ['latest.png', 'latest_views.png'] + [
+        f'{kind}_{step:07d}.png' for kind in ('step', 'views') for step in range(3)]

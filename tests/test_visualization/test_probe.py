@@ -3,6 +3,7 @@ import random
 import numpy as np
 import pytest
 import torch
+import torch.distributed as dist
 import torch.nn.functional as F
 from mmengine.model import ImgDataPreprocessor
 from torch import nn
@@ -42,6 +43,21 @@ def test_batch_statistics_normalise_by_the_batch_and_leave_no_trace(kind):
     assert torch.allclose(out, expected, atol=1e-6)  # dropout is off
     assert all(m.training for m in model.modules())
     assert all(torch.equal(v, before[k]) for k, v in model.state_dict().items())
+
+
+def test_a_synchronised_norm_enters_no_collective(tmp_path):
+    """On a CPU its synchronised path raises, so passing shows that it is not taken."""
+    norm = nn.SyncBatchNorm(3).train()
+    x = torch.randn(4, 3, 5, 5)
+    dist.init_process_group('gloo', init_method=f'file://{tmp_path}/store', rank=0, world_size=1)
+    try:
+        with pytest.raises(ValueError, match='SyncBatchNorm'):
+            norm(x)
+        with batch_statistics(norm):
+            out = norm(x)
+    finally:
+        dist.destroy_process_group()
+    assert torch.allclose(out, F.batch_norm(x, None, None, training=True), atol=1e-6)
 
 
 def test_a_frozen_norm_keeps_its_running_statistics():
