@@ -6,7 +6,6 @@ from typing import Callable, Dict, List
 
 import torch
 
-
 CLOCKS = dict(wall=time.perf_counter, process=time.process_time)
 _now = time.perf_counter
 

@@ -5,8 +5,13 @@ import os
 
 from .report import Report
 
-# Key of loader.run's result -> target; what is not named here is reported only.
-TARGETS = dict(cached=1.25)
+# Key of loader.run's result -> name of the figure, target.
+FIGURES = dict(
+    cached=('x0, cached superpixels and two views / two views', 1.25),
+    cached_one_worker=('the same through a data loader of one worker, wall clock', 1.25),
+    online=('x0, online SLIC and two views / two views', None),
+    x0_only=('x0 and two views / two views', None),
+    stock=("mmpretrain's own BYOL pipeline / two views", None))
 
 
 def run(args: argparse.Namespace) -> Report:
@@ -14,8 +19,10 @@ def run(args: argparse.Namespace) -> Report:
     from .loader import run as measure
     images = args.images or os.environ.get('ORL_DATA')
     found = measure(images=images, num_images=8 if args.quick else 200)
-    report = Report('loader', dict(images=images or 'its own', quick=args.quick), details=found)
-    for key, value in found.items():
-        if isinstance(value, (int, float)) and not isinstance(value, bool):
-            report.add(key, value, target=TARGETS.get(key))
+    report = Report('loader', dict(images=images or "crops of embedded photographs",
+                                   num_images=found['num_images'], device='cpu'), details=found)
+    ms = found['ms']
+    for key, (name, target) in FIGURES.items():
+        note = f'{ms[key]:.1f} ms / {ms["views"]:.1f} ms an image' if key in ms else ''
+        report.add(name, found[key], target=target, note=note)
     return report
