@@ -1,4 +1,4 @@
-"""Bytes of an image file to 8-bit BGR pixels, shared by the loader and the superpixel cache."""
+"""Bytes of an image file to 8-bit BGR pixels, for loader and cache."""
 
 import io
 import struct
@@ -67,7 +67,7 @@ def _jpeg_components(data: bytes) -> int:
         pos += 2 + length
     # Inside the scan every FF is stuffed, so FF D9 can only be its end; an
     # embedded thumbnail's end lies before the scan.
-    if data.find(b'\xff\xd9', pos) < 0:
+    if data.rfind(b'\xff\xd9') < pos:
         raise UnreadableImageError(
             f'JPEG truncated: no end-of-image marker in {len(data)} bytes')
     return components

@@ -13,7 +13,7 @@ CLASS_LISTS = Path(__file__).parent / 'class_lists'
 
 @DATASETS.register_module()
 class ImageList(BaseDataset):
-    """Images without labels: a folder, some class folders of it, or the lines of a file.
+    """Images without labels: a folder, class folders of it, or a list file.
 
     The order is that of the sorted paths, or of the file. The list is kept
     serialised, as mmengine does, so that workers share one copy of it.

@@ -1,4 +1,4 @@
-"""A view = a half-open crop box plus a flip, drawn once and applied to everything that lies in the image."""
+"""A view: a half-open crop box and a flip, for all that lies in the image."""
 
 import math
 from dataclasses import dataclass

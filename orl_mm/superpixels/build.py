@@ -1,4 +1,4 @@
-"""Build a superpixel cache: chunks of images as tasks on any executor, stopped and resumed anywhere."""
+"""Build a superpixel cache on any executor, stopped and resumed anywhere."""
 
 import json
 import os

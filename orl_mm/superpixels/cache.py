@@ -1,4 +1,4 @@
-"""A folder of label maps: one PNG an image, mirroring the images' paths, beside one provenance file.
+"""A folder of label maps, a PNG an image, beside one provenance file.
 
 Image ``a/b.jpg`` of the root has its labels in ``a/b.jpg.png`` (8 bits for up
 to 256 regions, else 16). A text chunk in each PNG says what it belongs to: the
@@ -30,7 +30,7 @@ _END = b'\0\0\0\0IEND\xaeB`\x82'
 
 
 class CacheError(ValueError):
-    """A missing, stale, foreign or damaged cache; the message says how to rebuild it."""
+    """A missing, stale, foreign or damaged cache; says how to rebuild it."""
 
 
 @dataclass(frozen=True)
@@ -94,7 +94,7 @@ def checksum(array: np.ndarray) -> int:
 
 
 def write_atomic(path: str, data: bytes, temp_dir: str) -> None:
-    """Write a file that is there whole or not at all, even if this process is killed."""
+    """Write a file that is there whole or not at all, even after a kill."""
     os.makedirs(os.path.dirname(path), exist_ok=True)
     handle, temp = tempfile.mkstemp(dir=temp_dir)
     try:

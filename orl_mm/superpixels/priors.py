@@ -1,4 +1,4 @@
-"""Prior masks: from an image to a map of superpixel labels 0 .. M-1, without learning (thesis 2.2)."""
+"""Prior masks: image to superpixel labels 0 .. M-1, not learned (thesis 2.2)."""
 
 from pathlib import Path
 from typing import Callable, Dict, Optional, Tuple
@@ -119,7 +119,7 @@ def read_label_file(path: str, size: int,
 
 
 def find_label_file(folder: str, relative: str) -> str:
-    """Where the mask of image ``relative`` lies: its path with ``.png`` for its ending, or added.
+    """The mask of image ``relative``: its path with ``.png`` instead, or added.
 
     Raises:
         ValueError: In neither place.

@@ -1,4 +1,4 @@
-"""What a prior is: a method, its parameters, the size of x0 and the library that computes it."""
+"""What a prior is: method, parameters, size of x0, library version."""
 
 import hashlib
 import inspect

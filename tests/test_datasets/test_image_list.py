@@ -112,7 +112,7 @@ def test_empty_things(folder, tmp_path):
 
 
 def test_stock_data_sets_work_too(shared_data):
-    """ImageNet's layout read by mmpretrain, wrapped by mmengine, with our transforms."""
+    """ImageNet's layout read by mmpretrain, wrapped by mmengine."""
     init_default_scope('mmpretrain')
     pipeline = [dict(type='orl_mm.SeedSample'), dict(type='orl_mm.LoadImage'),
                 dict(type='orl_mm.GenerateSuperpixels', method='grid')]

@@ -1,4 +1,4 @@
-"""Row 8 of the two presets: the stock distortions and our blur against torchvision's functions."""
+"""Row 8 of the presets: stock distortions and our blur against torchvision."""
 
 import numpy as np
 import pytest

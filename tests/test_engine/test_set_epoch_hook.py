@@ -89,6 +89,17 @@ def test_iteration_based(tmp_path, workers, monkeypatch):
         assert value == expected(index, position // 6)
 
 
+def test_iteration_based_resumed(tmp_path, monkeypatch):
+    monkeypatch.setattr('mmengine.runner.loops.time.sleep', lambda s: None)
+    whole = run(tmp_path / 'a', dict(by_epoch=False, max_iters=9))
+    save = dict(default_hooks=dict(checkpoint=dict(
+        type='CheckpointHook', by_epoch=False, interval=5)))
+    run(tmp_path / 'b', dict(by_epoch=False, max_iters=5), **save)
+    rest = run(tmp_path / 'b', dict(by_epoch=False, max_iters=9),
+               resume=True, **save)
+    assert rest == whole[10:]
+
+
 def test_infinite_sampler_is_refused(tmp_path):
     with pytest.raises(ValueError, match='InfiniteSampler'):
         run(tmp_path, dict(by_epoch=False, max_iters=2),

@@ -14,7 +14,7 @@ VIEW = dict(x1=30, y1=10, x2=130, y2=90, height=120, width=200)
 
 @pytest.mark.parametrize('flip', [False, True])
 def test_image_carries_its_coordinates(flip):
-    """A ramp of pixel centres, cut and resized, must show where each view pixel came from."""
+    """A ramp of pixel centres shows where each pixel of the view came from."""
     x = np.broadcast_to(np.arange(200) + 0.5, (120, 200))
     y = np.broadcast_to((np.arange(120) + 0.5)[:, None], (120, 200))
     img = np.stack([x, y, x], -1).round().astype(np.uint8)  # below 256

@@ -1,4 +1,4 @@
-"""What an image costs the loader: two views alone, with x0, with cached and with online superpixels."""
+"""What x0 and its superpixels cost the loader, beside two views alone."""
 
 import os
 import statistics
@@ -112,7 +112,7 @@ def _photometry(blur_type, blur, solarize, **options) -> list:
 
 
 def _in_turns(pipelines, paths) -> Dict[str, List[float]]:
-    """Seconds of this thread's processor for every image in every pipeline; the first batch warms up.
+    """Seconds of processor time an image; the first batch only warms up.
 
     Processor time, because a loader only computes (the files are in memory by
     the second pipeline) and the wall clock would count other programs too.
@@ -143,7 +143,7 @@ class _Samples(torch.utils.data.Dataset):
 
 
 def _one_worker(pipelines, paths, rounds: int = 5) -> Dict[str, float]:
-    """Median seconds of a pass with one worker, passes in turns, the first for nothing."""
+    """Median seconds of a pass with one worker; the first pass does not count."""
     paths = paths[:6 * BATCH]
     loaders = {
         name: torch.utils.data.DataLoader(

@@ -8,7 +8,7 @@ from orl_mm.registry import TRANSFORMS
 
 @TRANSFORMS.register_module()
 class GaussianBlur(BaseTransform):
-    """Blur with a true Gaussian of a fixed number of taps (BYOL, appendix B: 23 taps, sigma 0.1 to 2).
+    """Blur with a true Gaussian of 23 taps, sigma 0.1 to 2 (BYOL, appendix B).
 
     mmpretrain's ``GaussianBlur`` is Pillow's: three box filters, which only
     approach a Gaussian and do nothing visible below sigma 0.5.

@@ -13,7 +13,9 @@ from orl_mm.superpixels.spec import PriorSpec, parameters
 
 @TRANSFORMS.register_module()
 class GenerateSuperpixels(BaseTransform):
-    """Add the whole image x0 and its prior mask (thesis 2.2), computed, cached or given.
+    """Add the whole image x0 and its prior mask (thesis 2.2).
+
+    The mask is computed, read from a cache, or given as a file.
 
     They depend on the image alone, never on the views, so ``cache`` may name
     the folder that ``tools/cache_superpixels.py`` filled: the masks are then

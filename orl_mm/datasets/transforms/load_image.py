@@ -85,7 +85,7 @@ class LoadImage(BaseTransform):
     def transform(self, results: dict) -> Optional[dict]:
         path = results['img_path']
         slot = _worker_slot()
-        self._loads[slot, 0] += 1
+        self._loads.numpy()[slot, 0] += 1  # 10 us less than a tensor's
         try:
             img = decode_image(
                 self.read(path), self.background, self.apply_exif)
@@ -112,7 +112,7 @@ class LoadImage(BaseTransform):
             print_log(
                 f'unreadable image, another is drawn: {path} ({error})',
                 logger='current',
-                level=logging.WARNING)
+                level=logging.ERROR)  # the least that every rank shows
         loads, bad = self._loads.sum(dim=0).tolist()
         if bad > self.max_bad * max(loads, _GRACE):
             raise ValueError(

@@ -35,7 +35,7 @@ class _Policy:
 
 @TRANSFORMS.register_module()
 class MultiViewWithGeometry(BaseTransform):
-    """Cut several views and say where each was cut; the place of mmpretrain's ``MultiView``.
+    """Cut several views and say where each was cut; instead of ``MultiView``.
 
     Each view's geometry (random resized crop, flip) is drawn first and
     recorded; the view's photometric pipeline runs afterwards on the cut view.
@@ -44,7 +44,8 @@ class MultiViewWithGeometry(BaseTransform):
     ``RandomResizedCrop`` and ``RandomFlip`` are taken out and drawn here with
     their parameters, which then count instead of ``size``, ``scale``,
     ``ratio``, ``interpolation`` and ``flip_prob`` (a crop of its own without
-    a flip means no flip; flipping commutes with everything photometric). Any other transform that moves pixels is refused.
+    a flip means no flip; flipping commutes with everything photometric).
+    Any other transform that moves pixels is refused.
 
     Required Keys:
 

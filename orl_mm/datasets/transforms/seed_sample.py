@@ -11,7 +11,7 @@ from orl_mm.registry import TRANSFORMS
 
 @TRANSFORMS.register_module()
 class SeedSample(BaseTransform):
-    """Seed every generator from (seed, epoch, index of the sample); the pipeline's first transform.
+    """Seed every generator from (seed, epoch, sample index); comes first.
 
     mmengine seeds a worker when it starts, in the same way each epoch, and
     saves no generator's state. So without this the augmentations depend on

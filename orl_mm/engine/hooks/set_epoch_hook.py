@@ -8,7 +8,7 @@ from orl_mm.registry import HOOKS
 
 @HOOKS.register_module()
 class SetEpochHook(Hook):
-    """Tell every :class:`SeedSample` of the training data the epoch, before its workers draw.
+    """Tell every :class:`SeedSample` the epoch, before the workers draw.
 
     It looks for transforms with a ``set_epoch`` method in the training data
     set, through wrappers (repeat, concatenate, subset) and nested pipelines.
