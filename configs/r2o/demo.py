@@ -19,6 +19,9 @@ model = dict(
 
 _pipeline = _base_.train_pipeline
 _pipeline[3].update(size=96, scale=(0.2, 1.0))
+for _view in _pipeline[3]['transforms']:  # the blur shrinks with the views
+    _view[2].update(kernel_size=9, sigma=(0.1, 0.9))
+del _view
 train_dataloader = dict(
     batch_size=16,
     num_workers=1,

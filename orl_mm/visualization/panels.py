@@ -49,7 +49,7 @@ def views_panel(images: Optional[np.ndarray], views: Optional[np.ndarray],
                 view_images: Sequence[np.ndarray], labels: Optional[np.ndarray],
                 title: str = '', note: str = '', what: str = 'object',
                 cell: int = 256) -> Figure:
-    """Rows: images. Columns: where the views lie, the whole image's regions, each view and its regions.
+    """Rows: images. Columns: where the views lie, the regions, each view and its regions.
 
     Args:
         images (np.ndarray, optional): (B, H, W, 3) uint8 RGB, the whole images.
