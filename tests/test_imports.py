@@ -24,8 +24,9 @@ FORBIDDEN = {
     'orl_mm/models/heads': ('orl_mm.models.selfsup', ),
     'orl_mm/models/losses': ('orl_mm.models.selfsup', ),
     'orl_mm/models/refiners': ('orl_mm.models.selfsup', ),
-    # Hooks speak to models through plain attributes.
-    'orl_mm/engine': ('orl_mm.models', ),
+    # Hooks speak to models through plain attributes; pure functions they may use.
+    'orl_mm/engine': tuple(f'orl_mm.models.{part}' for part in (
+        'data_preprocessors', 'heads', 'losses', 'necks', 'positives', 'refiners', 'selfsup')),
 }
 
 
