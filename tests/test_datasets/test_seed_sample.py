@@ -1,4 +1,5 @@
 import copy
+import operator
 import random
 
 import numpy as np
@@ -8,7 +9,9 @@ from mmengine.dataset import BaseDataset, ConcatDataset, RepeatDataset
 from PIL import Image
 from torch.utils.data import DataLoader
 
-from orl_mm.datasets.transforms import LoadImage, SeedSample
+from orl_mm.datasets import ImageList
+from orl_mm.datasets.transforms import (LoadImage, MultiViewWithGeometry,
+                                        SeedSample)
 
 
 @pytest.fixture(autouse=True)
@@ -61,17 +64,14 @@ def test_depends_on_seed_epoch_and_index_only():
         assert len({x[position] for x in [first, *others]}) == 6
 
 
-@pytest.mark.parametrize('start', [
-    'fork', pytest.param('spawn', marks=pytest.mark.slow)])
-def test_workers_make_no_difference(start):
+def test_workers_make_no_difference():
     """0, 1 and 2 persistent workers, and a start in the middle, draw the same."""
     reference = None
     for workers in (0, 1, 2):
         seeder = SeedSample(3)
         options = dict(num_workers=workers)
         if workers:
-            options.update(persistent_workers=True,
-                           multiprocessing_context=start)
+            options.update(persistent_workers=True)
         dataset = Toy(seeder, LoadImage(max_bad=1.))
         out = epochs(dataset, seeder, range(6), **options)
         reference = out if reference is None else reference
@@ -82,6 +82,34 @@ def test_workers_make_no_difference(start):
     seeder = SeedSample(3)
     resumed = epochs(Toy(seeder, LoadImage(max_bad=1.)), seeder, (2, ), num_workers=2)
     assert torch.equal(resumed[0], reference[2])
+
+
+@pytest.mark.slow
+def test_spawned_workers_hear_the_epoch_and_are_heard(tmp_path):
+    """Shared memory survives pickling: the epoch in, the count out."""
+    for i in range(6):
+        Image.new('RGB', (40, 30)).save(tmp_path / f'{i}.png')
+    (tmp_path / '3.png').write_bytes(b'cut')
+
+    def passes(**options):
+        seeder, loader = SeedSample(2), LoadImage()
+        dataset = ImageList(str(tmp_path), pipeline=[
+            seeder, loader, MultiViewWithGeometry([[]], [2], size=2), _views])
+        data = DataLoader(dataset, batch_size=2, **options)
+        out = []
+        for epoch in (4, 5):
+            seeder.set_epoch(epoch)
+            out += [batch for batch in data]
+        return torch.cat(out), loader.num_bad
+
+    def check(a, b):
+        assert torch.equal(a[0], b[0]) and a[1] == b[1] == 1
+
+    check(passes(), passes(num_workers=2, persistent_workers=True,
+                           multiprocessing_context='spawn'))
+
+
+_views = operator.itemgetter('views')  # picklable, unlike a test's function
 
 
 def test_without_it_epochs_repeat_themselves():
