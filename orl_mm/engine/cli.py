@@ -13,8 +13,8 @@ import sys
 from contextlib import contextmanager
 from pathlib import Path
 
-import torch
 from mmengine.config import Config, ConfigDict, DictAction
+from mmengine.device import get_device
 from mmengine.runner import Runner
 
 # Top-level keys that a runner reads, beside the arguments of Runner itself.
@@ -203,14 +203,15 @@ def set_dataloader_defaults(cfg: Config, args: argparse.Namespace) -> None:
         if loader is None:
             continue
         if ours:
-            loader.setdefault('pin_memory', torch.cuda.is_available())
+            loader.setdefault('pin_memory', True)
             loader.setdefault('persistent_workers', True)
             loader.setdefault('collate_fn', ConfigDict(type='default_collate'))
         if isinstance(loader.get('collate_fn'), dict):
             # `_base_ = 'package::...'` marks every dict; mmengine would hand
             # the mark to the function as an argument.
             loader.collate_fn.pop('_scope_', None)
-        if args.no_pin_memory:
+        # Without a device there is nothing to pin for; torch would warn.
+        if args.no_pin_memory or get_device() == 'cpu':
             loader.pin_memory = False
         # torch refuses persistent workers where there are no workers.
         if getattr(args, 'no_persistent_workers', False) or \

@@ -129,18 +129,31 @@ def loaders(scope, **loader):
         dict(num_workers=2), **loader), val_dataloader=None)
 
 
-def test_only_mmpretrain_gets_the_default_collate():
+@pytest.fixture
+def device(monkeypatch):
+    monkeypatch.setattr(cli, 'get_device', lambda: 'cuda')
+
+
+def test_only_mmpretrain_gets_the_default_collate(device):
     cfg = loaders('mmpretrain')
     cli.set_dataloader_defaults(cfg, common())
     assert cfg.train_dataloader.collate_fn == dict(type='default_collate')
     assert cfg.train_dataloader.persistent_workers is True
+    assert cfg.train_dataloader.pin_memory is True
     for scope in ('mmdet', 'mmseg'):
         cfg = loaders(scope)
         cli.set_dataloader_defaults(cfg, common())
         assert cfg.train_dataloader == dict(num_workers=2)
 
 
-def test_loader_switches():
+def test_nothing_is_pinned_without_a_device(monkeypatch):
+    monkeypatch.setattr(cli, 'get_device', lambda: 'cpu')
+    cfg = loaders('mmseg', pin_memory=True)
+    cli.set_dataloader_defaults(cfg, common())
+    assert cfg.train_dataloader.pin_memory is False
+
+
+def test_loader_switches(device):
     cfg = loaders('mmdet', pin_memory=True, persistent_workers=True)
     cli.set_dataloader_defaults(
         cfg, common('--no-pin-memory', no_persistent_workers=True))
