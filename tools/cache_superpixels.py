@@ -15,6 +15,7 @@ Slurm. ImageNet (1.28 million images, SLIC) takes about 15 core-hours and
 """
 import argparse
 import os
+import signal
 import sys
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_all_start_methods, get_context
@@ -166,11 +167,15 @@ def execute(job, relative, total, args):
                 return build(job, relative, client.get_executor(retries=3),
                              in_flight=4 * cores, **options)
         start = 'fork' if 'fork' in get_all_start_methods() else 'spawn'
-        with ProcessPoolExecutor(args.workers, get_context(start)) as pool:
+        # Ctrl-C goes to all processes; only this one is to answer.
+        with ProcessPoolExecutor(args.workers, get_context(start),
+                                 signal.signal,
+                                 (signal.SIGINT, signal.SIG_IGN)) as pool:
             try:
                 return build(job, relative, pool,
                              in_flight=4 * args.workers, **options)
             except BaseException:
+                bar.write('stopping after the tasks at work ...')
                 pool.shutdown(wait=False, cancel_futures=True)
                 raise
 
