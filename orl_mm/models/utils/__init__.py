@@ -1,3 +1,5 @@
+from .attention import (attention_diagnostics, attention_mass, attention_reg_loss,
+                        attention_reg_terms, cls_attention)
 from .gather import gather_rows
 from .kmeans import fit_kmeans, kmeans
 from .region_pairs import RegionPairs
@@ -6,7 +8,8 @@ from .regions import (byol_distance, crop_masks, downsample_regions,
                       region_weights)
 
 __all__ = [
-    'RegionPairs',
+    'RegionPairs', 'attention_diagnostics', 'attention_mass', 'attention_reg_loss',
+    'attention_reg_terms', 'cls_attention',
     'byol_distance', 'crop_masks', 'downsample_regions',
     'downsample_regions_bilinear', 'fit_kmeans', 'gather_rows', 'kmeans', 'mask_pool',
     'region_loss', 'region_weights'

@@ -1,0 +1,195 @@
+"""The CLS row and its guidance, against recorded numbers, hand values and pixels."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+
+from orl_mm.models.utils import (attention_diagnostics, attention_mass, attention_reg_loss,
+                                 attention_reg_terms, cls_attention)
+
+
+@pytest.fixture(scope='module')
+def golden():
+    arrays = np.load(Path(__file__).parents[1] / 'data' / 'dino.npz', allow_pickle=False)
+    return {name: torch.from_numpy(np.array(arrays[name])) for name in arrays}
+
+
+def golden_qkv(golden):
+    """qkv of the last of the two recorded blocks, each layer written out.
+
+    The recorded network has torch's default eps, the published ViTs have 1e-6.
+    """
+    w = {name[4:]: value for name, value in golden.items() if name.startswith('vit.')}
+
+    def linear(x, name):
+        return F.linear(x, w[f'{name}.weight'], w[f'{name}.bias'])
+
+    def norm(x, name):
+        return F.layer_norm(x, (48, ), w[f'{name}.weight'], w[f'{name}.bias'], eps=1e-5)
+
+    patches = F.conv2d(golden['vit_input'], w['patch_embed.proj.weight'],
+                       w['patch_embed.proj.bias'], stride=16).flatten(2).transpose(1, 2)
+    x = torch.cat([w['cls_token'].expand(2, -1, -1), patches], 1) + w['pos_embed']
+    q, k, v = (part.view(2, 17, 6, 8).transpose(1, 2) for part in
+               linear(norm(x, 'blocks.0.norm1'), 'blocks.0.attn.qkv').chunk(3, -1))
+    mixed = ((q @ k.transpose(-2, -1)) / 8**.5).softmax(-1) @ v
+    x = x + linear(mixed.transpose(1, 2).reshape(2, 17, 48), 'blocks.0.attn.proj')
+    hidden = F.gelu(linear(norm(x, 'blocks.0.norm2'), 'blocks.0.mlp.fc1'))
+    x = x + linear(hidden, 'blocks.0.mlp.fc2')
+    return linear(norm(x, 'blocks.1.norm1'), 'blocks.1.attn.qkv')
+
+
+def test_cls_row_of_the_reference(golden):
+    torch.testing.assert_close(cls_attention(golden_qkv(golden), 6),
+                               golden['vit_last_selfattention_cls_row'], atol=1e-6, rtol=0)
+
+
+def test_cls_row_by_hand():
+    """Two heads of one channel: logits q k, softmax over CLS and two patches, CLS dropped."""
+    qkv = torch.zeros(1, 3, 6)
+    qkv[0, 0, :2] = torch.tensor([1., 2.])  # q of CLS in the two heads
+    qkv[0, 1:, :2] = 9.  # the patches' queries do not matter
+    qkv[0, :, 2] = torch.tensor([0., np.log(2), np.log(5)])
+    qkv[0, :, 3] = torch.tensor([0., np.log(2) / 2, 0.])
+    qkv[0, :, 4:] = 7.
+    expected = torch.tensor([[[2 / 8, 5 / 8], [2 / 4, 1 / 4]]])
+    torch.testing.assert_close(cls_attention(qkv, 2), expected)
+
+
+def test_further_extra_tokens_are_dropped_not_renormalised():
+    qkv = torch.randn(2, 7, 24)
+    torch.testing.assert_close(cls_attention(qkv, 4, 3), cls_attention(qkv, 4)[..., 2:])
+
+
+def test_half_precision_is_computed_in_single():
+    qkv = torch.randn(2, 10, 48).bfloat16()
+    with torch.autocast('cpu', torch.bfloat16):
+        half = cls_attention(qkv, 4)
+    assert half.dtype == torch.float32
+    torch.testing.assert_close(half, cls_attention(qkv.float(), 4), atol=1e-6, rtol=0)
+
+
+# One image, two heads, 2x2 patches. Part 0 -> head 1, part 1 -> head 0.
+ATTN = torch.tensor([[[.1, .2, .3, .2], [.4, .3, .1, .1]]])
+PARTS = torch.tensor([[[[1., 0.], [.5, 0.]], [[0., 0.], [0., 1.]]]])
+INSIDE, OUTSIDE = [.45, .2], [.45, .6]
+
+
+def test_mass_by_hand():
+    inside, outside = attention_mass(ATTN, PARTS, [1, 0])
+    torch.testing.assert_close(inside, torch.tensor([INSIDE]))
+    torch.testing.assert_close(outside, torch.tensor([OUTSIDE]))
+
+
+@pytest.mark.parametrize('scale, factor', [('pixel_sum', 256.), ('patch_sum', 1.), ('mean', .25)])
+@pytest.mark.parametrize('sign, direction', [('guide', 1.), ('as_printed', -1.)])
+def test_loss_by_hand(scale, factor, sign, direction):
+    loss = attention_reg_loss(ATTN, PARTS, [1, 0], 1e-2, 3e-3, scale=scale, sign=sign)
+    expected = direction * factor * (-1e-2 * (.45 + .2) + 3e-3 * (.45 + .6))
+    assert loss.item() == pytest.approx(expected, rel=1e-6)
+
+
+def test_terms_add_up_to_the_loss():
+    inside, outside = attention_reg_terms(ATTN, PARTS, [1, 0], 1e-2, 3e-3)
+    assert inside.item() == pytest.approx(-256 * 1e-2 * .65, rel=1e-6)
+    assert outside.item() == pytest.approx(256 * 3e-3 * 1.05, rel=1e-6)
+
+
+@pytest.mark.parametrize('patch', [16, 4])
+def test_loss_equals_the_sum_over_upsampled_pixels(patch):
+    """The thesis's words: upsample by nearest neighbour, multiply by K, sum over pixels."""
+    torch.manual_seed(0)
+    h, w = 3, 5
+    attn = torch.randn(4, 6, 1 + h * w).softmax(-1)[..., 1:]
+    pixels = (torch.rand(4, 2, h * patch, w * patch) > .4).float()
+    template = F.avg_pool2d(pixels, patch)
+    total = 0.
+    for image in range(4):
+        for part, head in enumerate((5, 2)):
+            big = F.interpolate(attn[image, head].view(1, 1, h, w), scale_factor=patch,
+                                mode='nearest')[0, 0]
+            k = pixels[image, part]
+            total += (-2e-3 * (big * k).sum() + 5e-4 * (big * (1 - k)).sum()) / 4
+    found = attention_reg_loss(attn, template, [5, 2], 2e-3, 5e-4, patch_size=patch)
+    torch.testing.assert_close(found, total, atol=1e-6, rtol=1e-5)
+
+
+def test_gradient_pulls_in_and_pushes_out():
+    attn = ATTN.clone().requires_grad_()
+    attention_reg_loss(attn, PARTS, [1, 0], 1., 2., scale='patch_sum').backward()
+    assert attn.grad[0, 1].tolist() == pytest.approx([-1., 2., -.5 + 2 * .5, 2.])
+    assert attn.grad[0, 0].tolist() == pytest.approx([2., 2., 2., -1.])
+
+
+def test_a_step_down_moves_attention_into_the_part():
+    torch.manual_seed(0)
+    qkv = torch.randn(2, 17, 24, requires_grad=True)
+    template = torch.zeros(2, 1, 4, 4)
+    template[:, :, :2] = 1.
+    before = attention_mass(cls_attention(qkv, 4), template, [2])[0].detach()
+    attention_reg_loss(cls_attention(qkv, 4), template, [2], 1e-2, 1e-2).backward()
+    with torch.no_grad():
+        after = attention_mass(cls_attention(qkv - .1 * qkv.grad, 4), template, [2])[0]
+    assert (after > before).all()
+    # Other heads, and the values, are left alone.
+    grad = qkv.grad.view(2, 17, 3, 4, 2)
+    assert grad[:, :, :2, 2].abs().max() > 0
+    assert grad[:, :, :, [0, 1, 3]].abs().max() == 0 and grad[:, :, 2].abs().max() == 0
+
+
+def test_empty_part_drives_to_cls_or_is_skipped():
+    empty = PARTS.clone()
+    empty[:, 1] = 0
+    driven = attention_reg_loss(ATTN, empty, [1, 0], 1., 1., scale='patch_sum')
+    skipped = attention_reg_loss(ATTN, empty, [1, 0], 1., 1., scale='patch_sum', skip_empty=True)
+    assert driven.item() == pytest.approx(-.45 + .45 + .8)
+    assert skipped.item() == pytest.approx(-.45 + .45, abs=1e-6)
+
+
+def test_diagnostics_by_hand():
+    found = attention_diagnostics(ATTN, PARTS, [1, 0])
+    assert found.inside.tolist() == pytest.approx(INSIDE)
+    assert found.outside.tolist() == pytest.approx(OUTSIDE)
+    assert found.cls.tolist() == pytest.approx([.1, .2])
+    # Head 1: mean .225, patches 0 and 1 above it, 1 of 1.5 of the part; head 0: mean .2.
+    assert found.coverage.tolist() == pytest.approx([1 / 1.5, 0.])
+
+
+def test_diagnostics_leave_out_images_without_the_part():
+    attn = torch.cat([ATTN, torch.full_like(ATTN, .25)])
+    parts = torch.cat([PARTS, torch.zeros_like(PARTS)])
+    found, one = attention_diagnostics(attn, parts, [1, 0]), attention_diagnostics(
+        ATTN, PARTS, [1, 0])
+    for mine, expected in zip(found, one):
+        torch.testing.assert_close(mine, expected)
+    assert attention_diagnostics(attn, 0 * parts, [1, 0]).coverage.isnan().all()
+
+
+@pytest.mark.parametrize('heads, template, message', [
+    ([1, 2], PARTS, 'from 0 to 1'), ([-1, 0], PARTS, 'from 0 to 1'), ([], PARTS, 'at least one'),
+    ([0], PARTS, 'one head for each part'), ([0, 1], PARTS[:, :1], 'one head for each part'),
+    ([0, 1], torch.zeros(1, 2, 3, 3), '4 patches'), ([0, 1], PARTS.expand(3, -1, -1, -1), '3 images'),
+    ([0, 1], PARTS[0], r'\(B, R, h, w\)')])
+def test_bad_templates_and_heads(heads, template, message):
+    for function in (attention_mass, attention_diagnostics,
+                     lambda *x: attention_reg_loss(*x, 1e-3, 1e-3)):
+        with pytest.raises(ValueError, match=message):
+            function(ATTN, template, heads)
+
+
+@pytest.mark.parametrize('option', [dict(scale='sum'), dict(sign='minus')])
+def test_bad_options(option):
+    with pytest.raises(ValueError, match='must be one of'):
+        attention_reg_loss(ATTN, PARTS, [1, 0], 1e-3, 1e-3, **option)
+
+
+@pytest.mark.parametrize('shape, heads, extra, message', [
+    ((5, 12), 2, 1, r'\(B, 1 \+ N, 3 D\)'), ((1, 5, 12), 3, 1, '3 heads'),
+    ((1, 5, 12), 0, 1, '0 heads'), ((1, 1, 12), 2, 1, 'at least one patch'),
+    ((1, 5, 12), 2, 0, 'CLS token')])
+def test_bad_qkv(shape, heads, extra, message):
+    with pytest.raises(ValueError, match=message):
+        cls_attention(torch.zeros(shape), heads, extra)
