@@ -110,7 +110,7 @@ def test_the_same_images_and_views_every_time(with_pictures):
         assert len(np.unique(a[60:300, x:x + 250])) > 20
 
 
-def test_without_a_prior_and_without_clustering(photos, tmp_path):
+def test_without_a_prior(photos, tmp_path):
     runner = run(tmp_path / 'none', photos, [HOOK], prior='none')
     assert (tmp_path / 'none' / 'objects' / 'step_0000003.png').is_file()
     assert runner.iter == 3
