@@ -1,5 +1,6 @@
 from .base_region_head import BaseRegionHead
+from .dino_head import DINOHead
 from .region_contrast_head import RegionContrastHead
 from .region_predict_head import RegionPredictHead
 
-__all__ = ['BaseRegionHead', 'RegionContrastHead', 'RegionPredictHead']
+__all__ = ['BaseRegionHead', 'DINOHead', 'RegionContrastHead', 'RegionPredictHead']

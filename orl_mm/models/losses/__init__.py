@@ -1,3 +1,4 @@
+from .dino_loss import DINOLoss
 from .region_cosine_loss import RegionCosineLoss
 
-__all__ = ['RegionCosineLoss']
+__all__ = ['DINOLoss', 'RegionCosineLoss']
