@@ -1,5 +1,6 @@
 # R2O in a few minutes on 2 CPU cores: ResNet-18, small views, real photographs.
 #
+# Paper:    chapter 2 of the thesis; arXiv 2208.11821, made small.
 # Command:  make demo                     tiles of the photographs that scikit-image
 #                                         and scikit-learn ship
 #           make demo DATA=my_photos      a folder of images
@@ -35,7 +36,7 @@ train_dataloader = dict(
 optim_wrapper = dict(
     _delete_=True,
     type='OptimWrapper',
-    optimizer=dict(type='AdamW', lr=1e-3, weight_decay=0.05))
+    optimizer=dict(type='AdamW', lr=1e-3 * 4096 / 16, weight_decay=0.05))
 param_scheduler = [
     dict(type='orl_mm.WarmupCosineLR', warmup=10, end=100, by_epoch=False)
 ]
@@ -51,4 +52,5 @@ default_hooks = dict(
     logger=dict(interval=10),
     checkpoint=dict(interval=50, by_epoch=False, max_keep_ckpts=1))
 log_processor = dict(by_epoch=False)
-auto_scale_lr = dict(_delete_=True, base_batch_size=16, enable=False)
+# The rate is for batch 4096, as in every config here: 1e-3 at batch 16.
+auto_scale_lr = dict(enable=True)
