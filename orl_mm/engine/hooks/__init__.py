@@ -1,12 +1,16 @@
+from .clip_each_grad_hook import ClipEachGradHook
 from .fixed_lr_hook import FixedLRHook
+from .freeze_last_layer_hook import FreezeLastLayerHook
 from .kmeans_refine_hook import KMeansRefineHook
 from .momentum_update_hook import MomentumUpdateHook
 from .object_visualization_hook import ObjectVisualizationHook
 from .plain_bn_on_cpu_hook import PlainBNOnCPUHook
 from .say_where_hook import SayWhereHook
 from .set_epoch_hook import SetEpochHook
+from .teacher_temperature_hook import TeacherTemperatureHook
 
 __all__ = [
-    'FixedLRHook', 'KMeansRefineHook', 'MomentumUpdateHook', 'ObjectVisualizationHook',
-    'PlainBNOnCPUHook', 'SayWhereHook', 'SetEpochHook'
+    'ClipEachGradHook', 'FixedLRHook', 'FreezeLastLayerHook', 'KMeansRefineHook',
+    'MomentumUpdateHook', 'ObjectVisualizationHook', 'PlainBNOnCPUHook',
+    'SayWhereHook', 'SetEpochHook', 'TeacherTemperatureHook'
 ]

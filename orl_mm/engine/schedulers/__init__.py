@@ -1,4 +1,5 @@
 from .k_schedule import KSchedule
 from .warmup_cosine_lr import WarmupCosineLR
+from .warmup_cosine_param import WarmupCosineParam
 
-__all__ = ['KSchedule', 'WarmupCosineLR']
+__all__ = ['KSchedule', 'WarmupCosineLR', 'WarmupCosineParam']

@@ -1,0 +1,67 @@
+"""Weight decay on matrices alone."""
+
+from typing import List, Optional
+
+import torch
+from mmengine.logging import print_log
+from mmengine.optim import OptimWrapper
+from mmengine.registry import OPTIM_WRAPPERS, OPTIMIZERS
+from torch import nn
+
+from orl_mm.registry import OPTIM_WRAPPER_CONSTRUCTORS
+
+
+@OPTIM_WRAPPER_CONSTRUCTORS.register_module()
+class MatrixDecayConstructor:
+    """Exclude biases and every parameter of one dimension from weight decay, as DINO.
+
+    The optimiser gets two groups, decayed and not, whatever the number of tensors; a
+    schedule such as ``WarmupCosineParam(param_name='weight_decay')`` leaves the second
+    at 0. CLS token and position embedding have more dimensions and are decayed. Frozen
+    parameters, such as a teacher's, are left out.
+
+    Args:
+        optim_wrapper_cfg (dict): Optimiser and wrapper.
+        paramwise_cfg (dict, optional): Must be empty.
+
+    Raises:
+        ValueError: No optimiser, a ``paramwise_cfg``, or nothing to train.
+
+    Source: ``utils.py``, ``get_params_groups``, of github.com/facebookresearch/dino.
+    """
+
+    def __init__(self, optim_wrapper_cfg: dict, paramwise_cfg: Optional[dict] = None) -> None:
+        if 'optimizer' not in optim_wrapper_cfg:
+            raise ValueError('optim_wrapper needs optimizer=dict(type=...), got '
+                             f'{dict(optim_wrapper_cfg)}')
+        if paramwise_cfg:
+            raise ValueError('MatrixDecayConstructor takes no paramwise_cfg, got '
+                             f'{dict(paramwise_cfg)}; for other rules use '
+                             'DefaultOptimWrapperConstructor')
+        self.wrapper_cfg = dict(optim_wrapper_cfg)
+        self.optimizer_cfg = dict(self.wrapper_cfg.pop('optimizer'))
+
+    def __call__(self, model: nn.Module) -> OptimWrapper:
+        """Build the optimiser of a model, wrapped for distributed training or not."""
+        groups = self.param_groups(model.module if hasattr(model, 'module') else model)
+        optimizer = OPTIMIZERS.build(dict(self.optimizer_cfg, params=groups))
+        wrapper = OPTIM_WRAPPERS.build(
+            dict(dict(type='OptimWrapper'), **self.wrapper_cfg, optimizer=optimizer))
+        # mmengine's stand-in group reports the rate without multipliers, which
+        # `auto_scale_lr` misses; all groups here share one rate, so none is needed.
+        wrapper.base_param_settings = None
+        return wrapper
+
+    def param_groups(self, model: nn.Module) -> List[dict]:
+        """Groups for the optimiser: decayed ones, then the others."""
+        decayed: List[torch.Tensor] = []
+        others: List[torch.Tensor] = []
+        for name, param in model.named_parameters():
+            if param.requires_grad:
+                (others if name.endswith('.bias') or param.dim() <= 1 else decayed).append(param)
+        if not decayed and not others:
+            raise ValueError(f'{type(model).__name__} has no parameter that requires a gradient')
+        print_log(f'Optimiser: {len(decayed)} tensors with weight decay, {len(others)} without',
+                  logger='current')
+        groups = [dict(params=decayed), dict(params=others, weight_decay=0.)]
+        return [group for group in groups if group['params']]
