@@ -1,3 +1,4 @@
+from .dino import DINO
 from .r2o import R2O
 
-__all__ = ['R2O']
+__all__ = ['DINO', 'R2O']
