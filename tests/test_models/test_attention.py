@@ -8,7 +8,8 @@ import torch
 import torch.nn.functional as F
 
 from orl_mm.models.utils import (attention_diagnostics, attention_mass, attention_reg_loss,
-                                 attention_reg_terms, cls_attention)
+                                 attention_reg_terms, cls_attention,
+                                 template_average_precision)
 
 
 @pytest.fixture(scope='module')
@@ -166,6 +167,15 @@ def test_diagnostics_leave_out_images_without_the_part():
     for mine, expected in zip(found, one):
         torch.testing.assert_close(mine, expected)
     assert attention_diagnostics(attn, 0 * parts, [1, 0]).coverage.isnan().all()
+
+
+def test_average_precision_by_hand():
+    """Head 1 ranks .4 (in), .3 (in: half), then .1, .1; head 0 has its patch at rank 2, tied."""
+    assert template_average_precision(ATTN, PARTS, [1, 0]) == pytest.approx([1., 1 / 3])
+    constant = torch.full((1, 1, 4), .2)
+    assert template_average_precision(constant, PARTS[:, :1], [0]) == [.5]
+    nowhere = template_average_precision(ATTN, 0 * PARTS, [1, 0])
+    assert all(value != value for value in nowhere)
 
 
 @pytest.mark.parametrize('heads, template, message', [

@@ -1,3 +1,4 @@
+from .attention_reg_hook import AttentionRegHook
 from .clip_each_grad_hook import ClipEachGradHook
 from .fixed_lr_hook import FixedLRHook
 from .freeze_last_layer_hook import FreezeLastLayerHook
@@ -10,7 +11,8 @@ from .set_epoch_hook import SetEpochHook
 from .teacher_temperature_hook import TeacherTemperatureHook
 
 __all__ = [
-    'ClipEachGradHook', 'FixedLRHook', 'FreezeLastLayerHook', 'KMeansRefineHook',
+    'AttentionRegHook', 'ClipEachGradHook', 'FixedLRHook', 'FreezeLastLayerHook',
+    'KMeansRefineHook',
     'MomentumUpdateHook', 'ObjectVisualizationHook', 'PlainBNOnCPUHook',
     'SayWhereHook', 'SetEpochHook', 'TeacherTemperatureHook'
 ]

@@ -1,5 +1,7 @@
 from .attention import (attention_diagnostics, attention_mass, attention_reg_loss,
-                        attention_reg_terms, cls_attention)
+                        attention_reg_terms, cls_attention,
+                        template_average_precision)
+from .cls_attention_reader import ClsAttentionReader
 from .gather import gather_rows
 from .kmeans import fit_kmeans, kmeans
 from .region_pairs import RegionPairs
@@ -8,8 +10,9 @@ from .regions import (byol_distance, crop_masks, downsample_regions,
                       region_weights)
 
 __all__ = [
-    'RegionPairs', 'attention_diagnostics', 'attention_mass', 'attention_reg_loss',
-    'attention_reg_terms', 'cls_attention',
+    'ClsAttentionReader', 'RegionPairs', 'attention_diagnostics', 'attention_mass',
+    'attention_reg_loss', 'attention_reg_terms', 'cls_attention',
+    'template_average_precision',
     'byol_distance', 'crop_masks', 'downsample_regions',
     'downsample_regions_bilinear', 'fit_kmeans', 'gather_rows', 'kmeans', 'mask_pool',
     'region_loss', 'region_weights'

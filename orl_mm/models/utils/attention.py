@@ -4,9 +4,10 @@ B images (of one or more views), H heads, N = h * w patches in row-major order, 
 parts. Attention is a probability over patches and CLS; templates lie in [0, 1].
 """
 
-from typing import NamedTuple, Sequence, Tuple
+from typing import List, NamedTuple, Sequence, Tuple
 
 import torch
+from sklearn.metrics import average_precision_score
 from torch import Tensor
 
 SCALES = ('pixel_sum', 'patch_sum', 'mean')
@@ -68,7 +69,7 @@ def attention_mass(attn: Tensor, template: Tensor, heads: Sequence[int]) -> Tupl
         ValueError: A head that does not exist, or shapes that do not belong together.
     """
     _check(attn, template, heads)
-    guided = attn[:, list(heads)]
+    guided = _rows(attn, heads)
     inside = (guided * template.flatten(2).to(guided.dtype)).sum(-1)
     return inside, guided.sum(-1) - inside
 
@@ -145,7 +146,7 @@ def attention_diagnostics(attn: Tensor, template: Tensor,
     Args and Raises: see :func:`attention_mass`.
     """
     inside, outside = attention_mass(attn, template, heads)
-    guided, k = attn[:, list(heads)], template.flatten(2).to(attn.dtype)
+    guided, k = _rows(attn, heads), template.flatten(2).to(attn.dtype)
     above = (guided > guided.mean(-1, keepdim=True)).to(k.dtype)
     area = k.sum(-1)
     present = area > 0
@@ -156,6 +157,32 @@ def attention_diagnostics(attn: Tensor, template: Tensor,
 
     return AttentionDiagnostics(mean(inside), mean(outside), mean(1 - guided.sum(-1)),
                                 mean(coverage))
+
+
+@torch.no_grad()
+def template_average_precision(attn: Tensor, template: Tensor, heads: Sequence[int]) -> List[float]:
+    """Average precision of each guided head against its part, a patch of 0.5 or more being in it.
+
+    scikit-learn's ``average_precision_score``, per image, averaged over the images whose
+    template holds patches inside and outside; NaN where none does. For monitoring: it
+    waits for the device.
+
+    Args and Raises: see :func:`attention_mass`.
+    """
+    _check(attn, template, heads)
+    scores = _rows(attn, heads).float().cpu().numpy()
+    truth = (template.flatten(2) >= .5).cpu().numpy()
+    means = []
+    for part in range(len(heads)):
+        found = [average_precision_score(k, a) for k, a in zip(truth[:, part], scores[:, part])
+                 if 0 < k.sum() < k.size]
+        means.append(sum(found) / len(found) if found else float('nan'))
+    return means
+
+
+def _rows(attn: Tensor, heads: Sequence[int]) -> Tensor:
+    """(B, R, N); stacked, since a list as an index waits for the device."""
+    return torch.stack([attn[:, head] for head in heads], 1)
 
 
 def _check(attn: Tensor, template: Tensor, heads: Sequence[int]) -> None:

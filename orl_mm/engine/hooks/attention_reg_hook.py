@@ -1,0 +1,224 @@
+"""Guide attention heads of any self-supervised ViT to named parts: MeDINO = DINO + this hook."""
+
+from typing import Dict, List, Optional, Sequence, Union
+
+import torch
+from mmengine.hooks import Hook
+from mmengine.logging import print_log
+from mmengine.runner import Runner
+from torch import Tensor, nn
+
+from orl_mm.engine.progress import epoch_length, iteration, unwrapped_model
+from orl_mm.engine.schedulers.epoch_schedule import EpochSchedule
+from orl_mm.models.utils.attention import (SCALES, SIGNS, attention_diagnostics,
+                                           attention_reg_terms, template_average_precision)
+from orl_mm.models.utils.cls_attention_reader import ClsAttentionReader
+from orl_mm.registry import HOOKS
+from orl_mm.structures.template_batch import TemplateBatch
+
+DEFAULT_HEADS = {0: 'left_lung', 1: 'right_lung', 2: 'heart'}  # sides are the patient's
+
+
+@HOOKS.register_module()
+class AttentionRegHook(Hook):
+    r"""Add :math:`-\lambda_1 \sum a k + \lambda_2 \sum a (1 - k)` to the losses of a model.
+
+    Section 3.2 of the thesis. A forward hook on the last block's ``qkv`` gives the CLS row
+    a of the student (fused attention stays fused); a forward hook on the model adds
+    ``loss_attn_inside`` and ``loss_attn_outside`` to the dict that ``mode='loss'`` returns,
+    under DDP too. No subclass is needed: any algorithm whose ``backbone`` is a ViT of
+    mmpretrain will do.
+
+    Templates come in the data samples, ``template`` (V, R, h, w) and ``parts`` as
+    :class:`TemplateBatch` says; their V views are the first V entries of ``inputs``, so the
+    global crops. h x w is the patch grid, or a multiple of it such as the view's own size.
+
+    The backbone must see the views in order: joined or one after the other (``rows='view'``),
+    or image after image with their views together, as mmpretrain's SimCLR (``'sample'``).
+    Passes without gradient (momentum encoders that share the backbone) do not count, and
+    where the student sees fewer views, as MoCo's, those are guided.
+
+    The head map is written to ``meta['attention_heads']`` of each checkpoint; read it with
+    :func:`stored_head_map`.
+
+    Args:
+        heads (dict): Head -> name of its part; other heads stay free.
+        lambda1, lambda2 (float or dict): Strengths, or arguments of ``EpochSchedule``. The
+            thesis swept 1e-6 to 1e-2. Both 0: the hook only watches.
+        scale (str): ``'pixel_sum'``, ``'patch_sum'`` or ``'mean'``.
+        sign (str): ``'guide'`` or ``'as_printed'``, see ``attention_reg_loss``.
+        skip_empty (bool): Images that lack a part do not guide its head; otherwise it is
+            driven to CLS.
+        rows (str): See above.
+        backbone (str): Attribute path of the student's ViT in the model.
+        layer (int): The block.
+        interval (int): Iterations between readings of attention inside, outside, on CLS,
+            coverage (``attention_diagnostics``) and AP against the template, per head.
+        ap_images (int): Rows that the AP is averaged over; 0: no AP.
+
+    Raises:
+        ValueError: Options that do not exist; at the start of training a head beyond the
+            block's or a backbone without CLS attention; at a step a part that the template
+            lacks, a template of another shape or range, or none.
+    """
+
+    priority = 'NORMAL'
+
+    def __init__(self, heads: Optional[Dict[int, str]] = None,
+                 lambda1: Union[float, dict] = 1e-3, lambda2: Union[float, dict] = 1e-3,
+                 scale: str = 'pixel_sum', sign: str = 'guide', skip_empty: bool = True,
+                 rows: str = 'view', backbone: str = 'backbone', layer: int = -1,
+                 interval: int = 50, ap_images: int = 8) -> None:
+        for name, value, legal in (('scale', scale, SCALES), ('sign', sign, SIGNS),
+                                   ('rows', rows, ('view', 'sample'))):
+            if value not in legal:
+                raise ValueError(f'{name} must be one of {legal}, got {value!r}')
+        self.heads = _head_map(DEFAULT_HEADS if heads is None else heads)
+        self.lambdas = EpochSchedule.of(lambda1), EpochSchedule.of(lambda2)
+        self.options = dict(scale=scale, sign=sign, skip_empty=skip_empty)
+        self.rows, self.backbone, self.layer = rows, backbone, layer
+        self.interval, self.ap_images = interval, ap_images
+        self._handles: list = []
+        self._now = (0., 0.)
+        self._log, self._readings, self._active = False, {}, False
+
+    def before_train(self, runner: Runner) -> None:
+        """Listen to the student's block and to the model."""
+        self._remove()
+        model = unwrapped_model(runner)
+        self._reader = ClsAttentionReader(model.get_submodule(self.backbone), self.layer)
+        wrong = [head for head in self.heads if head >= self._reader.num_heads]
+        if wrong:
+            raise ValueError(f'heads {self.heads} assigns {wrong}, but the block has '
+                             f'{self._reader.num_heads} heads, 0 to {self._reader.num_heads - 1}')
+        self._reader.attach()
+        self._handles = [model.register_forward_pre_hook(self._prepare, with_kwargs=True),
+                         model.register_forward_hook(self._add, with_kwargs=True)]
+        self._checked = False
+        print_log(f'Guided heads: {self.heads}; lambda1, lambda2 = {self.lambdas}',
+                  logger='current')
+
+    def before_train_iter(self, runner: Runner, batch_idx: int, data_batch=None) -> None:
+        """Strengths of this iteration, a pure function of the position in training."""
+        epoch = iteration(runner, batch_idx) / epoch_length(runner)
+        self._now = tuple(schedule(epoch) for schedule in self.lambdas)
+        self._log = batch_idx == 0 or self.every_n_inner_iters(batch_idx, self.interval)
+
+    def after_train_iter(self, runner: Runner, batch_idx: int, data_batch=None,
+                         outputs=None) -> None:
+        """Log what the forward pass has read."""
+        for name, value in self._readings.items():
+            runner.message_hub.update_scalar(f'train/{name}', value)
+        self._readings = {}
+
+    def after_train(self, runner: Runner) -> None:
+        """Let go of the model."""
+        self._remove()
+
+    def before_save_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
+        """Store which head is whose, for evaluation."""
+        checkpoint.setdefault('meta', {})['attention_heads'] = dict(self.heads)
+
+    def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
+        """Say so if the heads of a checkpoint had other parts."""
+        before = stored_head_map(checkpoint)
+        if before is not None and before != self.heads:
+            print_log(f'The checkpoint was trained with heads {before}, this run assigns '
+                      f'{self.heads}', logger='current', level=30)
+
+    def _prepare(self, model: nn.Module, args: tuple, kwargs: dict) -> None:
+        """Before the model's pass: collect as many rows as there are guided views of images."""
+        self._active = (model.training and _argument(args, kwargs, 'mode', 2) == 'loss'
+                        and (any(self._now) or self._log))
+        if self._active:
+            inputs = _argument(args, kwargs, 'inputs', 0)
+            views = list(inputs) if isinstance(inputs, (list, tuple)) else [inputs]
+            self._template = self._template_of(_argument(args, kwargs, 'data_samples', 1), views)
+            self._reader.start(limit=len(self._template), needs_grad=True)
+
+    def _add(self, model: nn.Module, args: tuple, kwargs: dict, losses: dict) -> Optional[dict]:
+        """After it: the terms of the regulariser join the others."""
+        if not self._active:
+            return None
+        self._active = False
+        attn, template = self._reader.take(), self._template
+        del self._template
+        if attn is None or len(attn) % self._batch:
+            found = 0 if attn is None else len(attn)
+            raise ValueError(f'{found} rows of attention were read in this step, for '
+                             f'{len(template)} guided views of {self._batch} images: the student '
+                             f'must be model.{self.backbone} and see whole views with gradient')
+        template = template[:len(attn)].to(attn.device)
+        if self.rows == 'sample':
+            views = len(attn) // self._batch
+            attn = attn.unflatten(0, (self._batch, views)).transpose(0, 1).flatten(0, 1)
+        heads = list(self.heads)
+        if any(self._now):
+            inside, outside = attention_reg_terms(
+                attn, template, heads, *self._now, patch_size=self._reader.patch_size,
+                **self.options)
+            losses = dict(losses, loss_attn_inside=inside, loss_attn_outside=outside)
+        if self._log:
+            self._readings = self._read(attn.detach(), template, heads)
+        return losses
+
+    def _template_of(self, samples: Optional[Sequence], views: List[Tensor]) -> Tensor:
+        """(V B, heads, h, w) on the patch grid, view after view."""
+        batch = TemplateBatch(samples)
+        guided = views[:batch.num_views]
+        if batch.num_views > len(views) or any(x.shape != views[0].shape for x in guided):
+            raise ValueError(f'template has {batch.num_views} views: the inputs must begin with as '
+                             f'many of one size, got {[tuple(x.shape) for x in views]}')
+        if self.rows == 'sample' and len(guided) < len(views):
+            raise ValueError(f"rows='sample' needs a template for every view, got {len(guided)} "
+                             f'of {len(views)}')
+        if not self._checked:
+            batch.check_range()
+            self._checked = True
+        self._batch = len(batch)
+        return batch.on_grid(list(self.heads.values()), self._reader.grid(views[0]))
+
+    def _read(self, attn: Tensor, template: Tensor, heads: List[int]) -> Dict[str, float]:
+        diagnostics = attention_diagnostics(attn, template, heads)
+        values = torch.stack(diagnostics).tolist()
+        readings = {'lambda1': self._now[0], 'lambda2': self._now[1]}
+        named = dict(zip(diagnostics._fields, values))
+        if self.ap_images:
+            n = self.ap_images
+            named['ap'] = template_average_precision(attn[:n], template[:n], heads)
+        for what, per_part in named.items():
+            for (head, part), value in zip(self.heads.items(), per_part):
+                if value == value:  # NaN: no image shows the part
+                    readings[f'attn_{what}/{head}_{part}'] = value
+        empty = (template.flatten(2).amax(-1) == 0).float().mean().item()
+        readings['attn_empty_templates'] = empty
+        return readings
+
+    def _remove(self) -> None:
+        for handle in self._handles:
+            handle.remove()
+        if self._handles:
+            self._reader.detach()
+        self._handles = []
+
+
+def stored_head_map(checkpoint: dict) -> Optional[Dict[int, str]]:
+    """The head map that a checkpoint was trained with; None where no head was guided."""
+    return checkpoint.get('meta', {}).get('attention_heads')
+
+
+def _head_map(heads: dict) -> Dict[int, str]:
+    """Numbers and names; command lines give numbers as text."""
+    try:
+        found = {int(head): str(part) for head, part in heads.items()}
+    except (AttributeError, TypeError, ValueError):
+        found = {}
+    if not found or min(found) < 0:
+        raise ValueError(f'heads must map numbers of heads from 0 on to names of parts, such as '
+                         f'{DEFAULT_HEADS}, got {heads!r}')
+    return found
+
+
+def _argument(args: tuple, kwargs: dict, name: str, position: int):
+    """An argument of ``BaseModel.forward(inputs, data_samples, mode)``, however it was given."""
+    return kwargs[name] if name in kwargs else args[position] if len(args) > position else None

@@ -1,0 +1,105 @@
+"""Read the CLS token's attention of any ViT of mmpretrain while it runs."""
+
+from typing import List, Optional, Tuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn.modules.utils import _pair
+
+from .attention import cls_attention
+
+
+class ClsAttentionReader:
+    """Collects CLS rows of one block; the block's fused attention stays as it is.
+
+    A forward hook on the block's ``qkv`` layer computes the row from q and k. It suits
+    backbones with ``layers[i].attn.qkv`` (one linear layer for q, k and v) and a CLS token
+    first: ``VisionTransformer`` and what derives from it (MoCo v3, DeiT, MAE ...).
+
+        with ClsAttentionReader(model.backbone) as reader, torch.no_grad():
+            model.backbone(x)
+        attn = reader.take()  # (B, heads, N), patches in row-major order
+
+    Args:
+        backbone (nn.Module): The ViT.
+        layer (int): Which block; the last one by default.
+
+    Attributes:
+        num_heads (int): Heads of the block.
+        patch_size (int): Side of a patch in pixels.
+        limit (int, optional): Rows to collect at most; the rest is ignored.
+
+    Raises:
+        ValueError: A backbone without such blocks, without CLS token or with patches that
+            are not squares.
+    """
+
+    def __init__(self, backbone: nn.Module, layer: int = -1) -> None:
+        name, blocks = type(backbone).__name__, getattr(backbone, 'layers', None)
+        try:
+            attention = blocks[layer].attn
+            self.qkv, self.num_heads = attention.qkv, attention.num_heads
+            self.patch_size = int(_pair(backbone.patch_embed.projection.stride)[0])
+        except (AttributeError, TypeError, IndexError) as error:
+            raise ValueError(
+                f'the attention of {name} cannot be read ({error}): it needs layers[{layer}].attn '
+                'with num_heads and one qkv layer, and patch_embed.projection, as the ViTs of '
+                'mmpretrain have') from error
+        sides = _pair(backbone.patch_embed.projection.stride)
+        if sides[0] != sides[1]:
+            raise ValueError(f'patches of {name} are {sides[0]} x {sides[1]}, not squares')
+        self.num_extra_tokens = getattr(backbone, 'num_extra_tokens', 1)
+        if not getattr(backbone, 'with_cls_token', True) or self.num_extra_tokens < 1:
+            raise ValueError(f'{name} was built without CLS token, whose attention is read: set '
+                             'with_cls_token=True')
+        self.limit: Optional[int] = None
+        self._rows: Optional[List[Tensor]] = None
+        self._handle = None
+
+    def __enter__(self) -> 'ClsAttentionReader':
+        self.attach()
+        self.start()
+        return self
+
+    def __exit__(self, *exception) -> None:
+        self.detach()
+
+    def attach(self) -> None:
+        """Listen to the block; nothing is computed until :meth:`start`."""
+        self.detach()
+        self._handle = self.qkv.register_forward_hook(self._read)
+
+    def detach(self) -> None:
+        """Let go of the block."""
+        if self._handle is not None:
+            self._handle.remove()
+            self._handle = None
+
+    def start(self, limit: Optional[int] = None, needs_grad: bool = False) -> None:
+        """Collect from here on; with ``needs_grad`` only passes that have a gradient."""
+        self.limit, self._needs_grad, self._rows = limit, needs_grad, []
+
+    def take(self) -> Optional[Tensor]:
+        """(rows, heads, N) collected since :meth:`start`, in order; None where none were."""
+        rows, self._rows = self._rows, None
+        return torch.cat(rows) if rows else None
+
+    def grid(self, image: Tensor) -> Tuple[int, int]:
+        """(h, w), the patches of images (..., H, W).
+
+        Raises:
+            ValueError: Patches do not tile the image.
+        """
+        height, width = image.shape[-2:]
+        if height % self.patch_size or width % self.patch_size:
+            raise ValueError(f'images of {height} x {width} are not tiled by patches of '
+                             f'{self.patch_size}: choose a multiple as size of the views')
+        return height // self.patch_size, width // self.patch_size
+
+    def _read(self, module: nn.Module, args: tuple, qkv: Tensor) -> None:
+        if self._rows is None or (self._needs_grad and not torch.is_grad_enabled()):
+            return
+        if self.limit is not None:
+            qkv = qkv[:self.limit - sum(map(len, self._rows))]
+        if len(qkv):
+            self._rows.append(cls_attention(qkv, self.num_heads, self.num_extra_tokens))
