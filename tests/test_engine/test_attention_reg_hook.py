@@ -93,7 +93,8 @@ def test_sample_after_sample_as_in_simclr():
     hook.after_train(None)
     # The templates differ from view to view, so the other order is another number.
     hook = guide(model, lambda1=1., lambda2=1.)
-    assert model(views, samples, mode='loss')['loss_attn_inside'].item() != pytest.approx(-inside, rel=1e-4)
+    other = model(views, samples, mode='loss')['loss_attn_inside'].item()
+    assert other != pytest.approx(-inside, rel=1e-4)
 
 
 def test_joined_local_crops_of_the_global_size_are_left_out():
@@ -146,7 +147,8 @@ def test_training_moves_attention_into_the_parts(name, tmp_path):
     for what in ('inside', 'outside', 'cls', 'coverage', 'ap'):
         for key in ('2_left', '0_right'):
             assert 0 <= scalars[f'train/attn_{what}/{key}'].current() <= 1
-    total = sum(scalars[f'train/attn_{what}/2_left'].current() for what in ('inside', 'outside', 'cls'))
+    total = sum(scalars[f'train/attn_{what}/2_left'].current()
+                for what in ('inside', 'outside', 'cls'))
     assert total == pytest.approx(1, abs=1e-5)
     # Nothing of it stays on the model.
     assert not model._forward_hooks and not model._forward_pre_hooks
@@ -218,7 +220,8 @@ def test_empty_mask(skip):
     hook._log = True
     found = model(views, samples, mode='loss')['loss_attn_outside'].item()
     attn = attention_of(model, views)
-    right = torch.stack([s.template[:, 1] for s in samples]).transpose(0, 1).flatten(0, 1).flatten(1)
+    right = torch.stack([s.template[:, 1] for s in samples]).transpose(0, 1)
+    right = right.flatten(0, 1).flatten(1)
     expected = (attn[:, 0] * (1 - right)).sum(-1).mean()
     expected = expected if skip else expected + attn[:, 2].sum(-1).mean()
     assert found == pytest.approx(PATCH**2 * expected.item(), rel=1e-4)

@@ -117,11 +117,14 @@ def test_temperature_reaches_the_model(tmp_path, loop):
 
 
 def test_matrices_alone_are_decayed():
-    model = nn.ModuleDict(dict(linear=nn.Linear(3, 4), norm=nn.LayerNorm(4), conv=nn.Conv2d(3, 2, 1)))
+    model = nn.ModuleDict(dict(linear=nn.Linear(3, 4), norm=nn.LayerNorm(4),
+                               conv=nn.Conv2d(3, 2, 1)))
     model.token = nn.Parameter(torch.zeros(1, 1, 4))
     model.gamma = nn.Parameter(torch.ones(4))
     model.frozen = nn.Parameter(torch.zeros(3, 3), requires_grad=False)
-    wrapper = MatrixDecayConstructor(dict(optimizer=dict(type='AdamW', lr=1., weight_decay=.3)))(model)
+    constructor = MatrixDecayConstructor(dict(optimizer=dict(
+        type='AdamW', lr=1., weight_decay=.3)))
+    wrapper = constructor(model)
     names = {id(p): n for n, p in model.named_parameters()}
     decayed, others = ([names[id(p)] for p in g['params']] for g in wrapper.param_groups)
     assert set(decayed) == {'token', 'linear.weight', 'conv.weight'}

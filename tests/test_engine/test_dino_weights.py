@@ -48,7 +48,8 @@ def test_vit_small_takes_the_published_file_with_no_key_left(tmp_path):
 def test_features_and_attention_of_the_reference(golden, wrapped):
     weights = {name[4:]: value for name, value in golden.items() if name.startswith('vit.')}
     if wrapped:  # a full checkpoint
-        head = {'module.head.mlp.0.weight': torch.zeros(3), 'module.head.last_layer.weight_v': torch.zeros(3)}
+        head = {f'module.head.{name}': torch.zeros(3)
+                for name in ('mlp.0.weight', 'last_layer.weight_v')}
         weights = dict(student={}, epoch=3, teacher={
             **{f'module.backbone.{name}': value for name, value in weights.items()}, **head})
     model = VisionTransformer(

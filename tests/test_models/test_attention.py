@@ -170,8 +170,8 @@ def test_diagnostics_leave_out_images_without_the_part():
 
 
 def test_average_precision_by_hand():
-    """Head 1 ranks .4 (in), .3 (in: half), then .1, .1; head 0 has its patch at rank 2, tied."""
-    assert template_average_precision(ATTN, PARTS, [1, 0]) == pytest.approx([1., 1 / 3])
+    """Head 1: .4 in, .3 out, then .1 twice, one of them in; head 0: .3 out, .2 twice, one in."""
+    assert template_average_precision(ATTN, PARTS, [1, 0]) == pytest.approx([.75, 1 / 3])
     constant = torch.full((1, 1, 4), .2)
     assert template_average_precision(constant, PARTS[:, :1], [0]) == [.5]
     nowhere = template_average_precision(ATTN, 0 * PARTS, [1, 0])
@@ -181,7 +181,8 @@ def test_average_precision_by_hand():
 @pytest.mark.parametrize('heads, template, message', [
     ([1, 2], PARTS, 'from 0 to 1'), ([-1, 0], PARTS, 'from 0 to 1'), ([], PARTS, 'at least one'),
     ([0], PARTS, 'one head for each part'), ([0, 1], PARTS[:, :1], 'one head for each part'),
-    ([0, 1], torch.zeros(1, 2, 3, 3), '4 patches'), ([0, 1], PARTS.expand(3, -1, -1, -1), '3 images'),
+    ([0, 1], torch.zeros(1, 2, 3, 3), '4 patches'),
+    ([0, 1], PARTS.expand(3, -1, -1, -1), '3 images'),
     ([0, 1], PARTS[0], r'\(B, R, h, w\)')])
 def test_bad_templates_and_heads(heads, template, message):
     for function in (attention_mass, attention_diagnostics,

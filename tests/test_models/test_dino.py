@@ -52,7 +52,8 @@ def test_loss_is_that_of_every_pair_of_crops(num_local):
                  for i, t in enumerate(teacher) for j, s in enumerate(student) if i != j]
     found = model(views, mode='loss')
     assert list(found) == ['loss'] and len(terms) == 2 * (len(views) - 1)
-    torch.testing.assert_close(found['loss'].detach(), torch.stack(terms).mean(), atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(found['loss'].detach(), torch.stack(terms).mean(), atol=1e-5,
+                               rtol=1e-5)
     expected = torch.stack(teacher).mul(.04).mean((0, 1))
     torch.testing.assert_close(model.criterion.center[0], .1 * expected, atol=1e-6, rtol=1e-5)
 
@@ -77,7 +78,8 @@ def test_teacher_starts_as_the_student_and_has_no_gradient_and_no_drop_path():
     for name in ('backbone', 'head'):
         for mine, its in zip(model.teacher[name].parameters(), getattr(model, name).parameters()):
             assert torch.equal(mine, its) and not mine.requires_grad
-    probabilities = {n: m.drop_prob for n, m in model.named_modules() if type(m).__name__ == 'DropPath'}
+    probabilities = {n: m.drop_prob for n, m in model.named_modules()
+                     if type(m).__name__ == 'DropPath'}
     assert max(p for n, p in probabilities.items() if n.startswith('backbone')) == .3
     assert not any(p for n, p in probabilities.items() if n.startswith('teacher'))
     model(crops(), mode='loss')['loss'].backward()

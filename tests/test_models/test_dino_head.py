@@ -49,7 +49,8 @@ def test_defaults_and_names_of_the_reference():
         assert head.mlp[i].bias.abs().max() == 0
     # torch's default of a layer with 256 inputs: uniform within 1 / sqrt(256).
     v = head.last_layer.weight_v.detach()
-    assert .0624 < v.abs().max() <= .0625 and v.std().item() == pytest.approx(.0625 / 3**.5, rel=.01)
+    assert .0624 < v.abs().max() <= .0625
+    assert v.std().item() == pytest.approx(.0625 / 3**.5, rel=.01)
     assert (head.last_layer.weight_g == 1).all()
 
 

@@ -114,8 +114,9 @@ class DINO(BaseSelfSupervisor):
     def _crops(self, inputs: Union[Tensor, List[Tensor]]) -> List[Tensor]:
         if not isinstance(inputs, (list, tuple)) or len(inputs) < max(2, self.num_global_crops):
             found = len(inputs) if isinstance(inputs, (list, tuple)) else 'a single tensor'
-            raise ValueError(f'DINO needs a list of crops, at least 2 and the {self.num_global_crops}'
-                             f' global ones first, got {found}: use a multi-view transform')
+            raise ValueError('DINO needs a list of crops, at least 2 and the '
+                             f'{self.num_global_crops} global ones first, got {found}: use a '
+                             'multi-view transform')
         if any(x.shape != inputs[0].shape for x in inputs[:self.num_global_crops]):
             raise ValueError('global crops must have one size, got '
                              f'{[tuple(x.shape) for x in inputs[:self.num_global_crops]]}')
