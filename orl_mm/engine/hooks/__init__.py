@@ -7,12 +7,13 @@ from .momentum_update_hook import MomentumUpdateHook
 from .object_visualization_hook import ObjectVisualizationHook
 from .plain_bn_on_cpu_hook import PlainBNOnCPUHook
 from .say_where_hook import SayWhereHook
+from .seed_step_hook import SeedStepHook
 from .set_epoch_hook import SetEpochHook
 from .teacher_temperature_hook import TeacherTemperatureHook
 
 __all__ = [
     'AttentionRegHook', 'ClipEachGradHook', 'FixedLRHook', 'FreezeLastLayerHook',
-    'KMeansRefineHook',
-    'MomentumUpdateHook', 'ObjectVisualizationHook', 'PlainBNOnCPUHook',
-    'SayWhereHook', 'SetEpochHook', 'TeacherTemperatureHook'
+    'KMeansRefineHook', 'MomentumUpdateHook', 'ObjectVisualizationHook',
+    'PlainBNOnCPUHook', 'SayWhereHook', 'SeedStepHook', 'SetEpochHook',
+    'TeacherTemperatureHook'
 ]
