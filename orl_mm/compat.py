@@ -1,4 +1,4 @@
-"""Adjustments to the packages this project stands on, each one undoing a measured fault.
+"""Adjustments to the packages this project stands on, each undoing a measured fault.
 
 Importing this module applies all of them, once, before anything else of
 ``orl_mm`` imports mmengine's relatives:

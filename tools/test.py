@@ -17,11 +17,12 @@ sys.path.insert(0, osp.dirname(osp.dirname(osp.abspath(__file__))))
 import orl_mm  # noqa: F401, E402  (first: mends what the next imports meet)
 import mmengine  # noqa: E402
 from mmengine.config import ConfigDict  # noqa: E402
+from mmengine.dist import is_main_process  # noqa: E402
 from mmengine.registry import METRICS, RUNNERS  # noqa: E402
 from mmengine.runner import Runner  # noqa: E402
 from orl_mm.engine import cli  # noqa: E402
 from orl_mm.engine.checkpoint import use_safe_loading  # noqa: E402
-from orl_mm.engine.cpu_ddp import use_cpu_processes  # noqa: E402
+from orl_mm.engine.cpu_ddp import end_processes, use_cpu_processes  # noqa: E402
 
 
 def parse_args():
@@ -97,7 +98,7 @@ def draw(cfg, args, scope):
 
 
 def use_tta(cfg, scope):
-    """Wrap the model for test-time augmentation; flips where the config says nothing."""
+    """Wrap the model for test-time augmentation, by default of flips."""
     if scope == 'mmseg' and not ('tta_model' in cfg and 'tta_pipeline' in cfg):
         raise cli.UserError('--tta of an mmseg config needs tta_model and '
                             'tta_pipeline in the config')
@@ -144,8 +145,9 @@ def main():
                 runner.test_evaluator.metrics.append(
                     METRICS.build(dict(type=kind, out_file_path=args.out)))
             metrics = runner.test()
-        if args.out and args.out_item == 'metrics':
-            mmengine.dump(metrics, args.out)
+            if args.out and args.out_item == 'metrics' and is_main_process():
+                mmengine.dump(metrics, args.out)
+            end_processes()
 
 
 if __name__ == '__main__':

@@ -19,7 +19,7 @@ from mmengine.registry import RUNNERS  # noqa: E402
 from mmengine.runner import Runner  # noqa: E402
 from orl_mm.engine import cli  # noqa: E402
 from orl_mm.engine.checkpoint import use_safe_loading  # noqa: E402
-from orl_mm.engine.cpu_ddp import use_cpu_processes  # noqa: E402
+from orl_mm.engine.cpu_ddp import end_processes, use_cpu_processes  # noqa: E402
 
 
 def parse_args():
@@ -96,6 +96,7 @@ def main():
             runner = RUNNERS.build(cfg) if 'runner_type' in cfg else \
                 Runner.from_cfg(cfg)
             runner.train()
+            end_processes()
 
 
 if __name__ == '__main__':

@@ -1,4 +1,4 @@
-"""What the command-line tools share: reading a config and speaking to whoever typed the command.
+"""What the command-line tools share: reading a config, and speaking to the user.
 
 A mistake in the command or the config ends in one line that names it and the
 fix, and exit code 2; anything else keeps its traceback.

@@ -72,8 +72,18 @@ def use_cpu_processes(cfg: Config) -> None:
         timeout=datetime.timedelta(seconds=dist_cfg.get('timeout', 1800)))
 
 
+def end_processes() -> None:
+    """Close the process group of a run that ended well, if there is one.
+
+    Left to the interpreter's exit, a process may abort while gloo's threads
+    still run, and torchrun would report a finished run as failed.
+    """
+    if dist.is_initialized():
+        dist.destroy_process_group()
+
+
 def set_rendezvous(launcher: str, env: dict) -> None:
-    """Write torch's rendezvous variables from those of Slurm or Open MPI into ``env``."""
+    """Write torch's rendezvous variables, from Slurm's or Open MPI's, into ``env``."""
     names = {
         'slurm': ('SLURM_PROCID', 'SLURM_NTASKS', 'SLURM_LOCALID'),
         'mpi': ('OMPI_COMM_WORLD_RANK', 'OMPI_COMM_WORLD_SIZE',

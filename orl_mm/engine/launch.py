@@ -1,4 +1,4 @@
-"""From ``dist_train.sh CONFIG GPUS`` to a torchrun command, or to the commands that should have been typed.
+"""From ``dist_train.sh CONFIG GPUS`` to a torchrun command, or to what to type.
 
 GPUS is the number of processes over all nodes. The rules are one pure function,
 :func:`plan`, of the environment and the devices; :func:`main` (run as a file by
@@ -36,8 +36,10 @@ class Machine:
         return self.gpus or self.cores
 
     @property
-    def unit(self) -> str:
-        return 'GPU' if self.gpus else 'core'
+    def has(self) -> str:
+        if not self.gpus:
+            return f'{self.cores} core{"s" * (self.cores > 1)} and no GPU'
+        return f'{self.gpus} GPU{"s" * (self.gpus > 1)}'
 
 
 @dataclass
@@ -53,11 +55,9 @@ def plan(shell: str, script: str, positional: Sequence[str], gpus: str,
     """Decide what this node starts.
 
     Args:
-        shell: The script that was typed, ``tools/dist_train.sh``.
+        shell, positional, gpus, extra: What was typed: the shell script, CONFIG
+            (and CHECKPOINT), GPUS and further arguments, passed through.
         script: The Python script to start, ``.../tools/train.py``.
-        positional: CONFIG, or CONFIG and CHECKPOINT.
-        gpus: GPUS as typed.
-        extra: Further arguments, passed through.
         env: NNODES ("4", or "2:4" for elastic), NODE_RANK, MASTER_ADDR,
             MASTER_PORT or PORT, MAX_RESTARTS, RDZV_ENDPOINT, RDZV_BACKEND,
             RDZV_ID, ALLOW_OVERSUBSCRIBE, and Slurm's own.
@@ -66,24 +66,20 @@ def plan(shell: str, script: str, positional: Sequence[str], gpus: str,
     Returns:
         Launch: torchrun with this node's share; inside a Slurm batch script,
         srun of the same script on every node.
-
-    Raises:
-        LaunchError: Where GPUS cannot be right; the text says what to type.
     """
     if not gpus.isdigit() or int(gpus) < 1:
-        raise LaunchError(f'GPUS is the number of processes over all nodes, '
-                          f'got {gpus!r}; usage: {shell} '
-                          f'{" ".join(positional) or "CONFIG"} 8 [arguments]')
+        raise LaunchError(
+            f'GPUS is the number of processes over all nodes, got {gpus!r}; '
+            f'usage: {shell} {" ".join(positional)} 8 [arguments]')
     total = int(gpus)
     typed = Typed(shell, list(positional), list(extra))
     nodes = _nodes(env)
     if total % nodes.most:
         below = total - total % nodes.most
-        raise LaunchError(
-            f'{total} processes do not divide over {nodes.most} nodes. Type '
-            'one of:\n' + '\n'.join(
-                f'  {typed.command(number)}'
-                for number in (below, below + nodes.most) if number))
+        raise LaunchError('\n'.join(
+            [f'{total} processes do not divide over {nodes.most} nodes. Type '
+             'one of:'] + [f'  {typed.command(number)}' for number in
+                           (below, below + nodes.most) if number]))
     share = total // nodes.most
     _check_share(share, total, nodes, typed, env, machine)
     if nodes.slurm and nodes.most > 1 and machine.has_srun and \
@@ -91,16 +87,21 @@ def plan(shell: str, script: str, positional: Sequence[str], gpus: str,
         return Launch(['srun', f'--nodes={nodes.most}',
                        f'--ntasks={nodes.most}', '--ntasks-per-node=1',
                        '--kill-on-bad-exit=1', *typed.words(total)])
-    argv = [sys.executable, '-m', 'torch.distributed.run',
-            *_rendezvous(nodes, typed, total, env, machine),
-            f'--nproc-per-node={share}', f'--max-restarts={_restarts(env, typed)}',
+    restarts = _restarts(env, typed)
+    meeting = _rendezvous(nodes, typed, total, env, machine, restarts)
+    argv = [sys.executable, '-m', 'torch.distributed.run', *meeting,
+            f'--nproc-per-node={share}', f'--max-restarts={restarts}',
             script, *positional, '--launcher', 'pytorch', *extra]
-    threads = {}
+    added = {}
     if 'OMP_NUM_THREADS' not in env:
         # torchrun's own default is 1 and a warning.
-        threads['OMP_NUM_THREADS'] = str(
+        added['OMP_NUM_THREADS'] = str(
             1 if machine.gpus else max(1, machine.cores // share))
-    return Launch(argv, threads)
+    if restarts or any('rdzv' in word for word in meeting):
+        # Else restarted processes meet in the store of those that died, find
+        # their addresses there and wait for them.
+        added['TORCH_DISABLE_SHARE_RDZV_TCP_STORE'] = '1'
+    return Launch(argv, added)
 
 
 @dataclass
@@ -150,15 +151,13 @@ def _check_share(share: int, total: int, nodes: Nodes, typed: Typed,
     if share <= machine.places or (
             not machine.gpus and env.get('ALLOW_OVERSUBSCRIBE') == '1'):
         return
-    has = f'{machine.places} {machine.unit}s'.replace('1 GPUs', '1 GPU')
-    has += '' if machine.gpus else ' and no GPU'
     if nodes.most > 1:
         reason = (f'{nodes.most} nodes would start {share} processes each, but '
-                  f'this one has {has}.')
+                  f'this one has {machine.has}.')
     else:
-        reason = (f'{total} processes cannot run here: this machine has {has}, '
-                  'and nothing names other nodes (NNODES, NODE_RANK and '
-                  'MASTER_ADDR, or a Slurm allocation).')
+        reason = (f'{total} processes cannot run here: this machine has '
+                  f'{machine.has}, and nothing names other nodes (NNODES, '
+                  'NODE_RANK and MASTER_ADDR, or a Slurm allocation).')
     raise LaunchError(reason + '\n' + advice(typed, total, machine))
 
 
@@ -173,23 +172,20 @@ def advice(typed: Typed, total: int, machine: Machine) -> str:
     if count > 1:
         lines.append(f'On {count} nodes with {each} GPUs each, the first of '
                      f'them {first}, type on each its line:')
-        shown = range(count) if count <= MOST_LINES else (0, 1, count - 1)
-        for rank in shown:
-            if rank == count - 1 and count > MOST_LINES:
-                lines.append('  ...')
+        many = count > MOST_LINES
+        for rank in (0, 1, count - 1) if many else range(count):
+            lines += ['  ...'] if many and rank == count - 1 else []
             lines.append(f'  NNODES={count} NODE_RANK={rank} MASTER_ADDR='
                          f'{first} {typed.command(total)}')
         lines += ['Under Slurm:',
                   f'  srun --nodes={count} --ntasks-per-node=1 --gpus-per-node='
                   f'{each} {typed.command(total)}']
     else:
-        lines += [f'On a machine with {total} GPUs:',
-                  f'  {typed.command(total)}']
+        lines += [f'On a machine with {total} GPUs:', f'  {typed.command(total)}']
     fits = min(total, machine.places)
     scaled = [] if '--auto-scale-lr' in typed.extra or \
         not typed.shell.endswith('train.sh') else ['--auto-scale-lr']
-    lines += [f'On this machine alone, {fits} '
-              f'process{"es" if fits > 1 else ""}:',
+    lines += [f'On this machine alone, with {fits}:',
               f'  {typed.command(fits, *scaled)}']
     if not machine.gpus:
         lines += ['Or, slower than that, all of them on its cores:',
@@ -198,25 +194,29 @@ def advice(typed: Typed, total: int, machine: Machine) -> str:
 
 
 def _rendezvous(nodes: Nodes, typed: Typed, total: int,
-                env: Mapping[str, str], machine: Machine) -> List[str]:
+                env: Mapping[str, str], machine: Machine,
+                restarts: int) -> List[str]:
+    """torchrun's options of where the nodes meet.
+
+    A static meeting point (node rank, address, port) cannot restart; where
+    restarts are asked for, the same address serves torchrun's own backend.
+    """
     port = env.get('MASTER_PORT') or env.get('PORT')
     endpoint = env.get('RDZV_ENDPOINT')
-    if endpoint or ':' in nodes.text:
-        if not endpoint:
-            raise LaunchError(
-                f'NNODES={nodes.text} is elastic and needs a meeting point; '
-                f'type on every node:\n  NNODES={nodes.text} RDZV_ENDPOINT='
-                f'{machine.host}:29500 {typed.command(total)}')
-        return [f'--nnodes={nodes.text}',
-                f'--rdzv-backend={env.get("RDZV_BACKEND", "c10d")}',
-                f'--rdzv-endpoint={endpoint}',
-                f'--rdzv-id={env.get("RDZV_ID", "orl_mm")}']
-    if nodes.most == 1:
+    if ':' in nodes.text and not endpoint:
+        raise LaunchError(
+            f'NNODES={nodes.text} is elastic and needs a meeting point; type on '
+            f'every node:\n  NNODES={nodes.text} RDZV_ENDPOINT={machine.host}:'
+            f'29500 {typed.command(total)}')
+    if endpoint:
+        return _dynamic(nodes.text, endpoint, env)
+    if nodes.most == 1 and port is None:
         # Standalone picks a free port, so two runs on one machine never meet.
-        return ['--nnodes=1', f'--master-port={port}'] if port else [
-            '--standalone', '--nnodes=1']
+        return ['--standalone', '--nnodes=1']
     rank, address = env.get('NODE_RANK'), env.get('MASTER_ADDR')
-    if nodes.slurm:
+    if nodes.most == 1:
+        rank, address = '0', 'localhost'
+    elif nodes.slurm:
         rank = rank or env.get('SLURM_NODEID')
         address = address or first_host(
             env.get('SLURM_STEP_NODELIST') or env.get('SLURM_JOB_NODELIST')
@@ -224,22 +224,31 @@ def _rendezvous(nodes: Nodes, typed: Typed, total: int,
         # Two jobs that share a node must not share a port.
         port = port or str(20000 + int(env.get('SLURM_JOB_ID', 0)) % 12000)
     if not rank or not address:
-        missing = ' and '.join(
-            name for name, value in (('NODE_RANK', rank),
-                                     ('MASTER_ADDR', address)) if not value)
+        missing = ' and '.join(['NODE_RANK'] * (not rank) +
+                               ['MASTER_ADDR'] * (not address))
         raise LaunchError(
             f'NNODES={nodes.text} also needs {missing}; type on node R = 0 to '
             f'{nodes.most - 1}, the first of them {machine.host}:\n'
             f'  NNODES={nodes.text} NODE_RANK=R MASTER_ADDR={machine.host} '
             f'{typed.command(total)}')
     if not rank.isdigit() or int(rank) >= nodes.most:
-        raise LaunchError(f'NODE_RANK={rank} is not one of 0 to '
-                          f'{nodes.most - 1} (NNODES={nodes.text})')
+        raise LaunchError(f'NODE_RANK={rank} is not one of 0 to {nodes.most - 1}')
+    port = port or '29500'
+    if restarts:
+        return _dynamic(nodes.text, f'{address}:{port}', env) + [
+            f'--rdzv-conf=is_host={int(rank == "0")}']
     return [f'--nnodes={nodes.most}', f'--node-rank={rank}',
-            f'--master-addr={address}', f'--master-port={port or 29500}']
+            f'--master-addr={address}', f'--master-port={port}']
 
 
-def _restarts(env: Mapping[str, str], typed: Typed) -> str:
+def _dynamic(nodes: str, endpoint: str, env: Mapping[str, str]) -> List[str]:
+    return [f'--nnodes={nodes}',
+            f'--rdzv-backend={env.get("RDZV_BACKEND", "c10d")}',
+            f'--rdzv-endpoint={endpoint}',
+            f'--rdzv-id={env.get("RDZV_ID", "orl_mm")}']
+
+
+def _restarts(env: Mapping[str, str], typed: Typed) -> int:
     restarts = env.get('MAX_RESTARTS', '0')
     if not restarts.isdigit():
         raise LaunchError(f'MAX_RESTARTS={restarts} is not a number')
@@ -248,7 +257,7 @@ def _restarts(env: Mapping[str, str], typed: Typed) -> str:
         raise LaunchError(
             f'MAX_RESTARTS={restarts} without --resume would start from '
             'nothing after each failure; add --resume to the arguments')
-    return restarts
+    return int(restarts)
 
 
 def first_host(nodelist: str) -> str:

@@ -7,8 +7,8 @@ import torch
 import torch.distributed as dist
 from mmengine.config import Config
 from mmengine.model import BaseModel
-from orl_mm.engine.cpu_ddp import (CPUDistributedDataParallel, set_rendezvous,
-                                   use_cpu_processes)
+from orl_mm.engine.cpu_ddp import (CPUDistributedDataParallel, end_processes,
+                                   set_rendezvous, use_cpu_processes)
 from orl_mm.registry import MODEL_WRAPPERS
 from torch import nn
 
@@ -33,8 +33,8 @@ def one_process(monkeypatch):
                            MASTER_ADDR='127.0.0.1', MASTER_PORT='0').items():
         monkeypatch.setenv(key, value)
     yield
-    if dist.is_initialized():
-        dist.destroy_process_group()
+    end_processes()
+    assert not dist.is_initialized()
 
 
 def test_torch_itself_refuses(one_process):

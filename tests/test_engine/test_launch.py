@@ -1,5 +1,8 @@
 """What dist_train.sh starts, by environment and devices; no GPU needed."""
 
+import os
+import socket
+import subprocess
 import sys
 
 import pytest
@@ -189,6 +192,29 @@ def test_elastic():
                      'rdzv-endpoint': 'node0:29500', 'rdzv-id': 'r2o',
                      'nproc-per-node': '8', 'max-restarts': '3'}
     assert rest[-1] == '--resume'
+    # Without it restarted processes wait for those that died.
+    assert launch(32, env, extra=['--resume']).env[
+        'TORCH_DISABLE_SHARE_RDZV_TCP_STORE'] == '1'
+
+
+def test_restarts_never_meet_statically():
+    """torchrun's static meeting point keeps the addresses of dead processes."""
+    more = dict(MAX_RESTARTS='3')
+    done = launch(128, {**RENDEZVOUS, **more}, extra=['--resume'])
+    assert options(done.argv)[0] == {
+        'nnodes': '16', 'rdzv-backend': 'c10d', 'rdzv-id': 'orl_mm',
+        'rdzv-endpoint': '10.0.0.1:29500', 'rdzv-conf': 'is_host=0',
+        'nproc-per-node': '8', 'max-restarts': '3'}
+    first = launch(128, {**RENDEZVOUS, **more, 'NODE_RANK': '0'},
+                   extra=['--resume'])
+    assert '--rdzv-conf=is_host=1' in first.argv
+    alone = launch(8, more, extra=['--resume'])
+    assert '--standalone' in alone.argv
+    port = launch(8, dict(more, PORT='29555'), extra=['--resume'])
+    assert '--rdzv-endpoint=localhost:29555' in port.argv
+    for found in (done, alone, port):
+        assert found.env['TORCH_DISABLE_SHARE_RDZV_TCP_STORE'] == '1'
+    assert 'TORCH_DISABLE_SHARE_RDZV_TCP_STORE' not in launch(8).env
 
 
 def test_elastic_without_a_meeting_point_is_refused():
@@ -221,3 +247,70 @@ def test_wrong_command_ends_in_one_line(words, said, capsys):
     message = capsys.readouterr().err
     assert (stop.value.code, message.count('\n')) == (2, 1)
     assert said in message
+
+
+WORKER = """
+import os, pathlib, signal
+import torch, torch.distributed as dist
+dist.init_process_group('gloo')
+total = torch.ones(1)
+dist.all_reduce(total)
+killed = pathlib.Path(__file__).with_name('killed')
+if 'MAX_RESTARTS' in os.environ and os.environ['RANK'] == '1' and (
+        not killed.exists()):
+    killed.touch()
+    os.kill(os.getpid(), signal.SIGKILL)
+dist.all_reduce(total)
+os.write(1, f'sum {total.item():.0f}\\n'.encode())
+dist.destroy_process_group()
+"""
+
+
+def free_port():
+    with socket.socket() as probe:
+        probe.bind(('127.0.0.1', 0))
+        return str(probe.getsockname()[1])
+
+
+def start(folder, name, gpus, **env):
+    """Start a node's share for real, as dist_train.sh does."""
+    script = folder / 'train.py'
+    script.write_text(WORKER)
+    done = plan(SHELL, str(script), ['c.py'], str(gpus), ['--resume'], env,
+                Machine(gpus=0, cores=2, host='localhost'))
+    with open(folder / f'{name}.txt', 'w') as log:
+        return subprocess.Popen(
+            done.argv, env={**os.environ, **done.env, **env},
+            stdout=log, stderr=subprocess.STDOUT)
+
+
+def sums(folder, name, node):
+    """What the processes of a node printed when all was over."""
+    try:
+        code = node.wait(timeout=120)
+    finally:
+        node.terminate()
+    text = (folder / f'{name}.txt').read_text()
+    assert code == 0, text[-3000:]
+    return [line for line in text.splitlines() if line.startswith('sum ')]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize('fixed_port', [False, True])
+def test_killed_process_is_started_again(tmp_path, fixed_port):
+    port = dict(PORT=free_port()) if fixed_port else {}
+    node = start(tmp_path, 'node', 2, MAX_RESTARTS='1', **port)
+    assert sums(tmp_path, 'node', node) == ['sum 4'] * 2
+    assert (tmp_path / 'killed').exists()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize('env', [{}, dict(MAX_RESTARTS='1')])
+def test_two_nodes_meet(tmp_path, env):
+    """Two nodes of one process each, here on one machine."""
+    env = dict(env, NNODES='2', MASTER_ADDR='127.0.0.1', PORT=free_port())
+    nodes = {rank: start(tmp_path, rank, 2, NODE_RANK=rank, **env)
+             for rank in '01'}
+    assert [sums(tmp_path, rank, node) for rank, node in nodes.items()] == [
+        ['sum 4']] * 2
+    assert (tmp_path / 'killed').exists() is ('MAX_RESTARTS' in env)

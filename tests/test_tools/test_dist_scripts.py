@@ -106,3 +106,16 @@ train_cfg = dict(max_epochs=1)
     assert '2 processes speak through gloo' in done.stdout
     log = next((tmp_path / 'out').rglob('*.log')).read_text()
     assert '43 SyncBN layers became plain BN' in log
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(torch.cuda.is_available(), reason='for machines without a GPU')
+def test_r2o_trains_in_two_gloo_processes(tmp_path):
+    done = shell('tools/dist_train.sh', 'configs/r2o/demo.py', 2, '--work-dir',
+                 tmp_path / 'out', '--cfg-options', 'train_cfg.max_iters=2',
+                 'train_dataloader.batch_size=4',
+                 f'train_dataloader.dataset.data_root={tmp_path}/photos',
+                 OMP_NUM_THREADS='1')
+    assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]
+    assert (tmp_path / 'out' / 'iter_2.pth').is_file()
+    assert 'SyncBN layers became plain BN' in done.stdout
