@@ -41,7 +41,8 @@ def test_settings_of_the_public_code():
     assert cfg.model.backbone.drop_path_rate == .1
     views, = [t for t in cfg.train_pipeline if t.type == 'orl_mm.MultiViewWithGeometry']
     assert views.num_views == [1, 1, 8]
-    assert [(v[0].scale, v[0].crop_ratio_range, v[4].prob, v[5].prob) for v in views.transforms] == [
+    found = [(v[0].scale, v[0].crop_ratio_range, v[4].prob, v[5].prob) for v in views.transforms]
+    assert found == [
         (224, (.4, 1.), 1., 0.), (224, (.4, 1.), .1, .2), (96, (.05, .4), .5, 0.)]
 
 

@@ -27,7 +27,7 @@ def guide(model, runner=None, **kwargs):
     """The hook on a model, as within the first iteration of a runner."""
     hook = AttentionRegHook(heads=kwargs.pop('heads', HEAD_MAP), **kwargs)
     hook.before_train(SimpleNamespace(model=model))
-    hook._now = tuple(schedule(0.) for schedule in hook.lambdas)
+    hook.strengths = tuple(schedule(0.) for schedule in hook.lambdas)
     return hook
 
 

@@ -28,7 +28,7 @@ def train(rank, world):
     wrapped = CPUDistributedDataParallel(model) if world > 1 else model
     hook = AttentionRegHook(heads={2: 'left', 0: 'right'}, lambda1=1e-2, lambda2=5e-3)
     hook.before_train(SimpleNamespace(model=wrapped))
-    hook._now = (1e-2, 5e-3)
+    hook.strengths = (1e-2, 5e-3)
     params = [p for p in model.parameters() if p.requires_grad]
     optimizer, losses, grads = torch.optim.SGD(params, lr=.1), [], None
     for _ in range(STEPS):

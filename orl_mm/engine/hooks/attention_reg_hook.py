@@ -56,6 +56,9 @@ class AttentionRegHook(Hook):
             coverage (``attention_diagnostics``) and AP against the template, per head.
         ap_images (int): Rows that the AP is averaged over; 0: no AP.
 
+    Attributes:
+        strengths (tuple): lambda1 and lambda2 of the current iteration.
+
     Raises:
         ValueError: Options that do not exist; at the start of training a head beyond the
             block's or a backbone without CLS attention; at a step a part that the template
@@ -79,7 +82,7 @@ class AttentionRegHook(Hook):
         self.rows, self.backbone, self.layer = rows, backbone, layer
         self.interval, self.ap_images = interval, ap_images
         self._handles: list = []
-        self._now = (0., 0.)
+        self.strengths = (0., 0.)
         self._log, self._readings, self._active = False, {}, False
 
     def before_train(self, runner: Runner) -> None:
@@ -101,7 +104,7 @@ class AttentionRegHook(Hook):
     def before_train_iter(self, runner: Runner, batch_idx: int, data_batch=None) -> None:
         """Strengths of this iteration, a pure function of the position in training."""
         epoch = iteration(runner, batch_idx) / epoch_length(runner)
-        self._now = tuple(schedule(epoch) for schedule in self.lambdas)
+        self.strengths = tuple(schedule(epoch) for schedule in self.lambdas)
         self._log = batch_idx == 0 or self.every_n_inner_iters(batch_idx, self.interval)
 
     def after_train_iter(self, runner: Runner, batch_idx: int, data_batch=None,
@@ -129,7 +132,7 @@ class AttentionRegHook(Hook):
     def _prepare(self, model: nn.Module, args: tuple, kwargs: dict) -> None:
         """Before the model's pass: collect as many rows as there are guided views of images."""
         self._active = (model.training and _argument(args, kwargs, 'mode', 2) == 'loss'
-                        and (any(self._now) or self._log))
+                        and (any(self.strengths) or self._log))
         if self._active:
             inputs = _argument(args, kwargs, 'inputs', 0)
             views = list(inputs) if isinstance(inputs, (list, tuple)) else [inputs]
@@ -153,9 +156,9 @@ class AttentionRegHook(Hook):
             views = len(attn) // self._batch
             attn = attn.unflatten(0, (self._batch, views)).transpose(0, 1).flatten(0, 1)
         heads = list(self.heads)
-        if any(self._now):
+        if any(self.strengths):
             inside, outside = attention_reg_terms(
-                attn, template, heads, *self._now, patch_size=self._reader.patch_size,
+                attn, template, heads, *self.strengths, patch_size=self._reader.patch_size,
                 **self.options)
             losses = dict(losses, loss_attn_inside=inside, loss_attn_outside=outside)
         if self._log:
@@ -181,7 +184,7 @@ class AttentionRegHook(Hook):
     def _read(self, attn: Tensor, template: Tensor, heads: List[int]) -> Dict[str, float]:
         diagnostics = attention_diagnostics(attn, template, heads)
         values = torch.stack(diagnostics).tolist()
-        readings = {'lambda1': self._now[0], 'lambda2': self._now[1]}
+        readings = {'lambda1': self.strengths[0], 'lambda2': self.strengths[1]}
         named = dict(zip(diagnostics._fields, values))
         if self.ap_images:
             n = self.ap_images
