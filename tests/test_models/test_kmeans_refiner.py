@@ -6,6 +6,7 @@ from mmpretrain.models import ResNet
 from torch import nn
 
 from orl_mm.models.refiners import KMeansRefiner
+from orl_mm.models.utils.norms import frozen_statistics
 from orl_mm.models.utils.stages import forward_stage
 from orl_mm.structures import RegionBatch
 
@@ -170,7 +171,25 @@ def test_running_statistics(update):
     changed = {k for k, v in backbone.named_buffers() if not torch.equal(v, before[k])}
     assert all(not k.startswith('layer4') for k in changed)
     assert bool(changed) == update
-    assert all(m.track_running_stats for m in backbone.modules() if isinstance(m, nn.BatchNorm2d))
+    for name, module in backbone.named_modules():
+        if isinstance(module, nn.BatchNorm2d):
+            assert module.running_mean.data_ptr() == dict(
+                backbone.named_buffers())[f'{name}.running_mean'].data_ptr()
+
+
+def test_frozen_statistics_always_lend_buffers():
+    """SyncBatchNorm's CUDA kernel needs running statistics to know the dtype of its counts."""
+    norm = nn.SyncBatchNorm(3).train()
+    kept = norm.running_mean
+    with frozen_statistics(norm):
+        assert norm.running_mean is not None and norm.running_mean is not kept
+        assert norm.running_mean.shape == kept.shape and norm.track_running_stats
+        norm.running_mean.fill_(7.)
+        norm.num_batches_tracked.add_(1)
+    assert norm.running_mean is kept and not kept.any() and norm.num_batches_tracked == 0
+    with pytest.raises(RuntimeError), frozen_statistics(norm):
+        raise RuntimeError
+    assert norm.running_mean is kept
 
 
 def test_forward_stage_is_the_inner_output_and_runs_no_later_stage():

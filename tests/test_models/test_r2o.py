@@ -153,22 +153,61 @@ def test_a_single_row_uses_running_statistics():
 
 
 @pytest.mark.parametrize('dtype', [torch.bfloat16, torch.float16])
-def test_autocast(dtype):
-    """Half precision networks, clustering and loss in fp32."""
-    model = build()
-    fp32 = model.loss(*sample())['loss']
-    model = build()
+@pytest.mark.parametrize('refiner', [{}, dict(num_clusters=None)])
+def test_autocast(dtype, refiner):
+    """Half precision networks; regions, clustering and loss in fp32.
+
+    With each superpixel a region of its own most masks of a view are empty: their
+    rows are not read, and must not poison the gradient of the features either.
+    """
+    views = torch.tensor([[[0, 0, .5, .5, 0], [0, 0, .7, .7, 1.]]]).expand(3, -1, -1)
+    fp32 = build(refiner).loss(*sample(views=views))['loss']
+    model = build(refiner)
     with torch.autocast('cpu', dtype):
+        loss = model.loss(*sample(views=views))['loss']
+    loss.backward()
+    assert loss.dtype == torch.float32 and abs(loss - fp32) < .15
+    assert refiner == {} or not model.last.valid.all()
+    for name, p in trained(model).items():
+        assert torch.isfinite(p.grad).all() and p.grad.abs().sum() > 0, name
+
+
+@pytest.mark.parametrize('target', ['momentum', 'stop-gradient'])
+def test_bfloat16_pass_over_x0_within_float16_autocast(target):
+    """The clusters' dtype must not leak into the networks through autocast's weight cache."""
+    model = build(dict(dtype='bfloat16'), target=target)
+    with torch.autocast('cpu', torch.float16):
         loss = model.loss(*sample())['loss']
     loss.backward()
-    assert loss.dtype == torch.float32 and abs(loss - fp32) < .1
-    assert model.backbone.conv1.weight.grad.isfinite().all()
+    assert all(torch.isfinite(p.grad).all() for p in trained(model).values())
+
+
+def test_no_rows_are_normalised_in_fp32_under_autocast():
+    """SyncBatchNorm sends its statistics in the dtype of an empty input."""
+    seen = []
+    model = build(dict(num_clusters=None))
+    for module in (*model.neck.modules(), *model.head.modules()):
+        if isinstance(module, torch.nn.BatchNorm1d):
+            module.register_forward_pre_hook(lambda m, x: seen.append((len(x[0]), x[0].dtype)))
+    with torch.autocast('cpu', torch.bfloat16):
+        loss = model.loss(*sample(2, views=DISJOINT.expand(2, -1, -1)))['loss']
+    loss.backward()
+    assert len(seen) == 4 and set(seen) == {(0, torch.float32)}
+    assert all(p.grad is not None for p in trained(model).values())
 
 
 def test_nan_features_stop_the_run():
     model = build()
     inputs, batch = sample()
     inputs[2][1, 0, 5, 5] = float('nan')
+    with pytest.raises(ValueError, match='NaN or infinite on rank .0.'):
+        model.loss(inputs, batch)
+
+
+def test_nan_features_of_a_view_stop_the_run_also_without_clustering():
+    model = build(dict(num_clusters=None))
+    inputs, batch = sample()
+    inputs[1][0, 0, 5, 5] = float('inf')
     with pytest.raises(ValueError, match='NaN or infinite on rank .0.'):
         model.loss(inputs, batch)
 

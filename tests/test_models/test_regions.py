@@ -72,6 +72,25 @@ def test_mask_pool_official_divides_by_at_least_one():
     assert mask_pool(feats, masks).flatten().tolist() == [8., 8.]
 
 
+@pytest.mark.parametrize('dtype', [torch.float16, torch.bfloat16])
+def test_mask_pool_in_half_precision_with_an_empty_mask(dtype):
+    feats = torch.randn(1, 3, 4, 4).to(dtype).requires_grad_()
+    masks = torch.zeros(1, 2, 4, 4)
+    masks[0, 0, :2] = 1
+    pooled = mask_pool(feats, masks)
+    pooled[0, 0].sum().backward()
+    assert pooled.dtype == dtype and (pooled[0, 1] == 0).all()
+    expected = torch.where(masks[0, 0] > 0, 1 / 8, 0.).to(dtype)
+    torch.testing.assert_close(feats.grad[0, 0], expected)
+
+
+def test_crop_stays_in_full_precision_under_autocast():
+    masks, views = torch.rand(2, 3, 56, 56), random_views(2)
+    with torch.autocast('cpu', torch.bfloat16):
+        found = crop_masks(masks, views, 7)
+    assert found.dtype == torch.float32 and torch.equal(found, crop_masks(masks, views, 7))
+
+
 def test_mask_pool_refuses_another_grid():
     with pytest.raises(ValueError, match='resize the masks'):
         mask_pool(torch.zeros(1, 2, 7, 7), torch.zeros(1, 3, 14, 14))

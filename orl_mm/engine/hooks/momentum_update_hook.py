@@ -26,7 +26,8 @@ class MomentumUpdateHook(Hook):
     ``model.pending_momentum`` before the step, once per optimiser step.
 
     Both are functions of the position in training alone, so a resumed run goes on
-    as the unbroken one would.
+    as the unbroken one would. A step that a loss scaler skips (AMP in fp16, after an
+    overflow) moves no target; fifty of them in a row are said in the log.
 
     Args:
         momentum (float): m of the first step.
@@ -47,6 +48,8 @@ class MomentumUpdateHook(Hook):
                 raise ValueError(f'{name} must lie in [0, 1], got {value}; it is the share of '
                                  'the target that stays, 1 minus that of mmpretrain')
         self.momentum, self.end_momentum, self.interval = momentum, end_momentum, interval
+        self._stepped = self._watched = False
+        self._skipped = 0
 
     def before_train(self, runner: Runner) -> None:
         """Refuse a model that has no target to update."""
@@ -57,6 +60,10 @@ class MomentumUpdateHook(Hook):
         if getattr(model, 'target', True) is None:
             raise ValueError(f'{type(model).__name__} was built without a target network: drop '
                              'MomentumUpdateHook from custom_hooks')
+        optimizer = getattr(runner.optim_wrapper, 'optimizer', None)
+        self._watched = hasattr(optimizer, 'register_step_post_hook')
+        if self._watched:
+            optimizer.register_step_post_hook(self._note_step)
 
     def momentum_at(self, step: int, total: int) -> float:
         """m of the optimiser step that follows ``step`` others, of ``total``."""
@@ -79,10 +86,25 @@ class MomentumUpdateHook(Hook):
         model = unwrapped_model(runner)
         # After a training step: whether this iteration has updated the parameters.
         updated = getattr(runner.optim_wrapper, 'should_update', lambda: True)()
-        if updated and not _within_step(model):
+        stepped = self._stepped or not self._watched
+        self._stepped = False
+        if updated:
+            self._count_skipped(runner, stepped)
+        if updated and stepped and not _within_step(model):
             model.update_target(self._current(runner, batch_idx))
         if batch_idx == 0 or self.every_n_inner_iters(batch_idx, self.interval):
             runner.message_hub.update_scalar('train/momentum', self._current(runner, batch_idx))
+
+    def _note_step(self, *_) -> None:
+        self._stepped = True
+
+    def _count_skipped(self, runner: Runner, stepped: bool) -> None:
+        self._skipped = 0 if stepped else self._skipped + 1
+        if self._skipped and self._skipped % 50 == 0:
+            runner.logger.warning(
+                f'The loss scaler skipped {self._skipped} optimiser steps in a row: gradients '
+                'overflow, and nothing is learned. Train in bfloat16 (optim_wrapper.dtype='
+                '"bfloat16") or in fp32, or resume from before they began.')
 
     def _current(self, runner: Runner, batch_idx: int) -> float:
         counts = _accumulation(runner)

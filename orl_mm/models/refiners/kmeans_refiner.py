@@ -124,8 +124,13 @@ class KMeansRefiner(BaseModule):
 
     def _features(self, backbone: nn.Module, x0: Tensor, update_running_stats: bool) -> Tensor:
         keep = nullcontext() if update_running_stats else frozen_statistics(backbone)
-        cast = nullcontext() if self.dtype is None else torch.autocast(
-            x0.device.type, self.dtype, enabled=self.dtype != torch.float32)
+        device = x0.device.type
+        # No cache of cast weights: without a target network these are the weights that
+        # the views train, and a cached copy has this pass's dtype and no gradient.
+        cast = torch.autocast(
+            device, self.dtype or torch.get_autocast_dtype(device), cache_enabled=False,
+            enabled=(torch.is_autocast_enabled(device) if self.dtype is None
+                     else self.dtype != torch.float32))
         # Channels-last inputs alone make every convolution's output so, whatever
         # the layout of the weights: a fifth less time for this pass on a CPU.
         x0 = x0.contiguous(memory_format=torch.channels_last)

@@ -34,11 +34,11 @@ class R2O(BaseSelfSupervisor):
         target_update (str): ``'after_step'``: one target for clustering and views,
             updated after the optimiser step. ``'before_target_forward'``: clusters
             with the target of the last step, updates it, then encodes the views
-            (the public code, r2o.md row 6).
+            (the public code, row 6 of projects/r2o/README.md).
         views (str): ``'separate'``: each view has its own batch statistics (BYOL).
             ``'joined'``: both views normalise together (the public code).
         rows (str): Regions that projector and predictor see: ``'valid'`` pairs or
-            ``'all'`` (r2o.md, row 19).
+            ``'all'`` (row 19).
         min_area (float): A region is in a view where its mask sums to more, in
             cells of ``grid``.
         grid (int): Side of the masks in the views, that of the last stage: 7.
@@ -96,33 +96,36 @@ class R2O(BaseSelfSupervisor):
         x1, x2, x0 = self._three(inputs)
         batch = self._batch(data_samples, x0)
 
+        # Features of the views, h = f(x1) and f(x2). They need no masks, and come
+        # first so that a GPU is at work while the host launches the clustering.
+        feats = self._per_view(lambda x: self.backbone(x)[-1], [x1, x2])
+
         # Object segmentation via mask refinement: m0 of x0, seen by the target.
         with self.timer('clustering', x0.device):
             encoder = self.backbone if self.target is None else self.target['backbone']
             objects = self.refiner(encoder, x0, batch)
             # m1 and m2: the same objects where the views show them (ROIAlign).
             masks = [crop_masks(objects.masks, batch.views[:, v], **self.crop_args) for v in (0, 1)]
-            pairs = RegionPairs(*masks, healthy=objects.healthy,
+            healthy = objects.healthy & torch.stack([torch.isfinite(f).all() for f in feats]).all()
+            pairs = RegionPairs(*masks, healthy=healthy,
                                 clustered=self.refiner.num_clusters is not None,
                                 **self.pair_args)
 
-        with self.timer('network', x0.device):
-            # Object-level representation: pool, project, predict (2.2, 2.3).
-            feats = self._per_view(lambda x: self.backbone(x)[-1], [x1, x2])
-            target_feats = self._target_features([x1, x2])
-            online = self._project(self.neck, feats, masks, pairs)
-            predictions = self._per_view(
-                lambda z: self.head.predict(z, pairs, 2 if self.joined else 1), online)
-            with torch.no_grad():
-                target = online if self.target is None else self._project(
-                    self.target['neck'], target_feats, masks, pairs)
-                target = [z.detach() for z in target]
-                last = target[0]
-                if self.positives is not None:
-                    target = self.positives(target, pairs)
+        # Object-level representation: pool, project, predict (2.2, 2.3).
+        target_feats = self._target_features([x1, x2])
+        online = self._project(self.neck, feats, masks, pairs)
+        predictions = self._per_view(
+            lambda z: self.head.predict(z, pairs, 2 if self.joined else 1), online)
+        with torch.no_grad():
+            target = online if self.target is None else self._project(
+                self.target['neck'], target_feats, masks, pairs)
+            target = [z.detach() for z in target]
+            last = target[0]
+            if self.positives is not None:
+                target = self.positives(target, pairs)
 
-            # Each view predicts the other, over the M' regions in both (2.4, 2.5).
-            loss = self.head.loss(predictions, target[::-1], pairs)
+        # Each view predicts the other, over the M' regions in both (2.4, 2.5).
+        loss = self.head.loss(predictions, target[::-1], pairs)
         self.last = SimpleNamespace(
             labels0=objects.labels, num_clusters=objects.masks.shape[1], valid=pairs.valid,
             embeddings=last, timers=self.timer.readings())

@@ -3,7 +3,7 @@ and without waiting for the device once per cluster or iteration.
 
 k-means++ (Arthur and Vassilvitskii 2007) with 2 + floor(ln K) local trials, as
 scikit-learn and the public R2O code start, then Lloyd's iterations under the
-squared Euclidean distance (r2o.md, rows 14 and 15).
+squared Euclidean distance (projects/r2o/README.md, rows 14 and 15).
 """
 
 import math
@@ -14,6 +14,8 @@ from torch import Tensor
 
 # Lloyd iterations between two looks of the host at the device's "converged" flag.
 _CHUNK = 4
+# The whole of a distribution, in the integers that k-means++ draws from.
+_UNIT = 2.**40
 
 
 class KMeansResult(NamedTuple):
@@ -152,9 +154,14 @@ def _plus_plus(points: Tensor, square: Tensor, k: int,
 
     nearest = to_nearest(first)[0]  # (N,) distance to the closest centre so far
     for i in range(1, k):
-        cumulated = nearest.cumsum(0, dtype=torch.float64)
-        potential[i] = cumulated[-1]
-        candidates = torch.searchsorted(cumulated, draws[i] * cumulated[-1], right=True)
+        total = nearest.sum(dtype=torch.float64)
+        potential[i] = total
+        # Shares as integers: their prefix sum is exact, so the same on every device
+        # and in every run, which that of floats on CUDA is not.
+        shares = (nearest * (_UNIT / total.clamp(min=tiny))).long()
+        cumulated = shares.cumsum(0)
+        drawn = (draws[i] * cumulated[-1]).long()
+        candidates = torch.searchsorted(cumulated, drawn, right=True)
         distances = to_nearest(candidates.clamp_(max=n - 1))
         torch.minimum(distances, nearest, out=distances)
         # Indexing with a scalar of the device would make the host wait for it.

@@ -3,6 +3,7 @@
 from contextlib import contextmanager
 from typing import Iterator
 
+import torch
 import torch.distributed as dist
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
@@ -16,23 +17,29 @@ def _batch_norms(module: nn.Module):
 def frozen_statistics(module: nn.Module) -> Iterator[None]:
     """Normalise as the modules would, and leave their running statistics untouched.
 
-    In training mode that is: with the statistics of the batch (r2o.md, row 24).
+    In training mode that is: with the statistics of the batch (projects/r2o/README.md,
+    row 24). Running statistics are lent away for scratch memory that nobody reads: to
+    do without them, ``track_running_stats=False``, is no way for SyncBatchNorm, whose
+    CUDA kernel then expects its counts in the dtype of the input.
     """
-    norms = [m for m in _batch_norms(module) if m.training and m.track_running_stats]
-    for norm in norms:
-        norm.track_running_stats = False
+    norms = [m for m in _batch_norms(module) if m.training and m.running_mean is not None]
+    kept = [dict(m._buffers) for m in norms]
+    for norm, buffers in zip(norms, kept):
+        norm.running_mean = torch.empty_like(buffers['running_mean'])
+        norm.running_var = torch.empty_like(buffers['running_var'])
+        norm.num_batches_tracked = buffers['num_batches_tracked'].clone()
     try:
         yield
     finally:
-        for norm in norms:
-            norm.track_running_stats = True
+        for norm, buffers in zip(norms, kept):
+            norm._buffers.update(buffers)
 
 
 @contextmanager
 def few_rows(module: nn.Module, local_rows: int, total_rows: int) -> Iterator[None]:
     """Let normalisations that would see fewer than two rows use running statistics.
 
-    The variance of a single row is zero and that of none undefined (r2o.md,
+    The variance of a single row is zero and that of none undefined (projects/r2o/README.md,
     row 23). A synchronised norm counts the rows of all ranks, which every rank
     knows, so either all of them enter its collective or none does.
 

@@ -23,7 +23,8 @@ class RegionPairs:
         masks2 (Tensor): The same regions in view 2.
         min_area (float): A region is present where its mask sums to more.
         rows (str): ``'valid'``: the networks after pooling see the valid pairs
-            alone. ``'all'``: all B * K rows (the public code, r2o.md row 19).
+            alone. ``'all'``: all B * K rows (the public code, row
+            19 of projects/r2o/README.md).
         healthy (Tensor, optional): Scalar bool; False stops every rank with an
             error instead of training on NaN.
         clustered (bool): Channel k is the same cluster in every image of this rank;

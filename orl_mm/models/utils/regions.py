@@ -80,7 +80,7 @@ def downsample_regions_bilinear(labels: Tensor, num_regions: int, size: Size) ->
 
     Each coarse cell reads the four pixels around its centre; for an even
     reduction that is the mean of the central 2 x 2 pixels of the cell, and
-    pixels further out do not count (r2o.md, row 11). Computed per tap, so the
+    pixels further out do not count (projects/r2o/README.md, row 11). Computed per tap, so the
     full-resolution one-hot tensor is never built.
 
     Args and shapes as in :func:`downsample_regions`.
@@ -123,7 +123,7 @@ def mask_pool(feats: Tensor, masks: Tensor, min_area: float = 0.) -> Tensor:
         masks (Tensor): (B, M, h, w), weights >= 0.
         min_area (float): Divide by at least this much. 0 gives the mean of
             equation 2.1; 1 is what the public code does: masks that cover less
-            than one cell shrink towards zero (r2o.md, row 12).
+            than one cell shrink towards zero (projects/r2o/README.md, row 12).
 
     Returns:
         Tensor: (B, M, C); zeros for an empty mask.
@@ -135,10 +135,11 @@ def mask_pool(feats: Tensor, masks: Tensor, min_area: float = 0.) -> Tensor:
         raise ValueError(
             f'features {tuple(feats.shape)} and masks {tuple(masks.shape)} must share '
             'the batch size and the grid; resize the masks to the grid of the features')
-    masks = masks.to(feats.dtype).flatten(2)
-    area = masks.sum(-1, keepdim=True, dtype=torch.float32)
+    # Weights in fp32: the smallest divisor would be zero in fp16, and an empty
+    # mask, although nobody reads its row, would send NaN to every feature.
+    masks = masks.float().flatten(2)
     floor = max(min_area, torch.finfo(torch.float32).tiny)
-    weights = masks / area.clamp(min=floor).to(masks.dtype)
+    weights = (masks / masks.sum(-1, keepdim=True).clamp(min=floor)).to(feats.dtype)
     return torch.bmm(weights, feats.flatten(2).transpose(1, 2))
 
 
@@ -155,7 +156,7 @@ def crop_masks(masks: Tensor, views: Tensor, size: Size, aligned: bool = True) -
             flip, 0 or 1 (left-right, applied after the crop).
         size (int or tuple): (h, w) of the result.
         aligned (bool): Pixel centres at half-integers. ``False`` shifts
-            everything by half a cell (Detectron's first ROIAlign, r2o.md row 18).
+            everything by half a cell (Detectron's first ROIAlign, projects/r2o/README.md row 18).
 
     Returns:
         Tensor: (B, M, h, w), same dtype as ``masks``.
@@ -175,8 +176,10 @@ def crop_masks(masks: Tensor, views: Tensor, size: Size, aligned: bool = True) -
     rows, cols = rows.to(masks.dtype), cols.to(masks.dtype)
     # (B, 1, h, H) @ (B, M, H, W) @ (B, W, w), the larger axis first, and as one
     # product an image: broadcasting would copy `cols` for each of the M masks.
-    half = torch.bmm(masks.flatten(1, 2), cols.transpose(1, 2))
-    return rows.unsqueeze(1) @ half.view(*masks.shape[:3], w)
+    # Not in half precision under autocast: areas decide which pairs exist.
+    with torch.autocast(masks.device.type, enabled=False):
+        half = torch.bmm(masks.flatten(1, 2), cols.transpose(1, 2))
+        return rows.unsqueeze(1) @ half.view(*masks.shape[:3], w)
 
 
 def _roi_align_matrix(start: Tensor, stop: Tensor, length: int, bins: int,
@@ -215,7 +218,7 @@ def region_weights(valid: Tensor, average: str = 'image') -> Tensor:
         valid (Tensor): (B, M) bool, regions present in both views.
         average (str): ``'image'``: mean over the M' regions of an image, then
             over the images that have any (equation 2.5). ``'region'``: one mean
-            over all regions of the batch (the public code, r2o.md row 21).
+            over all regions of the batch (the public code, projects/r2o/README.md row 21).
 
     Returns:
         Tensor: (B, M) float32.
