@@ -27,6 +27,11 @@ EXTRA_KEYS = ('runner_type', 'custom_imports', 'model_wrapper_cfg',
 # ('models' in mmseg's BiSeNetV2 with OHEM).
 KEY_LIKENESS = 0.885
 
+PACKAGE = str(Path(__file__).resolve().parents[1]) + os.sep
+CHECKPOINTS = tuple(
+    os.path.join(PACKAGE, 'engine', name)
+    for name in ('checkpoint.py', 'load_backbone.py'))
+
 _UNEXPECTED = re.compile(r"(\w+)(?:\.__init__)?\(\) got an unexpected keyword "
                          r"argument '(\w+)'")
 
@@ -224,17 +229,19 @@ def config_errors():
     """Turn an error of building a part from the config into a UserError.
 
     Covers an argument that a part does not take, a type that nothing
-    registered, and mmdet on an mmcv without compiled ops. Errors from inside a
-    part pass through untouched.
+    registered, a value that a part of this project refuses, a checkpoint that
+    cannot be taken, and mmdet on an mmcv without compiled ops. Other errors pass through untouched.
     """
     try:
         yield
+    except UserError:
+        raise
     except ModuleNotFoundError as error:
         if error.name != 'mmcv._ext':
             raise
         raise UserError("this config needs mmcv's compiled ops, and the "
                         'installed mmcv has none; type: make ops') from error
-    except (TypeError, KeyError) as error:
+    except (TypeError, KeyError, ValueError) as error:
         message = explain_build_error(error)
         if message is None:
             raise
@@ -251,6 +258,12 @@ def explain_build_error(error: Exception):
         frame for frame in frames if frame.f_code.co_name == 'build_from_cfg'
     ]
     local = builds[-1].f_locals if builds else {}
+    file = frames[-1].f_code.co_filename
+    if isinstance(error, ValueError):
+        if file.startswith(CHECKPOINTS):
+            return str(error)
+        ours = builds and file.startswith(PACKAGE)
+        return f'{local.get("obj_type")}: {error}' if ours else None
     if isinstance(error, KeyError):
         if 'obj_type' not in local or local.get('obj_cls') is not None:
             return None
@@ -271,7 +284,7 @@ def explain_build_error(error: Exception):
     taker = local.get('obj_cls') if key in local.get('args', {}) else None
     if taker is not None:
         part = getattr(taker, '__name__', part)
-    elif os.sep + 'mmengine' + os.sep not in frames[-1].f_code.co_filename:
+    elif os.sep + 'mmengine' + os.sep not in file:
         return None
     takes = [] if taker is None else [
         name for name, value in inspect.signature(taker).parameters.items()

@@ -5,7 +5,7 @@ import os
 
 import pytest
 from mmengine.config import Config
-from mmengine.registry import HOOKS, MODELS, Registry
+from mmengine.registry import DATASETS, HOOKS, MODELS, Registry
 from orl_mm.engine import cli
 
 
@@ -230,6 +230,14 @@ def test_other_errors_pass_untouched(error):
         with cli.config_errors():
             raise error
     assert raised.value is error
+
+
+def test_value_that_a_part_of_ours_refuses(tmp_path):
+    with pytest.raises(cli.UserError,
+                       match="orl_mm.ImageList: .*'/no/such/folder'"):
+        with cli.config_errors():
+            DATASETS.build(dict(type='orl_mm.ImageList',
+                                data_root='/no/such/folder', pipeline=[]))
 
 
 def test_fault_inside_a_part_keeps_its_traceback():

@@ -72,15 +72,20 @@ def test_slurm_train_refuses(srun, words, env, said):
     assert done.returncode == 2 and said in done.stderr
 
 
+def images(folder):
+    """Eight small images in ``folder/images``."""
+    rng = np.random.default_rng(0)
+    (folder / 'images').mkdir()
+    for number in range(8):
+        Image.fromarray(rng.integers(0, 255, (48, 48, 3), np.uint8)).save(
+            folder / 'images' / f'{number}.png')
+
+
 @pytest.mark.slow
 @pytest.mark.skipif(torch.cuda.is_available(), reason='for machines without a GPU')
 def test_two_gloo_processes_train(tmp_path):
     """A stock BYOL with SyncBN, two processes of a machine without a GPU."""
-    rng = np.random.default_rng(0)
-    (tmp_path / 'images').mkdir()
-    for number in range(8):
-        Image.fromarray(rng.integers(0, 255, (48, 48, 3), np.uint8)).save(
-            tmp_path / 'images' / f'{number}.png')
+    images(tmp_path)
     config = tmp_path / 'byol.py'
     config.write_text(f"""
 _base_ = 'mmpretrain::byol/byol_resnet50_16xb256-coslr-200e_in1k.py'
@@ -111,10 +116,11 @@ train_cfg = dict(max_epochs=1)
 @pytest.mark.slow
 @pytest.mark.skipif(torch.cuda.is_available(), reason='for machines without a GPU')
 def test_r2o_trains_in_two_gloo_processes(tmp_path):
+    images(tmp_path)
     done = shell('tools/dist_train.sh', 'configs/r2o/demo.py', 2, '--work-dir',
                  tmp_path / 'out', '--cfg-options', 'train_cfg.max_iters=2',
                  'train_dataloader.batch_size=4',
-                 f'train_dataloader.dataset.data_root={tmp_path}/photos',
+                 f'train_dataloader.dataset.data_root={tmp_path}/images',
                  OMP_NUM_THREADS='1')
     assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]
     assert (tmp_path / 'out' / 'iter_2.pth').is_file()

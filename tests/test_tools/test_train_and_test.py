@@ -151,6 +151,25 @@ def test_test_without_checkpoint_or_test_set(config, tmp_path, monkeypatch,
     assert 'testing needs test_dataloader' in capsys.readouterr().err
 
 
+class Opener:
+    """What a hostile pickle would call."""
+
+    def __reduce__(self):
+        return open, (__file__, )
+
+
+def test_checkpoint_with_code_ends_in_one_line(config, tmp_path, monkeypatch,
+                                               capsys):
+    import torch
+    path = tmp_path / 'code.pth'
+    torch.save(dict(state_dict={}, meta=Opener()), path)
+    with pytest.raises(SystemExit) as stop:
+        call('test', monkeypatch, config, path, '--work-dir', tmp_path / 'w')
+    lines = [line for line in capsys.readouterr().err.splitlines()
+             if line.startswith('test.py: ')]
+    assert stop.value.code == 2 and len(lines) == 1 and 'code.pth' in lines[0]
+
+
 def test_train_arguments_reach_the_config(config, monkeypatch):
     import torch
     monkeypatch.setattr(torch.cuda, 'is_available', lambda: True)
