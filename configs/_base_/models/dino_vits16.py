@@ -9,7 +9,8 @@ model = dict(
         img_size=224,
         patch_size=16,
         drop_path_rate=0.1,  # the student's; the teacher has none
-        out_type='cls_token'),
+        out_type='cls_token',
+        init_cfg=dict(type='orl_mm.ViTInit', std=0.02)),
     head=dict(
         type='orl_mm.DINOHead',
         in_channels=384,

@@ -22,7 +22,10 @@ class DINO(BaseSelfSupervisor):
     moving average that ``MomentumUpdateHook`` updates after the optimiser step, without
     stochastic depth, and in training mode, so batch norms use and track its own statistics.
     ``TeacherTemperatureHook`` schedules ``teacher_temp``, ``FreezeLastLayerHook`` holds
-    the prototypes at first. MeDINO is this model with ``AttentionRegHook``.
+    the prototypes at first. MeDINO is this model with ``AttentionRegHook``. The teacher is
+    what is evaluated: ``PretrainedBackbone(prefix='teacher.backbone.')``. Position embeddings
+    of smaller crops are resized by mmpretrain to the crop's grid exactly; the
+    reference's factor is larger by 0.1 of a patch.
 
     Args:
         backbone (dict): A ViT whose output is the CLS token, or any other backbone with
