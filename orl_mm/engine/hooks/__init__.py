@@ -1,4 +1,5 @@
 from .attention_reg_hook import AttentionRegHook
+from .attention_visualization_hook import AttentionVisualizationHook
 from .clip_each_grad_hook import ClipEachGradHook
 from .fixed_lr_hook import FixedLRHook
 from .freeze_last_layer_hook import FreezeLastLayerHook
@@ -12,8 +13,8 @@ from .set_epoch_hook import SetEpochHook
 from .teacher_temperature_hook import TeacherTemperatureHook
 
 __all__ = [
-    'AttentionRegHook', 'ClipEachGradHook', 'FixedLRHook', 'FreezeLastLayerHook',
-    'KMeansRefineHook', 'MomentumUpdateHook', 'ObjectVisualizationHook',
-    'PlainBNOnCPUHook', 'SayWhereHook', 'SeedStepHook', 'SetEpochHook',
-    'TeacherTemperatureHook'
+    'AttentionRegHook', 'AttentionVisualizationHook', 'ClipEachGradHook',
+    'FixedLRHook', 'FreezeLastLayerHook', 'KMeansRefineHook', 'MomentumUpdateHook',
+    'ObjectVisualizationHook', 'PlainBNOnCPUHook', 'SayWhereHook', 'SeedStepHook',
+    'SetEpochHook', 'TeacherTemperatureHook'
 ]

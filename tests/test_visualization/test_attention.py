@@ -1,0 +1,53 @@
+"""Maps and parts over images: which pixels change, and to what."""
+
+import numpy as np
+import pytest
+
+from orl_mm.visualization import AttentionColumn, attention_panel, draw_heat, outline_parts
+
+
+@pytest.fixture
+def grey():
+    return np.full((8, 8, 3), 100, np.uint8)
+
+
+def test_heat_is_nearest_neighbour_and_relative_to_its_maximum(grey):
+    heat = np.array([[0., .1], [.2, .4]])
+    out = draw_heat(grey, heat).astype(int)
+    blocks = out.reshape(2, 4, 2, 4, 3)
+    assert (blocks == blocks[:, :1, :, :1]).all()  # one colour for each cell
+    assert (out[:4, :4] == 100).all()  # nothing where there is no attention
+    assert (draw_heat(grey, heat * 7) == out).all()
+    change = np.abs(blocks[:, 0, :, 0] - 100).sum(-1)
+    assert change[1, 1] == change.max() and change[0, 0] == 0
+    assert (draw_heat(grey, np.zeros((2, 2))) == 100).all()
+
+
+def test_outline_is_at_the_border_of_half_covered_cells(grey):
+    part = np.array([[.5, .4], [0., 0.]])
+    out = outline_parts(grey, part[None])
+    changed = (out != grey).any(-1)
+    expected = np.zeros((8, 8), bool)
+    expected[:4, :4] = True
+    expected[1:3, 1:3] = False
+    assert (changed == expected).all()
+    assert (out[changed] == (255, 176, 0)).all()
+    assert (outline_parts(grey, np.zeros((2, 2, 2))) == grey).all()
+
+
+def test_panel_names_and_shares(grey):
+    maps = np.array([[[.1, .3], [0., 0.]]])
+    templates = np.array([[[[1., 0.], [0., 0.]], [[0., 0.], [0., 0.]]]])
+    figure = attention_panel(grey[None], templates, [
+        AttentionColumn('head 0: heart', maps, 0), AttentionColumn('head 2: none', maps, 1),
+        AttentionColumn('head 1', maps)], 'title')
+    words = [text.get_text() for text in figure.texts]
+    assert {'title', 'image and template', 'head 0: heart', 'head 1', '25% inside',
+            'no such part'} <= set(words)
+    assert len(figure.axes) == 4
+
+
+@pytest.mark.parametrize('bad', [-.1, np.nan])
+def test_maps_that_are_none(grey, bad):
+    with pytest.raises(ValueError, match='finite and not negative'):
+        draw_heat(grey, np.array([[bad, 1.]]))
