@@ -47,8 +47,10 @@ optim_wrapper = dict(
     type='OptimWrapper',
     optimizer=dict(type='SGD', lr=0.05 * 4096 / 256, momentum=0.9, weight_decay=1e-4),
     paramwise_cfg=dict(custom_keys={'head.predictor': dict(fix_lr=True)}))
+# SimSiam has no warm-up.
 param_scheduler = [
-    dict(type='CosineAnnealingLR', T_max=100, by_epoch=True, begin=0, end=100)
+    dict(type='orl_mm.WarmupCosineLR', warmup=0, end=100, by_epoch=True,
+         convert_to_iter_based=True)
 ]
 
 # No target to update; the predictor keeps its rate (also under --auto-scale-lr).

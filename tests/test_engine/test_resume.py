@@ -1,18 +1,21 @@
 """A run that was killed and resumed equals the unbroken run bit for bit."""
 
+import os
+import signal
+import subprocess
+import sys
+import time
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
-from mmengine.config import Config
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
-from PIL import Image
 
 from orl_mm.engine.checkpoint import load_weights
+from tests.small import set_k, small, write_photographs
 
-CONFIGS = Path(__file__).parents[2] / 'configs' / 'r2o'
+ROOT = Path(__file__).parents[2]
 
 
 class Kill(Hook):
@@ -25,37 +28,20 @@ class Kill(Hook):
 
 @pytest.fixture(scope='module')
 def photographs(tmp_path_factory):
-    folder = tmp_path_factory.mktemp('photographs')
-    draw = np.random.default_rng(0)
-    for i in range(6):
-        patches = draw.integers(0, 256, (2, 2, 3)).repeat(32, 0).repeat(32, 1)
-        noisy = (patches + draw.integers(-20, 20, patches.shape)).clip(0, 255)
-        Image.fromarray(noisy.astype(np.uint8)).save(folder / f'{i}.png')
-    return folder
+    return write_photographs(tmp_path_factory.mktemp('photographs'), 6, patch=32)
+
+
+def _small(preset, photographs, work_dir, epochs=3):
+    """Epochs of two steps, one worker process that draws, another K each epoch."""
+    cfg = small(preset, photographs, work_dir, batch_size=3, epochs=epochs, warmup=1)
+    cfg.train_dataloader.update(num_workers=1, persistent_workers=True)
+    set_k(cfg, type='linear', epochs=[1, epochs], values=[3, 3 + 2 * (epochs - 1)])
+    return cfg
 
 
 def _run(preset, photographs, work_dir, kill=False, **changes):
-    """Three epochs of two steps: ResNet-18, 64 x 64, one worker process that draws."""
-    cfg = Config.fromfile(CONFIGS / f'{preset}.py')
-    cfg.model.update(grid=2)
-    cfg.model.backbone.update(depth=18)
-    cfg.model.refiner.update(mask_size=16)
-    cfg.model.neck.projector.update(in_channels=512, hid_channels=32, out_channels=16)
-    cfg.model.head.predictor.update(in_channels=16, hid_channels=32, out_channels=16)
-    cfg.train_dataloader.update(batch_size=3, num_workers=1, pin_memory=False)
-    cfg.train_dataloader.dataset.data_root = str(photographs)
-    for transform in cfg.train_dataloader.dataset.pipeline:
-        if 'size' in transform:
-            transform.size = 64
-    cfg.custom_hooks = [h for h in cfg.custom_hooks if h.type != 'orl_mm.ObjectVisualizationHook']
-    for hook in cfg.custom_hooks:
-        if hook.type == 'orl_mm.KMeansRefineHook':
-            hook.schedule = dict(type='linear', epochs=[1, 3], values=[3, 7])
-    cfg.param_scheduler[0].update(warmup=1, end=3)
-    cfg.train_cfg.max_epochs = 3
-    cfg.visualizer.vis_backends = [dict(type='LocalVisBackend')]
-    cfg.default_hooks.checkpoint = dict(type='CheckpointHook', interval=1)
-    cfg.update(work_dir=str(work_dir), experiment_name=f'{preset}_{work_dir.name}', **changes)
+    cfg = _small(preset, photographs, work_dir)
+    cfg.update(changes)
     runner = Runner.from_cfg(cfg)
     if kill:
         runner.register_hook(Kill())
@@ -98,3 +84,46 @@ def test_killed_and_resumed_equals_unbroken(preset, photographs, tmp_path):
     rates = [history['message_hub']['log_scalars']['train/lr'].data[0].tolist()
              for history in (whole, resumed)]
     assert rates[0] == rates[1] and len(rates[0]) == 6
+
+
+def _train(work_dir, *words, wait=True):
+    """tools/train.py on the config that lies beside the work directory."""
+    command = [sys.executable, 'tools/train.py', str(work_dir.parent / 'config.py'),
+               '--work-dir', str(work_dir), *words]
+    work_dir.mkdir(exist_ok=True)
+    with open(work_dir / 'output.txt', 'a') as output:
+        process = subprocess.Popen(command, cwd=ROOT, stdout=output, stderr=output,
+                                   env=dict(os.environ, OMP_NUM_THREADS='1'))
+    if wait:
+        assert process.wait(400) == 0, (work_dir / 'output.txt').read_text()[-3000:]
+    return process
+
+
+@pytest.mark.slow
+def test_sigkill_and_resume_equal_the_unbroken_run(photographs, tmp_path):
+    """The process itself is killed; `--resume` finds the checkpoint and goes on."""
+    epochs = 8
+    cfg = _small('r50_in1k', photographs, tmp_path / 'none', epochs=epochs)
+    cfg.log_level = 'INFO'
+    cfg.dump(tmp_path / 'config.py')
+    _train(tmp_path / 'whole')
+    broken = tmp_path / 'broken'
+    process = _train(broken, wait=False)
+    try:
+        deadline = time.monotonic() + 300
+        while not (broken / 'epoch_2.pth').is_file() and time.monotonic() < deadline:
+            assert process.poll() is None, (broken / 'output.txt').read_text()[-3000:]
+            time.sleep(0.002)
+    finally:
+        process.send_signal(signal.SIGKILL)
+    assert process.wait(60) == -signal.SIGKILL
+    assert not (broken / f'epoch_{epochs}.pth').exists()
+    before = (broken / 'last_checkpoint').read_text()
+    assert before.endswith(('epoch_1.pth', 'epoch_2.pth', 'epoch_3.pth'))
+    _train(broken, '--resume')
+    text = (broken / 'output.txt').read_text()
+    assert f'resumed epoch: {before[-5]}' in text
+    whole, resumed = (load_weights(tmp_path / name / f'epoch_{epochs}.pth')
+                      for name in ('whole', 'broken'))
+    for part in ('state_dict', 'optimizer', 'param_schedulers'):
+        _same(whole[part], resumed[part], part)

@@ -1,8 +1,10 @@
 # mmpretrain's own DenseCL with parts of this project: views and hooks.
 #
 # Paper:    arXiv 2011.09157; mmpretrain's densecl_resnet50_8xb32-coslr-200e_in1k.py.
-# Command:  tools/dist_train.sh configs/r2o/mixing/densecl_r50_in1k.py 8
+# Command:  tools/dist_train.sh configs/r2o/mixing/densecl_r50_in1k.py 8 --auto-scale-lr
 #           or mmpretrain's own tool: `custom_imports` is all that it needs.
+#           The rate is given for batch 4096 like everywhere here: DenseCL's 0.03 for
+#           256 images (8 GPUs x 32) is 0.48.
 # Expected: DenseCL's result, as the parts compute the same. Here: not yet run.
 #
 # The neck stays DenseCL's: it needs the grid of features that MaskPoolNeck pools. Its
@@ -25,6 +27,8 @@ train_dataloader = dict(
     # mmengine passes the `_scope_` of an inherited function on to it; so a new dict.
     collate_fn=dict(_delete_=True, type='default_collate'))
 
+optim_wrapper = dict(optimizer=dict(lr=0.03 * 4096 / 256))
+auto_scale_lr = dict(base_batch_size=4096)
 param_scheduler = [
     dict(type='orl_mm.WarmupCosineLR', warmup=0, end=200, by_epoch=True,
          convert_to_iter_based=True)

@@ -13,8 +13,9 @@ class FixedLRHook(Hook):
     """Keep the rate of the groups marked ``fix_lr`` at its start (SimSiam's predictor).
 
     mmpretrain's ``SimSiamHook`` does the same from a number in the config, which
-    ``--auto-scale-lr`` does not reach; here the rate is the group's own
-    ``initial_lr``, scaled like that of the others. Mark parameters by
+    ``--auto-scale-lr`` does not reach, and once an epoch; here the rate is the
+    group's own ``initial_lr``, scaled like that of the others, and holds under
+    schedules by iteration, too. Mark parameters by
     ``paramwise_cfg=dict(custom_keys={'head.predictor': dict(fix_lr=True)})``.
 
     Raises:
