@@ -37,7 +37,7 @@ def batch_statistics(module: nn.Module) -> Iterator[None]:
     """Evaluation mode, except that batch norms use the statistics of the batch at hand.
 
     As in training, R2O clusters features that were normalised with the batch's
-    own statistics (r2o.md row 24). Norms that were in evaluation mode before
+    own statistics (projects/r2o/README.md, row 24). Norms that were in evaluation mode before
     (frozen ones) keep their running statistics. Without running buffers an
     evaluating ``SyncBatchNorm`` takes the batch of its own process, without a
     collective: one rank of a distributed job can look alone, and none waits.

@@ -4,14 +4,19 @@ What each argument *does* is tested with its part; here the presets are read as 
 user's run reads them, and every row is stated for both.
 """
 
+import ast
+import inspect
 from pathlib import Path
 
 import pytest
 from mmengine.config import Config
 
 from orl_mm.engine.schedulers import KSchedule
+from orl_mm.registry import MODELS
 
-CONFIGS = Path(__file__).parents[2] / 'configs' / 'r2o'
+TESTS = Path(__file__).parents[1]
+CONFIGS = TESTS.parent / 'configs' / 'r2o'
+FILES = sorted(CONFIGS.rglob('*.py'))
 
 
 @pytest.fixture(scope='module')
@@ -52,7 +57,13 @@ BYOL_VIEWS = ([.4, .4, .2, .1], .8, .2, 23, (.1, 2.), [1., .1], 128, [0., .2], (
 BATCH = 4096
 
 
-# row of r2o.md -> (what a config sets, thesis, official)
+def set_or_default(model, name):
+    """The argument as the config gives it, else the default of the model's class."""
+    default = inspect.signature(MODELS.get(model.type)).parameters[name].default
+    return model.get(name, default)
+
+
+# row of the table in projects/r2o/README.md -> (what a config sets, thesis, official)
 ROWS = {
     '1 K': (lambda c: k_of(c, (1, 100, 150, 200, 299)), [64] * 5, [127, 111, 91, 66, 4]),
     '2 lr x K/16': (lambda c: (c.optim_wrapper.optimizer.lr,
@@ -92,12 +103,16 @@ ROWS = {
                              for m in (c.model.neck.projector, c.model.head.predictor)]),
                 ('valid', 'separate', (2048, 4096, 256), (256, 4096, 256)),
                 ('all', 'joined', (2048, 4096, 256), (256, 4096, 256))),
+    '20 valid pair': (lambda c: set_or_default(c.model, 'min_area'), 1e-3, 1e-3),
     '21 averaging': (lambda c: c.model.head.loss.average, 'image', 'region'),
     '22 symmetrised': (lambda c: c.model.head.symmetric, 'sum', 'mean'),
     '24 running statistics': (lambda c: c.model.refiner.update_running_stats, False, True),
 }
-# Rows 15 (empty cluster), 20 (valid pair) and 23 (no valid mask) are the same code for
-# both presets, without an argument: tests/test_models/{test_kmeans,test_r2o}.py.
+# Rows without an argument are the same code for both presets: tested where it is.
+BEHAVIOUR = {
+    15: ('test_models/test_kmeans.py', 'test_empty_clusters_get_a_valid_centre'),
+    23: ('test_models/test_r2o.py', 'test_no_region_in_both_views_is_a_connected_zero'),
+}
 
 
 @pytest.mark.parametrize('row', ROWS)
@@ -107,8 +122,18 @@ def test_row(presets, row):
     assert read(presets[1]) == official
 
 
-def test_every_row_of_the_table_is_stated():
-    assert {int(r.split()[0]) for r in ROWS} | {15, 20, 23} == set(range(1, 25))
+def rows_of_the_table():
+    text = (TESTS.parent / 'projects' / 'r2o' / 'README.md').read_text()
+    return [int(line.split('|')[1]) for line in text.splitlines()
+            if line.startswith('| ') and line.split('|')[1].strip().isdigit()]
+
+
+def test_every_row_of_the_table_is_tested():
+    stated = sorted([int(row.split()[0]) for row in ROWS] + [*BEHAVIOUR])
+    assert stated == rows_of_the_table() == list(range(1, 25))
+    for file, name in BEHAVIOUR.values():
+        body = ast.parse((TESTS / file).read_text()).body
+        assert name in {part.name for part in body if isinstance(part, ast.FunctionDef)}
 
 
 def flatten(value, prefix=''):
@@ -134,17 +159,26 @@ def test_the_presets_differ_in_nothing_else(presets):
     assert {name for name in allowed if any(f'.{name}' in k for k in differ)} == set(allowed)
 
 
-@pytest.mark.parametrize('file', sorted(CONFIGS.glob('*.py')), ids=lambda f: f.stem)
+def name(file):
+    return file.relative_to(CONFIGS).as_posix()
+
+
+@pytest.mark.parametrize('file', FILES, ids=name)
 def test_every_config_opens_with_paper_command_and_expectation(file):
     head = file.read_text().split('_base_')[0]
-    for word in ('Paper:', 'Command:', 'Expected:'):
+    for word in ('# Paper:', '# Command:', '# Expected:'):
         assert word in head, f'{file.name} does not say {word}'
-    assert f'configs/r2o/{file.name}' in head or 'make demo' in head
+    assert f'# Command:  tools/dist_train.sh configs/r2o/{name(file)}' in head or 'make demo' in head
 
 
-@pytest.mark.parametrize('file', sorted(CONFIGS.glob('*.py')), ids=lambda f: f.stem)
+@pytest.mark.parametrize('file', FILES, ids=name)
 def test_every_config_scales_its_learning_rate_from_4096(file):
     assert Config.fromfile(file).auto_scale_lr.base_batch_size == 4096
+
+
+def test_densecl_has_the_rate_of_the_stock_config_at_its_batch():
+    cfg = Config.fromfile(CONFIGS / 'mixing' / 'densecl_r50_in1k.py')
+    assert cfg.optim_wrapper.optimizer.lr * 256 / 4096 == pytest.approx(.03)
 
 
 @pytest.mark.parametrize('k', [4, 16, 64])

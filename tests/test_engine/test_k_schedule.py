@@ -1,4 +1,4 @@
-"""K by epoch against the table of r2o.md and against curves worked out by hand."""
+"""K by epoch against the table of projects/r2o/README.md and curves worked out by hand."""
 
 import pytest
 

@@ -72,7 +72,7 @@ def test_border_cells_belong_to_one_region_or_average_ids():
     majority = KMeansRefiner(64)._paint(clusters, batch, (14, 14))
     assert majority.unique().tolist() == [10, 50]
     blend = KMeansRefiner(64, border='blend')._paint(clusters, batch, (14, 14))
-    assert blend.unique().tolist() == [10, 30, 50]  # r2o.md, row 16
+    assert blend.unique().tolist() == [10, 30, 50]  # README, row 16
 
 
 def test_majority_by_counting():

@@ -18,7 +18,7 @@ from orl_mm.registry import HOOKS
 class KMeansRefineHook(Hook):
     r"""Set the number of objects K by its schedule, and log what becomes of it.
 
-    K is a pure function of the epoch (r2o.md, row 1), set in
+    K is a pure function of the epoch (projects/r2o/README.md, row 1), set in
     ``model.refiner.num_clusters``; None there means that clustering is off. With
     ``lr_factor_base`` b the learning rate is multiplied by K / b (row 2), in the
     closed form of :class:`WarmupCosineLR`. The clustering itself is a call in

@@ -21,8 +21,8 @@ class MomentumUpdateHook(Hook):
     and the hook calls ``model.update_target(m)`` after it: xi <- m xi + (1 - m)
     theta. It suits every model with that method.
 
-    A model with ``target_update='before_target_forward'`` (r2o.md, row 6) updates
-    its target itself, within the step: the hook then sets
+    A model with ``target_update='before_target_forward'`` (row 6 of
+    projects/r2o/README.md) updates its target itself, within the step: the hook then sets
     ``model.pending_momentum`` before the step, once per optimiser step.
 
     Both are functions of the position in training alone, so a resumed run goes on

@@ -20,8 +20,8 @@ NORMS: Tuple[type, ...] = (_NormBase, nn.GroupNorm, nn.LayerNorm) + (
 class LARSConstructor:
     """Exclude every norm parameter and every bias from decay and adaptation.
 
-    A norm is known by its module's type, not by its name (r2o.md, row 4). The
-    optimiser gets two parameter groups, whatever the number of tensors; frozen
+    A norm is known by its module's type, not by its name (projects/r2o/README.md,
+    row 4). The optimiser gets two parameter groups, whatever the number of tensors; frozen
     parameters, such as those of a target network, are left out.
 
     Args:

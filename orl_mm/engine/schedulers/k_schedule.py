@@ -7,7 +7,7 @@ Number = Optional[float]
 
 
 class KSchedule:
-    r"""K of the mask refinement, by epoch (r2o.md, row 1; thesis, section 2.3).
+    r"""K of the mask refinement, by epoch (thesis, section 2.3; projects/r2o/README.md, row 1).
 
     - ``constant``: ``values[0]`` throughout.
     - ``piecewise``: ``values[i]`` from ``epochs[i]`` on; ``values[0]`` before it.

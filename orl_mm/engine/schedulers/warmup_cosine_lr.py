@@ -17,7 +17,7 @@ class WarmupCosineLR(_ParamScheduler):
     r"""Linear from exactly 0 to the base rate, then cosine to 0, at every iteration.
 
     With step :math:`t` from 0, base rate :math:`\eta`, warm-up :math:`W`, end
-    :math:`T` and an optional factor :math:`f(t)` (settings.md):
+    :math:`T` and an optional factor :math:`f(t)` (projects/r2o/README.md, rows 2 and 3):
 
     .. math::
         \eta_t = f(t)\,\eta \cdot \begin{cases} t / W & t < W \\
