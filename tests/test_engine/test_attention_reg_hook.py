@@ -116,6 +116,22 @@ def test_a_student_that_sees_one_of_two_views():
     assert losses['loss_attn_inside'].item() == pytest.approx(-inside, rel=1e-4)
 
 
+def test_passes_without_gradient_do_not_count():
+    """A momentum branch that uses the student's own backbone under no_grad."""
+    model, (views, samples) = build(dino()), Guided().batch()
+    inside, _ = expected_terms(attention_of(model, views), samples)
+
+    def loss(inputs, data_samples):
+        with torch.no_grad():
+            model.backbone(inputs[1])
+        return dict(loss=sum(model.backbone(x)[-1].sum() for x in inputs))
+
+    model.loss = loss
+    guide(model, lambda1=1., lambda2=0.)
+    losses = model(views, samples, mode='loss')
+    assert losses['loss_attn_inside'].item() == pytest.approx(-inside, rel=1e-4)
+
+
 def test_gradient_reaches_the_students_q_and_k_of_guided_heads():
     model, (views, samples) = build(dino()), Guided().batch()
     guide(model, lambda1=1., lambda2=1.)

@@ -38,7 +38,8 @@ def test_the_run_does_not_notice(tmp_path):
 
 def test_student_without_guidance(tmp_path):
     hook = dict(DRAW, network='backbone', indices=[1], num_images=0)
-    guided_runner(tmp_path, build(dino()), dict(type='IterTimerHook'), hooks=[hook], epochs=1).train()
+    timer = dict(type='IterTimerHook')
+    guided_runner(tmp_path, build(dino()), timer, hooks=[hook], epochs=1).train()
     assert (tmp_path / 'attention' / 'latest.png').is_file()
 
 
