@@ -26,6 +26,7 @@ help:
 	@echo "make ops    env, then mmcv's compiled ops, which only COCO needs (10 minutes or more)"
 
 env: $(READY)
+	@echo "Now type: source $(VENV)/bin/activate   (or $(PY) tools/train.py ...)"
 
 # An interpreter counts only if it can make a virtual environment: version
 # managers leave commands of versions that are not active, and some systems

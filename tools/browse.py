@@ -18,7 +18,11 @@ import sys
 
 sys.path.insert(0, osp.dirname(osp.dirname(osp.abspath(__file__))))
 
-import orl_mm  # noqa: F401, E402  (first: mends what the next imports meet)
+try:
+    import orl_mm  # noqa: F401, E402  (first: mends what the next imports meet)
+except ModuleNotFoundError as error:
+    sys.exit(f'{error}; type `make env` once, then `source .venv/bin/activate` (or '
+             f'.venv/bin/python {sys.argv[0]} ...)')
 import numpy as np  # noqa: E402
 from mmengine.dataset import default_collate  # noqa: E402
 from mmengine.registry import FUNCTIONS, init_default_scope  # noqa: E402

@@ -23,12 +23,15 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from mmengine.config import Config, DictAction  # noqa: E402
+try:
+    import orl_mm  # noqa: E402, F401  (first: mends what the next imports meet)
+except ModuleNotFoundError as error:
+    sys.exit(f'{error}; type `make env` once, then `source .venv/bin/activate` (or '
+             f'.venv/bin/python {sys.argv[0]} ...)')
 from mmengine.registry import init_default_scope  # noqa: E402
 from tqdm import tqdm  # noqa: E402
-
-import orl_mm  # noqa: E402, F401
 from orl_mm.datasets.image_list import ImageList  # noqa: E402
+from orl_mm.engine import cli  # noqa: E402
 from orl_mm.registry import DATASETS  # noqa: E402
 from orl_mm.superpixels.build import BuildJob, build, prepare  # noqa: E402
 from orl_mm.superpixels.cache import relative_path  # noqa: E402
@@ -37,7 +40,7 @@ from orl_mm.superpixels.spec import PriorSpec, parameters  # noqa: E402
 
 
 def parse_args(argv=None):
-    parser = argparse.ArgumentParser(
+    parser = cli.Parser(
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter)
     images = parser.add_mutually_exclusive_group(required=True)
@@ -49,7 +52,8 @@ def parse_args(argv=None):
         help='the training data of this config; its GenerateSuperpixels gives '
         '--method, --size and --params where they are not given')
     parser.add_argument(
-        '--cfg-options', nargs='+', action=DictAction, default={},
+        '--cfg-options', nargs='+', action=cli.KeyValueAction, default={},
+        metavar='KEY=VALUE',
         help='changes to the config, key=value')
     parser.add_argument(
         '--root', help='folder the relative paths of the cache begin at '
@@ -58,7 +62,8 @@ def parse_args(argv=None):
     parser.add_argument('--method', choices=sorted(METHODS))
     parser.add_argument('--size', type=int, help='side of x0 (default 224)')
     parser.add_argument(
-        '--params', nargs='*', action=DictAction, default=None,
+        '--params', nargs='*', action=cli.KeyValueAction, default=None,
+        metavar='KEY=VALUE',
         help='parameters of the method, key=value')
     parser.add_argument(
         '--workers', type=int, default=os.cpu_count(),
@@ -79,12 +84,15 @@ def parse_args(argv=None):
 
 def main(argv=None) -> None:
     args = parse_args(argv)
-    try:
-        run(args, argv or sys.argv[1:])
-    except ValueError as error:  # CacheError and its like: the user's to mend
-        sys.exit(f'cache_superpixels: {error}')
-    except KeyboardInterrupt:
-        sys.exit('\nstopped; the same command goes on from here')
+    with cli.user_errors('cache_superpixels.py'):
+        try:
+            run(args, argv or sys.argv[1:])
+        except cli.UserError:
+            raise
+        except ValueError as error:  # CacheError and its like: the user's to mend
+            raise cli.UserError(' '.join(str(error).split())) from error
+        except KeyboardInterrupt:
+            sys.exit('\nstopped; the same command goes on from here')
 
 
 def run(args, argv) -> None:
@@ -105,6 +113,8 @@ def run(args, argv) -> None:
         dataset = ImageList(args.root or '', list_file=args.list)
         source = ['--list', args.list]
     else:
+        if not os.path.isdir(args.folder):
+            raise cli.UserError(f'--folder {args.folder!r} is no folder')
         dataset = ImageList(args.folder)
         source = ['--folder', args.folder]
     if args.root and not args.folder:
@@ -143,6 +153,19 @@ def run(args, argv) -> None:
               f'mask: see {os.path.join(job.out, "unreadable.txt")}')
 
 
+def connect(scheduler):
+    """A client of the Dask scheduler at an address."""
+    try:
+        from distributed import Client
+    except ModuleNotFoundError as error:
+        raise cli.UserError('--scheduler needs Dask; type: pip install distributed') from error
+    try:
+        return Client(scheduler, timeout='30s')
+    except (OSError, ValueError) as error:
+        raise cli.UserError(f'no Dask scheduler answers at {scheduler} ({error}); start one '
+                            'with `dask scheduler`, which prints its address') from error
+
+
 def execute(job, relative, total, args):
     """Build on this machine's processes, or on the Dask cluster."""
     prepare(job, args.overwrite)  # refuse before a bar is drawn
@@ -158,8 +181,7 @@ def execute(job, relative, total, args):
                    progress=progress)
     with bar:
         if args.scheduler:
-            from distributed import Client
-            with Client(args.scheduler, timeout='30s') as client:
+            with connect(args.scheduler) as client:
                 cores = sum(client.nthreads().values())
                 if not cores:
                     raise ValueError(f'the scheduler {args.scheduler} has no '
@@ -182,8 +204,13 @@ def execute(job, relative, total, args):
 
 def dataset_of(path, options):
     """A config's training data, without its pipeline, and its transforms by name."""
-    config = Config.fromfile(path)
-    config.merge_from_dict(options)
+    config = cli.load_config(path)
+    try:
+        config.merge_from_dict(options)
+    except (KeyError, TypeError, IndexError) as error:
+        raise cli.UserError(f'--cfg-options {options} does not fit the config: {error}') from error
+    if config.get('train_dataloader') is None:
+        raise cli.UserError(f'{path} has no train_dataloader to take the images from')
     init_default_scope(config.get('default_scope', 'mmengine'))
     cfg = config.train_dataloader.dataset
     while 'dataset' in cfg:  # wrappers that repeat or balance
@@ -192,7 +219,8 @@ def dataset_of(path, options):
         t['type'].split('.')[-1]: t
         for t in cfg.get('pipeline', []) if isinstance(t.get('type'), str)
     }
-    return DATASETS.build({**cfg, 'pipeline': []}), transforms
+    with cli.config_errors():
+        return DATASETS.build({**cfg, 'pipeline': []}), transforms
 
 
 def root_of(dataset) -> str:

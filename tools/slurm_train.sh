@@ -22,7 +22,7 @@ if [ $((gpus % per_node)) -ne 0 ]; then
     echo "$0: GPUS=$gpus is not a multiple of GPUS_PER_NODE=$per_node" >&2
     exit 2
 fi
-if [ ! -f "$config" ]; then
+if [ ! -f "$config" ] && [[ $config != *::* ]]; then  # package::path is one of a package's
     echo "$0: config '$config' does not exist" >&2
     exit 2
 fi

@@ -1,7 +1,8 @@
 #!/usr/bin/env python
 """Test a checkpoint with any config of mmpretrain, mmdet, mmseg or this project.
 
-    tools/test.py configs/transfer/voc/fcn_r50.py work_dirs/fcn/iter_20000.pth
+    tools/test.py mmseg::fcn/fcn_r50-d8_4xb4-20k_voc12aug-512x512.py \
+        work_dirs/fcn/iter_20000.pth
 
 The arguments are those of the three packages' own tools; where these differ,
 the config's ``default_scope`` decides. For several processes see
@@ -14,7 +15,11 @@ from copy import deepcopy
 
 sys.path.insert(0, osp.dirname(osp.dirname(osp.abspath(__file__))))
 
-import orl_mm  # noqa: F401, E402  (first: mends what the next imports meet)
+try:
+    import orl_mm  # noqa: F401, E402  (first: mends what the next imports meet)
+except ModuleNotFoundError as error:
+    sys.exit(f'{error}; type `make env` once, then `source .venv/bin/activate` (or '
+             f'.venv/bin/python {sys.argv[0]} ...)')
 import mmengine  # noqa: E402
 from mmengine.config import ConfigDict  # noqa: E402
 from mmengine.dist import is_main_process  # noqa: E402
@@ -22,6 +27,7 @@ from mmengine.registry import METRICS, RUNNERS  # noqa: E402
 from mmengine.runner import Runner  # noqa: E402
 from orl_mm.engine import cli  # noqa: E402
 from orl_mm.engine.checkpoint import use_safe_loading  # noqa: E402
+from orl_mm.engine.checkpoint_fit import checkpoints_must_fit  # noqa: E402
 from orl_mm.engine.cpu_ddp import end_processes, use_cpu_processes  # noqa: E402
 
 
@@ -134,7 +140,8 @@ def main():
         cfg = merge_args(cfg, args)
         dump_predictions = args.out and args.out_item != 'metrics'
         scope = cfg.get('default_scope')
-        with cli.config_errors():
+        with cli.config_errors(), checkpoints_must_fit(
+                whole=True, min_match=cfg.get('min_match', 0.99)):
             use_cpu_processes(cfg)
             # A config may name a runner of its own.
             runner = RUNNERS.build(cfg) if 'runner_type' in cfg else \

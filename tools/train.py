@@ -13,12 +13,17 @@ import sys
 
 sys.path.insert(0, osp.dirname(osp.dirname(osp.abspath(__file__))))
 
-import orl_mm  # noqa: F401, E402  (first: mends what the next imports meet)
+try:
+    import orl_mm  # noqa: F401, E402  (first: mends what the next imports meet)
+except ModuleNotFoundError as error:
+    sys.exit(f'{error}; type `make env` once, then `source .venv/bin/activate` (or '
+             f'.venv/bin/python {sys.argv[0]} ...)')
 import torch  # noqa: E402
 from mmengine.registry import RUNNERS  # noqa: E402
 from mmengine.runner import Runner  # noqa: E402
 from orl_mm.engine import cli  # noqa: E402
 from orl_mm.engine.checkpoint import use_safe_loading  # noqa: E402
+from orl_mm.engine.checkpoint_fit import checkpoints_must_fit  # noqa: E402
 from orl_mm.engine.cpu_ddp import end_processes, use_cpu_processes  # noqa: E402
 
 
@@ -83,6 +88,36 @@ def use_amp(cfg):
     cfg.optim_wrapper.setdefault('loss_scale', 'dynamic')
 
 
+def check_epoch(runner):
+    """Refuse data that are too few for one batch."""
+    loader = getattr(runner.train_loop, 'dataloader', None)  # builds the data set
+    if not isinstance(loader, torch.utils.data.DataLoader) or isinstance(
+            loader.dataset, torch.utils.data.IterableDataset) or len(loader):
+        return
+    share = f' for each of {runner.world_size} processes' if runner.world_size > 1 else ''
+    raise cli.UserError(
+        f'an epoch has 0 iterations: {len(loader.dataset)} images, batch '
+        f'{loader.batch_size}{share}, drop_last={loader.drop_last}; lower '
+        'train_dataloader.batch_size')
+
+
+def count_accumulation(runner):
+    """Let auto_scale_lr see the batch of an optimiser step, not of an iteration.
+
+    mmengine scales by images an iteration; with ``accumulative_counts`` = N a
+    step sees N times as many. The config keeps its base_batch_size.
+    """
+    scale = runner.auto_scale_lr or {}
+    steps = (runner.cfg.get('optim_wrapper') or {}).get('accumulative_counts', 1)
+    if not scale.get('enable') or 'base_batch_size' not in scale or steps == 1:
+        return
+    runner.auto_scale_lr = dict(scale, base_batch_size=scale['base_batch_size'] / steps)
+    runner.logger.info(
+        f'auto_scale_lr: accumulative_counts={steps} iterations make one step, so the base '
+        f'batch size {scale["base_batch_size"]} is that of {steps} iterations; the next line '
+        'counts by the iteration')
+
+
 def main():
     args = parse_args()
     with cli.user_errors('train.py'):
@@ -90,11 +125,14 @@ def main():
         cfg = merge_args(cli.load_config(args.config), args)
         cli.check_parts(cfg, 'training', 'train_dataloader', 'train_cfg',
                         'optim_wrapper')
-        with cli.config_errors():
+        with cli.config_errors(), checkpoints_must_fit(
+                min_match=cfg.get('min_match', 0.99)):
             use_cpu_processes(cfg)
             # A config may name a runner of its own.
             runner = RUNNERS.build(cfg) if 'runner_type' in cfg else \
                 Runner.from_cfg(cfg)
+            check_epoch(runner)
+            count_accumulation(runner)
             runner.train()
             end_processes()
 

@@ -1,7 +1,7 @@
 #!/usr/bin/env python
 """Show what a checkpoint has learned: refined objects beside the prior masks.
 
-    tools/visualize.py configs/r2o/demo.py work_dirs/demo/epoch_20.pth
+    tools/visualize.py configs/r2o/demo.py work_dirs/demo/iter_100.pth
     tools/visualize.py configs/r2o/r50_in1k.py r2o.pth --images photos --k 4 16 --random
 
 All images are clustered together, so one colour is one cluster in all of them;
@@ -15,13 +15,18 @@ import sys
 
 sys.path.insert(0, osp.dirname(osp.dirname(osp.abspath(__file__))))
 
-import orl_mm  # noqa: F401, E402  (first: mends what the next imports meet)
+try:
+    import orl_mm  # noqa: F401, E402  (first: mends what the next imports meet)
+except ModuleNotFoundError as error:
+    sys.exit(f'{error}; type `make env` once, then `source .venv/bin/activate` (or '
+             f'.venv/bin/python {sys.argv[0]} ...)')
 import torch  # noqa: E402
 from mmengine.dataset import default_collate  # noqa: E402
 from mmengine.logging import MMLogger  # noqa: E402
 from mmengine.registry import init_default_scope  # noqa: E402
 from mmengine.runner import set_random_seed  # noqa: E402
 from orl_mm.engine import cli  # noqa: E402
+from orl_mm.engine.checkpoint import use_safe_loading  # noqa: E402
 from orl_mm.engine.load_backbone import load_backbone  # noqa: E402
 from orl_mm.registry import MODELS  # noqa: E402
 from orl_mm.visualization import (match_ids, objects_panel, rank_by_size,  # noqa: E402
@@ -104,6 +109,7 @@ def columns_of(model, batch, args, name):
 def main():
     args = parse_args()
     with cli.user_errors('visualize.py'):
+        use_safe_loading()
         cli.check_file(args.checkpoint, 'checkpoint')
         cfg = cli.load_config(args.config)
         cli.merge_common_arguments(cfg, args)

@@ -9,6 +9,7 @@ import difflib
 import inspect
 import os
 import re
+import socket
 import sys
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,6 +17,8 @@ from pathlib import Path
 from mmengine.config import Config, ConfigDict, DictAction
 from mmengine.device import get_device
 from mmengine.runner import Runner
+
+from .build_errors import explain
 
 # Top-level keys that a runner reads, beside the arguments of Runner itself.
 EXTRA_KEYS = ('runner_type', 'custom_imports', 'model_wrapper_cfg',
@@ -26,14 +29,6 @@ EXTRA_KEYS = ('runner_type', 'custom_imports', 'model_wrapper_cfg',
 # mmseg one has a key so close to a runner's, and that one is a mistake, too
 # ('models' in mmseg's BiSeNetV2 with OHEM).
 KEY_LIKENESS = 0.885
-
-PACKAGE = str(Path(__file__).resolve().parents[1]) + os.sep
-CHECKPOINTS = tuple(
-    os.path.join(PACKAGE, 'engine', name)
-    for name in ('checkpoint.py', 'load_backbone.py'))
-
-_UNEXPECTED = re.compile(r"(\w+)(?:\.__init__)?\(\) got an unexpected keyword "
-                         r"argument '(\w+)'")
 
 
 class UserError(ValueError):
@@ -82,12 +77,15 @@ def add_common_arguments(parser: argparse.ArgumentParser) -> None:
 
 @contextmanager
 def user_errors(prog: str):
-    """Print a :class:`UserError` as one line, once for all processes; exit 2."""
+    """Print a :class:`UserError` as one line, once a node; exit 2."""
     try:
         yield
     except UserError as error:
+        # The first process of each node speaks: only one node may lack a file.
         if os.environ.get('RANK', '0') == '0':
             print(f'{prog}: {error}', file=sys.stderr)
+        elif os.environ.get('LOCAL_RANK') == '0':
+            print(f'{prog} on {socket.gethostname()}: {error}', file=sys.stderr)
         sys.exit(2)
 
 
@@ -226,72 +224,18 @@ def set_dataloader_defaults(cfg: Config, args: argparse.Namespace) -> None:
 
 @contextmanager
 def config_errors():
-    """Turn an error of building a part from the config into a UserError.
+    """Turn a mistake of the config, its data or a checkpoint into a UserError.
 
-    Covers an argument that a part does not take, a type that nothing
-    registered, a value that a part of this project refuses, a checkpoint that
-    cannot be taken, and mmdet on an mmcv without compiled ops. Other errors pass through untouched.
+    :func:`~orl_mm.engine.build_errors.explain` says which errors are one; those
+    from inside training pass through untouched.
     """
     try:
         yield
     except UserError:
         raise
-    except ModuleNotFoundError as error:
-        if error.name != 'mmcv._ext':
-            raise
-        raise UserError("this config needs mmcv's compiled ops, and the "
-                        'installed mmcv has none; type: make ops') from error
-    except (TypeError, KeyError, ValueError) as error:
-        message = explain_build_error(error)
+    except (TypeError, KeyError, ValueError, OSError, AssertionError,
+            ModuleNotFoundError) as error:
+        message = explain(error)
         if message is None:
             raise
         raise UserError(message) from error
-
-
-def explain_build_error(error: Exception):
-    """One line on what in the config raised ``error``; None if not the config."""
-    frames, trace = [], error.__traceback__
-    while trace is not None:
-        frames.append(trace.tb_frame)
-        trace = trace.tb_next
-    builds = [
-        frame for frame in frames if frame.f_code.co_name == 'build_from_cfg'
-    ]
-    local = builds[-1].f_locals if builds else {}
-    file = frames[-1].f_code.co_filename
-    if isinstance(error, ValueError):
-        if file.startswith(CHECKPOINTS):
-            return str(error)
-        ours = builds and file.startswith(PACKAGE)
-        return f'{local.get("obj_type")}: {error}' if ours else None
-    if isinstance(error, KeyError):
-        if 'obj_type' not in local or local.get('obj_cls') is not None:
-            return None
-        name, registry = str(local['obj_type']), local['registry']
-        known = [f'{key}' for key in registry.module_dict]
-        known += [f'{scope}.{key}' for scope, child in
-                  registry._get_root_registry().children.items()
-                  for key in child.module_dict]
-        near = difflib.get_close_matches(name, known, 1, 0.7)
-        hint = f'; did you mean {near[0]!r}?' if near else (
-            '; its package may be missing from custom_imports')
-        return (f'the config names the {registry.name} {name!r}, which nothing '
-                f'registered{hint}')
-    match = _UNEXPECTED.search(str(error))
-    if match is None:
-        return None
-    part, key = match.groups()
-    taker = local.get('obj_cls') if key in local.get('args', {}) else None
-    if taker is not None:
-        part = getattr(taker, '__name__', part)
-    elif os.sep + 'mmengine' + os.sep not in file:
-        return None
-    takes = [] if taker is None else [
-        name for name, value in inspect.signature(taker).parameters.items()
-        if value.kind not in (value.VAR_KEYWORD, value.VAR_POSITIONAL)
-    ]
-    near = difflib.get_close_matches(key, takes, 1)
-    hint = f'; did you mean {near[0]!r}?' if near else ''
-    if takes and not near:
-        hint = f'; it takes {", ".join(takes)}'
-    return f'the config gives {part} the argument {key!r}, which it does not take{hint}'

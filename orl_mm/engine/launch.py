@@ -280,17 +280,17 @@ def main(argv: Sequence[str]) -> None:
         positional, gpus, extra = (rest[:len(names)], rest[len(names)],
                                    rest[len(names) + 1:])
         for name, path in zip(names, positional):
-            if '::' not in path and '://' not in path and \
-                    not os.path.isfile(path):
+            if '::' not in path and '://' not in path and not os.path.isfile(path):
                 raise LaunchError(f'{name.lower()} {path!r} does not exist')
         import torch
         machine = Machine(torch.cuda.device_count(),
                           len(os.sched_getaffinity(0)), socket.gethostname(),
                           shutil.which('srun') is not None)
-        launch = plan(shell, script, positional, gpus, extra, os.environ,
-                      machine)
-    except LaunchError as error:
-        print(f'{shell}: {error}', file=sys.stderr)
+        launch = plan(shell, script, positional, gpus, extra, os.environ, machine)
+    except (LaunchError, ModuleNotFoundError) as error:
+        hint = '' if isinstance(error, LaunchError) else (
+            f' for {sys.executable}; type `make env` once, or name another by PYTHON=')
+        print(f'{shell}: {error}{hint}', file=sys.stderr)
         sys.exit(2)
     print('+', shlex.join(launch.argv), flush=True)
     os.execvpe(launch.argv[0], launch.argv, {**os.environ, **launch.env})

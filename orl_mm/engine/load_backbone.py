@@ -47,7 +47,7 @@ def load_backbone(backbone: nn.Module, path: Union[str, Path], prefix: str = 'au
     weights = _tensors(load_weights(path), path)
     own = {name: value for name, value in backbone.state_dict().items()
            if not name.endswith('num_batches_tracked')}
-    found = _prefixes(weights, set(own))
+    found = find_prefixes(weights, set(own))
     if prefix == 'auto':
         prefix = _choose(found, len(own), path)
     elif prefix and not prefix.endswith('.'):
@@ -78,7 +78,7 @@ def _tensors(content: Any, path: Union[str, Path]) -> Dict[str, Tensor]:
     return weights
 
 
-def _prefixes(weights: Dict[str, Tensor], names: Set[str]) -> Dict[str, int]:
+def find_prefixes(weights: Dict[str, Tensor], names: Set[str]) -> Dict[str, int]:
     """How many of the names the file has, under each prefix it has any of them."""
     counts: Dict[str, int] = {}
     for key in weights:

@@ -1,4 +1,5 @@
 import importlib.util
+import re
 import shlex
 import subprocess
 import sys
@@ -97,17 +98,35 @@ def test_config(main, images, tmp_path, capfd, data):
         error.value)
 
 
-def test_errors_are_one_message(main, images, tmp_path):
-    cases = [
-        (['--folder', str(tmp_path / 'no'), '--out', 'x'], 'is no folder'),
-        (['--folder', str(images)], '--out=FOLDER'),
-        (['--folder', str(images), '--out', 'x', '--params', 'n=1'],
-         'no parameter n'),
-        (['--folder', str(images), '--out', 'x', '--workers', '0'],
-         '--workers=0')]
-    for args, words in cases:
-        with pytest.raises(SystemExit, match=words):
-            main(args)
+@pytest.mark.parametrize('words, said', [
+    (['--folder', '{images}/no', '--out', 'x'], "--folder .*no' is no folder$"),
+    (['--folder', '{images}'], '--out=FOLDER'),
+    (['--folder', '{images}', '--out', 'x', '--params', 'n=1'], 'no parameter n'),
+    (['--folder', '{images}', '--out', 'x', '--params', 'n'], 'KEY=VALUE'),
+    (['--folder', '{images}', '--out', 'x', '--workers', '0'], '--workers=0'),
+    (['--folder', '{images}', '--outt', 'x'], 'did you mean --out'),
+    (['--list', '{images}/no.txt', '--out', 'x'], 'no.txt. is no file'),
+    (['--config', 'none.py', '--out', 'x'], "config 'none.py' does not exist"),
+    (['--config', '{config}', '--out', 'x'], "ImageList: data_root='/no/such'"),
+    (['--config', '{config}', '--out', 'x', '--cfg-options', 'hooks.7.a=1'],
+     'does not fit the config'),
+    (['--folder', '{images}', '--out', '{images}/../x', '--scheduler', 'tcp://127.0.0.1:9'],
+     'no Dask scheduler answers at tcp://127.0.0.1:9'),
+])
+def test_mistakes_end_in_one_line(main, images, tmp_path, capsys, monkeypatch, words, said):
+    import distributed
+    dask = distributed.Client
+    monkeypatch.setattr(distributed, 'Client',
+                        lambda address, timeout: dask(address, timeout='0.2s'))
+    config = tmp_path / 'config.py'
+    config.write_text("default_scope = 'mmpretrain'\nhooks = [1]\ntrain_dataloader = dict(dataset=dict("
+                      "type='orl_mm.ImageList', data_root='/no/such'))")
+    with pytest.raises(SystemExit) as stop:
+        main([word.format(images=images, config=config) for word in words])
+    err = capsys.readouterr().err
+    assert stop.value.code == 2
+    assert len([line for line in err.splitlines() if re.search(said, line)]) == 1, err
+    assert 'Traceback' not in err and 'usage:' not in err
 
 
 def test_message_leads_to_a_working_rebuild(main, images, tmp_path):

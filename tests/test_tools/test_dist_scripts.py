@@ -1,14 +1,13 @@
-"""The shell scripts as a user types them; no process group but in the slow test."""
+"""The shell scripts as a user types them; process groups in the slow tests alone."""
 
 import os
 import subprocess
 import sys
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
-from PIL import Image
+from tests.small import set_k, small, write_photographs
 
 ROOT = Path(__file__).resolve().parents[2]
 CONFIG = ROOT / 'configs' / 'r2o' / 'r50_in1k.py'
@@ -35,12 +34,12 @@ def srun(tmp_path):
     return command.parent
 
 
-def test_128_processes_stop_with_the_commands():
-    done = shell('tools/dist_train.sh', 'configs/r2o/r50_in1k.py', 128)
+def test_more_processes_than_fit_stop_with_the_commands():
+    done = shell('tools/dist_train.sh', 'configs/r2o/r50_in1k.py', 100000)
     assert done.returncode == 2 and done.stdout == ''
     lines = done.stderr.splitlines()
     assert lines[0].startswith(
-        'tools/dist_train.sh: 128 processes cannot run here')
+        'tools/dist_train.sh: 100000 processes cannot run here')
     assert sum('NODE_RANK=' in line for line in lines) >= 3
     assert any(line.startswith('  srun ') for line in lines)
     assert 'Traceback' not in done.stderr
@@ -63,6 +62,13 @@ def test_slurm_train_asks_one_task_a_node(srun):
         'tools/dist_train.sh', str(CONFIG), '128', '--work-dir', 'out', '--amp']
 
 
+def test_slurm_train_takes_a_config_of_a_package(srun):
+    name = 'mmpretrain::byol/byol_resnet50_16xb256-coslr-200e_in1k.py'
+    done = shell('tools/slurm_train.sh', 'gpu', 'byol', name, 'out', path=srun)
+    assert done.returncode == 0, done.stderr
+    assert f'tools/dist_train.sh {name} 8' in done.stdout
+
+
 @pytest.mark.parametrize('words, env, said', [
     (['gpu', 'r2o'], {}, 'usage:'),
     (['gpu', 'r2o', 'none.py', 'out'], {}, "'none.py' does not exist"),
@@ -72,20 +78,11 @@ def test_slurm_train_refuses(srun, words, env, said):
     assert done.returncode == 2 and said in done.stderr
 
 
-def images(folder):
-    """Eight small images in ``folder/images``."""
-    rng = np.random.default_rng(0)
-    (folder / 'images').mkdir()
-    for number in range(8):
-        Image.fromarray(rng.integers(0, 255, (48, 48, 3), np.uint8)).save(
-            folder / 'images' / f'{number}.png')
-
-
 @pytest.mark.slow
 @pytest.mark.skipif(torch.cuda.is_available(), reason='for machines without a GPU')
 def test_two_gloo_processes_train(tmp_path):
     """A stock BYOL with SyncBN, two processes of a machine without a GPU."""
-    images(tmp_path)
+    write_photographs(tmp_path / 'images', 8)
     config = tmp_path / 'byol.py'
     config.write_text(f"""
 _base_ = 'mmpretrain::byol/byol_resnet50_16xb256-coslr-200e_in1k.py'
@@ -113,15 +110,70 @@ train_cfg = dict(max_epochs=1)
     assert '43 SyncBN layers became plain BN' in log
 
 
+WATCH = """
+import os
+from mmengine.hooks import Hook
+from orl_mm.models.refiners import kmeans_refiner
+from orl_mm.registry import HOOKS
+
+
+@HOOKS.register_module()
+class WatchKMeans(Hook):
+    # One line a clustering: step, seed of its generator, K, sum of its points.
+
+    def before_train(self, runner):
+        fit, rank = kmeans_refiner.fit_kmeans, os.environ['RANK']
+
+        def watched(points, num_clusters, generator, **kwargs):
+            seed, result = generator.initial_seed(), fit(points, num_clusters, generator, **kwargs)
+            with open(os.path.join(runner.work_dir, f'rank{rank}.txt'), 'a') as file:
+                print(runner.iter, seed, num_clusters, float(points.sum()), file=file)
+            return result
+
+        kmeans_refiner.fit_kmeans = watched
+
+    def after_train(self, runner):
+        total = sum(float(p.double().sum()) for p in runner.model.module.parameters())
+        with open(os.path.join(runner.work_dir, f'weights{os.environ["RANK"]}.txt'), 'w') as file:
+            print(total, file=file)
+"""
+
+
 @pytest.mark.slow
 @pytest.mark.skipif(torch.cuda.is_available(), reason='for machines without a GPU')
-def test_r2o_trains_in_two_gloo_processes(tmp_path):
-    images(tmp_path)
-    done = shell('tools/dist_train.sh', 'configs/r2o/demo.py', 2, '--work-dir',
-                 tmp_path / 'out', '--cfg-options', 'train_cfg.max_iters=2',
-                 'train_dataloader.batch_size=4',
-                 f'train_dataloader.dataset.data_root={tmp_path}/images',
-                 OMP_NUM_THREADS='1')
-    assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]
-    assert (tmp_path / 'out' / 'iter_2.pth').is_file()
-    assert 'SyncBN layers became plain BN' in done.stdout
+def test_r2o_trains_and_resumes_in_two_gloo_processes(tmp_path):
+    """K-means of each rank its own, one network, a checkpoint that goes on."""
+    images = write_photographs(tmp_path / 'images', 8)
+    out = tmp_path / 'out'
+    cfg = small('r50_in1k', images, out, batch_size=2, epochs=2)
+    set_k(cfg, type='piecewise', epochs=[1, 2], values=[3, 5])
+    (tmp_path / 'watch_kmeans.py').write_text(WATCH)
+    cfg.custom_imports.imports.append('watch_kmeans')
+    cfg.custom_hooks.append(dict(type='orl_mm.WatchKMeans'))
+    cfg.log_level = 'INFO'
+    cfg.dump(tmp_path / 'config.py')
+
+    def train(*words):
+        done = shell('tools/dist_train.sh', tmp_path / 'config.py', 2, '--work-dir', out,
+                     *words, OMP_NUM_THREADS='1', PYTHONPATH=str(tmp_path))
+        assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]
+        calls = [[line.split() for line in (out / f'rank{rank}.txt').read_text().splitlines()]
+                 for rank in (0, 1)]
+        weights = [(out / f'weights{rank}.txt').read_text() for rank in (0, 1)]
+        assert weights[0] == weights[1]
+        return done.stdout, calls, weights[0]
+
+    said, calls, weights = train('--cfg-options', 'train_cfg.max_epochs=1')
+    assert '2 processes speak through gloo' in said
+    assert 'SyncBN layers became plain BN' in said
+    assert (out / 'epoch_1.pth').is_file() and not (out / 'epoch_2.pth').exists()
+    assert [len(c) for c in calls] == [2, 2]  # eight images, two ranks of two
+
+    said, calls, later = train('--resume')
+    assert 'resumed epoch: 1, iter: 2' in said and later != weights
+    assert (out / 'epoch_2.pth').is_file()
+    for steps in calls:  # the clusterings go on, with the second epoch's K
+        assert [(int(step), int(k)) for step, _, k, _ in steps] == [(0, 3), (1, 3), (2, 5), (3, 5)]
+    seeds = [seed for steps in calls for _, seed, _, _ in steps]
+    assert len(set(seeds)) == 8  # by rank and by clustering, the resumed ones included
+    assert all(a[3] != b[3] for a, b in zip(*calls))  # each rank its own images
