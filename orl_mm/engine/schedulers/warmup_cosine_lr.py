@@ -75,8 +75,9 @@ class WarmupCosineLR(_ParamScheduler):
             raise ValueError('convert_to_iter_based=True converts epochs: give warmup and end '
                              'in epochs with by_epoch=True, or drop it')
         if not epoch_length or epoch_length < 0:
-            raise ValueError('epoch_length, the iterations of an epoch, must be a positive '
-                             f'number, got {epoch_length}')
+            raise ValueError(f'an epoch has {epoch_length} iterations: the images are too few '
+                             'for one batch (lower train_dataloader.batch_size), or '
+                             'epoch_length is missing')
         if end != UNKNOWN_END:
             end = int(end * epoch_length)
         return cls(*args, warmup=int(warmup * epoch_length), end=end, by_epoch=False,

@@ -66,7 +66,8 @@ class WarmupCosineParam(_ParamScheduler):
         """Convert a warm-up and an end in epochs to iterations; called by the registry."""
         if not by_epoch or not epoch_length or epoch_length < 0:
             raise ValueError('convert_to_iter_based=True converts epochs: it needs by_epoch=True '
-                             f'and the iterations of an epoch, got by_epoch={by_epoch} and '
+                             'and at least one iteration in an epoch (else lower '
+                             f'train_dataloader.batch_size), got by_epoch={by_epoch} and '
                              f'epoch_length={epoch_length}')
         if end != UNKNOWN_END:
             end = int(end * epoch_length)
