@@ -1,6 +1,7 @@
 """Shared fixtures: where real images lie, and quiet single-threaded runs."""
 
 import os
+from functools import lru_cache
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,25 @@ import torch
 import orl_mm  # noqa: F401  (registers every part)
 
 torch.set_num_threads(int(os.environ.get('OMP_NUM_THREADS', 2)))
+
+
+@pytest.fixture(scope='session', autouse=True)
+def format_each_config_once():
+    """A runner has yapf format the text of its config five times: a second of each test."""
+    from yapf.yapflib import yapf_api
+    plain, styles = yapf_api.FormatCode, {}
+
+    @lru_cache(maxsize=8)
+    def cached(text, style):
+        return plain(text, **styles[style])
+
+    def format_code(text, **kwargs):
+        styles.setdefault(repr(kwargs), kwargs)
+        return cached(text, repr(kwargs))
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(yapf_api, 'FormatCode', format_code)
+        yield
 
 
 @pytest.fixture(scope='session')

@@ -1,5 +1,6 @@
 """A contact sheet: rows and columns of pictures with names, as one figure."""
 
+from io import BytesIO
 from pathlib import Path
 from typing import List, Optional, Sequence, Union
 
@@ -83,11 +84,12 @@ def figure_to_rgb(figure: Figure) -> np.ndarray:
 
 def save_figure(figure: Figure, *paths: Union[str, Path]) -> List[Path]:
     """Write a figure as PNG; a file is complete or absent, never half."""
-    out = []
+    out, drawn = [], BytesIO()
+    figure.savefig(drawn, dpi=_DPI, format='png')
     for path in map(Path, paths):
         path.parent.mkdir(parents=True, exist_ok=True)
         part = path.with_name(f'.{path.name}.part')
-        figure.savefig(part, dpi=_DPI, format='png')
+        part.write_bytes(drawn.getvalue())
         part.replace(path)
         out.append(path)
     return out

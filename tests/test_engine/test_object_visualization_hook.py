@@ -1,6 +1,7 @@
 import os
 import random
 import subprocess
+from io import BytesIO
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,7 @@ from mmengine.runner import Runner
 from PIL import Image
 
 from orl_mm.datasets.demo_photos import write_demo_photos
+from tests.small import NARROW
 
 VIEW = [[dict(type='RandomGrayscale', prob=0.5, keep_channels=True)]] * 2
 HOOK = dict(type='orl_mm.ObjectVisualizationHook', interval=2, num_images=2, batch_size=3)
@@ -23,7 +25,7 @@ def projector(channels):
 
 
 def run(work_dir, photos, hooks, prior='grid', stop=False, **loader):
-    """Three steps of R2O with a ResNet-18 on tiles of photographs; the runner."""
+    """Three steps of R2O with a narrow ResNet-18 on tiles of photographs; the runner."""
     pipeline = [
         dict(type='orl_mm.LoadImage'),
         dict(type='orl_mm.GenerateSuperpixels', method=prior, size=64),
@@ -35,9 +37,9 @@ def run(work_dir, photos, hooks, prior='grid', stop=False, **loader):
         model=dict(
             type='orl_mm.R2O', grid=2,
             data_preprocessor=dict(mean=[120.] * 3, std=[60.] * 3, to_rgb=True),
-            backbone=dict(type='ResNet', depth=18, norm_cfg=dict(type='SyncBN')),
+            backbone=dict(type='ResNet', norm_cfg=dict(type='SyncBN'), **NARROW),
             refiner=dict(type='orl_mm.KMeansRefiner', num_clusters=3, mask_size=16),
-            neck=dict(type='orl_mm.MaskPoolNeck', projector=projector(512)),
+            neck=dict(type='orl_mm.MaskPoolNeck', projector=projector(64)),
             head=dict(type='orl_mm.RegionPredictHead', predictor=projector(8),
                       loss=dict(type='orl_mm.RegionCosineLoss'))),
         train_dataloader=dict(
@@ -48,7 +50,8 @@ def run(work_dir, photos, hooks, prior='grid', stop=False, **loader):
         optim_wrapper=dict(optimizer=dict(type='SGD', lr=0.1)),
         train_cfg=dict(by_epoch=True, max_epochs=1), custom_hooks=hooks,
         default_hooks=dict(checkpoint=None),
-        visualizer=dict(type='Visualizer', vis_backends=[dict(type='LocalVisBackend')]),
+        visualizer=dict(type='Visualizer', vis_backends=[
+            dict(type='LocalVisBackend'), dict(type='TensorboardVisBackend')]),
         randomness=dict(seed=0)))
     init_default_scope('mmpretrain')
     runner = Runner.from_cfg(cfg)
@@ -100,6 +103,22 @@ def test_pictures_at_start_interval_and_end(with_pictures):
     assert len(os.listdir(backend._img_save_dir)) == 6
 
 
+def test_tensorboard_has_the_pictures_and_the_scalars(with_pictures):
+    runner, _ = with_pictures
+    read = pytest.importorskip('tensorboard.backend.event_processing.event_accumulator')
+    events = read.EventAccumulator(os.path.join(runner.log_dir, 'vis_data'),
+                                   size_guidance=dict(images=0, scalars=0)).Reload()
+    assert {'objects', 'views'} <= set(events.Tags()['images'])
+    for name, file in (('objects', 'step'), ('views', 'views')):
+        images = events.Images(name)
+        assert [image.step for image in images] == [0, 2, 3]
+        drawn = Image.open(f'{runner.work_dir}/objects/{file}_0000003.png').convert('RGB')
+        sent = Image.open(BytesIO(images[-1].encoded_image_string))
+        assert (np.asarray(sent) == np.asarray(drawn)).all()
+    loss, = events.Scalars('loss')
+    assert loss.step == 3 and np.isfinite(loss.value)
+
+
 def test_the_same_images_and_views_every_time(with_pictures):
     """View pixels lie in the third and fifth column and depend on no weights."""
     folder = with_pictures[0].work_dir + '/objects/'
@@ -111,7 +130,7 @@ def test_the_same_images_and_views_every_time(with_pictures):
 
 
 def test_without_a_prior(photos, tmp_path):
-    runner = run(tmp_path / 'none', photos, [HOOK], prior='none')
+    runner = run(tmp_path / 'none', photos, [dict(HOOK, interval=0)], prior='none')
     assert (tmp_path / 'none' / 'objects' / 'step_0000003.png').is_file()
     assert runner.iter == 3
 

@@ -5,9 +5,9 @@ import numpy as np
 from mmengine.dist import is_main_process
 from mmengine.hooks import Hook
 from mmengine.logging import print_log
-from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner
 
+from orl_mm.engine.progress import unwrapped_model
 from orl_mm.registry import HOOKS
 from orl_mm.visualization import (figure_to_rgb, match_ids, objects_panel, rank_by_size,
                                   save_figure, views_panel)
@@ -76,8 +76,9 @@ class ObjectVisualizationHook(Hook):
         self._forget()
         if not is_main_process():
             return
-        if not hasattr(_bare(runner), 'find_objects'):
-            raise ValueError(f'{type(_bare(runner)).__name__} finds no objects to draw: take '
+        model = unwrapped_model(runner)
+        if not hasattr(model, 'find_objects'):
+            raise ValueError(f'{type(model).__name__} finds no objects to draw: take '
                              'ObjectVisualizationHook out of custom_hooks, or train '
                              'orl_mm.R2O')
         loader = runner.train_dataloader
@@ -110,7 +111,7 @@ class ObjectVisualizationHook(Hook):
                   logger='current')
 
     def _draw(self, runner: Runner, step: int) -> None:
-        model, fixed = _bare(runner), self._batch
+        model, fixed = unwrapped_model(runner), self._batch
         n = fixed.num_drawn
         labels = fixed.objects(model)
         labels = (rank_by_size(labels) if self._last is None else
@@ -147,7 +148,3 @@ class ObjectVisualizationHook(Hook):
     def _forget(self) -> None:
         self._batch: Optional[FixedBatch] = None
         self._first = self._last = self._drawn_at = None
-
-
-def _bare(runner: Runner):
-    return runner.model.module if is_model_wrapper(runner.model) else runner.model
