@@ -6,13 +6,14 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from mmengine.config import Config
 
-from orl_mm.models import R2O
-from orl_mm.models.refiners import KMeansRefiner
 from orl_mm.models.utils import (RegionPairs, crop_masks, downsample_regions_bilinear, mask_pool)
+from orl_mm.registry import MODELS
 from orl_mm.structures import RegionBatch
 
 CLUSTERS = 24
+CONFIG = Path(__file__).parents[2] / 'configs' / 'r2o' / 'r50_in1k_official.py'
 
 
 @pytest.fixture(scope='module')
@@ -28,6 +29,22 @@ def batch(golden):
     return RegionBatch(golden['views'], labels, [int(m.max()) + 1 for m in labels])
 
 
+@pytest.fixture(scope='module')
+def official():
+    """The preset's own arguments; of the recorded networks, smaller ones, only the widths."""
+    model = Config.fromfile(CONFIG).model
+    model.backbone.update(depth=18)
+    model.refiner.update(num_clusters=CLUSTERS)
+    for mlp, width in ((model.neck.projector, 48), (model.head.predictor, 16)):
+        mlp.update(in_channels=width, hid_channels=64, out_channels=16, norm_cfg=dict(type='BN1d'))
+    return model.to_dict()
+
+
+@pytest.fixture
+def refiner(official):
+    return MODELS.build(official['refiner'])
+
+
 def close(found, expected, tolerance=1e-5):
     torch.testing.assert_close(found, expected, atol=tolerance, rtol=0)
 
@@ -38,30 +55,23 @@ def test_kmeans_input(golden, batch):
     close(F.normalize(points.flatten(0, 1), dim=1), golden['kmeans_input'])
 
 
-def test_kmeans_input_of_the_refiner(golden, batch):
-    refiner = KMeansRefiner(CLUSTERS, downsample='bilinear', min_area=1., cluster_empty=True)
+def test_kmeans_input_of_the_refiner(golden, batch, refiner):
     points, rows, shape = refiner._points(golden['c4'], batch)
     assert rows is None and tuple(shape) == (4, 84)
     close(points, golden['kmeans_input'])
 
 
-def test_m0(golden, batch):
-    refiner = KMeansRefiner(CLUSTERS, border='blend')
+def test_m0(golden, batch, refiner):
     m0 = refiner._paint(golden['superpixel_to_cluster'], batch, torch.Size([14, 14]))
     assert torch.equal(m0, golden['m0'].long())
 
 
 @pytest.mark.parametrize('view', [0, 1])
-def test_masks_of_the_views(golden, view):
-    m0 = KMeansRefiner._one_hot(golden['m0'].long(), CLUSTERS)
-    found = crop_masks(m0, golden['views'][:, view], 7, aligned=False)
+def test_masks_of_the_views(golden, official, refiner, view):
+    m0 = refiner._one_hot(golden['m0'].long(), CLUSTERS)
+    crop_args = MODELS.build(official).crop_args
+    found = crop_masks(m0, golden['views'][:, view], **crop_args)
     close(found, golden[f'masks_view{view + 1}'])
-
-
-def projector(in_channels, hidden, out_channels):
-    return dict(type='mmpretrain.NonLinearNeck', in_channels=in_channels, hid_channels=hidden,
-                out_channels=out_channels, num_layers=2, with_bias=True, with_last_bn=False,
-                with_last_bias=True, with_avg_pool=False, norm_cfg=dict(type='BN1d'))
 
 
 def load(module, golden, name):
@@ -72,18 +82,11 @@ def load(module, golden, name):
     assert all('running' in k or 'tracked' in k for k in left.missing_keys)
 
 
-def step(golden, **arguments):
+def step(golden, official, change=()):
     """Loss and gradients of the model's own path, from the features of the last stage on."""
-    official = dict(views='joined', rows='all', min_area=1., average='region', symmetric='mean')
-    official.update(arguments)
-    model = R2O(
-        backbone=dict(type='mmpretrain.ResNet', depth=18),
-        neck=dict(type='orl_mm.MaskPoolNeck', projector=projector(48, 64, 16),
-                  min_area=official['min_area']),
-        head=dict(type='orl_mm.RegionPredictHead', predictor=projector(16, 64, 16),
-                  loss=dict(type='orl_mm.RegionCosineLoss', average=official['average']),
-                  symmetric=official['symmetric']),
-        refiner=dict(type='orl_mm.KMeansRefiner'), views=official['views'], rows=official['rows'])
+    cfg = Config(dict(model=official))
+    cfg.merge_from_dict({f'model.{key}': value for key, value in dict(change).items()})
+    model = MODELS.build(cfg.model)
     load(model.neck.projector, golden, 'projector')
     load(model.target['neck'].projector, golden, 'target_projector')
     load(model.head.predictor, golden, 'predictor')
@@ -102,8 +105,8 @@ def step(golden, **arguments):
     return loss.detach(), [f.grad for f in feats], pairs
 
 
-def test_loss_and_gradient(golden):
-    loss, grads, pairs = step(golden)
+def test_loss_and_gradient(golden, official):
+    loss, grads, pairs = step(golden, official)
     assert torch.equal(pairs.valid, golden['valid'])
     close(loss, golden['loss'])
     for view, grad in enumerate(grads):
@@ -112,9 +115,10 @@ def test_loss_and_gradient(golden):
         close(grad, expected, 1e-3 * expected.abs().max().item())  # 1e-5 alone would be loose here
 
 
-@pytest.mark.parametrize('change', [dict(views='separate'), dict(rows='valid'), dict(min_area=0.),
-                                    dict(average='image'), dict(symmetric='sum')])
-def test_each_argument_matters(golden, change):
+@pytest.mark.parametrize('change', [
+    ('views', 'separate'), ('rows', 'valid'), ('neck.min_area', 0.),
+    ('head.loss.average', 'image'), ('head.symmetric', 'sum')], ids=lambda change: change[0])
+def test_each_argument_matters(golden, official, change):
     """With any one argument of the thesis preset the recorded loss is missed."""
-    loss, _, _ = step(golden, **change)
+    loss, _, _ = step(golden, official, [change])
     assert abs(loss - golden['loss']) > 1e-4

@@ -1,5 +1,7 @@
 """Regions as tensors, each formula against an independent calculation."""
 
+import math
+
 import numpy as np
 import pytest
 import torch
@@ -120,6 +122,53 @@ def test_crop_is_mmcv_roi_align(aligned, shape, size):
     expected[flip] = expected[flip].flip(-1)
     torch.testing.assert_close(crop_masks(masks, views, size, aligned), expected,
                                atol=2e-6, rtol=0)
+
+
+def roi_align_by_loops(mask, box, bins, aligned):
+    """ROIAlign of one mask (H, W) as its paper and mmcv's kernel define it, point by point."""
+    height, width = mask.shape
+    x1, y1, x2, y2 = (float(v) for v in box * np.float32([width, height, width, height])
+                      - np.float32(.5 if aligned else 0.))
+    roi_w, roi_h = x2 - x1, y2 - y1
+    if not aligned:  # Detectron's: at least one pixel
+        roi_w, roi_h = max(roi_w, 1.), max(roi_h, 1.)
+    bin_h, bin_w = roi_h / bins[0], roi_w / bins[1]
+    per_h, per_w = math.ceil(bin_h), math.ceil(bin_w)
+
+    def value(y, x):
+        if y < -1 or y > height or x < -1 or x > width:
+            return 0.
+        y, x = min(max(y, 0.), height - 1.), min(max(x, 0.), width - 1.)
+        top, left = int(y), int(x)
+        down, right = min(top + 1, height - 1), min(left + 1, width - 1)
+        ly, lx = y - top, x - left
+        return ((1 - ly) * ((1 - lx) * mask[top, left] + lx * mask[top, right])
+                + ly * ((1 - lx) * mask[down, left] + lx * mask[down, right]))
+
+    out = np.zeros(bins)
+    for i, j in np.ndindex(*bins):
+        points = [value(y1 + bin_h * (i + (a + .5) / per_h), x1 + bin_w * (j + (b + .5) / per_w))
+                  for a in range(per_h) for b in range(per_w)]
+        out[i, j] = np.mean(points)
+    return out
+
+
+@pytest.mark.parametrize('aligned', [True, False])
+@pytest.mark.parametrize('shape, bins', [((16, 16), (4, 4)), ((10, 13), (3, 5)), ((6, 6), (7, 7))])
+def test_crop_is_roi_align_by_loops(aligned, shape, bins):
+    """Everywhere, also where mmcv has no compiled ops."""
+    torch.manual_seed(1)
+    masks, views = torch.rand(6, 2, *shape), random_views(6)
+    views[0] = torch.tensor([0, 0, 1, 1, 0.])
+    views[1] = torch.tensor([.3, .4, .301, .401, 1.])
+    views[2] = torch.tensor([.93, .91, 1., 1., 0.])
+    found = crop_masks(masks, views, bins, aligned).numpy()
+    for b, m in np.ndindex(6, 2):
+        expected = roi_align_by_loops(masks[b, m].double().numpy(), views[b, :4].numpy(), bins,
+                                      aligned)
+        if views[b, 4]:
+            expected = expected[:, ::-1]
+        np.testing.assert_allclose(found[b, m], expected, atol=1e-5)
 
 
 def test_crop_of_the_whole_image_is_average_pooling():
