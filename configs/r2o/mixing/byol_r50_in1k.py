@@ -2,7 +2,7 @@
 #
 # Paper:    arXiv 2006.07733; mmpretrain's byol_resnet50_16xb256-coslr-200e_in1k.py.
 # Command:  tools/dist_train.sh configs/r2o/mixing/byol_r50_in1k.py 16
-#           or mmpretrain's own tool (`mim train mmpretrain ...`, its tools/train.py):
+#           or mmpretrain's own tool, SITE-PACKAGES/mmpretrain/.mim/tools/train.py:
 #           `custom_imports` is all that it needs.
 # Expected: BYOL's result, as the parts compute the same. Here: not yet run.
 #
