@@ -66,6 +66,26 @@ def test_figures_that_are_no_times_hold_in_a_quick_run(benchmark, tmp_path):
     assert 0 < figures['extra peak memory of regions and clustering']['value'] < 200
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize('name, expected, details', [
+    ('r2o', ['R2O / BYOL, fp32, contiguous', 'R2O fp32 channels-last / published',
+             'regions and clustering / R2O step, C4 not counted'],
+     ['seconds', 'roi_align', 'parts', 'adjusted_rand']),
+    ('loader', ['x0, cached superpixels and two views / two views',
+                'x0, online SLIC and two views / two views'], ['cached', 'online', 'ms'])])
+def test_quick_run_of_whole_steps(benchmark, name, expected, details, tmp_path, monkeypatch):
+    monkeypatch.delenv('ORL_DATA', raising=False)
+    file = tmp_path / 'figures.json'
+    assert benchmark.main([name, '--quick', '--rounds', '1', '--json', str(file)]) == 0
+    found = json.loads(file.read_text())
+    assert set(found) == {'benchmark', 'environment', 'settings', 'figures', 'details'}
+    figures = {figure['name']: figure for figure in found['figures']}
+    assert set(expected) <= set(figures) and set(details) <= set(found['details'])
+    for figure in figures.values():
+        assert math.isfinite(figure['value']), figure
+    assert all(figures[wanted]['value'] > 0 for wanted in expected)
+
+
 def test_figures_know_whether_they_are_met(benchmark):
     from _bench.report import Figure
     assert Figure('a', 1.0, target=1.0).met and not Figure('a', 1.1, target=1.0).met
