@@ -14,7 +14,8 @@ from mmpretrain.structures import DataSample
 from orl_mm.engine.checkpoint import load_weights
 from orl_mm.engine.hooks import AttentionRegHook
 from orl_mm.engine.hooks.attention_reg_hook import stored_head_map
-from orl_mm.models.utils import ClsAttentionReader, attention_diagnostics
+from orl_mm.models.utils import (ClsAttentionReader, attention_diagnostics,
+                                 attention_spread_loss)
 
 from .guided import (GRID, PARTS, PATCH, SIDE, Guided, build, dino, guided_runner, mocov3, simclr,
                      template)
@@ -243,6 +244,17 @@ def test_empty_mask(skip):
     assert found == pytest.approx(PATCH**2 * expected.item(), rel=1e-4)
     assert hook._readings['attn_empty_templates'] == .5
     assert 'attn_inside/2_left' not in hook._readings and 'attn_inside/0_right' in hook._readings
+
+
+def test_spread_is_an_option():
+    model, (views, samples) = build(dino()), Guided().batch()
+    attn = attention_of(model, views)
+    guide(model, lambda1=1e-3, lambda2=1e-3, spread=.5)
+    losses = model(views, samples, mode='loss')
+    k = torch.stack([s.template for s in samples]).transpose(0, 1).flatten(0, 1)[:, [0, 1]]
+    expected = .5 * attention_spread_loss(attn, k, [2, 0]).item()
+    assert losses['loss_attn_spread'].item() == pytest.approx(expected, rel=1e-4)
+    assert expected > 0
 
 
 def test_other_modes_are_left_alone():

@@ -28,13 +28,13 @@ def train(rank, world):
     wrapped = CPUDistributedDataParallel(model) if world > 1 else model
     hook = AttentionRegHook(heads={2: 'left', 0: 'right'}, lambda1=1e-2, lambda2=5e-3)
     hook.before_train(SimpleNamespace(model=wrapped))
-    hook.strengths = (1e-2, 5e-3)
+    hook.strengths = (1e-2, 5e-3, .1)
     params = [p for p in model.parameters() if p.requires_grad]
     optimizer, losses, grads = torch.optim.SGD(params, lr=.1), [], None
     for _ in range(STEPS):
         optimizer.zero_grad()
         terms = wrapped(views, samples, mode='loss')
-        assert len(terms) == 3
+        assert len(terms) == 4
         sum(terms.values()).backward()
         values = torch.stack([terms[name].detach() for name in sorted(terms)])
         if world > 1:

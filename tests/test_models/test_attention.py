@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from scipy.stats import entropy
 
 from orl_mm.models.utils import (attention_diagnostics, attention_mass, attention_reg_loss,
-                                 attention_reg_terms, cls_attention,
+                                 attention_reg_terms, attention_spread_loss, cls_attention,
                                  template_average_precision)
 
 
@@ -148,6 +149,41 @@ def test_empty_part_drives_to_cls_or_is_skipped():
     skipped = attention_reg_loss(ATTN, empty, [1, 0], 1., 1., scale='patch_sum', skip_empty=True)
     assert driven.item() == pytest.approx(-.45 + .45 + .8)
     assert skipped.item() == pytest.approx(-.45 + .45, abs=1e-6)
+
+
+def test_spread_is_the_divergence_from_an_even_spread():
+    """By scipy, on binary parts of 3, 1 and 4 patches; the rest of the map does not matter."""
+    torch.manual_seed(0)
+    attn = torch.randn(1, 3, 7).softmax(-1)[..., 1:]
+    parts = torch.tensor([[1, 1, 0, 1, 0, 0], [0, 0, 0, 0, 1, 0], [1, 0, 1, 1, 0, 1.]])
+    expected = 0.
+    for a, k in zip(attn[0, [2, 0, 1]].double().numpy(), parts.bool().numpy()):
+        expected += entropy(np.full(k.sum(), 1 / k.sum()), a[k] / a[k].sum())
+    found = attention_spread_loss(attn, parts.view(1, 3, 2, 3), [2, 0, 1])
+    assert found.item() == pytest.approx(expected, rel=1e-5)
+
+
+def test_spread_is_zero_for_an_even_spread_and_for_empty_parts():
+    attn = torch.tensor([[[.3, .3, .01, .05]]], requires_grad=True)
+    even = torch.tensor([[[[1., 1.], [0., 0.]]]])
+    assert attention_spread_loss(attn, even, [0]).item() == pytest.approx(0, abs=1e-6)
+    loss = attention_spread_loss(attn, 0 * even, [0])
+    loss.backward()
+    assert loss == 0 and attn.grad.isfinite().all()
+
+
+def test_spread_lifts_the_weak_patches_of_the_part():
+    qkv = torch.randn(1, 17, 24, requires_grad=True)
+    template = torch.zeros(1, 1, 4, 4)
+    template[..., :2, :] = 1
+    losses = []
+    optimizer = torch.optim.SGD([qkv], lr=1.)
+    for _ in range(60):
+        optimizer.zero_grad()
+        losses.append(attention_spread_loss(cls_attention(qkv, 4), template, [1]))
+        losses[-1].backward()
+        optimizer.step()
+    assert losses[-1] < .1 * losses[0]
 
 
 def test_diagnostics_by_hand():

@@ -46,7 +46,7 @@ class DINOStep:
     def __call__(self, guided: bool = False) -> None:
         if guided:
             self.hook.before_train(self.runner)
-            self.hook.strengths = (1e-3, 1e-3)
+            self.hook.strengths = (1e-3, 1e-3, 0.)
         losses = self.model(self.crops, self.samples, mode='loss')
         if guided:
             self.hook.after_train(self.runner)

@@ -11,7 +11,8 @@ from torch import Tensor, nn
 from orl_mm.engine.progress import epoch_length, iteration, unwrapped_model
 from orl_mm.engine.schedulers.epoch_schedule import EpochSchedule
 from orl_mm.models.utils.attention import (SCALES, SIGNS, attention_diagnostics,
-                                           attention_reg_terms, template_average_precision)
+                                           attention_reg_terms, attention_spread_loss,
+                                           template_average_precision)
 from orl_mm.models.utils.cls_attention_reader import ClsAttentionReader
 from orl_mm.registry import HOOKS
 from orl_mm.structures.template_batch import TemplateBatch
@@ -45,6 +46,8 @@ class AttentionRegHook(Hook):
         heads (dict): Head -> name of its part; other heads stay free.
         lambda1, lambda2 (float or dict): Strengths, or arguments of ``EpochSchedule``. The
             thesis swept 1e-6 to 1e-2. Both 0: the hook only watches.
+        spread (float or dict): Strength of ``attention_spread_loss``, which the thesis lacks:
+            0. Positive: ``loss_attn_spread`` keeps heads from a few patches of their part.
         scale (str): ``'pixel_sum'``, ``'patch_sum'`` or ``'mean'``.
         sign (str): ``'guide'`` or ``'as_printed'``, see ``attention_reg_loss``.
         skip_empty (bool): Images that lack a part do not guide its head; otherwise it is
@@ -57,7 +60,7 @@ class AttentionRegHook(Hook):
         ap_images (int): Rows that the AP is averaged over; 0: no AP.
 
     Attributes:
-        strengths (tuple): lambda1 and lambda2 of the current iteration.
+        strengths (tuple): lambda1, lambda2 and spread of the current iteration.
 
     Raises:
         ValueError: Options that do not exist; at the start of training a head beyond the
@@ -69,6 +72,7 @@ class AttentionRegHook(Hook):
 
     def __init__(self, heads: Optional[Dict[int, str]] = None,
                  lambda1: Union[float, dict] = 1e-3, lambda2: Union[float, dict] = 1e-3,
+                 spread: Union[float, dict] = 0.,
                  scale: str = 'pixel_sum', sign: str = 'guide', skip_empty: bool = True,
                  rows: str = 'view', backbone: str = 'backbone', layer: int = -1,
                  interval: int = 50, ap_images: int = 8) -> None:
@@ -77,12 +81,12 @@ class AttentionRegHook(Hook):
             if value not in legal:
                 raise ValueError(f'{name} must be one of {legal}, got {value!r}')
         self.heads = _head_map(DEFAULT_HEADS if heads is None else heads)
-        self.lambdas = EpochSchedule.of(lambda1), EpochSchedule.of(lambda2)
+        self.lambdas = tuple(EpochSchedule.of(value) for value in (lambda1, lambda2, spread))
         self.options = dict(scale=scale, sign=sign, skip_empty=skip_empty)
         self.rows, self.backbone, self.layer = rows, backbone, layer
         self.interval, self.ap_images = interval, ap_images
         self._handles: list = []
-        self.strengths = (0., 0.)
+        self.strengths = (0., 0., 0.)
         self._log, self._readings, self._active = False, {}, False
 
     def before_train(self, runner: Runner) -> None:
@@ -98,7 +102,7 @@ class AttentionRegHook(Hook):
         self._handles = [model.register_forward_pre_hook(self._prepare, with_kwargs=True),
                          model.register_forward_hook(self._add, with_kwargs=True)]
         self._checked = False
-        print_log(f'Guided heads: {self.heads}; lambda1, lambda2 = {self.lambdas}',
+        print_log(f'Guided heads: {self.heads}; lambda1, lambda2, spread = {self.lambdas}',
                   logger='current')
 
     def before_train_iter(self, runner: Runner, batch_idx: int, data_batch=None) -> None:
@@ -156,11 +160,14 @@ class AttentionRegHook(Hook):
             views = len(attn) // self._batch
             attn = attn.unflatten(0, (self._batch, views)).transpose(0, 1).flatten(0, 1)
         heads = list(self.heads)
+        lambda1, lambda2, spread = self.strengths
         if any(self.strengths):
             inside, outside = attention_reg_terms(
-                attn, template, heads, *self.strengths, patch_size=self._reader.patch_size,
+                attn, template, heads, lambda1, lambda2, patch_size=self._reader.patch_size,
                 **self.options)
             losses = dict(losses, loss_attn_inside=inside, loss_attn_outside=outside)
+        if spread:
+            losses['loss_attn_spread'] = spread * attention_spread_loss(attn, template, heads)
         if self._log:
             self._readings = self._read(attn.detach(), template, heads)
         return losses

@@ -1,5 +1,5 @@
 from .attention import (attention_diagnostics, attention_mass, attention_reg_loss,
-                        attention_reg_terms, cls_attention,
+                        attention_reg_terms, attention_spread_loss, cls_attention,
                         template_average_precision)
 from .cls_attention_reader import ClsAttentionReader
 from .gather import gather_rows
@@ -11,7 +11,7 @@ from .regions import (byol_distance, crop_masks, downsample_regions,
 
 __all__ = [
     'ClsAttentionReader', 'RegionPairs', 'attention_diagnostics', 'attention_mass',
-    'attention_reg_loss', 'attention_reg_terms', 'cls_attention',
+    'attention_reg_loss', 'attention_reg_terms', 'attention_spread_loss', 'cls_attention',
     'template_average_precision',
     'byol_distance', 'crop_masks', 'downsample_regions',
     'downsample_regions_bilinear', 'fit_kmeans', 'gather_rows', 'kmeans', 'mask_pool',

@@ -123,6 +123,32 @@ def attention_reg_loss(attn: Tensor, template: Tensor, heads: Sequence[int], lam
     return inside + outside
 
 
+def attention_spread_loss(attn: Tensor, template: Tensor, heads: Sequence[int]) -> Tensor:
+    r"""How unevenly each guided head spreads over its part; beyond the thesis.
+
+    :func:`attention_reg_loss` is as content with one patch inside as with all of them. With
+    :math:`u = k / \sum k` and p the share of each patch in :math:`\sum a k`, this is
+
+    .. math:: KL(u \| p) = \log \sum a k - \sum u \log a - \log \sum k
+
+    which is 0 where the attention is constant over the part, whatever lies outside; mean
+    over images, sum over parts; a part that an image lacks counts as 0.
+
+    Args and Raises: see :func:`attention_mass`.
+
+    Returns:
+        Tensor: Scalar, not negative.
+    """
+    inside, _ = attention_mass(attn, template, heads)
+    k = template.flatten(2).to(attn.dtype)
+    area = k.sum(-1)
+    present = area > 0
+    area = area.clamp(min=1e-6)
+    log_a = _rows(attn, heads).clamp(min=1e-30).log()
+    divergence = inside.clamp(min=1e-30).log() - (k * log_a).sum(-1) / area - area.log()
+    return torch.where(present, divergence, 0.).sum(1).mean()
+
+
 class AttentionDiagnostics(NamedTuple):
     """Per part, (R,) each: means over the images that show the part, NaN where none does."""
     inside: Tensor
