@@ -7,7 +7,6 @@ parts. Attention is a probability over patches and CLS; templates lie in [0, 1].
 from typing import List, NamedTuple, Sequence, Tuple
 
 import torch
-from sklearn.metrics import average_precision_score
 from torch import Tensor
 
 SCALES = ('pixel_sum', 'patch_sum', 'mean')
@@ -195,6 +194,9 @@ def template_average_precision(attn: Tensor, template: Tensor, heads: Sequence[i
 
     Args and Raises: see :func:`attention_mass`.
     """
+    # Imported here: it takes a while, and every process imports this module.
+    from sklearn.metrics import average_precision_score
+
     _check(attn, template, heads)
     scores = _rows(attn, heads).float().cpu().numpy()
     truth = (template.flatten(2) >= .5).cpu().numpy()
