@@ -57,7 +57,11 @@ def main(argv=None) -> int:
     name = next((a for a in (sys.argv[1:] if argv is None else argv) if a in BENCHMARKS), None)
     module = None
     if name is not None:
-        module = importlib.import_module(BENCHMARKS[name][0])
+        try:
+            module = importlib.import_module(BENCHMARKS[name][0])
+        except ModuleNotFoundError as error:
+            sys.exit(f'{error}; type `make env` once, then `source .venv/bin/activate` (or '
+                     f'.venv/bin/python {sys.argv[0]} ...)')
         getattr(module, 'add_arguments', lambda parser: None)(parser)
     args = parser.parse_args(argv)
     if args.name is None:

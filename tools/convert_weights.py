@@ -15,7 +15,11 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-import orl_mm  # noqa: E402, F401
+try:
+    import orl_mm  # noqa: E402, F401
+except ModuleNotFoundError as error:
+    sys.exit(f'{error}; type `make env` once, then `source .venv/bin/activate` (or '
+             f'.venv/bin/python {sys.argv[0]} ...)')
 import torch  # noqa: E402
 from orl_mm.engine.checkpoint import load_weights  # noqa: E402
 from orl_mm.engine.dino_weights import convert_dino_vit  # noqa: E402

@@ -116,4 +116,5 @@ def _check(module: nn.Module, own: Dict[str, Tensor], filled: Set[str], given: d
     raise UserError(
         f'the checkpoint {file} fills {done} of the {len(wanted)} tensors of {what}, fewer than '
         f'{min_match:.0%} (not {left}; the file begins with {next(iter(given), "nothing")}); '
-        f'{hint}. If so few are meant: --cfg-options min_match={done / len(wanted):.2f}')
+        f'{hint}' + (f'. If so few are meant: --cfg-options min_match='
+                     f'{100 * done // len(wanted) / 100}' if done else ''))
