@@ -89,6 +89,7 @@ def test_user_errors_are_one_line_and_code_2(capsys, monkeypatch):
     assert (stop.value.code, capsys.readouterr().err) == (
         2, 'train.py: wrong; do this\n')
     monkeypatch.setenv('RANK', '1')
+    monkeypatch.setenv('LOCAL_RANK', '1')
     with pytest.raises(SystemExit):
         with cli.user_errors('train.py'):
             raise cli.UserError('wrong; do this')

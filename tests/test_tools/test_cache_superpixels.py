@@ -119,8 +119,8 @@ def test_mistakes_end_in_one_line(main, images, tmp_path, capsys, monkeypatch, w
     monkeypatch.setattr(distributed, 'Client',
                         lambda address, timeout: dask(address, timeout='0.2s'))
     config = tmp_path / 'config.py'
-    config.write_text("default_scope = 'mmpretrain'\nhooks = [1]\ntrain_dataloader = dict(dataset=dict("
-                      "type='orl_mm.ImageList', data_root='/no/such'))")
+    config.write_text("default_scope = 'mmpretrain'\nhooks = [1]\ntrain_dataloader = dict("
+                      "dataset=dict(type='orl_mm.ImageList', data_root='/no/such'))")
     with pytest.raises(SystemExit) as stop:
         main([word.format(images=images, config=config) for word in words])
     err = capsys.readouterr().err
