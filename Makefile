@@ -5,6 +5,8 @@
 #   PIP_FIND_LINKS=DIR  folders with ready wheels, used where set
 #   ARGS='...'          further arguments of `make demo` and `make test`
 #   DATA=FOLDER         `make demo` on a folder of your own images
+#   JOBS=4              processes of `make test`, a thread each (default: cores, at most 4;
+#                       a process takes 1 GB)
 SHELL := /bin/bash
 VENV  := .venv
 PY    := $(VENV)/bin/python
@@ -14,6 +16,7 @@ MMCV  := $(shell sed -n 's/^onedl-mmcv==/onedl-mmcv==/p' requirements.txt)
 HEADLESS := $(shell grep '^opencv-python-headless==' requirements.txt)
 ARGS  ?=
 DATA  ?=
+JOBS  ?= $(shell n=$$(nproc); echo $$((n < 4 ? n : 4)))
 
 .PHONY: help env ops demo test
 .DEFAULT_GOAL := help
@@ -77,4 +80,4 @@ demo: $(READY)
 	$(if $(DATA),ORL_DEMO_DATA='$(DATA)') $(PY) tools/train.py configs/r2o/demo.py --work-dir work_dirs/demo $(ARGS)
 
 test: $(READY)
-	$(PY) -m pytest --durations=15 $(ARGS)
+	OMP_NUM_THREADS=1 $(PY) -m pytest -n $(JOBS) --dist loadfile --durations=15 $(ARGS)
