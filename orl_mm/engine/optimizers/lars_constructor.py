@@ -4,12 +4,12 @@ from typing import List, Optional, Tuple
 
 import torch
 from mmengine.logging import print_log
-from mmengine.optim import OptimWrapper
-from mmengine.registry import OPTIM_WRAPPERS, OPTIMIZERS
 from torch import nn
 from torch.nn.modules.batchnorm import _NormBase
 
 from orl_mm.registry import OPTIM_WRAPPER_CONSTRUCTORS
+
+from .grouping_constructor import GroupingConstructor
 
 # _NormBase: batch, synchronised batch and instance norms.
 NORMS: Tuple[type, ...] = (_NormBase, nn.GroupNorm, nn.LayerNorm) + (
@@ -17,7 +17,7 @@ NORMS: Tuple[type, ...] = (_NormBase, nn.GroupNorm, nn.LayerNorm) + (
 
 
 @OPTIM_WRAPPER_CONSTRUCTORS.register_module()
-class LARSConstructor:
+class LARSConstructor(GroupingConstructor):
     """Exclude every norm parameter and every bias from decay and adaptation.
 
     A norm is known by its module's type, not by its name (projects/r2o/README.md,
@@ -38,9 +38,7 @@ class LARSConstructor:
     """
 
     def __init__(self, optim_wrapper_cfg: dict, paramwise_cfg: Optional[dict] = None) -> None:
-        if 'optimizer' not in optim_wrapper_cfg:
-            raise ValueError('optim_wrapper needs optimizer=dict(type=...), got '
-                             f'{dict(optim_wrapper_cfg)}')
+        super().__init__(optim_wrapper_cfg)
         paramwise_cfg = dict(paramwise_cfg or {})
         include = paramwise_cfg.pop('include', ())
         if paramwise_cfg:
@@ -48,19 +46,6 @@ class LARSConstructor:
                              f'{sorted(paramwise_cfg)}; for other rules use '
                              'DefaultOptimWrapperConstructor')
         self.include = (include, ) if isinstance(include, str) else tuple(include)
-        self.wrapper_cfg = dict(optim_wrapper_cfg)
-        self.optimizer_cfg = dict(self.wrapper_cfg.pop('optimizer'))
-
-    def __call__(self, model: nn.Module) -> OptimWrapper:
-        """Build the optimiser of a model, wrapped for distributed training or not."""
-        groups = self.param_groups(model.module if hasattr(model, 'module') else model)
-        optimizer = OPTIMIZERS.build(dict(self.optimizer_cfg, params=groups))
-        wrapper = OPTIM_WRAPPERS.build(
-            dict(dict(type='OptimWrapper'), **self.wrapper_cfg, optimizer=optimizer))
-        # mmengine's stand-in group reports the rate without multipliers, which
-        # `auto_scale_lr` misses; all groups here share one rate, so none is needed.
-        wrapper.base_param_settings = None
-        return wrapper
 
     def param_groups(self, model: nn.Module) -> List[dict]:
         """Groups for the optimiser: adapted ones, then excluded ones."""

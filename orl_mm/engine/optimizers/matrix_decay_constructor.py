@@ -4,15 +4,15 @@ from typing import List, Optional
 
 import torch
 from mmengine.logging import print_log
-from mmengine.optim import OptimWrapper
-from mmengine.registry import OPTIM_WRAPPERS, OPTIMIZERS
 from torch import nn
 
 from orl_mm.registry import OPTIM_WRAPPER_CONSTRUCTORS
 
+from .grouping_constructor import GroupingConstructor
+
 
 @OPTIM_WRAPPER_CONSTRUCTORS.register_module()
-class MatrixDecayConstructor:
+class MatrixDecayConstructor(GroupingConstructor):
     """Exclude biases and every parameter of one dimension from weight decay, as DINO.
 
     The optimiser gets two groups, decayed and not, whatever the number of tensors; a
@@ -31,26 +31,11 @@ class MatrixDecayConstructor:
     """
 
     def __init__(self, optim_wrapper_cfg: dict, paramwise_cfg: Optional[dict] = None) -> None:
-        if 'optimizer' not in optim_wrapper_cfg:
-            raise ValueError('optim_wrapper needs optimizer=dict(type=...), got '
-                             f'{dict(optim_wrapper_cfg)}')
+        super().__init__(optim_wrapper_cfg)
         if paramwise_cfg:
             raise ValueError('MatrixDecayConstructor takes no paramwise_cfg, got '
                              f'{dict(paramwise_cfg)}; for other rules use '
                              'DefaultOptimWrapperConstructor')
-        self.wrapper_cfg = dict(optim_wrapper_cfg)
-        self.optimizer_cfg = dict(self.wrapper_cfg.pop('optimizer'))
-
-    def __call__(self, model: nn.Module) -> OptimWrapper:
-        """Build the optimiser of a model, wrapped for distributed training or not."""
-        groups = self.param_groups(model.module if hasattr(model, 'module') else model)
-        optimizer = OPTIMIZERS.build(dict(self.optimizer_cfg, params=groups))
-        wrapper = OPTIM_WRAPPERS.build(
-            dict(dict(type='OptimWrapper'), **self.wrapper_cfg, optimizer=optimizer))
-        # mmengine's stand-in group reports the rate without multipliers, which
-        # `auto_scale_lr` misses; all groups here share one rate, so none is needed.
-        wrapper.base_param_settings = None
-        return wrapper
 
     def param_groups(self, model: nn.Module) -> List[dict]:
         """Groups for the optimiser: decayed ones, then the others."""
