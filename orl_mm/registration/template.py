@@ -1,0 +1,161 @@
+"""A template: where named parts lie in an image, before anything is known of the image."""
+
+import json
+import os
+import tempfile
+import zipfile
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Tuple, Union
+
+import cv2
+import numpy as np
+
+SHIPPED = Path(__file__).parent / 'templates'
+SUBPIXELS = 4  # a polygon's share of a pixel is counted on 2**4 x 2**4 points
+
+
+@dataclass(frozen=True)
+class Template:
+    """Maps of R named parts (thesis 3.2, the knowledge map K).
+
+    Convention:
+        The maps cover the whole image, whatever its size or aspect: the cell in row i and
+        column j of (h, w) covers the rows [i / h, (i + 1) / h) of the image's height and the
+        columns [j / w, (j + 1) / w) of its width. Sides are the patient's: the left lung is
+        on the viewer's right.
+
+    Args:
+        parts (tuple): R names, each once. Parts may overlap.
+        maps (np.ndarray): (R, h, w) float32 in [0, 1].
+        provenance (dict): What it was made of; anything that JSON holds.
+
+    Raises:
+        ValueError: Names and maps that do not fit, or values outside [0, 1].
+    """
+    parts: Tuple[str, ...]
+    maps: np.ndarray
+    provenance: dict = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, 'parts', tuple(self.parts))
+        maps = np.ascontiguousarray(self.maps, np.float32)
+        object.__setattr__(self, 'maps', maps)
+        if maps.ndim != 3 or not maps.size or len(maps) != len(self.parts):
+            raise ValueError(f'a template of the parts {list(self.parts)} needs maps '
+                             f'({len(self.parts)}, h, w), got {maps.shape}')
+        if len(set(self.parts)) != len(self.parts):
+            raise ValueError(f'part names must differ, got {list(self.parts)}')
+        low, high = float(maps.min()), float(maps.max())
+        if not 0. <= low <= high <= 1.:  # False for NaN
+            raise ValueError(f'maps of a template must lie in [0, 1], got {low:g} to {high:g}: '
+                             'divide masks stored as 0 and 255 by 255')
+
+
+def read_template(path: Union[str, Path], size: int = 256) -> Template:
+    """Read a template file.
+
+    Args:
+        path (str or Path): ``.json``: polygons, see :func:`draw_polygons`; or the name of a
+            shipped one, ``'cxr_triangles'``. ``.npz``: what :func:`write_template` wrote.
+        size (int): Side of the maps that polygons are drawn on.
+
+    Returns:
+        Template
+
+    Raises:
+        FileNotFoundError: No such file.
+        ValueError: A file that is neither, is damaged, or holds no valid template.
+    """
+    path = Path(path).expanduser()
+    shipped = SHIPPED / f'{path}.json'
+    if not path.exists() and shipped.is_file():
+        path = shipped
+    if not path.is_file():
+        names = sorted(file.stem for file in SHIPPED.glob('*.json'))
+        raise FileNotFoundError(f'there is no template {path}; a .json file of polygons, a .npz '
+                                f'file of maps, or one of those shipped: {names}')
+    if path.suffix == '.json':
+        return _read_polygons(path, size)
+    if path.suffix != '.npz':
+        raise ValueError(f'template {path} must be a .json file of polygons or a .npz file of maps')
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            about = json.loads(str(file['about']))
+            return Template(about['parts'], file['maps'], about['provenance'])
+    except (KeyError, TypeError, zipfile.BadZipFile, OSError, EOFError, ValueError) as error:
+        raise ValueError(f'{path} holds no template ({error}): it needs the arrays `maps` and '
+                         '`about`, as write_template stores them') from error
+
+
+def write_template(path: Union[str, Path], template: Template) -> None:
+    """Write a template as ``.npz``, whole or not at all.
+
+    Arrays ``maps`` (R, h, w) float32 and ``about``, a JSON text with ``parts`` and
+    ``provenance``; nothing is pickled.
+
+    Raises:
+        ValueError: A path that does not end in ``.npz``.
+    """
+    path = Path(path)
+    if path.suffix != '.npz':
+        raise ValueError(f'a template is written as .npz, got {path}')
+    path.parent.mkdir(parents=True, exist_ok=True)
+    about = json.dumps(dict(parts=list(template.parts), provenance=template.provenance))
+    handle, part = tempfile.mkstemp(dir=path.parent, prefix=f'.{path.name}.')
+    try:
+        with os.fdopen(handle, 'wb') as file:
+            np.savez_compressed(file, maps=template.maps, about=np.array(about))
+        os.chmod(part, 0o644)
+        os.replace(part, path)
+    except BaseException:
+        os.unlink(part)
+        raise
+
+
+def draw_polygons(polygons: list, height: int, width: int) -> np.ndarray:
+    """The share of each cell that polygons cover.
+
+    Args:
+        polygons (list): Of polygons, each a list of at least 3 corners [x, y] as shares of
+            the image's width and height, in [0, 1], x to the right and y downwards.
+        height, width (int): Size of the map.
+
+    Returns:
+        np.ndarray: (height, width) float32 in [0, 1], the union of the polygons.
+
+    Raises:
+        ValueError: Corners of another form or outside [0, 1].
+    """
+    n = 2**SUBPIXELS
+    fine = np.zeros((height * n, width * n), np.uint8)
+    for polygon in polygons:
+        try:
+            corners = np.asarray(polygon, np.float64).reshape(-1, 2)
+        except (TypeError, ValueError) as error:
+            raise ValueError(f'a polygon is a list of corners [x, y], got {polygon!r}') from error
+        if len(corners) < 3 or not (0 <= corners.min() and corners.max() <= 1):
+            raise ValueError('a polygon needs at least 3 corners within [0, 1], shares of the '
+                             f"image's width and height, got {corners.tolist()}")
+        # OpenCV counts from the centre of the first pixel, in 1/16 pixels here, and fills the
+        # border's own pixels too; on the fine raster that is 1/32 of a cell at most.
+        points = np.round((corners * (width * n, height * n) - 0.5) * 16).astype(np.int32)
+        cv2.fillPoly(fine, [points], 1, shift=4)
+    return fine.reshape(height, n, width, n).mean((1, 3), dtype=np.float32)
+
+
+def _read_polygons(path: Path, size: int) -> Template:
+    try:
+        content = json.loads(path.read_text(encoding='utf-8'))
+        polygons = dict(content['parts'])
+    except (ValueError, KeyError, TypeError) as error:
+        raise ValueError(f'{path} holds no polygons ({error!r}): it must be '
+                         '{"parts": {"name": [[[x, y], [x, y], [x, y], ...], ...]}}') from error
+    if not polygons:
+        raise ValueError(f'{path} names no part')
+    try:
+        maps = np.stack([draw_polygons(value, size, size) for value in polygons.values()])
+    except ValueError as error:
+        raise ValueError(f'{path}: {error}') from error
+    provenance = dict(kind='polygons', file=path.name, comment=content.get('comment', ''))
+    return Template(tuple(polygons), maps, provenance)
