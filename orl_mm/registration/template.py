@@ -8,11 +8,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Tuple, Union
 
-import cv2
 import numpy as np
+from skimage.draw import polygon as polygon_pixels
 
 SHIPPED = Path(__file__).parent / 'templates'
-SUBPIXELS = 4  # a polygon's share of a pixel is counted on 2**4 x 2**4 points
+SUBPIXELS = 8  # a polygon's share of a cell is counted on 8 x 8 points
 
 
 @dataclass(frozen=True)
@@ -127,8 +127,7 @@ def draw_polygons(polygons: list, height: int, width: int) -> np.ndarray:
     Raises:
         ValueError: Corners of another form or outside [0, 1].
     """
-    n = 2**SUBPIXELS
-    fine = np.zeros((height * n, width * n), np.uint8)
+    fine = np.zeros((height * SUBPIXELS, width * SUBPIXELS), bool)
     for polygon in polygons:
         try:
             corners = np.asarray(polygon, np.float64).reshape(-1, 2)
@@ -137,11 +136,10 @@ def draw_polygons(polygons: list, height: int, width: int) -> np.ndarray:
         if len(corners) < 3 or not (0 <= corners.min() and corners.max() <= 1):
             raise ValueError('a polygon needs at least 3 corners within [0, 1], shares of the '
                              f"image's width and height, got {corners.tolist()}")
-        # OpenCV counts from the centre of the first pixel, in 1/16 pixels here, and fills the
-        # border's own pixels too; on the fine raster that is 1/32 of a cell at most.
-        points = np.round((corners * (width * n, height * n) - 0.5) * 16).astype(np.int32)
-        cv2.fillPoly(fine, [points], 1, shift=4)
-    return fine.reshape(height, n, width, n).mean((1, 3), dtype=np.float32)
+        x, y = (corners * fine.shape[::-1] - 0.5).T  # pixel i of the raster is the point i + 0.5
+        fine[polygon_pixels(y, x, fine.shape)] = True
+    cells = fine.reshape(height, SUBPIXELS, width, SUBPIXELS)
+    return cells.mean((1, 3), dtype=np.float32)
 
 
 def _read_polygons(path: Path, size: int) -> Template:
