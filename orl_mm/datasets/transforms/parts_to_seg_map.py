@@ -1,0 +1,63 @@
+from typing import Sequence
+
+import cv2
+import numpy as np
+from mmcv.transforms import BaseTransform
+
+from orl_mm.registry import TRANSFORMS
+
+
+@TRANSFORMS.register_module()
+class PartsToSegMap(BaseTransform):
+    """Masks of parts become one label map, as mmseg's segmentors and metrics want it.
+
+    Label 0 is the background, label i + 1 is ``parts[i]``. Where parts overlap, the one named
+    last wins, since a label map holds one label a pixel: name what lies in front, such as the
+    heart, last. The map is brought to the image's size by nearest neighbour, so the masks may
+    have a resolution of their own (JSRT's images are twice the size of its masks).
+
+    Required Keys:
+
+    - part_masks (torch.Tensor): (R, H', W') uint8 0/1, covering the whole image.
+    - parts (tuple): R names.
+    - img_shape
+
+    Added Keys:
+
+    - gt_seg_map (np.ndarray): (H, W) uint8.
+    - seg_fields (list): ``['gt_seg_map']``, which mmcv's geometry carries along.
+
+    Args:
+        parts (sequence): The names of the labels 1, 2, ...
+
+    Raises:
+        ValueError: No part, one named twice, or an image that lacks one: its pixels would be
+            taught as background.
+    """
+
+    def __init__(self, parts: Sequence[str]) -> None:
+        if isinstance(parts, str) or not parts or len(set(parts)) != len(parts):
+            raise ValueError(f'parts must be one or more different names, got {parts!r}')
+        if len(parts) > 254:
+            raise ValueError(f'a label map of 8 bits holds 254 parts, got {len(parts)}')
+        self.parts = tuple(parts)
+
+    def transform(self, results: dict) -> dict:
+        masks, names = np.asarray(results['part_masks']), tuple(results['parts'])
+        lacking = [part for part in self.parts if part not in names]
+        if lacking:
+            raise ValueError(f'{results.get("img_path")} has masks of {list(names)} and lacks '
+                             f'{lacking}: leave them out of PartsToSegMap(parts=...), or leave '
+                             'the image out')
+        labels = np.zeros(masks.shape[1:], np.uint8)
+        for label, part in enumerate(self.parts, 1):
+            labels[masks[names.index(part)] != 0] = label
+        height, width = results['img_shape'][:2]
+        if labels.shape != (height, width):
+            labels = cv2.resize(labels, (width, height), interpolation=cv2.INTER_NEAREST_EXACT)
+        results['gt_seg_map'] = labels
+        results['seg_fields'] = ['gt_seg_map']
+        return results
+
+    def __repr__(self) -> str:
+        return f'{type(self).__name__}(parts={self.parts})'
