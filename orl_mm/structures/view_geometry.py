@@ -155,6 +155,26 @@ class ViewGeometry:
             cols = cols[::-1].copy()
         return labels[rows[:, None], cols[None, :]]
 
+    def apply_maps(self, maps: np.ndarray, size: Size = 14) -> np.ndarray:
+        """Average maps of the whole image over each cell of the view.
+
+        Args:
+            maps (np.ndarray): (R, H', W') floats that cover the whole image,
+                in any resolution of their own.
+            size (int | tuple): Side, or (height, width), of the result.
+
+        Returns:
+            np.ndarray: (R, h, w) float32. Exact: a pixel counts by the share
+            of it that lies in the cell.
+        """
+        h, w = _pair(size)
+        rows = _overlap(self.y1 / self.height, self.y2 / self.height,
+                        maps.shape[1], h)
+        cols = _overlap(self.x1 / self.width, self.x2 / self.width,
+                        maps.shape[2], w)
+        out = rows @ maps.astype(np.float32, copy=False) @ cols.T
+        return np.ascontiguousarray(out[..., ::-1]) if self.flip else out
+
     def apply_points(self, points: np.ndarray, size: Size = 224):
         """Carry points of the image into the view.
 
@@ -212,6 +232,18 @@ class ViewGeometry:
                 f'this view belongs to an image of {self.height} x '
                 f'{self.width} (H x W), the array has {array.shape[0]} x '
                 f'{array.shape[1]}')
+
+
+def _overlap(start: float, stop: float, length: int, cells: int) -> np.ndarray:
+    """(cells, length): the share of each cell of [start, stop) that lies in each pixel.
+
+    ``start`` and ``stop`` are shares of a line of ``length`` pixels.
+    """
+    edges = length * np.linspace(start, stop, cells + 1)
+    pixels = np.arange(length)
+    inside = (np.minimum(edges[1:, None], pixels + 1) -
+              np.maximum(edges[:-1, None], pixels)).clip(0)
+    return (inside / np.diff(edges)[:, None]).astype(np.float32)
 
 
 def _pair(size: Size) -> Tuple[int, int]:

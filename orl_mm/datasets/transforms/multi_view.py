@@ -2,11 +2,15 @@ import warnings
 from dataclasses import dataclass
 from typing import List, Optional, Tuple, Union
 
+import numpy as np
 import torch
 from mmcv.transforms import BaseTransform, Compose
 
 from orl_mm.registry import TRANSFORMS
+from orl_mm.structures.rigid_motion import RigidMotion
 from orl_mm.structures.view_geometry import ViewGeometry
+
+from .random_rigid_motion import RandomRigidMotion
 
 # mmpretrain's ColorJitter meets this at every call, in every worker.
 warnings.filterwarnings('ignore', "Only use 'alpha' for pillow backend")
@@ -31,36 +35,47 @@ class _Policy:
     flip_prob: float
     interpolation: str
     max_attempts: int = 10
+    motion: Optional[RandomRigidMotion] = None
 
 
 @TRANSFORMS.register_module()
 class MultiViewWithGeometry(BaseTransform):
     """Cut several views and say where each was cut; instead of ``MultiView``.
 
-    Each view's geometry (random resized crop, flip) is drawn first and
-    recorded; the view's photometric pipeline runs afterwards on the cut view.
+    Each view's geometry (motion, random resized crop, flip) is drawn first
+    and recorded; the view's photometric pipeline runs afterwards on the cut
+    view. A template of the image goes through the very same geometry.
 
     A pipeline written for ``MultiView`` works unchanged: its own
     ``RandomResizedCrop`` and ``RandomFlip`` are taken out and drawn here with
     their parameters, which then count instead of ``size``, ``scale``,
     ``ratio``, ``interpolation`` and ``flip_prob`` (a crop of its own without
     a flip means no flip; flipping commutes with everything photometric).
+    ``RandomRigidMotion`` is taken out, too: the image is moved, then cropped.
     Any other transform that moves pixels is refused.
 
     Required Keys:
 
     - img (np.ndarray): (H, W, 3) uint8.
     - x0 (np.ndarray, optional): the whole image, appended as the last view.
+    - template (np.ndarray, optional): (R, h, w) float32 in [0, 1], maps that
+      cover the whole image, see ``RegisteredTemplate``.
 
     Modified Keys:
 
     - img (list): The views (h, w, 3) uint8, then ``x0`` if there is one.
     - img_shape (tuple): (h, w) of the first view.
+    - template (torch.Tensor): (G, R, g, g) float32: the share of each cell of
+      the guided views that the part covers, 0 outside of the image. These are
+      the first G views, all that have the size of the first one (the global
+      crops). A mirrored part keeps its name.
 
     Added Keys:
 
     - views (torch.Tensor): (V, 5) float32, see
       :meth:`ViewGeometry.to_tensor`; the whole image is not among them.
+    - motions (torch.Tensor): (V, 2, 3) float32, only where a pipeline moves
+      the image: see :meth:`RigidMotion.matrix`. The box is the moved image's.
 
     Args:
         transforms (list): A photometric pipeline (a list of transforms) for
@@ -72,9 +87,12 @@ class MultiViewWithGeometry(BaseTransform):
         flip_prob (float): 0.5 (thesis); 1.0 is the ``official`` preset's,
             whose loader passes the arguments in another order than meant.
         interpolation (str): Pillow's filter. Defaults to 'bicubic'.
+        template_size (int): Side g of the template in a view: that of the
+            patch grid, view side / patch size. Defaults to 14.
 
     Raises:
-        ValueError: Lists of different lengths, a pipeline that moves pixels.
+        ValueError: Lists of different lengths, a pipeline that moves pixels;
+            motions together with ``x0``, whose regions they would not move.
     """
 
     def __init__(self,
@@ -84,7 +102,8 @@ class MultiViewWithGeometry(BaseTransform):
                  scale: Tuple[float, float] = (0.08, 1.),
                  ratio: Tuple[float, float] = (3 / 4, 4 / 3),
                  flip_prob: float = 0.5,
-                 interpolation: str = 'bicubic') -> None:
+                 interpolation: str = 'bicubic',
+                 template_size: int = 14) -> None:
         if isinstance(num_views, int):
             num_views = [num_views]
         if len(num_views) != len(transforms):
@@ -96,6 +115,7 @@ class MultiViewWithGeometry(BaseTransform):
         default = _Policy(size, tuple(scale), tuple(ratio), flip_prob,
                           interpolation)
         self.num_views = list(num_views)
+        self.template_size = template_size
         self.pipelines: List[Compose] = []
         self.policies: List[_Policy] = []
         for pipeline in transforms:
@@ -111,14 +131,30 @@ class MultiViewWithGeometry(BaseTransform):
             for p, n in zip(self.policies, self.num_views) for _ in range(n)
         ]
 
+    def sample_motions(self, height: int, width: int) -> List[Optional[RigidMotion]]:
+        """Draw the motion of all views of one image, None where none is asked for."""
+        return [
+            p.motion.sample(height, width) if p.motion is not None else None
+            for p, n in zip(self.policies, self.num_views) for _ in range(n)
+        ]
+
     def transform(self, results: dict) -> Optional[dict]:
         img = results['img']
         geometry = self.sample(*img.shape[:2])
+        motions = self.sample_motions(*img.shape[:2])
         kinds = [i for i, n in enumerate(self.num_views) for _ in range(n)]
-        views = []
-        for kind, where in zip(kinds, geometry):
+        views, templates = [], []
+        for kind, where, motion in zip(kinds, geometry, motions):
             policy = self.policies[kind]
-            view = where.apply_image(img, policy.size, policy.interpolation)
+            moved = motion is not None and not motion.is_identity
+            view = motion.apply_image(img) if moved else img
+            view = where.apply_image(view, policy.size, policy.interpolation)
+            # The guided views: all before the first one of another size.
+            if 'template' in results and len(templates) == len(views) and (
+                    not views or view.shape == views[0].shape):
+                maps = results['template']
+                maps = motion.apply_maps(maps) if moved else maps
+                templates.append(where.apply_maps(maps, self.template_size))
             # A shallow copy is enough: the view is new, and nothing
             # photometric changes another key's value in place.
             inputs = dict(results, img=view, img_shape=view.shape[:2])
@@ -131,7 +167,23 @@ class MultiViewWithGeometry(BaseTransform):
             views.append(results['x0'])
         results['img'] = views
         results['views'] = torch.stack([g.to_tensor() for g in geometry])
+        if templates:
+            # A mean of ones can come out above one by rounding.
+            results['template'] = torch.from_numpy(np.stack(templates)).clamp(0, 1)
+        if any(motion is not None for motion in motions):
+            self._record(results, motions)
         return results
+
+    @staticmethod
+    def _record(results: dict, motions: List[Optional[RigidMotion]]) -> None:
+        if 'x0' in results:
+            raise ValueError(
+                'RandomRigidMotion moves the views but not the regions of x0, '
+                'which GenerateSuperpixels has added: leave one of them out')
+        still = np.eye(2, 3)
+        results['motions'] = torch.from_numpy(np.stack([
+            still if motion is None else motion.matrix() for motion in motions
+        ]).astype(np.float32))
 
     def __repr__(self) -> str:
         lines = [type(self).__name__ + '(']
@@ -142,9 +194,9 @@ class MultiViewWithGeometry(BaseTransform):
 
 
 def _split(pipeline: Compose, default: _Policy) -> Tuple[_Policy, Compose]:
-    """Take the stock crop and flip out of a pipeline."""
+    """Take crop, flip and motion out of a pipeline."""
     policy = _Policy(**vars(default))
-    photometric, crops, flips = [], 0, 0
+    photometric, crops, flips, motions = [], 0, 0, 0
     for transform in pipeline.transforms:
         name = type(transform).__name__
         if name == 'RandomResizedCrop':
@@ -158,12 +210,16 @@ def _split(pipeline: Compose, default: _Policy) -> Tuple[_Policy, Compose]:
                 and isinstance(transform.prob, (int, float)):
             flips += 1
             policy.flip_prob = transform.prob
+        elif isinstance(transform, RandomRigidMotion):
+            motions += 1
+            policy.motion = transform
         else:
             _refuse_geometry(transform)
             photometric.append(transform)
-    if crops > 1 or flips > 1:
-        raise ValueError(f'a view pipeline crops {crops} times and flips '
-                         f'{flips} times; once each can be recorded')
+    if crops > 1 or flips > 1 or motions > 1:
+        raise ValueError(f'a view pipeline crops {crops} times, flips '
+                         f'{flips} times and moves {motions} times; once each '
+                         'can be recorded')
     if crops and not flips:  # a pipeline with its own geometry, all of it
         policy.flip_prob = 0.
     return policy, Compose(photometric)

@@ -1,0 +1,54 @@
+import math
+
+import mmcv
+import numpy as np
+from mmcv.transforms import BaseTransform
+from mmcv.transforms.utils import cache_randomness
+
+from orl_mm.registry import TRANSFORMS
+
+
+@TRANSFORMS.register_module()
+class RandomSharpness(BaseTransform):
+    """Blur or sharpen by a factor drawn from a range (thesis 3.3).
+
+    ``img * factor + smoothed * (1 - factor)`` as in Pillow's ``ImageEnhance.Sharpness``: 0 is
+    smoothed, 1 the image, 2 sharpened. mmpretrain's ``Sharpness`` has a range around 1 that is
+    the same to both sides; here 0.5 and 2 are the same step, the factor is drawn log-uniformly.
+
+    Required Keys:
+
+    - img (np.ndarray): (H, W, C) uint8.
+
+    Modified Keys:
+
+    - img
+
+    Args:
+        factor (tuple): Range of the factor, above 0. Defaults to (0.5, 2).
+        prob (float): Defaults to 0.5.
+
+    Raises:
+        ValueError: A range that is not ordered and positive, a probability outside [0, 1].
+    """
+
+    def __init__(self, factor=(0.5, 2.0), prob: float = 0.5) -> None:
+        if not 0 < factor[0] <= factor[1]:
+            raise ValueError(f'factor={tuple(factor)} must be a range above 0')
+        if not 0 <= prob <= 1:
+            raise ValueError(f'prob={prob} must lie in [0, 1]')
+        self.factor, self.prob = tuple(factor), prob
+
+    @cache_randomness
+    def _draw(self):
+        chance, draw = np.random.rand(), np.random.uniform(*map(math.log, self.factor))
+        return math.exp(draw) if chance < self.prob else None
+
+    def transform(self, results: dict) -> dict:
+        factor = self._draw()
+        if factor is not None:
+            results['img'] = mmcv.adjust_sharpness(results['img'], factor)
+        return results
+
+    def __repr__(self) -> str:
+        return f'{type(self).__name__}(factor={self.factor}, prob={self.prob})'
