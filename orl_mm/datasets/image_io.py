@@ -2,7 +2,7 @@
 
 import io
 import struct
-from typing import Optional
+from typing import Callable, Optional
 
 import cv2
 import numpy as np
@@ -12,15 +12,21 @@ class UnreadableImageError(ValueError):
     """The bytes are no whole image that can be shown in 8 bits."""
 
 
+def by_full_range(samples: np.ndarray) -> np.ndarray:
+    """uint16 to uint8, 65535 to 255, rounded."""
+    return ((samples.astype(np.uint32) + 128) // 257).astype(np.uint8)
+
+
 def decode_image(data: bytes,
                  background: Optional[int] = 255,
-                 apply_exif: bool = False) -> np.ndarray:
+                 apply_exif: bool = False,
+                 to_8bit: Callable[[np.ndarray], np.ndarray] = by_full_range) -> np.ndarray:
     """Decode an image file of any common format.
 
     JPEG goes through OpenCV after a check of its markers, because OpenCV
     fills what is missing of a cut JPEG with grey and says nothing. Everything
-    else, and CMYK JPEG, goes through Pillow, which notices. 16-bit samples are
-    divided by 257 and rounded (65535 becomes 255); nothing is clipped.
+    else, and CMYK JPEG, goes through Pillow, which notices. By default 16-bit
+    samples are divided by 257 and rounded (65535 becomes 255); nothing is clipped.
 
     Args:
         data (bytes): The file's content.
@@ -28,6 +34,8 @@ def decode_image(data: bytes,
             pixels; None drops the alpha channel and shows what it hid.
         apply_exif (bool): Turn the image as its EXIF orientation says.
             ImageNet practice is not to.
+        to_8bit (callable): uint16 samples of any shape, transparency left out,
+            to uint8 ones.
 
     Returns:
         np.ndarray: (H, W, 3) uint8, BGR, contiguous.
@@ -40,8 +48,8 @@ def decode_image(data: bytes,
             if _jpeg_components(data) in (1, 3):
                 return _decode_jpeg(data, apply_exif)
         elif data[:8] == b'\x89PNG\r\n\x1a\n' and data[24:25] == b'\x10':
-            return _decode_png16(data, background)
-        return _decode_pillow(data, background, apply_exif)
+            return _decode_png16(data, background, to_8bit)
+        return _decode_pillow(data, background, apply_exif, to_8bit)
     except UnreadableImageError:
         raise
     except Exception as error:  # decoders raise what they please
@@ -83,7 +91,7 @@ def _decode_jpeg(data: bytes, apply_exif: bool) -> np.ndarray:
     return img
 
 
-def _decode_png16(data: bytes, background: Optional[int]) -> np.ndarray:
+def _decode_png16(data: bytes, background: Optional[int], to_8bit: Callable) -> np.ndarray:
     # Pillow clips 16-bit grey and strips 16-bit colour; OpenCV keeps both, but
     # is silent about missing rows: so look for the end chunk first.
     Image.open(io.BytesIO(data)).verify()
@@ -93,26 +101,30 @@ def _decode_png16(data: bytes, background: Optional[int]) -> np.ndarray:
         np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
     if img is None:
         raise UnreadableImageError('OpenCV cannot decode this 16-bit PNG')
-    if img.dtype == np.uint16:
-        img = ((img.astype(np.uint32) + 128) // 257).astype(np.uint8)
     if img.ndim == 2:
         img = img[..., None]
-    if img.shape[2] in (2, 4):
-        img = _composite(img[..., :-1], img[..., -1:], background)
+    alpha = img[..., -1:] if img.shape[2] in (2, 4) else None
+    if alpha is not None:
+        img = img[..., :-1]
+    if img.dtype == np.uint16:
+        img = to_8bit(img)
+        alpha = alpha if alpha is None else by_full_range(alpha)
+    if alpha is not None:
+        img = _composite(img, alpha, background)
     if img.shape[2] == 1:
         img = img.repeat(3, axis=2)
     return np.ascontiguousarray(img)
 
 
-def _decode_pillow(data: bytes, background: Optional[int],
-                   apply_exif: bool) -> np.ndarray:
+def _decode_pillow(data: bytes, background: Optional[int], apply_exif: bool,
+                   to_8bit: Callable) -> np.ndarray:
     pil = Image.open(io.BytesIO(data))
     pil.load()
     if apply_exif:
         pil = ImageOps.exif_transpose(pil)
     if pil.mode.startswith('I;16'):
-        grey = (np.asarray(pil).astype(np.uint32) + 128) // 257
-        return np.repeat(grey.astype(np.uint8)[..., None], 3, axis=2)
+        grey = to_8bit(np.asarray(pil).astype(np.uint16))
+        return np.repeat(grey[..., None], 3, axis=2)
     if pil.mode in ('I', 'F'):
         raise UnreadableImageError(
             f'{pil.format} with mode {pil.mode}: 32-bit samples have no fixed '

@@ -1,3 +1,4 @@
+import copy
 import hashlib
 import logging
 from typing import Optional
@@ -11,7 +12,7 @@ from mmengine.logging import print_log
 from orl_mm.datasets.image_io import UnreadableImageError, decode_image
 from orl_mm.registry import TRANSFORMS
 
-_SLOTS = 64  # one per worker, so that no two processes write the same number
+SLOTS = 64  # one per worker, so that no two processes write the same number
 _REMEMBERED = 256  # bad files a worker remembers where the others see it
 _GRACE = 1000  # loads before which max_bad counts as max_bad * _GRACE files
 
@@ -82,13 +83,16 @@ class LoadImage(BaseTransform):
                 return file.read()
         return fileio.get(path, backend_args=self.backend_args)
 
+    def decode(self, data: bytes, path: str) -> np.ndarray:
+        """The bytes of the file at ``path`` as (H, W, 3) uint8, BGR."""
+        return decode_image(data, self.background, self.apply_exif)
+
     def transform(self, results: dict) -> Optional[dict]:
         path = results['img_path']
-        slot = _worker_slot()
+        slot = worker_slot()
         self._loads.numpy()[slot, 0] += 1  # 10 us less than a tensor's
         try:
-            img = decode_image(
-                self.read(path), self.background, self.apply_exif)
+            img = self.decode(self.read(path), path)
         except (UnreadableImageError, OSError) as error:
             self._note(path, slot, error)
             # The data set draws another index from numpy, which SeedSample
@@ -123,14 +127,15 @@ class LoadImage(BaseTransform):
 
     def _reset(self) -> None:
         self._failures_in_a_row = 0
-        self._loads = torch.zeros(_SLOTS, 2, dtype=torch.int64).share_memory_()
+        self._loads = torch.zeros(SLOTS, 2, dtype=torch.int64).share_memory_()
         self._bad = torch.zeros(
-            _SLOTS, _REMEMBERED, dtype=torch.int64).share_memory_()
+            SLOTS, _REMEMBERED, dtype=torch.int64).share_memory_()
 
     def __deepcopy__(self, memo):
         # A copied tensor would leave shared memory: count anew instead.
-        return type(self)(self.background, self.apply_exif, self.max_bad,
-                          self.backend_args)
+        clone = copy.copy(self)
+        clone._reset()
+        return clone
 
     def __repr__(self) -> str:
         return (f'{type(self).__name__}(background={self.background}, '
@@ -143,6 +148,7 @@ def _key(path: str) -> int:
     return int.from_bytes(digest, 'big', signed=True) or 1
 
 
-def _worker_slot() -> int:
+def worker_slot() -> int:
+    """This process's row of a shared counter of :data:`SLOTS` rows."""
     info = torch.utils.data.get_worker_info()
-    return 0 if info is None else 1 + info.id % (_SLOTS - 1)
+    return 0 if info is None else 1 + info.id % (SLOTS - 1)

@@ -1,0 +1,128 @@
+import os
+import re
+from typing import List, Optional, Sequence
+
+from mmengine.dataset import BaseDataset
+from mmengine.logging import print_log
+
+from orl_mm.datasets.image_list import read_lines
+from orl_mm.datasets.part_layouts import LAYOUTS, PartSample
+from orl_mm.registry import DATASETS
+
+
+@DATASETS.register_module()
+class ChestXRayParts(BaseDataset):
+    """X-rays with masks of named parts: JSRT, Montgomery, or ``images/`` and ``masks/<part>/``.
+
+    A sample has ``img_path``, ``id`` (the file's stem), ``patient``, and
+    ``part_paths``, part -> mask files whose union is the part;
+    :class:`orl_mm.LoadParts` reads them. Sides are the patient's.
+
+    Args:
+        data_root (str): The folder of the download.
+        layout (str): ``'folders'`` (``images/a.jpg`` and ``masks/<part>/a.png``), ``'jsrt'``
+            (``All247images/*.IMG``, SCR's ``scratch/fold*/masks/<part>/*.gif``),
+            ``'montgomery'`` (``CXR_png``, ``ManualMask/leftMask`` and ``rightMask``), or
+            ``'auto'``, by the folders that are there.
+        parts (Sequence[str], optional): Their order too. Default: all that the root has.
+        list_file (str, optional): A text file of ids, one a line; only these, in its order.
+        exclude_file (str | Sequence[str], optional): Ids to leave out, a file or several.
+        missing (str): Where an image lacks a mask file of a part: ``'error'``, ``'skip'``
+            the image, counted and logged, or ``'keep'`` it without the part.
+        patient_pattern (str, optional): Regular expression whose first group, found in
+            the id, is the patient. Default: each image is of its own patient, as in these sets.
+        pipeline, serialize_data, indices, ...: As in mmengine's ``BaseDataset``.
+
+    Raises:
+        ValueError: No such layout, part, id or mask.
+    """
+
+    def __init__(self,
+                 data_root: str,
+                 layout: str = 'auto',
+                 parts: Optional[Sequence[str]] = None,
+                 list_file: Optional[str] = None,
+                 exclude_file=None,
+                 missing: str = 'error',
+                 patient_pattern: Optional[str] = None,
+                 **kwargs) -> None:
+        if layout not in ('auto', *LAYOUTS):
+            raise ValueError(f'layout={layout!r} must be auto or one of {", ".join(LAYOUTS)}')
+        if missing not in ('error', 'skip', 'keep'):
+            raise ValueError(f"missing={missing!r} must be 'error', 'skip' or 'keep'")
+        self.layout = layout
+        self.parts = None if parts is None else tuple(parts)
+        self.list_file = list_file
+        self.exclude_file = exclude_file
+        self.missing = missing
+        self.patient_pattern = patient_pattern
+        super().__init__(data_root=os.path.expanduser(data_root), **kwargs)
+
+    def load_data_list(self) -> List[dict]:
+        """Every image as ``dict(img_path=..., id=..., patient=..., part_paths=...)``."""
+        samples = self._selected(self._layout().samples(self.data_root))
+        if not samples:
+            raise ValueError(f'no image is left of {self.data_root}')
+        parts = self._parts(samples)
+        lacking = [(s, p) for s in samples for p in parts if not s.part_paths.get(p)]
+        if lacking and self.missing != 'keep':
+            what = (f'{len({s.id for s, _ in lacking})} of {len(samples)} images of '
+                    f'{self.data_root} lack a mask, first {lacking[0][0].id} of '
+                    f'{lacking[0][1]!r}')
+            if self.missing == 'error':
+                raise ValueError(f"{what}; give parts=[...] without it, or missing='skip'")
+            print_log(f'{what}; these images are left out', logger='current')
+            drop = {s.id for s, _ in lacking}
+            samples = [s for s in samples if s.id not in drop]
+        self._metainfo['parts'] = parts
+        return [
+            dict(img_path=s.img_path, id=s.id, patient=self._patient(s.id),
+                 part_paths={p: s.part_paths[p] for p in parts if s.part_paths.get(p)})
+            for s in samples
+        ]
+
+    def _layout(self):
+        if not os.path.isdir(self.data_root):
+            raise ValueError(f'data_root={self.data_root!r} is no folder')
+        names = LAYOUTS if self.layout == 'auto' else [self.layout]
+        for name in names:
+            if LAYOUTS[name].fits(self.data_root):
+                return LAYOUTS[name]
+        wanted = '; '.join(f'{n}: {LAYOUTS[n].description}' for n in names)
+        raise ValueError(f'{self.data_root} has {sorted(os.listdir(self.data_root))[:10]}, '
+                         f'which is not the layout {wanted}')
+
+    def _selected(self, samples: List[PartSample]) -> List[PartSample]:
+        by_id = {s.id: s for s in samples}
+        if self.list_file is not None:
+            wanted = read_lines(self.list_file, 'list_file')
+            unknown = [i for i in wanted if i not in by_id]
+            if unknown:
+                raise ValueError(f'{len(unknown)} ids of {self.list_file} have no image below '
+                                 f'{self.data_root}, first {unknown[0]!r}')
+            samples = [by_id[i] for i in wanted]
+        files = [self.exclude_file] if isinstance(self.exclude_file, str) else self.exclude_file
+        drop = {i for f in files or () for i in read_lines(f, 'exclude_file')}
+        return [s for s in samples if s.id not in drop]
+
+    def _parts(self, samples: List[PartSample]) -> tuple:
+        there = tuple(sorted(samples[0].part_paths, key=_rank))
+        unknown = [p for p in self.parts or () if p not in there]
+        if unknown:
+            raise ValueError(f'parts={list(self.parts)}: {self.data_root} has no '
+                             f'{unknown}, it has {list(there)}')
+        return self.parts or there
+
+    def _patient(self, stem: str) -> str:
+        if self.patient_pattern is None:
+            return stem
+        found = re.search(self.patient_pattern, stem)
+        if not found:
+            raise ValueError(f'patient_pattern={self.patient_pattern!r} does not match {stem!r}')
+        return found.group(1)
+
+
+def _rank(part: str) -> tuple:
+    """The usual parts in their usual order, then the others by name."""
+    usual = ('left_lung', 'right_lung', 'heart')
+    return usual.index(part) if part in usual else len(usual), part

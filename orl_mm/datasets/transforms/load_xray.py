@@ -1,0 +1,73 @@
+import logging
+
+import cv2
+import numpy as np
+import torch
+from mmengine.logging import print_log
+
+from orl_mm.datasets.xray_io import Window, check_options, decode_xray
+from orl_mm.datasets.xray_polarity import looks_inverted
+from orl_mm.registry import TRANSFORMS
+
+from .load_image import SLOTS, LoadImage, worker_slot
+
+
+@TRANSFORMS.register_module()
+class LoadXray(LoadImage):
+    """Load an X-ray (JPEG, PNG, DICOM, JSRT's ``.IMG``) as 8-bit grey in three equal channels.
+
+    Like :class:`LoadImage`, with :func:`orl_mm.datasets.xray_io.read_xray`:
+    an unreadable file is logged, counted and replaced by another.
+
+    Required Keys:
+
+    - img_path
+
+    Added Keys:
+
+    - img (np.ndarray): (H, W, 3) uint8, grey; dense tissue is bright.
+    - img_shape, ori_shape (tuple): (H, W).
+
+    Args:
+        polarity (str): ``'as_stored'``; ``'check'`` logs and counts images that look
+            inverted; ``'mend'`` inverts them too.
+        window: ``'bits'``, ``'range'`` or (black, white), for files of more than 8 bits;
+            see :func:`orl_mm.datasets.xray_io.to_8bit`.
+        max_bad, backend_args: As in :class:`LoadImage`.
+
+    Raises:
+        ValueError: An argument, or more than ``max_bad`` of the loads failed.
+    """
+
+    def __init__(self, polarity: str = 'as_stored', window: Window = 'bits',
+                 max_bad: float = 0.01, backend_args: dict = None) -> None:
+        check_options(polarity, window)
+        self.polarity = polarity
+        self.window = window
+        super().__init__(max_bad=max_bad, backend_args=backend_args)
+
+    @property
+    def num_inverted(self) -> int:
+        """How many loads, of all workers, looked inverted (unless ``'as_stored'``)."""
+        return int(self._inverted.sum())
+
+    def decode(self, data: bytes, path: str) -> np.ndarray:
+        """The bytes of the file at ``path`` as (H, W, 3) uint8, grey."""
+        grey = decode_xray(data, path, self.window)
+        if self.polarity != 'as_stored' and looks_inverted(grey):
+            slot = worker_slot()
+            self._inverted[slot] += 1
+            if self._inverted[slot] <= 20:  # a log is read by people
+                print_log(f'X-ray looks inverted, {self.polarity}: {path}', logger='current',
+                          level=logging.ERROR)  # the least that every rank shows
+            if self.polarity == 'mend':
+                grey = 255 - grey
+        return cv2.cvtColor(grey, cv2.COLOR_GRAY2BGR)
+
+    def _reset(self) -> None:
+        super()._reset()
+        self._inverted = torch.zeros(SLOTS, dtype=torch.int64).share_memory_()
+
+    def __repr__(self) -> str:
+        return (f'{type(self).__name__}(polarity={self.polarity!r}, window={self.window!r}, '
+                f'max_bad={self.max_bad})')
