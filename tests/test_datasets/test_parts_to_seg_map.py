@@ -13,7 +13,7 @@ def sample(height=4, width=4, parts=('a', 'b'), shape=None):
     if len(parts) > 1:
         masks[1, :height // 2] = 1
     return dict(img_path='x.png', part_masks=masks, parts=parts,
-                img_shape=shape or (height, width))
+                img_shape=(1, 1), ori_shape=shape or (height, width))
 
 
 @pytest.mark.parametrize('order', [('a', 'b'), ('b', 'a')])

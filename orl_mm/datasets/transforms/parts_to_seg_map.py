@@ -13,14 +13,16 @@ class PartsToSegMap(BaseTransform):
 
     Label 0 is the background, label i + 1 is ``parts[i]``. Where parts overlap, the one named
     last wins, since a label map holds one label a pixel: name what lies in front, such as the
-    heart, last. The map is brought to the image's size by nearest neighbour, so the masks may
-    have a resolution of their own (JSRT's images are twice the size of its masks).
+    heart, last. The map is brought to the size of the image as it was loaded, by nearest
+    neighbour, so the masks may have a resolution of their own (JSRT's images are twice the
+    size of its masks). To train, put this before what moves pixels; to test, after ``Resize``,
+    since mmseg compares at the size that the image had.
 
     Required Keys:
 
     - part_masks (torch.Tensor): (R, H', W') uint8 0/1, covering the whole image.
     - parts (tuple): R names.
-    - img_shape
+    - ori_shape
 
     Added Keys:
 
@@ -52,7 +54,7 @@ class PartsToSegMap(BaseTransform):
         labels = np.zeros(masks.shape[1:], np.uint8)
         for label, part in enumerate(self.parts, 1):
             labels[masks[names.index(part)] != 0] = label
-        height, width = results['img_shape'][:2]
+        height, width = results['ori_shape'][:2]
         if labels.shape != (height, width):
             labels = cv2.resize(labels, (width, height), interpolation=cv2.INTER_NEAREST_EXACT)
         results['gt_seg_map'] = labels

@@ -1,0 +1,32 @@
+# DeepLabv3 on a narrow ResNet-18 at 128 pixels: the segmenter in four minutes on 2 cores.
+#
+# Paper:    thesis 3.2, "Predicted Global Template", made small; weights from scratch.
+# Command:  tools/train.py configs/transfer/jsrt/deeplabv3_r18_small.py \
+#           --cfg-options data_root=...   see _base_/datasets/jsrt_segmentation.py
+# Expected: to be measured.
+_base_ = './deeplabv3_r101.py'
+
+model = dict(
+    data_preprocessor=dict(size=(128, 128)),
+    backbone=dict(depth=18, base_channels=32, stem_channels=32),
+    decode_head=dict(in_channels=256, channels=64, dilations=(1, 3, 6, 9)),
+    auxiliary_head=dict(in_channels=128, channels=32))
+
+for _pipeline in (_base_.train_pipeline, _base_.test_pipeline):
+    for _step in _pipeline:
+        for _key in ('scale', 'crop_size'):
+            if _key in _step:
+                _step[_key] = (128, 128)
+del _pipeline, _step, _key
+train_dataloader = dict(num_workers=1, dataset=dict(pipeline=_base_.train_pipeline))
+val_dataloader = dict(num_workers=1, dataset=dict(pipeline=_base_.test_pipeline))
+test_dataloader = val_dataloader
+
+optim_wrapper = dict(
+    optimizer=dict(_delete_=True, type='AdamW', lr=1e-3, weight_decay=0.05),
+    clip_grad=dict(max_norm=5.))
+param_scheduler = [
+    dict(type='orl_mm.WarmupCosineLR', warmup=2, end=50, by_epoch=True,
+         convert_to_iter_based=True)
+]
+train_cfg = dict(max_epochs=50)
