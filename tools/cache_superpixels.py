@@ -28,11 +28,9 @@ try:
 except ModuleNotFoundError as error:
     sys.exit(f'{error}; type `make env` once, then `source .venv/bin/activate` (or '
              f'.venv/bin/python {sys.argv[0]} ...)')
-from mmengine.registry import init_default_scope  # noqa: E402
 from tqdm import tqdm  # noqa: E402
-from orl_mm.datasets.image_list import ImageList  # noqa: E402
 from orl_mm.engine import cli  # noqa: E402
-from orl_mm.registry import DATASETS  # noqa: E402
+from orl_mm.engine.image_arguments import add_image_arguments, image_source  # noqa: E402
 from orl_mm.superpixels.build import BuildJob, build, prepare  # noqa: E402
 from orl_mm.superpixels.cache import relative_path  # noqa: E402
 from orl_mm.superpixels.priors import METHODS  # noqa: E402
@@ -43,21 +41,9 @@ def parse_args(argv=None):
     parser = cli.Parser(
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter)
-    images = parser.add_mutually_exclusive_group(required=True)
-    images.add_argument('--folder', help='all images below this folder')
-    images.add_argument(
-        '--list', help='a text file with one image a line, below --root')
-    images.add_argument(
-        '--config',
-        help='the training data of this config; its GenerateSuperpixels gives '
-        '--method, --size and --params where they are not given')
-    parser.add_argument(
-        '--cfg-options', nargs='+', action=cli.KeyValueAction, default={},
-        metavar='KEY=VALUE',
-        help='changes to the config, key=value')
-    parser.add_argument(
-        '--root', help='folder the relative paths of the cache begin at '
-        '(default: the folder, or the data set\'s)')
+    add_image_arguments(
+        parser, '; its GenerateSuperpixels gives --method, --size and --params where they are '
+        'not given')
     parser.add_argument('--out', help='folder of the cache')
     parser.add_argument('--method', choices=sorted(METHODS))
     parser.add_argument('--size', type=int, help='side of x0 (default 224)')
@@ -99,29 +85,8 @@ def run(args, argv) -> None:
     if args.workers < 1 or args.chunk < 1:
         raise ValueError(f'--workers={args.workers} and --chunk={args.chunk} '
                          'must be at least 1')
-    transforms = {}
-    if args.config:
-        dataset, transforms = dataset_of(args.config, args.cfg_options)
-        source = ['--config', args.config]
-        if args.cfg_options:
-            first = argv.index('--cfg-options') + 1
-            words = argv[first:]
-            stop = next((i for i, w in enumerate(words) if w[:2] == '--'),
-                        len(words))
-            source += ['--cfg-options', *words[:stop]]
-    elif args.list:
-        dataset = ImageList(args.root or '', list_file=args.list)
-        source = ['--list', args.list]
-    else:
-        if not os.path.isdir(args.folder):
-            raise cli.UserError(f'--folder {args.folder!r} is no folder')
-        dataset = ImageList(args.folder)
-        source = ['--folder', args.folder]
-    if args.root and not args.folder:
-        source += ['--root', args.root]
-    root = args.root or root_of(dataset)
-
-    stock = transforms.get('GenerateSuperpixels', {})
+    images = image_source(args, argv)
+    stock = images.transforms.get('GenerateSuperpixels', {})
     out = args.out or stock.get('cache')
     if not out:
         raise ValueError('--out=FOLDER says where the masks go')
@@ -131,20 +96,20 @@ def run(args, argv) -> None:
                          f'to keep; choose --method from {sorted(METHODS)}')
     params = {k: v for k, v in stock.items() if k in parameters(method)}
     params.update(args.params or {})
-    loader = transforms.get('LoadImage', {})
+    loader = images.transforms.get('LoadImage', {})
     job = BuildJob(
         spec=PriorSpec(method, params, args.size or stock.get('size', 224)),
-        root=os.path.abspath(root),
+        root=os.path.abspath(images.root),
         out=os.path.abspath(out),
         background=loader.get('background', 255),
         apply_exif=loader.get('apply_exif', False),
         verify=args.verify,
-        source=tuple(source))
+        source=images.words)
 
-    total = len(dataset)
+    total = len(images)
     print(f'{total} images below {job.root} -> {job.out}\n'
           f'{method} {job.spec.params}, {job.spec.library}')
-    relative = (relative_path(dataset.get_data_info(i)['img_path'], job.root)
+    relative = (relative_path(images.path(i), job.root)
                 for i in range(total))
     counts = execute(job, relative, total, args)
     print(f'{counts.written} masks made, {counts.skipped} were there')
@@ -200,40 +165,6 @@ def execute(job, relative, total, args):
                 bar.write('stopping after the tasks at work ...')
                 pool.shutdown(wait=False, cancel_futures=True)
                 raise
-
-
-def dataset_of(path, options):
-    """A config's training data, without its pipeline, and its transforms by name."""
-    config = cli.load_config(path)
-    try:
-        config.merge_from_dict(options)
-    except (KeyError, TypeError, IndexError) as error:
-        raise cli.UserError(f'--cfg-options {options} does not fit the config: {error}') from error
-    if config.get('train_dataloader') is None:
-        raise cli.UserError(f'{path} has no train_dataloader to take the images from')
-    init_default_scope(config.get('default_scope', 'mmengine'))
-    cfg = config.train_dataloader.dataset
-    while 'dataset' in cfg:  # wrappers that repeat or balance
-        cfg = cfg.dataset
-    transforms = {
-        t['type'].split('.')[-1]: t
-        for t in cfg.get('pipeline', []) if isinstance(t.get('type'), str)
-    }
-    with cli.config_errors():
-        return DATASETS.build({**cfg, 'pipeline': []}), transforms
-
-
-def root_of(dataset) -> str:
-    """The folder that a data set's images lie in."""
-    prefix = (dataset.data_prefix or {}).get('img_path')
-    root = prefix or dataset.data_root
-    if root and os.path.isdir(root):
-        return root
-    folders = {
-        os.path.dirname(os.path.abspath(dataset.get_data_info(i)['img_path']))
-        for i in range(len(dataset))
-    }
-    return os.path.commonpath(folders)
 
 
 if __name__ == '__main__':

@@ -1,0 +1,124 @@
+"""The arguments by which the tools that go through many images are told which ones."""
+
+import argparse
+import os
+from dataclasses import dataclass
+from typing import Dict, List, Optional, Sequence, Tuple
+
+from mmengine.dataset import BaseDataset
+from mmengine.registry import init_default_scope
+
+from orl_mm.datasets.image_list import IMAGE_EXTENSIONS, ImageList
+from orl_mm.registry import DATASETS
+
+from . import cli
+
+
+@dataclass(frozen=True)
+class ImageSource:
+    """The images of a command.
+
+    Attributes:
+        dataset: Its samples have ``img_path``; no pipeline.
+        root (str): The folder that relative paths begin at.
+        words (tuple): The arguments that name the images, for a command to print.
+        transforms (dict): Of ``--config``, the transforms of its pipeline by name, without
+            the scope; otherwise empty.
+    """
+    dataset: BaseDataset
+    root: str
+    words: Tuple[str, ...]
+    transforms: Dict[str, dict]
+
+    def __len__(self) -> int:
+        return len(self.dataset)
+
+    def path(self, index: int) -> str:
+        """The image at a place of the list."""
+        return self.dataset.get_data_info(index)['img_path']
+
+
+def add_image_arguments(parser: argparse.ArgumentParser, config_help: str = '',
+                        required: bool = True) -> None:
+    """``--folder``, ``--list`` or ``--config``; ``--cfg-options`` and ``--root``."""
+    images = parser.add_mutually_exclusive_group(required=required)
+    images.add_argument('--folder', help='all images below this folder')
+    images.add_argument('--list', help='a text file with one image a line, below --root')
+    images.add_argument('--config', help='the training data of this config' + config_help)
+    parser.add_argument('--cfg-options', nargs='+', action=cli.KeyValueAction, default={},
+                        metavar='KEY=VALUE', help='changes to the config, key=value')
+    parser.add_argument('--root', help='folder that relative paths begin at (default: the '
+                        "folder, or the data set's)")
+
+
+def image_source(args: argparse.Namespace, argv: Sequence[str],
+                 extensions: Sequence[str] = IMAGE_EXTENSIONS) -> ImageSource:
+    """What :func:`add_image_arguments` was given.
+
+    Args:
+        args: The parsed arguments.
+        argv (sequence): The words they were parsed from.
+        extensions (sequence): What counts as an image in ``--folder``.
+
+    Raises:
+        UserError: A folder or config that does not exist or does not fit.
+        ValueError: See :class:`~orl_mm.datasets.image_list.ImageList`.
+    """
+    transforms = {}
+    if args.config:
+        dataset, transforms = training_data(args.config, args.cfg_options)
+        words = ['--config', args.config]
+        if args.cfg_options:
+            words += ['--cfg-options', *_values(argv, '--cfg-options')]
+    elif args.list:
+        dataset = ImageList(args.root or '', list_file=args.list)
+        words = ['--list', args.list]
+    else:
+        if not os.path.isdir(args.folder):
+            raise cli.UserError(f'--folder {args.folder!r} is no folder')
+        dataset = ImageList(args.folder, extensions=extensions)
+        words = ['--folder', args.folder]
+    if args.root and not args.folder:
+        words += ['--root', args.root]
+    return ImageSource(dataset, args.root or root_of(dataset), tuple(words), transforms)
+
+
+def training_data(path: str, options: Optional[dict] = None) -> Tuple[BaseDataset, dict]:
+    """A config's training data, without its pipeline, and its transforms by name."""
+    config = cli.load_config(path)
+    try:
+        config.merge_from_dict(options or {})
+    except (KeyError, TypeError, IndexError) as error:
+        raise cli.UserError(f'--cfg-options {options} does not fit the config: {error}') from error
+    if config.get('train_dataloader') is None:
+        raise cli.UserError(f'{path} has no train_dataloader to take the images from')
+    init_default_scope(config.get('default_scope', 'mmengine'))
+    cfg = config.train_dataloader.dataset
+    while 'dataset' in cfg:  # wrappers that repeat or balance
+        cfg = cfg.dataset
+    transforms = {
+        t['type'].split('.')[-1]: t
+        for t in cfg.get('pipeline', []) if isinstance(t.get('type'), str)
+    }
+    with cli.config_errors():
+        return DATASETS.build({**cfg, 'pipeline': []}), transforms
+
+
+def root_of(dataset: BaseDataset) -> str:
+    """The folder that a data set's images lie in."""
+    prefix = (dataset.data_prefix or {}).get('img_path')
+    root = prefix or dataset.data_root
+    if root and os.path.isdir(root):
+        return root
+    folders = {
+        os.path.dirname(os.path.abspath(dataset.get_data_info(i)['img_path']))
+        for i in range(len(dataset))
+    }
+    return os.path.commonpath(folders)
+
+
+def _values(argv: Sequence[str], option: str) -> List[str]:
+    """The words that follow an option, up to the next one."""
+    words = list(argv)[list(argv).index(option) + 1:]
+    stop = next((i for i, word in enumerate(words) if word[:2] == '--'), len(words))
+    return words[:stop]
