@@ -2,21 +2,20 @@
 
 import json
 import os
-import time
-from concurrent.futures import FIRST_COMPLETED, Executor, wait
+from concurrent.futures import Executor
 from dataclasses import dataclass, field
-from itertools import islice
 from typing import Callable, Iterable, List, Optional, Tuple
 
 import cv2
 
 from orl_mm.datasets.image_io import UnreadableImageError, decode_image
 from orl_mm.structures.view_geometry import ViewGeometry
-from orl_mm.superpixels.cache import (FORMAT, PROVENANCE, CacheError,
-                                      EntryInfo, build_command, checksum,
-                                      decode_labels, differences,
-                                      encode_entry, entry_info,
-                                      read_provenance, write_atomic)
+from orl_mm.superpixels.cache import (FORMAT, PROVENANCE, build_command,
+                                      differences, read_provenance)
+from orl_mm.superpixels.chunks import clean_temp_dir, in_chunks
+from orl_mm.superpixels.entry import (CacheError, EntryInfo, checksum,
+                                      decode_labels, encode_entry,
+                                      read_entry_info, write_atomic)
 from orl_mm.superpixels.spec import PriorSpec
 
 UNREADABLE = 'unreadable.txt'
@@ -106,13 +105,7 @@ def _process(job: BuildJob, relative: str) -> bool:
 
 def _finished(job: BuildJob, entry: str) -> Optional[EntryInfo]:
     """What a whole entry of this job says about itself, without decoding it."""
-    try:
-        with open(entry, 'rb') as file:
-            head = file.read(160)
-            file.seek(max(0, os.fstat(file.fileno()).st_size - 12))
-            info = entry_info(head, file.read())
-    except FileNotFoundError:
-        return None
+    info = read_entry_info(entry)
     return info if info and info.key == job.spec.key else None
 
 
@@ -141,10 +134,7 @@ def prepare(job: BuildJob, overwrite: bool = False) -> None:
         raise CacheError(f'{job.out} holds a cache made with '
                          f'{", ".join(words)}. Choose another --out, or '
                          f'rebuild it with\n  {command}')
-    os.makedirs(job.temp_dir, exist_ok=True)
-    for entry in os.scandir(job.temp_dir):  # what killed runs left
-        if time.time() - entry.stat().st_mtime > 3600:
-            os.unlink(entry.path)
+    clean_temp_dir(job.temp_dir)
 
 
 def build(job: BuildJob,
@@ -173,26 +163,18 @@ def build(job: BuildJob,
         CacheError: See :func:`prepare`.
     """
     prepare(job, overwrite)
-    counts, pending = Counts(), set()
+    counts = Counts()
     _save_provenance(job, counts, complete=False)
-    paths, exhausted = iter(relative_paths), False
     listing = os.path.join(job.out, UNREADABLE)
     with open(listing, 'w', encoding='utf-8') as bad:
-        while pending or not exhausted:
-            while not exhausted and len(pending) < in_flight:
-                batch = list(islice(paths, chunk))
-                exhausted = not batch
-                if batch:
-                    pending.add(executor.submit(process_chunk, job, batch))
-            done, pending = wait(pending, return_when=FIRST_COMPLETED)
-            for future in done:
-                result = future.result()
-                counts.add(result)
-                for relative, reason in result.unreadable:
-                    bad.write(f'{relative}\t{reason}\n')
-                bad.flush()
-                if progress is not None:
-                    progress(counts)
+        for result in in_chunks(executor, process_chunk, job, relative_paths,
+                                chunk, in_flight):
+            counts.add(result)
+            for relative, reason in result.unreadable:
+                bad.write(f'{relative}\t{reason}\n')
+            bad.flush()
+            if progress is not None:
+                progress(counts)
     if not counts.unreadable:
         os.unlink(listing)
     _save_provenance(job, counts, complete=True)
