@@ -1,13 +1,17 @@
+import logging
 import os
 import re
+from pathlib import Path
 from typing import List, Optional, Sequence
 
 from mmengine.dataset import BaseDataset
 from mmengine.logging import print_log
 
 from orl_mm.datasets.image_list import read_lines
-from orl_mm.datasets.part_layouts import LAYOUTS, PartSample
+from orl_mm.datasets.part_layouts import LAYOUTS, PartSample, exchanged_pairs
 from orl_mm.registry import DATASETS
+
+SPLITS = Path(__file__).parent / 'splits'
 
 
 @DATASETS.register_module()
@@ -16,7 +20,8 @@ class ChestXRayParts(BaseDataset):
 
     A sample has ``img_path``, ``id`` (the file's stem), ``patient``, and
     ``part_paths``, part -> mask files whose union is the part;
-    :class:`orl_mm.LoadParts` reads them. Sides are the patient's.
+    :class:`orl_mm.LoadParts` reads them. Sides are the patient's: where the masks of
+    left_x lie on the viewer's left, the pair is exchanged, and the log says so.
 
     Args:
         data_root (str): The folder of the download.
@@ -25,8 +30,9 @@ class ChestXRayParts(BaseDataset):
             ``'montgomery'`` (``CXR_png``, ``ManualMask/leftMask`` and ``rightMask``), or
             ``'auto'``, by the folders that are there.
         parts (Sequence[str], optional): Their order too. Default: all that the root has.
-        list_file (str, optional): A text file of ids, one a line; only these, in its order.
-        exclude_file (str | Sequence[str], optional): Ids to leave out, a file or several.
+        list_file (str, optional): A text file of ids, one a line; only these, in its
+            order. ``'jsrt_exemplar'``, ``'jsrt_segmenter'`` and ``'jsrt_score'`` are shipped.
+        exclude_file (str | Sequence[str], optional): Ids to leave out: such a list, or several.
         missing (str): Where an image lacks a mask file of a part: ``'error'``, ``'skip'``
             the image, counted and logged, or ``'keep'`` it without the part.
         patient_pattern (str, optional): Regular expression whose first group, found in
@@ -36,6 +42,8 @@ class ChestXRayParts(BaseDataset):
     Raises:
         ValueError: No such layout, part, id or mask.
     """
+
+    METAINFO = dict(parts=('left_lung', 'right_lung', 'heart'))
 
     def __init__(self,
                  data_root: str,
@@ -63,6 +71,13 @@ class ChestXRayParts(BaseDataset):
         samples = self._selected(self._layout().samples(self.data_root))
         if not samples:
             raise ValueError(f'no image is left of {self.data_root}')
+        for left, right in exchanged_pairs(samples):
+            print_log(f'{self.data_root}: the masks of {left} lie on the viewer\'s left; exchanged '
+                      f'with {right}, since sides are the patient\'s', logger='current',
+                      level=logging.WARNING)
+            for s in samples:
+                s.part_paths[left], s.part_paths[right] = (s.part_paths[right],
+                                                           s.part_paths[left])
         parts = self._parts(samples)
         lacking = [(s, p) for s in samples for p in parts if not s.part_paths.get(p)]
         if lacking and self.missing != 'keep':
@@ -95,14 +110,14 @@ class ChestXRayParts(BaseDataset):
     def _selected(self, samples: List[PartSample]) -> List[PartSample]:
         by_id = {s.id: s for s in samples}
         if self.list_file is not None:
-            wanted = read_lines(self.list_file, 'list_file')
+            wanted = read_split(self.list_file, 'list_file')
             unknown = [i for i in wanted if i not in by_id]
             if unknown:
                 raise ValueError(f'{len(unknown)} ids of {self.list_file} have no image below '
                                  f'{self.data_root}, first {unknown[0]!r}')
             samples = [by_id[i] for i in wanted]
         files = [self.exclude_file] if isinstance(self.exclude_file, str) else self.exclude_file
-        drop = {i for f in files or () for i in read_lines(f, 'exclude_file')}
+        drop = {i for f in files or () for i in read_split(f, 'exclude_file')}
         return [s for s in samples if s.id not in drop]
 
     def _parts(self, samples: List[PartSample]) -> tuple:
@@ -120,6 +135,12 @@ class ChestXRayParts(BaseDataset):
         if not found:
             raise ValueError(f'patient_pattern={self.patient_pattern!r} does not match {stem!r}')
         return found.group(1)
+
+
+def read_split(name: str, what: str = 'split') -> List[str]:
+    """The ids of a list, by path or by the name of a shipped one."""
+    shipped = SPLITS / f'{name}.txt'
+    return read_lines(str(shipped) if shipped.is_file() else name, what)
 
 
 def _rank(part: str) -> tuple:

@@ -1,12 +1,11 @@
-"""Where the X-ray sets with organ masks keep their files.
-
-Each layout is a function of the root that lists its images: a list of
-:class:`PartSample`, in the order of the ids. Sides are the patient's in what comes out.
-"""
+"""Where the X-ray sets with masks of parts keep their files."""
 
 import os
 from dataclasses import dataclass
-from typing import Callable, Dict, List, Tuple
+from typing import Dict, List, Optional, Tuple
+
+import numpy as np
+from PIL import Image
 
 from orl_mm.datasets.xray_io import XRAY_EXTENSIONS
 
@@ -23,49 +22,113 @@ class PartSample:
 
 @dataclass
 class PartLayout:
-    """How a root is recognised, and where the files of each part lie.
+    """Folders of images and of masks, with files of one stem.
 
     Args:
         description (str): For people.
-        images (tuple): Folders of images below the root; those that exist are read.
-        parts (callable): The root to folders of masks: part -> list of folders below
-            the root. A part may be spread over several folders, by image.
+        images (tuple): Folders of images below the root.
+        masks (tuple): Folders below the root that hold a folder a part. An image's mask
+            may lie in any of them.
+        names (dict, optional): Folder of a part -> its name, and only these parts.
+            Default: every folder, its spaces as underscores.
     """
     description: str
     images: Tuple[str, ...]
-    parts: Callable[[str], Dict[str, List[str]]]
+    masks: Tuple[str, ...]
+    names: Optional[Dict[str, str]] = None
 
     def fits(self, root: str) -> bool:
-        return bool(self._existing(root, self.images)) and bool(self.parts(root))
+        """Whether the root has folders of images and of masks."""
+        return bool(_folders(root, self.images)) and bool(self.part_folders(root))
 
-    @staticmethod
-    def _existing(root: str, folders) -> List[str]:
-        return [f for f in folders if os.path.isdir(os.path.join(root, f))]
+    def part_folders(self, root: str) -> Dict[str, List[str]]:
+        """Part -> its folders of masks."""
+        parts: Dict[str, List[str]] = {}
+        for base in _folders(root, self.masks):
+            for name in sorted(os.listdir(base)):
+                folder = os.path.join(base, name)
+                if name.startswith('.') or not os.path.isdir(folder):
+                    continue
+                if self.names is None:
+                    parts.setdefault(name.replace(' ', '_'), []).append(folder)
+                elif name in self.names:
+                    parts.setdefault(self.names[name], []).append(folder)
+        return parts
 
     def samples(self, root: str) -> List[PartSample]:
-        """All images with their masks; a part has no path where its file is missing."""
-        images = {}
-        for folder in self._existing(root, self.images):
-            images.update(files_by_stem(os.path.join(root, folder), XRAY_EXTENSIONS))
-        masks = {
-            part: [files_by_stem(os.path.join(root, folder), MASK_EXTENSIONS)
-                   for folder in folders]
-            for part, folders in self.parts(root).items()
-        }
+        """All images in the order of their ids; no path where a part's mask is missing."""
+        images: Dict[str, str] = {}
+        for folder in _folders(root, self.images):
+            images.update(_by_stem(folder, XRAY_EXTENSIONS))
+        masks = {part: [_by_stem(folder, MASK_EXTENSIONS) for folder in folders]
+                 for part, folders in self.part_folders(root).items()}
         return [
-            PartSample(stem, path, {
-                part: [found[stem] for found in folders if stem in found]
-                for part, folders in masks.items()
-            }) for stem, path in sorted(images.items())
+            PartSample(stem, path, {part: [found[stem] for found in folders if stem in found]
+                                    for part, folders in masks.items()})
+            for stem, path in sorted(images.items())
         ]
 
 
-def files_by_stem(folder: str, extensions: Tuple[str, ...]) -> Dict[str, str]:
-    """Files of a folder by their name without extension.
+# The images of JSRT come in one archive or two, the masks of SCR (isi.uu.nl, "SCR database")
+# in two folds, odd and even numbers. Either may have been unpacked into a folder of its name.
+LAYOUTS = dict(
+    folders=PartLayout('images/ and masks/<part>/', ('images', ), ('masks', )),
+    jsrt=PartLayout(
+        'All247images/*.IMG and scratch/fold1|fold2/masks/<part>/*.gif',
+        ('All247images', 'All247images/All247images', 'Nodule154images', 'NonNodule93images'),
+        tuple(f'{base}{fold}/masks' for base in ('scratch/', 'scr/scratch/', 'scr/', '')
+              for fold in ('fold1', 'fold2'))),
+    montgomery=PartLayout(
+        'CXR_png/ and ManualMask/leftMask|rightMask/',
+        ('CXR_png', 'MontgomerySet/CXR_png'), ('ManualMask', 'MontgomerySet/ManualMask'),
+        dict(leftMask='left_lung', rightMask='right_lung')))
+
+
+def exchanged_pairs(samples: List[PartSample], num: int = 3) -> List[Tuple[str, str]]:
+    """Pairs left_x, right_x whose names are the viewer's sides, not the patient's.
+
+    A frontal X-ray is shown as if one faced the patient: the patient's left is on the
+    viewer's right. SCR says that its names follow this; Montgomery's readme is silent.
+    So the masks themselves decide, by their centres in the first images that have both.
+    """
+    wrong = []
+    for left in sorted({p for s in samples for p in s.part_paths}):
+        right = left.replace('left', 'right')
+        both = [s for s in samples if left != right and s.part_paths[left]
+                and s.part_paths.get(right)][:num]
+        votes = [_centre(s.part_paths[left]) < _centre(s.part_paths[right]) for s in both]
+        if sum(votes) * 2 > len(votes):
+            wrong.append((left, right))
+    return wrong
+
+
+def read_mask(path: str) -> np.ndarray:
+    """A mask file as (H, W) bool: above half of its largest value.
 
     Raises:
-        ValueError: Two files of one stem.
+        ValueError: It cannot be read.
     """
+    try:
+        with Image.open(path) as file:
+            grey = np.asarray(file.convert('L'))
+    except (OSError, SyntaxError) as error:
+        raise ValueError(f'mask cannot be read: {path} ({error})') from error
+    return grey > int(grey.max()) / 2
+
+
+def _centre(paths: List[str]) -> float:
+    """Mean column of a part as a share of the width; nan for an empty one."""
+    columns = np.logical_or.reduce([read_mask(p) for p in paths]).sum(axis=0)
+    positions = (np.arange(len(columns)) + 0.5) / len(columns)
+    return float((columns * positions).sum() / columns.sum()) if columns.any() else np.nan
+
+
+def _folders(root: str, names: Tuple[str, ...]) -> List[str]:
+    paths = [os.path.join(root, name) for name in names]
+    return [path for path in paths if os.path.isdir(path)]
+
+
+def _by_stem(folder: str, extensions: Tuple[str, ...]) -> Dict[str, str]:
     found: Dict[str, str] = {}
     with os.scandir(folder) as entries:
         for entry in entries:
@@ -73,39 +136,6 @@ def files_by_stem(folder: str, extensions: Tuple[str, ...]) -> Dict[str, str]:
             if suffix.lower() not in extensions or stem.startswith('.'):
                 continue
             if stem in found:
-                raise ValueError(f'{found[stem]} and {entry.path} have one name; keep one of them')
+                raise ValueError(f'{found[stem]} and {entry.path} have one stem; keep one of them')
             found[stem] = entry.path
     return found
-
-
-def _folders_parts(root: str) -> Dict[str, List[str]]:
-    base = os.path.join(root, 'masks')
-    if not os.path.isdir(base):
-        return {}
-    return {name: [os.path.join('masks', name)] for name in sorted(os.listdir(base))
-            if os.path.isdir(os.path.join(base, name)) and not name.startswith('.')}
-
-
-def _montgomery_parts(root: str) -> Dict[str, List[str]]:
-    pairs = dict(left_lung='ManualMask/leftMask', right_lung='ManualMask/rightMask')
-    return {part: [folder] for part, folder in pairs.items()
-            if os.path.isdir(os.path.join(root, folder))}
-
-
-def _jsrt_parts(root: str) -> Dict[str, List[str]]:
-    parts: Dict[str, List[str]] = {}
-    for base in ('scratch/fold1/masks', 'scratch/fold2/masks', 'fold1/masks', 'fold2/masks'):
-        path = os.path.join(root, base)
-        if os.path.isdir(path):
-            for name in sorted(os.listdir(path)):
-                parts.setdefault(name.replace(' ', '_'), []).append(os.path.join(base, name))
-    return parts
-
-
-LAYOUTS = dict(
-    folders=PartLayout('images/ and masks/<part>/ with the same names', ('images', ),
-                       _folders_parts),
-    jsrt=PartLayout('All247images/*.IMG and scratch/fold{1,2}/masks/<part>/*.gif',
-                    ('All247images', ), _jsrt_parts),
-    montgomery=PartLayout('CXR_png/ and ManualMask/{leftMask,rightMask}/', ('CXR_png', ),
-                          _montgomery_parts))

@@ -3,8 +3,8 @@ from typing import Optional, Sequence
 import numpy as np
 import torch
 from mmcv.transforms import BaseTransform
-from PIL import Image
 
+from orl_mm.datasets.part_layouts import read_mask
 from orl_mm.registry import TRANSFORMS
 
 
@@ -82,17 +82,3 @@ class LoadParts(BaseTransform):
     def __repr__(self) -> str:
         return (f'{type(self).__name__}(parts={self.parts}, empty={self.empty!r}, '
                 f'aspect_tolerance={self.aspect_tolerance})')
-
-
-def read_mask(path: str) -> np.ndarray:
-    """A mask file as (H, W) bool: above half of its largest value.
-
-    Raises:
-        ValueError: It cannot be read.
-    """
-    try:
-        with Image.open(path) as file:
-            grey = np.asarray(file.convert('L'))
-    except (OSError, SyntaxError) as error:
-        raise ValueError(f'mask cannot be read: {path} ({error})') from error
-    return grey > int(grey.max()) / 2
