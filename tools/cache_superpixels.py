@@ -15,10 +15,8 @@ Slurm. ImageNet (1.28 million images, SLIC) takes about 15 core-hours and
 """
 import argparse
 import os
-import signal
 import sys
-from concurrent.futures import ProcessPoolExecutor
-from multiprocessing import get_all_start_methods, get_context
+from functools import partial
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
@@ -28,8 +26,7 @@ try:
 except ModuleNotFoundError as error:
     sys.exit(f'{error}; type `make env` once, then `source .venv/bin/activate` (or '
              f'.venv/bin/python {sys.argv[0]} ...)')
-from tqdm import tqdm  # noqa: E402
-from orl_mm.engine import cli  # noqa: E402
+from orl_mm.engine import cli, workers  # noqa: E402
 from orl_mm.engine.image_arguments import add_image_arguments, image_source  # noqa: E402
 from orl_mm.superpixels.build import BuildJob, build, prepare  # noqa: E402
 from orl_mm.superpixels.cache import relative_path  # noqa: E402
@@ -51,13 +48,7 @@ def parse_args(argv=None):
         '--params', nargs='*', action=cli.KeyValueAction, default=None,
         metavar='KEY=VALUE',
         help='parameters of the method, key=value')
-    parser.add_argument(
-        '--workers', type=int, default=os.cpu_count(),
-        help='processes on this machine (default: one a core)')
-    parser.add_argument(
-        '--scheduler', help='address of a Dask scheduler, tcp://HOST:PORT')
-    parser.add_argument(
-        '--chunk', type=int, default=64, help='images a task (default 64)')
+    workers.add_worker_arguments(parser, chunk=64)
     parser.add_argument(
         '--verify', action='store_true',
         help='decode every image and mask again instead of trusting file '
@@ -82,9 +73,7 @@ def main(argv=None) -> None:
 
 
 def run(args, argv) -> None:
-    if args.workers < 1 or args.chunk < 1:
-        raise ValueError(f'--workers={args.workers} and --chunk={args.chunk} '
-                         'must be at least 1')
+    workers.check_worker_arguments(args)
     images = image_source(args, argv)
     stock = images.transforms.get('GenerateSuperpixels', {})
     out = args.out or stock.get('cache')
@@ -111,60 +100,15 @@ def run(args, argv) -> None:
           f'{method} {job.spec.params}, {job.spec.library}')
     relative = (relative_path(images.path(i), job.root)
                 for i in range(total))
-    counts = execute(job, relative, total, args)
+    prepare(job, args.overwrite)  # refuse before a bar is drawn
+    counts = workers.execute(
+        partial(build, job, relative, chunk=args.chunk, overwrite=args.overwrite),
+        lambda counts: dict(made=counts.written, there=counts.skipped,
+                            bad=len(counts.unreadable)), total, args)
     print(f'{counts.written} masks made, {counts.skipped} were there')
     if counts.unreadable:
         print(f'{len(counts.unreadable)} images could not be read and have no '
               f'mask: see {os.path.join(job.out, "unreadable.txt")}')
-
-
-def connect(scheduler):
-    """A client of the Dask scheduler at an address."""
-    try:
-        from distributed import Client
-    except ModuleNotFoundError as error:
-        raise cli.UserError('--scheduler needs Dask; type: pip install distributed') from error
-    try:
-        return Client(scheduler, timeout='30s')
-    except (OSError, ValueError) as error:
-        raise cli.UserError(f'no Dask scheduler answers at {scheduler} ({error}); start one '
-                            'with `dask scheduler`, which prints its address') from error
-
-
-def execute(job, relative, total, args):
-    """Build on this machine's processes, or on the Dask cluster."""
-    prepare(job, args.overwrite)  # refuse before a bar is drawn
-    tqdm.monitor_interval = 0  # its thread would be forked along
-    bar = tqdm(total=total, unit='img', smoothing=0.05)
-
-    def progress(counts):
-        bar.set_postfix(made=counts.written, there=counts.skipped,
-                        bad=len(counts.unreadable), refresh=False)
-        bar.update(counts.total - bar.n)
-
-    options = dict(chunk=args.chunk, overwrite=args.overwrite,
-                   progress=progress)
-    with bar:
-        if args.scheduler:
-            with connect(args.scheduler) as client:
-                cores = sum(client.nthreads().values())
-                if not cores:
-                    raise ValueError(f'the scheduler {args.scheduler} has no '
-                                     'workers yet; start some first')
-                return build(job, relative, client.get_executor(retries=3),
-                             in_flight=4 * cores, **options)
-        start = 'fork' if 'fork' in get_all_start_methods() else 'spawn'
-        # Ctrl-C goes to all processes; only this one is to answer.
-        with ProcessPoolExecutor(args.workers, get_context(start),
-                                 signal.signal,
-                                 (signal.SIGINT, signal.SIG_IGN)) as pool:
-            try:
-                return build(job, relative, pool,
-                             in_flight=4 * args.workers, **options)
-            except BaseException:
-                bar.write('stopping after the tasks at work ...')
-                pool.shutdown(wait=False, cancel_futures=True)
-                raise
 
 
 if __name__ == '__main__':
