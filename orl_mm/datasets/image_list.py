@@ -9,6 +9,7 @@ from orl_mm.registry import DATASETS
 IMAGE_EXTENSIONS = ('.jpg', '.jpeg', '.png', '.bmp', '.webp', '.tif', '.tiff',
                     '.ppm', '.pgm', '.gif')
 CLASS_LISTS = Path(__file__).parent / 'class_lists'
+SPLITS = Path(__file__).parent / 'splits'
 
 
 @DATASETS.register_module()
@@ -22,7 +23,7 @@ class ImageList(BaseDataset):
         data_root (str): The folder of images, searched in its sub-folders
             too; or what relative paths in ``list_file`` are relative to.
         list_file (str, optional): A text file with one path a line; empty
-            lines do not count.
+            lines do not count. Or the name of a list in ``splits``.
         classes_file (str, optional): A text file naming one sub-folder of
             ``data_root`` a line; only these are used. ``'imagenet100'`` is
             the authors' list, shipped beside this file.
@@ -145,13 +146,17 @@ def read_class_list(name: str) -> List[str]:
 
 
 def read_lines(path: str, what: str) -> List[str]:
-    """The non-empty lines of a text file.
+    """The non-empty lines of a text file, or of a list in ``splits`` by its name.
 
     Raises:
         ValueError: The file is missing or empty.
     """
+    shipped = SPLITS / f'{path}.txt'
+    if not os.path.isfile(path) and shipped.is_file():
+        path = str(shipped)
     if not os.path.isfile(path):
-        raise ValueError(f'{what}={path!r} is no file')
+        names = sorted(file.stem for file in SPLITS.glob('*.txt'))
+        raise ValueError(f'{what}={path!r} is no file, and no list that is shipped: {names}')
     with open(path, encoding='utf-8') as file:
         lines = [line.strip() for line in file]
     lines = [line for line in lines if line]

@@ -1,0 +1,23 @@
+# The X-rays of JSRT's segmenter list and of Shenzhen at 112 pixels; neither JSRT's 47 scored
+# images nor Montgomery are among them.
+_base_ = './chexpert.py'
+
+dino_pipeline, chest_pipeline = _base_.dino_pipeline, _base_.chest_pipeline
+for _views, _sides in ((dino_pipeline[2], (112, 112, 48)), (chest_pipeline[2], (112, ))):
+    for _pipeline, _side in zip(_views['transforms'], _sides):
+        for _step in _pipeline:
+            if _step['type'] == 'RandomResizedCrop':
+                _step.update(scale=_side)
+            if _step['type'] == 'orl_mm.GaussianBlur':  # the blur shrinks with the views
+                _step.update(kernel_size=11, sigma=(0.1, 1.0))
+del _views, _sides, _pipeline, _side, _step
+
+train_dataloader = dict(
+    batch_size=16,
+    num_workers=1,
+    dataset=dict(
+        _delete_=True,
+        type='orl_mm.ImageList',
+        data_root='{{$ORL_CXR:data/cxr}}',
+        list_file='cxr_small',
+        pipeline=dino_pipeline))

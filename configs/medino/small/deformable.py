@@ -1,0 +1,12 @@
+# "MeDINO (Deformable)" in ten minutes on 2 cores.
+#
+# Paper:    chapter 3 of the thesis. Commands, with ORL_CXR=DIR:
+#           tools/register_templates.py --exemplar-root DIR/jsrt --exemplar-id JPCNN001
+#           --config configs/medino/small/dino.py --out data/templates/cxr_small
+#           tools/train.py configs/medino/small/deformable.py
+# Measured: projects/medino/README.md.
+_base_ = './triangular.py'
+
+train_pipeline = _base_.train_pipeline
+train_pipeline[2].update(source='data/templates/cxr_small')
+train_dataloader = dict(dataset=dict(pipeline=train_pipeline))

@@ -1,0 +1,29 @@
+# DINO on CheXpert with DINO's own augmentation: the thesis's row "DINO (Chexpert)".
+#
+# Paper:    chapter 3 of the thesis; DINO: arXiv 2104.14294.
+# Command:  tools/convert_weights.py dino_deitsmall16_pretrain.pth pretrained/dino_vits16.pth
+#           tools/dist_train.sh configs/medino/vits16_chexpert_dino.py 8 --amp
+#           8 GPUs x 28 images = batch 224. Other sizes: add --auto-scale-lr.
+# Expected: attention AP on JSRT heart 5.7, left lung 22.0, right lung 27.0; on Montgomery left
+#           16.5, right 15.8 (table 3.1); CheXpert mAUC 60.4 (table 3.2). Here: not yet run.
+# Data:     data/chexpert, as tools/convert_cxr.py or the original download lays it out.
+_base_ = [
+    '../_base_/models/dino_vits16.py',
+    '../_base_/datasets/chexpert.py',
+    '../_base_/schedules/adamw_medino_30e.py',
+    '../_base_/default_runtime.py',
+]
+
+model = dict(backbone=dict(init_cfg=dict(  # ImageNet's DINO; the head starts anew
+    _delete_=True, type='orl_mm.PretrainedBackbone', checkpoint='pretrained/dino_vits16.pth')))
+
+custom_hooks = [
+    dict(type='orl_mm.PlainBNOnCPUHook'),
+    dict(type='orl_mm.SetEpochHook'),
+    dict(type='orl_mm.SeedStepHook'),
+    dict(type='orl_mm.MomentumUpdateHook', momentum=0.996, end_momentum=1.0),
+    dict(type='orl_mm.TeacherTemperatureHook', temp=0.04, warmup_temp=0.04, warmup_epochs=0),
+    dict(type='orl_mm.FreezeLastLayerHook', epochs=1),
+    dict(type='orl_mm.ClipEachGradHook', max_norm=3.0),
+    dict(type='orl_mm.AttentionVisualizationHook', interval=1000, num_images=4),
+]
