@@ -1,6 +1,6 @@
 import os
 from pathlib import Path
-from typing import Iterator, List, Optional, Sequence
+from typing import Iterator, List, Optional, Sequence, Union
 
 from mmengine.dataset import BaseDataset
 
@@ -8,6 +8,7 @@ from orl_mm.registry import DATASETS
 
 IMAGE_EXTENSIONS = ('.jpg', '.jpeg', '.png', '.bmp', '.webp', '.tif', '.tiff',
                     '.ppm', '.pgm', '.gif')
+XRAY_EXTENSIONS = (*IMAGE_EXTENSIONS, '.dcm', '.dicom', '.img')
 CLASS_LISTS = Path(__file__).parent / 'class_lists'
 SPLITS = Path(__file__).parent / 'splits'
 
@@ -27,8 +28,9 @@ class ImageList(BaseDataset):
         classes_file (str, optional): A text file naming one sub-folder of
             ``data_root`` a line; only these are used. ``'imagenet100'`` is
             the authors' list, shipped beside this file.
-        extensions (Sequence[str]): What counts as an image in a folder, in
-            lower case.
+        extensions (Sequence[str] | str): What counts as an image in a folder, in
+            lower case; ``('', )`` is every file. ``'xrays'``: what
+            :class:`orl_mm.LoadXray` reads, DICOM and ``.IMG`` too.
         pipeline, serialize_data, indices, lazy_init, max_refetch, ...: As
             in mmengine's ``BaseDataset``.
 
@@ -40,10 +42,14 @@ class ImageList(BaseDataset):
                  data_root: str = '',
                  list_file: Optional[str] = None,
                  classes_file: Optional[str] = None,
-                 extensions: Sequence[str] = IMAGE_EXTENSIONS,
+                 extensions: Union[Sequence[str], str] = IMAGE_EXTENSIONS,
                  **kwargs) -> None:
         self.list_file = list_file
         self.classes_file = classes_file
+        if isinstance(extensions, str):
+            if extensions != 'xrays':
+                raise ValueError(f"extensions={extensions!r} must be a list, or 'xrays'")
+            extensions = XRAY_EXTENSIONS
         self.extensions = tuple(e.lower() for e in extensions)
         super().__init__(
             data_root=os.path.expanduser(data_root), **kwargs)

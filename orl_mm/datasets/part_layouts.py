@@ -7,7 +7,7 @@ from typing import Dict, List, Optional, Tuple
 import numpy as np
 from PIL import Image
 
-from orl_mm.datasets.xray_io import XRAY_EXTENSIONS
+from orl_mm.datasets.image_list import XRAY_EXTENSIONS
 
 MASK_EXTENSIONS = ('.png', '.gif', '.bmp', '.tif', '.tiff')
 
@@ -116,9 +116,22 @@ def read_mask(path: str) -> np.ndarray:
     return grey > int(grey.max()) / 2
 
 
+def read_part(paths: List[str]) -> np.ndarray:
+    """The union of a part's mask files as (H, W) bool.
+
+    Raises:
+        ValueError: One cannot be read, or they differ in size.
+    """
+    masks = [read_mask(path) for path in paths]
+    if len({mask.shape for mask in masks}) > 1:
+        raise ValueError(f'the masks of one part differ in size: '
+                         f'{dict(zip(paths, (mask.shape for mask in masks)))}')
+    return np.logical_or.reduce(masks)
+
+
 def _centre(paths: List[str]) -> float:
     """Mean column of a part as a share of the width; nan for an empty one."""
-    columns = np.logical_or.reduce([read_mask(p) for p in paths]).sum(axis=0)
+    columns = read_part(paths).sum(axis=0)
     positions = (np.arange(len(columns)) + 0.5) / len(columns)
     return float((columns * positions).sum() / columns.sum()) if columns.any() else np.nan
 

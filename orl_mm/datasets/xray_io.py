@@ -11,11 +11,9 @@ from mmengine.logging import print_log
 
 from orl_mm.datasets.dicom_io import decode_dicom, is_dicom
 from orl_mm.datasets.image_io import UnreadableImageError, decode_image
-from orl_mm.datasets.image_list import IMAGE_EXTENSIONS
 from orl_mm.datasets.xray_polarity import looks_inverted
 
 POLARITIES = ('as_stored', 'check', 'mend')
-XRAY_EXTENSIONS = (*IMAGE_EXTENSIONS, '.dcm', '.dicom', '.img')
 Window = Union[str, Tuple[float, float]]
 
 # db.jsrt.or.jp: 2048 x 2048 samples of 12 bits in two bytes each, the high one

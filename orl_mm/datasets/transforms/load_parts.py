@@ -4,7 +4,7 @@ import numpy as np
 import torch
 from mmcv.transforms import BaseTransform
 
-from orl_mm.datasets.part_layouts import read_mask
+from orl_mm.datasets.part_layouts import read_part
 from orl_mm.registry import TRANSFORMS
 
 
@@ -54,7 +54,7 @@ class LoadParts(BaseTransform):
         for part in self.parts or paths:
             if not paths.get(part):
                 continue
-            mask = np.logical_or.reduce([read_mask(path) for path in paths[part]])
+            mask = read_part(paths[part])
             if mask.any():
                 masks[part] = mask
             elif self.empty == 'error':

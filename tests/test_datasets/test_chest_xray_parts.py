@@ -1,0 +1,220 @@
+import pickle
+
+import numpy as np
+import pytest
+from mmengine.registry import init_default_scope
+
+from orl_mm.datasets import ChestXRayParts, chest_xray_parts
+from orl_mm.datasets.chest_xray_parts import read_split
+from orl_mm.datasets.transforms import LoadParts, LoadXray
+from orl_mm.registry import DATASETS
+from tests import xray_files as files
+
+# In an X-ray the patient's left is on the viewer's right.
+LEFT, RIGHT = files.disc(32, 0.75), files.disc(32, 0.25)
+HEART = files.disc(32, 0.55, 0.7)
+
+
+@pytest.fixture
+def said(monkeypatch):
+    lines = []
+    monkeypatch.setattr(chest_xray_parts, 'print_log', lambda message, **_: lines.append(message))
+    return lines
+
+
+@pytest.fixture
+def jsrt(tmp_path):
+    """JSRT and SCR as downloaded: odd numbers in fold 1, even ones in fold 2."""
+    root = tmp_path / 'jsrt'
+    (root / 'All247images').mkdir(parents=True)
+    for stem, fold in (('JPCLN001', 1), ('JPCLN002', 2), ('JPCNN001', 1)):
+        (root / 'All247images' / f'{stem}.IMG').write_bytes(b'')
+        masks = root / 'scratch' / f'fold{fold}' / 'masks'
+        for name, mask in (('left lung', LEFT), ('right lung', RIGHT), ('heart', HEART),
+                           ('left clavicle', LEFT), ('right clavicle', RIGHT)):
+            files.write(masks / name / f'{stem}.gif', mask)
+    (root / 'scratch/fold1/masks/readme.txt').write_text('x')
+    return root
+
+
+@pytest.fixture
+def montgomery(tmp_path):
+    root = tmp_path / 'MontgomerySet'
+    for stem in ('MCUCXR_0001_0', 'MCUCXR_0104_1'):
+        files.write(root / 'CXR_png' / f'{stem}.png', np.full((32, 32), 90, np.uint8))
+        files.write(root / 'ManualMask/leftMask' / f'{stem}.png', LEFT > 0)
+        files.write(root / 'ManualMask/rightMask' / f'{stem}.png', RIGHT > 0)
+    (root / 'CXR_png' / 'Thumbs.db').write_bytes(b'')
+    return root
+
+
+@pytest.fixture
+def folders(tmp_path):
+    root = tmp_path / 'folders'
+    for stem in ('b', 'a', 'c'):
+        files.write(root / 'images' / f'{stem}.jpg', np.full((32, 32), 90, np.uint8))
+        for part, mask in (('left_lung', LEFT), ('right_lung', RIGHT), ('aorta', HEART)):
+            files.write(root / 'masks' / part / f'{stem}.png', mask)
+    return root
+
+
+def ids(dataset):
+    return [dataset.get_data_info(i)['id'] for i in range(len(dataset))]
+
+
+def centre(mask):
+    return float(mask.nonzero()[:, 1].float().mean()) / mask.shape[1]
+
+
+def test_jsrt_layout(jsrt, said):
+    dataset = DATASETS.build(dict(type='orl_mm.ChestXRayParts', data_root=str(jsrt)))
+    assert ids(dataset) == ['JPCLN001', 'JPCLN002', 'JPCNN001']
+    assert dataset.metainfo['parts'] == ('left_lung', 'right_lung', 'heart', 'left_clavicle',
+                                         'right_clavicle')
+    second = dataset.get_data_info(1)
+    assert second['img_path'].endswith('All247images/JPCLN002.IMG')
+    assert second['part_paths']['left_lung'] == [
+        str(jsrt / 'scratch/fold2/masks/left lung/JPCLN002.gif')]
+    assert second['patient'] == 'JPCLN002' and not said
+    out = LoadParts(['left_lung', 'right_lung']).transform(second)
+    assert centre(out['part_masks'][0]) > 0.5 > centre(out['part_masks'][1])
+
+
+@pytest.mark.parametrize('move', [('All247images', 'All247images/All247images'),
+                                  ('scratch', 'scr/scratch'), ('scratch/fold1', 'fold1')])
+def test_jsrt_unpacked_elsewhere(jsrt, move):
+    source, target = (jsrt / part for part in move)
+    waiting = jsrt / 'waiting'
+    source.rename(waiting)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    waiting.rename(target)
+    dataset = ChestXRayParts(str(jsrt))
+    assert len(dataset) == 3 and len(dataset.get_data_info(0)['part_paths']['heart']) == 1
+
+
+def test_montgomery_layout(montgomery, said):
+    for root in (montgomery, montgomery.parent):  # the folder, or the one it was unpacked into
+        dataset = ChestXRayParts(str(root), pipeline=[LoadXray(), LoadParts()])
+        assert ids(dataset) == ['MCUCXR_0001_0', 'MCUCXR_0104_1']
+        assert dataset.metainfo['parts'] == ('left_lung', 'right_lung')  # no heart
+        sample = dataset[0]
+        assert sample['parts'] == ('left_lung', 'right_lung')
+        assert centre(sample['part_masks'][0]) > 0.5 > centre(sample['part_masks'][1])
+    assert not said
+
+
+def test_sides_come_out_anatomical(montgomery, folders, said):
+    """Folders named after the viewer's sides are exchanged, and the log says so."""
+    base = montgomery / 'ManualMask'
+    (base / 'leftMask').rename(base / 'x')
+    (base / 'rightMask').rename(base / 'leftMask')
+    (base / 'x').rename(base / 'rightMask')
+    dataset = ChestXRayParts(str(montgomery), pipeline=[LoadParts()])
+    assert centre(dataset[0]['part_masks'][0]) > 0.5
+    assert len(said) == 1 and 'left_lung' in said[0] and 'exchanged' in said[0]
+    # One image that is itself mirrored does not turn a whole set round.
+    for part, mask in (('left_lung', RIGHT), ('right_lung', LEFT)):
+        files.write(folders / 'masks' / part / 'a.png', mask)
+    ChestXRayParts(str(folders))
+    assert len(said) == 1
+
+
+def test_folders_layout(folders):
+    dataset = ChestXRayParts(str(folders))
+    assert ids(dataset) == ['a', 'b', 'c']
+    assert dataset.metainfo['parts'] == ('left_lung', 'right_lung', 'aorta')  # any names
+    ordered = ChestXRayParts(str(folders), parts=['aorta', 'left_lung'])
+    assert ordered.metainfo['parts'] == ('aorta', 'left_lung')
+    assert list(ordered.get_data_info(0)['part_paths']) == ['aorta', 'left_lung']
+    assert ids(pickle.loads(pickle.dumps(dataset))) == ['a', 'b', 'c']
+
+
+def test_lists(folders, tmp_path):
+    keep, drop = tmp_path / 'keep.txt', tmp_path / 'drop.txt'
+    keep.write_text('c\na\n\n')
+    drop.write_text('a\nnot_here\n')
+    assert ids(ChestXRayParts(str(folders), list_file=str(keep))) == ['c', 'a']
+    assert ids(ChestXRayParts(str(folders), exclude_file=str(drop))) == ['b', 'c']
+    assert ids(ChestXRayParts(str(folders), list_file=str(keep),
+                              exclude_file=[str(drop)])) == ['c']
+    with pytest.raises(ValueError, match="1 ids of .*first 'not_here'"):
+        ChestXRayParts(str(folders), list_file=str(drop))
+    keep.write_text('a\n')
+    with pytest.raises(ValueError, match='no image is left'):
+        ChestXRayParts(str(folders), list_file=str(keep), exclude_file=str(drop))
+
+
+def test_shipped_lists_are_apart():
+    lists = {name: read_split(f'jsrt_{name}') for name in ('exemplar', 'segmenter', 'score')}
+    assert {name: len(set(ids)) for name, ids in lists.items()} == dict(
+        exemplar=1, segmenter=150, score=47)
+    assert set(lists['exemplar']) <= set(lists['segmenter'])
+    assert not set(lists['segmenter']) & set(lists['score'])
+
+
+def test_patient_pattern(montgomery):
+    dataset = ChestXRayParts(str(montgomery), patient_pattern=r'_(\d+)_')
+    assert [dataset.get_data_info(i)['patient'] for i in range(2)] == ['0001', '0104']
+    with pytest.raises(ValueError, match='patient_pattern.*MCUCXR_0001_0'):
+        ChestXRayParts(str(montgomery), patient_pattern=r'P(\d+)')
+
+
+def test_missing_mask(folders, said):
+    (folders / 'masks' / 'aorta' / 'b.png').unlink()
+    with pytest.raises(ValueError, match="1 of 3 images.*first b of 'aorta'"):
+        ChestXRayParts(str(folders))
+    assert ids(ChestXRayParts(str(folders), parts=['left_lung'])) == ['a', 'b', 'c']
+    assert ids(ChestXRayParts(str(folders), missing='skip')) == ['a', 'c']
+    assert '1 of 3 images' in said[0] and 'left out' in said[0]
+    kept = ChestXRayParts(str(folders), missing='keep')
+    assert list(kept.get_data_info(1)['part_paths']) == ['left_lung', 'right_lung']
+
+
+def test_mistakes(folders, tmp_path):
+    for options, message in [
+            (dict(layout='scr'), "layout='scr'.*folders, jsrt, montgomery"),
+            (dict(layout='jsrt'), r"has \['images', 'masks'\].*All247images"),
+            (dict(missing='drop'), "missing='drop'"),
+            (dict(parts=['left_lung', 'liver']), r"no \['liver'\], it has .*aorta"),
+            (dict(list_file='none.txt'), 'none.txt')]:
+        with pytest.raises(ValueError, match=message):
+            ChestXRayParts(str(folders), **options)
+    with pytest.raises(ValueError, match='nowhere.* is no folder'):
+        ChestXRayParts(str(tmp_path / 'nowhere'))
+    files.write(folders / 'images' / 'a.png', HEART)
+    with pytest.raises(ValueError, match='one stem'):
+        ChestXRayParts(str(folders))
+
+
+def test_packed_sample(folders):
+    """What evaluation and registration get, through mmpretrain's PackInputs."""
+    init_default_scope('mmpretrain')
+    dataset = ChestXRayParts(str(folders), test_mode=True, pipeline=[
+        dict(type='orl_mm.LoadXray'), dict(type='orl_mm.LoadParts'),
+        dict(type='PackInputs', algorithm_keys=('part_masks', ),
+             meta_keys=('img_path', 'id', 'patient', 'parts'))])
+    sample = dataset[1]
+    assert sample['inputs'].shape == (3, 32, 32)
+    packed = sample['data_samples']
+    assert packed.part_masks.shape == (3, 32, 32)
+    assert (packed.id, packed.patient, packed.parts) == (
+        'b', 'b', ('left_lung', 'right_lung', 'aorta'))
+
+
+@pytest.mark.parametrize('name, num, parts', [('jsrt', 197, 3), ('montgomery', 110, 2),
+                                              ('shenzhen', 440, 2)])
+def test_real_sets(shared_data, said, name, num, parts):
+    dataset = ChestXRayParts(str(shared_data / 'cxr' / name),
+                             pipeline=[LoadXray(), LoadParts()])
+    assert len(dataset) == num and len(dataset.metainfo['parts']) == parts and not said
+    for i in range(0, num, 20):
+        masks = dataset[i]['part_masks']
+        assert masks.shape == (parts, 256, 256)
+        assert centre(masks[0]) > 0.5 > centre(masks[1])
+
+
+def test_real_scores_leave_out_what_was_trained_on(shared_data):
+    root = str(shared_data / 'cxr/jsrt')
+    score = set(ids(ChestXRayParts(root, list_file='jsrt_score')))
+    rest = ChestXRayParts(root, exclude_file=['jsrt_segmenter', 'jsrt_exemplar'])
+    assert len(score) == 47 and set(ids(rest)) <= score

@@ -1,0 +1,349 @@
+import builtins
+import io
+import logging
+
+import cv2
+import numpy as np
+import pytest
+from PIL import Image
+from pydicom.uid import JPEG2000Lossless, RLELossless
+from torch.utils.data import DataLoader
+
+from orl_mm.datasets import xray_io
+from orl_mm.datasets.image_io import UnreadableImageError, decode_image
+from orl_mm.datasets.image_list import ImageList
+from orl_mm.datasets.transforms import LoadXray
+from orl_mm.datasets.xray_io import decode_xray, read_xray, to_8bit
+from orl_mm.datasets.xray_polarity import looks_inverted
+from orl_mm.registry import TRANSFORMS
+
+from tests import xray_files as files
+
+
+def png(array: np.ndarray) -> bytes:
+    done, data = cv2.imencode('.png', array)
+    assert done
+    return data.tobytes()
+
+
+def chest(size: int = 64) -> np.ndarray:
+    """Two dark lungs in a grey body, uint8."""
+    lungs = files.disc(size, 0.28, 0.4) | files.disc(size, 0.72, 0.4)
+    return np.where(lungs > 0, 40, 180).astype(np.uint8)
+
+
+# Formats
+
+
+def test_8_bit_grey_and_rgb_are_the_same_picture(tmp_path):
+    grey = np.arange(256, dtype=np.uint8).reshape(16, 16)
+    cv2.imwrite(str(tmp_path / 'grey.png'), grey)
+    cv2.imwrite(str(tmp_path / 'rgb.png'), np.dstack([grey] * 3))
+    for name in ('grey.png', 'rgb.png'):
+        img = read_xray(str(tmp_path / name))
+        assert img.shape == (16, 16, 3) and img.dtype == np.uint8 and img.flags.c_contiguous
+        assert (img == grey[..., None]).all()
+
+
+def test_colour_becomes_luminance():
+    img = np.zeros((1, 3, 3), np.uint8)
+    img[0, [0, 1, 2], [2, 1, 0]] = 255  # red, green, blue in BGR order
+    assert decode_xray(png(img)).tolist() == [[76, 150, 29]]  # 0.299, 0.587, 0.114 of 255
+
+
+def test_16_bit_png_of_12_used_bits_is_not_black():
+    samples = np.array([[0, 1024, 2048, 4095]], np.uint16)
+    assert decode_xray(png(samples)).tolist() == [[0, 64, 128, 255]]
+    assert decode_image(png(samples))[..., 0].tolist() == [[0, 4, 8, 16]]  # LoadImage's rule
+
+
+@pytest.mark.parametrize('top, bits', [(200, 8), (255, 8), (256, 9), (1000, 10), (4095, 12),
+                                       (4096, 13), (65535, 16)])
+def test_window_of_used_bits(top, bits):
+    samples = np.array([0, top], np.uint16)
+    assert to_8bit(samples).tolist() == [0, round(255 * top / (2**bits - 1))]
+
+
+def test_other_windows():
+    samples = np.array([0, 500, 1000, 1500, 2000, 65535], np.uint16)
+    assert to_8bit(samples, (500, 1500)).tolist() == [0, 0, 128, 255, 255, 255]
+    many = np.arange(1, 4001, dtype=np.uint16)
+    many[0] = 65535  # a burnt-in mark
+    assert to_8bit(many).max() == 255 and to_8bit(many)[-1] == 16
+    shown = to_8bit(many, 'range')
+    assert shown[0] == 255 and abs(int(shown[2000]) - 127) <= 1
+    assert (to_8bit(np.full(9, 700, np.uint16), 'range') == 0).all()
+
+
+def test_16_bit_alpha_is_not_windowed():
+    samples = np.zeros((1, 2, 4), np.uint16)
+    samples[0, 0] = 4095, 4095, 4095, 65535  # opaque white of 12 bits
+    samples[0, 1] = 0, 0, 0, 0  # transparent: white below
+    assert decode_xray(png(samples)).tolist() == [[255, 255]]
+
+
+def test_16_bit_tiff():
+    out = io.BytesIO()
+    Image.fromarray(np.array([[0, 2048, 4095]], np.uint16)).save(out, 'TIFF')
+    assert decode_xray(out.getvalue()).tolist() == [[0, 128, 255]]
+
+
+@pytest.mark.parametrize('window', ['wide', (5, 5), (9, 1), (1, 2, 3)])
+def test_window_is_checked(window):
+    with pytest.raises(ValueError, match='window='):
+        LoadXray(window=window)
+
+
+# JSRT
+
+
+def test_jsrt_raw(tmp_path):
+    shown = np.zeros((2048, 2048), np.uint16)
+    shown[0, :4] = 0, 1024, 2048, 4095  # the first row, from the left
+    shown[-1, 0] = 4095
+    path = tmp_path / 'JPCLN001.IMG'
+    path.write_bytes(files.jsrt_bytes(shown))
+    img = read_xray(str(path))
+    assert img.shape == (2048, 2048, 3)
+    assert img[0, :4, 0].tolist() == [0, 64, 128, 255] and img[-1, 0, 0] == 255
+    assert np.fromfile(path, '>u2')[1] == 4095 - 1024  # stored the other way round
+
+
+def test_jsrt_scale_is_fixed():
+    """A dark film stays dark: 12 bits are known, whatever its brightest sample is."""
+    shown = np.full((2048, 2048), 400, np.uint16)
+    assert (decode_xray(files.jsrt_bytes(shown), 'a.IMG') == 25).all()
+
+
+def test_what_is_no_jsrt_image():
+    with pytest.raises(UnreadableImageError, match='100 bytes.*8388608'):
+        decode_xray(bytes(100), 'x.img')
+    swapped = np.full(2048 * 2048, 100, '<u2').tobytes()
+    with pytest.raises(UnreadableImageError, match='25600.*swapped'):
+        decode_xray(swapped, 'x.IMG')
+
+
+# DICOM
+
+
+RAMP = np.array([[0, 1000, 2000, 4095]], np.uint16)
+
+
+def test_dicom_stored_bits():
+    data = files.dicom_bytes(RAMP)
+    assert decode_xray(data, 'no_suffix').tolist() == [[0, 62, 125, 255]]
+
+
+def test_dicom_12_bits_declared_as_16():
+    assert decode_xray(files.dicom_bytes(RAMP, bits=16)).tolist() == [[0, 62, 125, 255]]
+
+
+def test_monochrome1_is_inverted():
+    data = files.dicom_bytes(RAMP, PhotometricInterpretation='MONOCHROME1')
+    assert decode_xray(data).tolist() == [[255, 193, 130, 0]]
+
+
+def test_dicom_window():
+    """PS3.3 C.11.2.1.2, by hand: y = ((x - (c - .5)) / (w - 1) + .5) * 255."""
+    data = files.dicom_bytes(RAMP, WindowCenter=1500, WindowWidth=2001)
+    expected = [np.clip(((x - 1499.5) / 2000 + 0.5) * 255, 0, 255) for x in RAMP[0].tolist()]
+    assert decode_xray(data).tolist() == [np.rint(expected).tolist()]
+    several = files.dicom_bytes(RAMP, WindowCenter=[1500, 9], WindowWidth=[2001, 9])
+    assert (decode_xray(several) == decode_xray(data)).all()
+    inverted = files.dicom_bytes(RAMP, WindowCenter=1500, WindowWidth=2001,
+                                 PhotometricInterpretation='MONOCHROME1')
+    assert (decode_xray(inverted) == 255 - decode_xray(data)).all()
+
+
+def test_dicom_window_after_rescaling():
+    """The window is in units of the modality: 0.5 x - 100."""
+    data = files.dicom_bytes(RAMP, RescaleSlope=0.5, RescaleIntercept=-100,
+                             WindowCenter=400.5, WindowWidth=1001)
+    expected = [np.clip((0.5 * x - 100 - 400) / 1000 * 255 + 127.5, 0, 255)
+                for x in RAMP[0].tolist()]
+    assert np.abs(decode_xray(data) - np.array(expected)).max() <= 0.5
+
+
+def test_dicom_rescaling_alone_changes_at_most_the_direction():
+    plain = decode_xray(files.dicom_bytes(RAMP))
+    rising = files.dicom_bytes(RAMP, RescaleSlope=0.0001, RescaleIntercept=-7)
+    falling = files.dicom_bytes(RAMP, RescaleSlope=-1, RescaleIntercept=4095)
+    assert (decode_xray(rising) == plain).all()
+    assert (decode_xray(falling) == 255 - plain).all()
+
+
+@pytest.mark.parametrize('bits', [8, 12, 16])
+def test_voi_table(bits):
+    """A table of 4096 entries: squares, scaled to its own number of bits."""
+    table = np.rint((np.arange(4096) / 4095)**2 * (2**bits - 1))
+    data = files.dicom_bytes(RAMP, VOILUTSequence=files.lut(table, bits=bits),
+                             RescaleSlope=1, RescaleIntercept=0)
+    expected = (RAMP / 4095.)**2 * 255
+    assert np.abs(decode_xray(data) - expected).max() <= 1
+
+
+def test_modality_table():
+    table = 4095 - np.arange(4096)
+    data = files.dicom_bytes(RAMP, ModalityLUTSequence=files.lut(table, bits=16))
+    assert decode_xray(data).tolist() == [[255, 193, 130, 0]]
+
+
+def test_signed_dicom():
+    data = files.dicom_bytes(np.array([[-1000, 0, 1000, 3095]], np.int16), bits=16)
+    assert decode_xray(data).tolist() == [[0, 62, 125, 255]]
+
+
+def test_padding_is_black():
+    pixels = np.array([[4095, 0, 2000, 4000]], np.uint16)
+    for kind in ('MONOCHROME1', 'MONOCHROME2'):
+        data = files.dicom_bytes(pixels, PixelPaddingValue=4095, PhotometricInterpretation=kind)
+        assert decode_xray(data)[0, 0] == 0
+    ranged = files.dicom_bytes(pixels, PixelPaddingValue=4000, PixelPaddingRangeLimit=4095)
+    assert (decode_xray(ranged)[0] == 0).tolist() == [True, True, False, True]
+
+
+def test_rgb_dicom():
+    pixels = np.zeros((1, 2, 3), np.uint8)
+    pixels[0, 0], pixels[0, 1] = (255, 0, 0), (90, 90, 90)
+    assert decode_xray(files.dicom_bytes(pixels, bits=8)).tolist() == [[76, 90]]
+
+
+def test_dicom_without_preamble_by_its_suffix():
+    data = files.dicom_bytes(RAMP, preamble=False)
+    assert data[128:132] != b'DICM'
+    assert decode_xray(data, 'a.DCM').tolist() == [[0, 62, 125, 255]]
+
+
+def test_compressed_dicom():
+    import pydicom
+    file = pydicom.dcmread(io.BytesIO(files.dicom_bytes(np.repeat(RAMP, 4, axis=0))))
+    file.compress(RLELossless)  # decoded by pydicom itself
+    out = io.BytesIO()
+    file.save_as(out)
+    assert decode_xray(out.getvalue())[3].tolist() == [0, 62, 125, 255]
+
+
+def test_syntax_that_nothing_decodes():
+    import pydicom
+    file = pydicom.dcmread(io.BytesIO(files.dicom_bytes(RAMP)))
+    file.file_meta.TransferSyntaxUID = JPEG2000Lossless
+    file.PixelData = pydicom.encaps.encapsulate([b'\xff\x4f\xff\x51' + bytes(60)])
+    file['PixelData'].is_undefined_length = True
+    out = io.BytesIO()
+    file.save_as(out)
+    with pytest.raises(UnreadableImageError, match='JPEG 2000.*gdcmconv'):
+        decode_xray(out.getvalue())
+
+
+@pytest.mark.parametrize('fields, message', [
+    (dict(NumberOfFrames=2, PixelData=RAMP.tobytes() * 2), '2 frames'),
+    (dict(PhotometricInterpretation='PALETTE COLOR'), 'PALETTE COLOR'),
+    (dict(PixelData=b'\0\0'), 'DICOM')])
+def test_dicom_refused(fields, message):
+    with pytest.raises(UnreadableImageError, match=message):
+        decode_xray(files.dicom_bytes(RAMP, **fields))
+
+
+def test_junk_named_dicom():
+    with pytest.raises(UnreadableImageError, match='DICOM'):
+        decode_xray(b'hello' * 100, 'x.dcm')
+
+
+def test_pydicom_missing_is_said(monkeypatch, tmp_path):
+    path = tmp_path / 'x.dcm'
+    path.write_bytes(files.dicom_bytes(RAMP))
+    plain = builtins.__import__
+
+    def without(name, *args, **kwargs):
+        if name.split('.')[0] == 'pydicom':
+            raise ModuleNotFoundError("No module named 'pydicom'")
+        return plain(name, *args, **kwargs)
+
+    monkeypatch.setattr(builtins, '__import__', without)
+    with pytest.raises(ModuleNotFoundError, match='pip install pydicom'):
+        LoadXray().transform(dict(img_path=str(path)))  # an error, not a file to skip
+
+
+# Polarity
+
+
+def test_polarity(tmp_path, monkeypatch):
+    said = []
+    monkeypatch.setattr(xray_io, 'print_log', lambda message, **_: said.append(message))
+    right, wrong = tmp_path / 'right.png', tmp_path / 'wrong.png'
+    right.write_bytes(png(chest()))
+    wrong.write_bytes(png(255 - chest()))
+    assert (read_xray(str(wrong)) == 255 - read_xray(str(right))).all() and not said
+    assert (read_xray(str(wrong), 'check') == 255 - read_xray(str(right))).all()
+    assert (read_xray(str(wrong), 'mend') == read_xray(str(right), 'mend')).all()
+    assert len(said) == 2 and 'wrong.png' in said[0] and 'mended' in said[1]
+    with pytest.raises(ValueError, match="polarity='fix'"):
+        read_xray(str(right), 'fix')
+
+
+def test_looks_inverted_on_real_xrays(shared_data):
+    """The rates that looks_inverted states, on each set and on its negatives."""
+    wrong, total = {}, 0
+    for name in ('jsrt', 'montgomery', 'shenzhen', 'unlabelled'):
+        paths = sorted((shared_data / 'cxr' / name / 'images').iterdir())
+        thumbs = [cv2.resize(decode_xray(p.read_bytes()), (64, 64), interpolation=cv2.INTER_AREA)
+                  for p in paths]
+        total += len(paths)
+        wrong[name] = sum(looks_inverted(t) for t in thumbs)
+        wrong[f'{name} negatives'] = sum(not looks_inverted(255 - t) for t in thumbs)
+    assert total == 1722
+    assert wrong == {'jsrt': 0, 'jsrt negatives': 0, 'montgomery': 0, 'montgomery negatives': 0,
+                     'shenzhen': 0, 'shenzhen negatives': 0,
+                     'unlabelled': 1, 'unlabelled negatives': 1}
+
+
+# The transform and the plain folder
+
+
+@pytest.fixture
+def folder(tmp_path):
+    (tmp_path / 'a.png').write_bytes(png(chest()))
+    (tmp_path / 'b.dcm').write_bytes(files.dicom_bytes(chest().astype(np.uint16) * 16))
+    (tmp_path / 'c.png').write_bytes(png(255 - chest()))
+    (tmp_path / 'd.png').write_bytes(png(chest())[:100])
+    (tmp_path / 'e.IMG').write_bytes(b'short')
+    return tmp_path
+
+
+def test_load_xray(folder):
+    transform = TRANSFORMS.build(dict(type='orl_mm.LoadXray', polarity='mend'))
+    good = transform.transform(dict(img_path=str(folder / 'a.png')))
+    assert good['img'].shape == (64, 64, 3)
+    assert good['img_shape'] == good['ori_shape'] == (64, 64)
+    mended = transform.transform(dict(img_path=str(folder / 'c.png')))
+    assert (mended['img'] == good['img']).all()
+    for name in ('d.png', 'e.IMG'):
+        assert transform.transform(dict(img_path=str(folder / name))) is None
+    assert (transform.num_bad, transform.num_loads, transform.num_inverted) == (2, 4, 1)
+
+
+def test_folder_of_mixed_files_through_workers(folder):
+    """DICOM and raw files count as images by name; workers count together."""
+    transform = LoadXray(polarity='check')
+    dataset = ImageList(str(folder), extensions='xrays',
+                        pipeline=[transform, lambda r: r['img'].shape[0]])
+    assert len(dataset) == 5
+    assert len(ImageList(str(folder))) == 3  # a folder of photographs is as before
+    (folder / 'no_suffix').write_bytes((folder / 'b.dcm').read_bytes())
+    assert len(ImageList(str(folder), extensions=('', ))) == 6
+    with pytest.raises(ValueError, match="extensions='dicom'"):
+        ImageList(str(folder), extensions='dicom')
+    loader = DataLoader(dataset, batch_size=1, num_workers=2)
+    assert [int(x) for x in loader] == [64] * 5
+    assert transform.num_bad == 2 and transform.num_inverted >= 1
+
+
+def test_inverted_images_are_named_in_the_log(folder, monkeypatch):
+    said = []
+    monkeypatch.setattr('orl_mm.datasets.transforms.load_xray.print_log',
+                        lambda message, level, **_: said.append((message, level)))
+    transform = LoadXray(polarity='check')
+    for _ in range(30):
+        transform.transform(dict(img_path=str(folder / 'c.png')))
+    assert transform.num_inverted == 30 and len(said) == 20
+    assert 'c.png' in said[0][0] and said[0][1] == logging.ERROR
