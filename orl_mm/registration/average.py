@@ -1,0 +1,138 @@
+"""The mean of many segmentations: the global template (thesis 3.2)."""
+
+import hashlib
+import io
+import json
+import os
+import zipfile
+from pathlib import Path
+from typing import Dict, Iterable, Optional, Sequence, Union
+
+import numpy as np
+
+from orl_mm.superpixels.entry import write_atomic
+
+from .template import Template
+
+
+class PartsAverage:
+    """A running mean of the maps of R parts, which can be stored and taken up again.
+
+    Each image's map is 1 where the part has a probability of ``threshold`` or more, else 0
+    (the thesis's way), so the mean says in which share of the images a pixel belongs to the
+    part; without a threshold the probabilities themselves are averaged.
+
+    Args:
+        parts (sequence): R names.
+        size (int): Side of the maps.
+        threshold (float, optional): In (0, 1]; None: soft.
+
+    Attributes:
+        count (int): Images so far.
+        skipped (list): Of images that gave no map, by name.
+        position (int): Place in the list of images to go on from.
+
+    Raises:
+        ValueError: Arguments beyond these ranges.
+    """
+
+    def __init__(self, parts: Sequence[str], size: int = 256,
+                 threshold: Optional[float] = 0.5) -> None:
+        if threshold is not None and not 0 < threshold <= 1:
+            raise ValueError(f'threshold must lie in (0, 1], got {threshold}: at 0 every pixel '
+                             'is part of everything')
+        if size < 1 or not parts or isinstance(parts, str):
+            raise ValueError(f'an average needs parts and a size, got {parts!r} and {size}')
+        self.parts, self.size, self.threshold = tuple(parts), size, threshold
+        self.sums = np.zeros((len(self.parts), size, size), np.float64)
+        self.count, self.skipped, self.position = 0, [], 0
+
+    def add(self, maps: np.ndarray) -> None:
+        """Count images in.
+
+        Args:
+            maps (np.ndarray): (B, R, size, size) probabilities in [0, 1].
+
+        Raises:
+            ValueError: Another shape, or values outside of [0, 1].
+        """
+        maps = np.asarray(maps)
+        if maps.shape[1:] != self.sums.shape:
+            raise ValueError(f'maps must be (B, {", ".join(map(str, self.sums.shape))}), got '
+                             f'{maps.shape}')
+        if maps.size and not 0 <= maps.min() <= maps.max() <= 1:  # False for NaN
+            raise ValueError(f'maps must lie in [0, 1], got {maps.min():g} to {maps.max():g}')
+        if self.threshold is not None:
+            maps = maps >= self.threshold
+        self.sums += maps.sum(0, dtype=np.float64)
+        self.count += len(maps)
+
+    def template(self, provenance: dict) -> Template:
+        """The mean.
+
+        Raises:
+            ValueError: No image was counted, or a part was found in none.
+        """
+        if not self.count:
+            raise ValueError(f'no image to average; {len(self.skipped)} could not be read')
+        nowhere = [part for part, total in zip(self.parts, self.sums) if not total.any()]
+        if nowhere:
+            raise ValueError(f'{nowhere} were found in none of {self.count} images: is it the '
+                             'right checkpoint, and are the images like those it was trained on?')
+        return Template(self.parts, self.sums / self.count, dict(
+            kind='average', threshold='soft' if self.threshold is None else self.threshold,
+            size=self.size, images=self.count, skipped=len(self.skipped), **provenance))
+
+    def save(self, path: Union[str, Path], key: str) -> None:
+        """Store where it stands, whole or not at all; nothing is pickled.
+
+        Args:
+            path: The file.
+            key (str): What the average is of, see :func:`job_key`.
+        """
+        about = dict(key=key, parts=self.parts, size=self.size, threshold=self.threshold,
+                     count=self.count, skipped=self.skipped, position=self.position)
+        content = io.BytesIO()
+        np.savez(content, sums=self.sums, about=np.array(json.dumps(about)))
+        write_atomic(str(path), content.getvalue(), str(Path(path).absolute().parent))
+
+    def resume(self, path: Union[str, Path], key: str) -> bool:
+        """Take up what :meth:`save` left; False where nothing is there.
+
+        Raises:
+            ValueError: The file is damaged or of another job.
+        """
+        if not os.path.isfile(path):
+            return False
+        try:
+            with np.load(path, allow_pickle=False) as file:
+                about, sums = json.loads(str(file['about'])), file['sums']
+            same = about['key'] == key and sums.shape == self.sums.shape
+            count, skipped, position = (about[k] for k in ('count', 'skipped', 'position'))
+        except (KeyError, TypeError, ValueError, OSError, EOFError, zipfile.BadZipFile) as error:
+            raise ValueError(f'{path} is damaged ({error}): delete it to begin anew') from error
+        if not same:
+            raise ValueError(f'{path} was left by a run with another checkpoint, list of images '
+                             'or option: give the same ones to go on, delete it to begin anew, or '
+                             'choose another --out')
+        self.sums, self.count, self.skipped, self.position = sums, count, skipped, position
+        return True
+
+
+def job_key(description: Dict) -> str:
+    """SHA-256 of what an average is made of; another key, another average."""
+    return hashlib.sha256(json.dumps(description, sort_keys=True).encode()).hexdigest()
+
+
+def list_digest(names: Iterable[str]) -> str:
+    """SHA-256 of a list of names, one a line."""
+    digest = hashlib.sha256()
+    for name in names:
+        digest.update(f'{name}\n'.encode())
+    return digest.hexdigest()
+
+
+def file_digest(path: Union[str, Path]) -> str:
+    """SHA-256 of a file's content."""
+    with open(path, 'rb') as file:
+        return hashlib.file_digest(file, 'sha256').hexdigest()

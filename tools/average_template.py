@@ -1,0 +1,147 @@
+#!/usr/bin/env python
+"""Average a segmenter's predictions over many images into one template (thesis 3.2).
+
+    tools/average_template.py configs/transfer/jsrt/deeplabv3_r101.py best.pth \\
+        --config configs/medino/vits16_chexpert_dino.py --out data/average.npz
+    tools/average_template.py --masks data/jsrt --list jsrt_segmenter --out data/masks.npz
+
+The first form predicts over the pretraining images with any segmenter of mmseg whose
+classes are the parts (one called "background" is left out); a pixel counts as part where its
+probability is 0.5 or more. The second averages masks that are there and needs no network.
+Stop it whenever you like; the same command goes on. Then train with
+RegisteredTemplate(source='data/average.npz').
+"""
+import argparse
+import os
+import sys
+import time
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+try:
+    import orl_mm  # noqa: E402, F401  (first: mends what the next imports meet)
+except ModuleNotFoundError as error:
+    sys.exit(f'{error}; type `make env` once, then `source .venv/bin/activate` (or '
+             f'.venv/bin/python {sys.argv[0]} ...)')
+import torch  # noqa: E402
+from tqdm import tqdm  # noqa: E402
+from orl_mm.datasets.image_list import XRAY_EXTENSIONS  # noqa: E402
+from orl_mm.engine import cli  # noqa: E402
+from orl_mm.engine.checkpoint import use_safe_loading  # noqa: E402
+from orl_mm.engine.image_arguments import add_image_arguments, image_source  # noqa: E402
+from orl_mm.engine.part_maps import MaskMaps, SegmenterMaps  # noqa: E402
+from orl_mm.registration.average import PartsAverage, job_key  # noqa: E402
+from orl_mm.registration.template import read_template, write_template  # noqa: E402
+
+SAVE_EVERY = 30.  # seconds
+
+
+def parse_args(argv=None):
+    parser = cli.Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument('segmenter', nargs='?', metavar='CONFIG', help="the segmenter's config")
+    parser.add_argument('checkpoint', nargs='?', metavar='CHECKPOINT', help='its weights')
+    parser.add_argument('--masks', metavar='DIR', help='average the masks of this folder (see '
+                        'orl_mm.ChestXRayParts) instead; --list then names ids')
+    add_image_arguments(parser, required=False)
+    parser.add_argument('--out', required=True, metavar='FILE.npz', help='the template')
+    how = parser.add_mutually_exclusive_group()
+    how.add_argument('--threshold', type=float, default=0.5,
+                     help='probability from which on a pixel is part (default 0.5)')
+    how.add_argument('--soft', action='store_true', help='average the probabilities themselves')
+    parser.add_argument('--parts', nargs='+', metavar='NAME',
+                        help='which, in which order (default: all)')
+    parser.add_argument('--size', type=int, default=256, help='side of the maps (default 256)')
+    parser.add_argument('--batch-size', type=int, default=16, help='images at a time (default 16)')
+    parser.add_argument('--workers', type=int, default=2,
+                        help='processes that load images (default 2)')
+    parser.add_argument('--device', default='cuda' if torch.cuda.is_available() else 'cpu')
+    parser.add_argument('--overwrite', action='store_true',
+                        help='begin anew, whatever --out holds')
+    args = parser.parse_args(argv)
+    if bool(args.masks) == bool(args.checkpoint):
+        parser.error('give either CONFIG CHECKPOINT or --masks DIR')
+    if args.masks and (args.folder or args.config):
+        parser.error('--masks takes its images from DIR; only --list chooses among them')
+    if not args.masks and not (args.folder or args.list or args.config):
+        parser.error('which images? --folder, --list or --config')
+    if min(args.size, args.batch_size, args.workers + 1) < 1:
+        parser.error(f'--size={args.size} and --batch-size={args.batch_size} must be at least 1, '
+                     f'--workers={args.workers} at least 0')
+    if not args.out.endswith('.npz'):
+        parser.error(f'--out must end in .npz, got {args.out}')
+    return args
+
+
+def main(argv=None) -> None:
+    args = parse_args(argv)
+    with cli.user_errors('average_template.py'):
+        use_safe_loading()
+        try:
+            with cli.config_errors():
+                run(args, argv or sys.argv[1:])
+        except cli.UserError:
+            raise
+        except (ValueError, OSError) as error:
+            raise cli.UserError(' '.join(str(error).split())) from error
+        except KeyboardInterrupt:
+            sys.exit('\nstopped; the same command goes on from here')
+
+
+def maps_of(args, argv):
+    """The segmenter's predictions, or the masks."""
+    if args.masks:
+        return MaskMaps(args.masks, args.list, args.parts, args.size)
+    cli.check_file(args.checkpoint, 'checkpoint')
+    images = image_source(args, argv, XRAY_EXTENSIONS)
+    cfg = cli.load_config(args.segmenter)
+    cli.check_parts(cfg, 'predicting', 'test_dataloader')
+    return SegmenterMaps(cfg, args.checkpoint, images, args.parts, args.size, args.batch_size,
+                         args.workers, args.device)
+
+
+def run(args, argv) -> None:
+    maps = maps_of(args, argv)
+    average = PartsAverage(maps.parts, args.size, None if args.soft else args.threshold)
+    key = job_key(dict(maps.job, parts=average.parts, size=args.size,
+                       threshold=average.threshold))
+    begun = f'{args.out}.partial'
+    if args.overwrite:
+        Path(begun).unlink(missing_ok=True)
+    elif os.path.exists(args.out):
+        if read_template(args.out).provenance.get('key') == key:
+            print(f'{args.out} is finished already')
+            return
+        raise cli.UserError(f'{args.out} is there and was made otherwise; --overwrite replaces it')
+    if average.resume(begun, key):
+        print(f'going on after {average.position} of {maps.total} images')
+    accumulate(maps, average, begun, key)
+    template = average.template(dict(maps.provenance, key=key))
+    write_template(args.out, template)
+    Path(begun).unlink(missing_ok=True)
+    print(f'{args.out}: {average.count} images, ' + ', '.join(
+        f'{part} {share:.1%} of the area' for part, share in zip(
+            template.parts, template.maps.mean((1, 2)))))
+    if average.skipped:
+        print(f'{len(average.skipped)} images could not be read, first {average.skipped[0]}')
+
+
+def accumulate(maps, average, begun, key) -> None:
+    """Go through the images that are left, and store where it stands now and then.
+
+    Between two batches only: killed or interrupted anywhere, nothing counts twice.
+    """
+    last = time.monotonic()
+    with tqdm(total=maps.total, initial=average.position, unit='img', smoothing=0.05) as bar:
+        for part_maps, skipped, images in maps.batches(average.position):
+            average.add(part_maps)
+            average.skipped += skipped
+            average.position += images
+            bar.update(images)
+            if time.monotonic() - last >= SAVE_EVERY:
+                average.save(begun, key)
+                last = time.monotonic()
+
+
+if __name__ == '__main__':
+    main()
