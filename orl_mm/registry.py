@@ -10,7 +10,7 @@ from mmengine.registry import Registry
 __all__ = [
     'MODELS', 'HOOKS', 'TRANSFORMS', 'DATASETS', 'OPTIMIZERS',
     'OPTIM_WRAPPER_CONSTRUCTORS', 'PARAM_SCHEDULERS', 'VISUALIZERS',
-    'WEIGHT_INITIALIZERS', 'MODEL_WRAPPERS'
+    'WEIGHT_INITIALIZERS', 'MODEL_WRAPPERS', 'METRICS'
 ]
 
 
@@ -32,3 +32,4 @@ PARAM_SCHEDULERS = _child('parameter scheduler', _root.PARAM_SCHEDULERS,
 DATASETS = _child('dataset', _root.DATASETS, 'orl_mm.datasets')
 TRANSFORMS = _child('transform', _root.TRANSFORMS, 'orl_mm.datasets')
 VISUALIZERS = _child('visualizer', _root.VISUALIZERS, 'orl_mm.visualization')
+METRICS = _child('metric', _root.METRICS, 'orl_mm.evaluation')

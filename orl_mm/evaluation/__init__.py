@@ -1,0 +1,3 @@
+from .attention_ap import AttentionAP
+
+__all__ = ['AttentionAP']

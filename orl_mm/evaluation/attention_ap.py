@@ -1,0 +1,169 @@
+"""Do attention heads find the parts? (Thesis, table 3.1.)"""
+
+from typing import Any, Dict, List, Optional, Sequence, Union
+
+import numpy as np
+from mmengine.evaluator import BaseMetric
+from mmengine.logging import print_log
+
+from orl_mm.registry import METRICS
+
+from .bootstrap import percentile_interval, resample_patients
+from .part_score import ImageScores, PartScore, score_image, score_part
+
+HEADS = ('stored', 'best')
+UNASSIGNED = ('best', 'best_per_image')
+
+
+@METRICS.register_module()
+class AttentionAP(BaseMetric):
+    """Average precision of attention maps against masks of parts, in full resolution.
+
+    scikit-learn's ``average_precision_score`` of the map enlarged by nearest neighbour,
+    exactly, per part: of each image, then the mean over images; and of the pixels of all
+    images together (``_pooled``). Both with the percentile interval of a bootstrap over
+    patients. A constant map scores the part's share of the pixels, ``_prevalence``.
+
+    Each data sample carries ``attention`` (heads, h, w), from :class:`AttentionProbe`;
+    ``part_masks`` (R, H, W) of 0 and 1 and ``parts``, R names, which may differ between
+    images; ``id``, and ``patient``, in whose place ``id`` serves. A part that no image has
+    is absent from the result, never 0; an empty mask is left out, counted and logged.
+
+    Args:
+        heads (str or dict): ``'stored'``: a part's head as the checkpoint says
+            (``meta['attention_heads']``, which ``StoredHeadsHook`` brings here), and for a
+            part without one as ``unassigned`` says. ``'best'``: no head counts as assigned.
+            Or head -> name of its part.
+        unassigned (str): ``'best'``: the head with the highest mean over the images, of all
+            heads; ``'best_per_image'``: the highest of each image, an upper bound.
+        resamples (int): Of the bootstrap; 0: no intervals. The head is chosen once, so an
+            interval does not cover the choice.
+        level (float): Share of the resamples within an interval.
+        seed (int): Of the bootstrap.
+        collect_device, prefix, collect_dir: See ``BaseMetric``.
+
+    Returns (``evaluate``): per part ``<part>``, ``<part>_low``, ``<part>_high``,
+    ``<part>_pooled`` and its ends, ``<part>_coverage`` (see
+    :func:`~orl_mm.evaluation.attention_scores.coverage`), ``<part>_prevalence``,
+    ``<part>_head`` (-1: several) and ``<part>_images``; the mean over parts under ``mean``,
+    ``mean_pooled`` with their ends; ``images``.
+
+    Attributes:
+        stored_heads (dict, optional): Head -> part of the checkpoint.
+        details (dict): After ``evaluate``, in the main process: part -> image id -> AP.
+
+    Raises:
+        ValueError: Options that do not exist, a head beyond the network's, samples without
+            the fields above, or of different numbers of heads.
+    """
+
+    default_prefix = 'attention_ap'
+
+    def __init__(self, heads: Union[str, Dict[int, str]] = 'stored', unassigned: str = 'best',
+                 resamples: int = 1000, level: float = 0.95, seed: int = 0, **kwargs) -> None:
+        super().__init__(**kwargs)
+        if isinstance(heads, str) and heads not in HEADS or unassigned not in UNASSIGNED:
+            raise ValueError(f'heads must be a dict of head numbers and parts or one of {HEADS}, '
+                             f'and unassigned one of {UNASSIGNED}, got {heads!r}, {unassigned!r}')
+        if resamples < 0 or not 0 < level < 1:
+            raise ValueError('resamples must not be negative and level within (0, 1), got '
+                             f'{resamples} and {level}')
+        self.heads = heads if isinstance(heads, str) else {int(h): p for h, p in heads.items()}
+        self.unassigned, self.resamples = unassigned, resamples
+        self.level, self.seed = level, seed
+        self.stored_heads: Optional[Dict[int, str]] = None
+        self.details: Dict[str, Dict[str, float]] = {}
+
+    def process(self, data_batch: Any, data_samples: Sequence[dict]) -> None:
+        """Score every head on every part of each image; keep counts, not masks."""
+        for sample in data_samples:
+            missing = [key for key in ('attention', 'part_masks', 'parts', 'id')
+                       if key not in sample]
+            if missing:
+                raise ValueError(f'a data sample lacks {missing}: AttentionAP needs a model such '
+                                 'as orl_mm.AttentionProbe, orl_mm.LoadParts in the pipeline, '
+                                 "and PackInputs(algorithm_keys=('part_masks', ), "
+                                 "meta_keys=('img_path', 'id', 'patient', 'parts'))")
+            self.results.append(score_image(
+                sample['id'], sample.get('patient', sample['id']), sample['parts'],
+                sample['attention'].float().cpu().numpy(), sample['part_masks']))
+
+    def compute_metrics(self, results: List[ImageScores]) -> Dict[str, float]:
+        """Means, pooled scores and intervals, part by part."""
+        results = [ImageScores(*image) for image in results]  # collecting leaves bare tuples
+        num_heads = {len(image.maps) for image in results}
+        if len(num_heads) != 1:
+            raise ValueError(f'images have attention of {sorted(num_heads)} heads, not of one '
+                             'network')
+        assigned = self._assigned(num_heads.pop())
+        counts = resample_patients([image.patient for image in results], self.resamples,
+                                   self.seed)
+        found: Dict[str, PartScore] = {}
+        parts = dict.fromkeys(part for image in results for part in image.parts)
+        absent = [part for part in assigned if part not in parts]
+        if absent:
+            print_log(f'heads are assigned to {absent}, which these images have no masks of',
+                      logger='current')
+        for part in parts:
+            score, empty = score_part(part, results, counts, assigned.get(part),
+                                      self.unassigned == 'best_per_image')
+            if empty:
+                print_log(f'{empty} masks of {part} are empty and left out', logger='current',
+                          level=30)
+            if score is not None:
+                found[part] = score
+        self.details = {part: {results[i].id: float(value)
+                               for i, value in zip(score.images, score.values)}
+                        for part, score in found.items()}
+        metrics: Dict[str, float] = dict(images=len(results))
+        for part, score in found.items():
+            self._add(metrics, part, score.values.mean(), score.means)
+            self._add(metrics, f'{part}_pooled', score.pooled, score.pools)
+            metrics.update({f'{part}_coverage': score.coverage, f'{part}_head': score.head,
+                            f'{part}_prevalence': score.prevalence,
+                            f'{part}_images': len(score.images)})
+        if found:
+            every = list(found.values())
+            self._add(metrics, 'mean', np.mean([score.values.mean() for score in every]),
+                      np.mean([score.means for score in every], 0))
+            self._add(metrics, 'mean_pooled', np.mean([score.pooled for score in every]),
+                      np.mean([score.pools for score in every], 0))
+        print_log('\n' + self._table(metrics, found), logger='current')
+        return metrics
+
+    def _assigned(self, num_heads: int) -> Dict[str, List[int]]:
+        """Part -> its heads."""
+        heads = self.heads
+        if heads == 'stored':
+            heads = self.stored_heads or {}
+        elif heads == 'best':
+            heads = {}
+        beyond = [head for head in heads if not 0 <= head < num_heads]
+        if beyond:
+            raise ValueError(f'the head map {heads} assigns {beyond}, but the network has '
+                             f'{num_heads} heads, 0 to {num_heads - 1}')
+        of: Dict[str, List[int]] = {}
+        for head, part in heads.items():
+            of.setdefault(part, []).append(head)
+        return of
+
+    def _add(self, metrics: dict, name: str, value: float, resampled: np.ndarray) -> None:
+        metrics[name] = float(value)
+        if self.resamples:
+            metrics[f'{name}_low'], metrics[f'{name}_high'] = percentile_interval(
+                resampled, self.level)
+
+    def _table(self, metrics: Dict[str, float], found: Dict[str, PartScore]) -> str:
+        lines = [f'attention AP, mean over images and pooled [{self.level:.0%} over patients]']
+        for name in [*found, 'mean'] if found else []:
+            line = f'  {name:<12}'
+            for key in (name, f'{name}_pooled'):
+                line += f'  {metrics[key]:.3f}'
+                if self.resamples:
+                    line += f' [{metrics[key + "_low"]:.3f}, {metrics[key + "_high"]:.3f}]'
+            if name in found:
+                head, how = found[name].head, 'assigned' if found[name].assigned else 'best'
+                line += (f'  head {"of each image" if head < 0 else head} ({how}), coverage '
+                         f'{found[name].coverage:.2f}, {len(found[name].images)} images')
+            lines.append(line)
+        return '\n'.join(lines)

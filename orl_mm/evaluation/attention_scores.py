@@ -1,0 +1,146 @@
+"""How well maps on a patch grid find parts of an image: exact scores without enlarging them.
+
+A heads (or maps), R parts, N = h * w patches in row-major order; masks are (R, H, W) in
+their own resolution and cover the same area as the map. A map enlarged by nearest
+neighbour is constant over a patch, so counts of pixels per patch say all there is to know.
+"""
+
+from typing import Sequence, Tuple, Union
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+
+def patch_counts(masks: Union[np.ndarray, Tensor],
+                 grid: Tuple[int, int]) -> Tuple[np.ndarray, np.ndarray]:
+    """Pixels of each part, and pixels at all, under each patch of a grid.
+
+    Pixel y of H belongs to row floor(y h / H), as in ``F.interpolate(mode='nearest')``;
+    columns alike. So H and W need not be multiples of the grid.
+
+    Args:
+        masks (array or Tensor): (R, H, W), 0 or 1 (bool, or any integers).
+        grid (tuple): (h, w).
+
+    Returns:
+        tuple: (R, N) and (N,), int64.
+
+    Raises:
+        ValueError: Another number of axes, an empty image, or other values than 0 and 1.
+    """
+    masks = np.asarray(masks.cpu() if torch.is_tensor(masks) else masks)
+    if masks.ndim != 3 or 0 in masks.shape[1:]:
+        raise ValueError(f'masks must be (parts, H, W), got {masks.shape}')
+    if masks.dtype.kind not in 'biu':
+        raise ValueError(f'masks must be bool or integers, got {masks.dtype}; soft ones are maps, '
+                         'see on_grid')
+    if masks.size and not (0 <= masks.min() and masks.max() <= 1):
+        raise ValueError(f'masks must hold 0 and 1, got {masks.min()} to {masks.max()}: compare '
+                         'masks stored as 0 and 255 with 0 first')
+    pixels = np.ones(masks.shape[1:], np.uint8)[None]
+    for axis, cells in zip((1, 2), grid):
+        masks, pixels = _sum_cells(masks, cells, axis), _sum_cells(pixels, cells, axis)
+    return masks.reshape(len(masks), -1), pixels.reshape(-1)
+
+
+def _sum_cells(x: np.ndarray, cells: int, axis: int) -> np.ndarray:
+    """Sums over the pixels of each of ``cells`` cells along an axis; int64."""
+    first = -(-np.arange(1, cells) * x.shape[axis] // cells)  # pixel of each cell but the first
+    return np.stack([part.sum(axis, dtype=np.int64) for part in np.split(x, first, axis)], axis)
+
+
+def average_precision(scores: np.ndarray, positives: np.ndarray,
+                      pixels: np.ndarray) -> np.ndarray:
+    r"""Average precision of every map for every part, over the pixels they stand for.
+
+    .. math:: AP = \sum_n (R_n - R_{n-1}) P_n
+
+    over the distinct values of a map from the highest on: scikit-learn's
+    ``average_precision_score`` of the enlarged map and the full-resolution mask. Equal
+    values are one threshold; a constant map scores the part's share of the image.
+
+    Args:
+        scores (np.ndarray): (A, N).
+        positives (np.ndarray): (R, N), pixels of each part per patch; see
+            :func:`patch_counts`. Leading axes are allowed, (..., R, N): all of them share
+            ``pixels`` or the leading axes of it.
+        pixels (np.ndarray): (N,) or (..., N), pixels per patch.
+
+    Returns:
+        np.ndarray: (..., A, R) float64; NaN for a part without a pixel.
+
+    Raises:
+        ValueError: Scores that are not finite, or shapes that do not belong together.
+    """
+    scores = np.asarray(scores)
+    scores = scores if scores.dtype.kind == 'f' else scores.astype(np.float64)
+    if scores.ndim != 2 or positives.shape[-1] != scores.shape[1] != 0 or \
+            pixels.shape[-1] != scores.shape[1]:
+        raise ValueError(f'scores {scores.shape}, positives {positives.shape} and pixels '
+                         f'{pixels.shape} must be (A, N), (..., R, N) and (..., N)')
+    if not np.isfinite(scores).all():
+        raise ValueError('a map holds values that are not finite: the network has diverged')
+    found = [_one_map(row, positives, pixels) for row in scores]
+    return np.stack(found, -2)
+
+
+def _one_map(scores: np.ndarray, positives: np.ndarray, pixels: np.ndarray) -> np.ndarray:
+    """(..., R): sums over thresholds; a threshold is the last patch of equal values."""
+    order = np.argsort(-scores, kind='stable')
+    ordered = scores[order]
+    last = np.append(np.flatnonzero(ordered[1:] != ordered[:-1]), len(order) - 1)
+    hits = positives[..., order].cumsum(-1, dtype=np.float64)[..., last]
+    seen = pixels[..., order].cumsum(-1, dtype=np.float64)[..., last]
+    precision = hits / np.maximum(seen, 1)[..., None, :]
+    gained = np.diff(hits, axis=-1, prepend=0)
+    total = hits[..., -1]
+    with np.errstate(invalid='ignore'):
+        return np.where(total > 0, (gained * precision).sum(-1) / total, np.nan)
+
+
+def coverage(scores: np.ndarray, positives: np.ndarray) -> np.ndarray:
+    """The share of each part that lies under patches above the map's mean.
+
+    High average precision with low coverage is a head that looks at a few patches of its
+    part. See :func:`orl_mm.models.utils.attention.attention_diagnostics`.
+
+    Args:
+        scores (np.ndarray): (A, N).
+        positives (np.ndarray): (R, N).
+
+    Returns:
+        np.ndarray: (A, R) in [0, 1]; NaN for a part without a pixel.
+    """
+    above = scores > scores.mean(-1, keepdims=True)
+    total = positives.sum(-1)
+    with np.errstate(invalid='ignore'):
+        return np.where(total > 0, above @ positives.T / total, np.nan)
+
+
+def on_grid(maps: Union[np.ndarray, Tensor], grid: Tuple[int, int]) -> np.ndarray:
+    """Maps or masks averaged over each patch: what a head can show of them at best.
+
+    ``F.adaptive_avg_pool2d``: where the grid does not divide a size, a pixel on a border
+    counts for both patches. The truth itself on the grid gives the ceiling of every score.
+
+    Args:
+        maps (array or Tensor): (R, H, W), of any type.
+        grid (tuple): (h, w).
+
+    Returns:
+        np.ndarray: (R, h, w) float64.
+    """
+    return F.adaptive_avg_pool2d(torch.as_tensor(maps).double().cpu()[None], grid)[0].numpy()
+
+
+def choose_head(scores: np.ndarray, candidates: Sequence[int]) -> int:
+    """The head with the highest mean over images, the first among equals.
+
+    Args:
+        scores (np.ndarray): (images, A).
+        candidates (sequence): The heads to choose from.
+    """
+    means = scores[:, list(candidates)].mean(0)
+    return int(candidates[int(means.argmax())])
