@@ -113,7 +113,7 @@ def coverage(scores: np.ndarray, positives: np.ndarray) -> np.ndarray:
     Returns:
         np.ndarray: (A, R) in [0, 1]; NaN for a part without a pixel.
     """
-    above = scores > scores.mean(-1, keepdims=True)
+    above = scores > scores.mean(-1, keepdims=True, dtype=np.float64)  # exact for constant maps
     total = positives.sum(-1)
     with np.errstate(invalid='ignore'):
         return np.where(total > 0, above @ positives.T / total, np.nan)

@@ -121,6 +121,8 @@ def test_coverage_counts_the_part_above_the_mean():
     scores = np.array([[4., 1., 1., 0.], [1., 1., 1., 1.]])  # means 1.5 and 1: above, [0] and none
     positives = np.array([[3, 1, 0, 0], [0, 2, 2, 0]])
     np.testing.assert_allclose(coverage(scores, positives), [[.75, 0.], [0., 0.]])
+    for value in np.float32([.1, 1 / 3, 1e-7]):  # no patch of a constant map is above its mean
+        assert coverage(np.full((1, 196), value), np.ones((1, 196))) == 0
 
 
 def test_maps_on_the_grid():
