@@ -1,8 +1,8 @@
 # JSRT's lungs and heart as one label map: 150 images that train a segmenter, the 47 others
 # that score. Sides are the patient's, so nothing is mirrored.
 #
-# data_root is JSRT's original download (JPCLN*.IMG and SCR's masks) or a folder of images and
-# masks, see orl_mm.ChestXRayParts; the lists of ids are shipped.
+# $ORL_CXR is the folder that holds jsrt: the original download (All247images/*.IMG and SCR's
+# masks) or images/ and masks/<part>/, see orl_mm.ChestXRayParts. The lists of ids are shipped.
 _parts = ('left_lung', 'right_lung', 'heart')  # labels 1, 2, 3; where they overlap, the last
 _labels = [
     dict(type='orl_mm.LoadParts', parts=_parts),
@@ -28,7 +28,7 @@ test_pipeline = [
 
 _dataset = dict(
     type='orl_mm.ChestXRayParts',
-    data_root='data/jsrt',
+    data_root='{{$ORL_CXR:data/cxr}}/jsrt',
     parts=_parts,
     metainfo=dict(
         classes=('background', *_parts),

@@ -1,8 +1,7 @@
 # DeepLabv3 on a narrow ResNet-18 at 128 pixels: the segmenter in four minutes on 2 cores.
 #
 # Paper:    thesis 3.2, "Predicted Global Template", made small; weights from scratch.
-# Command:  tools/train.py configs/transfer/jsrt/deeplabv3_r18_small.py \
-#           --cfg-options data_root=...   see _base_/datasets/jsrt_segmentation.py
+# Command:  ORL_CXR=FOLDER tools/train.py configs/transfer/jsrt/deeplabv3_r18_small.py
 # Expected: to be measured.
 _base_ = './deeplabv3_r101.py'
 
@@ -26,7 +25,7 @@ optim_wrapper = dict(
     optimizer=dict(_delete_=True, type='AdamW', lr=1e-3, weight_decay=0.05),
     clip_grad=dict(max_norm=5.))
 param_scheduler = [
-    dict(type='orl_mm.WarmupCosineLR', warmup=2, end=50, by_epoch=True,
+    dict(type='orl_mm.WarmupCosineLR', warmup=2, end=30, by_epoch=True,
          convert_to_iter_based=True)
 ]
-train_cfg = dict(max_epochs=50)
+train_cfg = dict(max_epochs=30)
