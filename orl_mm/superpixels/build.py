@@ -7,15 +7,15 @@ from dataclasses import dataclass, field
 from typing import Callable, Iterable, List, Optional, Tuple
 
 import cv2
+import numpy as np
 
 from orl_mm.datasets.image_io import UnreadableImageError, decode_image
 from orl_mm.structures.view_geometry import ViewGeometry
 from orl_mm.superpixels.cache import (FORMAT, PROVENANCE, build_command,
                                       differences, read_provenance)
 from orl_mm.superpixels.chunks import clean_temp_dir, in_chunks
-from orl_mm.superpixels.entry import (CacheError, EntryInfo, checksum,
-                                      decode_labels, encode_entry,
-                                      read_entry_info, write_atomic)
+from orl_mm.superpixels.entry import CacheError, encode_entry, write_atomic
+from orl_mm.superpixels.resume import unfinished
 from orl_mm.superpixels.spec import PriorSpec
 
 UNREADABLE = 'unreadable.txt'
@@ -46,6 +46,11 @@ class BuildJob:
     @property
     def temp_dir(self) -> str:
         return os.path.join(self.out, _TEMP)
+
+    def decode(self, data: bytes) -> np.ndarray:
+        """x0 (S, S, 3) uint8, BGR, of an image file's bytes."""
+        img = decode_image(data, self.background, self.apply_exif)
+        return ViewGeometry.whole(*img.shape[:2]).apply_image(img, self.spec.size)
 
 
 @dataclass
@@ -82,37 +87,14 @@ def process_chunk(job: BuildJob, relative_paths: List[str]) -> Counts:
 
 def _process(job: BuildJob, relative: str) -> bool:
     """Make one mask; False where a finished one is there."""
-    image = os.path.join(job.root, relative)
     entry = os.path.join(job.out, relative + '.png')
-    found = _finished(job, entry)
-    stat = os.stat(image)
-    if found and not job.verify and found.image_bytes == stat.st_size \
-            and stat.st_mtime_ns <= os.stat(entry).st_mtime_ns:
+    todo = unfinished(os.path.join(job.root, relative), entry, job.spec.key,
+                      job.decode, job.verify)
+    if todo is None:
         return False
-    with open(image, 'rb') as file:
-        data = file.read()
-    img = decode_image(data, job.background, job.apply_exif)
-    x0 = ViewGeometry.whole(*img.shape[:2]).apply_image(img, job.spec.size)
-    if found and found.image_bytes == len(data) \
-            and found.x0_crc == checksum(x0) \
-            and (not job.verify or _intact(entry, found)):
-        os.utime(entry)  # the image is newer, but the same
-        return False
-    png = encode_entry(job.spec(x0), job.spec.key, len(data), x0)
+    png = encode_entry(job.spec(todo.pixels), job.spec.key, *todo)
     write_atomic(entry, png, job.temp_dir)
     return True
-
-
-def _finished(job: BuildJob, entry: str) -> Optional[EntryInfo]:
-    """What a whole entry of this job says about itself, without decoding it."""
-    info = read_entry_info(entry)
-    return info if info and info.key == job.spec.key else None
-
-
-def _intact(entry: str, info: EntryInfo) -> bool:
-    with open(entry, 'rb') as file:
-        labels = decode_labels(file.read())
-    return labels is not None and checksum(labels) == info.labels_crc
 
 
 def prepare(job: BuildJob, overwrite: bool = False) -> None:
