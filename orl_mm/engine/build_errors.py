@@ -14,8 +14,8 @@ from orl_mm.superpixels.cache import CacheError
 # from the config, the data it names, or a checkpoint.
 PREPARING = {'build_from_cfg', 'init_weights', 'load_or_resume'}
 # Readers of checkpoints; where they are called from does not matter.
-READERS = tuple(str(Path(__file__).with_name(name))
-                for name in ('checkpoint.py', 'load_backbone.py'))
+READERS = tuple(str(Path(__file__).parents[1] / name) for name in (
+    'engine/checkpoint.py', 'engine/load_backbone.py', 'models/utils/weight_names.py'))
 MISSING_FILE = (FileNotFoundError, NotADirectoryError, IsADirectoryError, PermissionError)
 
 _UNEXPECTED = re.compile(r"(\w+)(?:\.__init__)?\(\) got an unexpected keyword "

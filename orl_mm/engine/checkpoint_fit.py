@@ -9,8 +9,9 @@ from mmengine.runner import checkpoint as mm_checkpoint
 from mmengine.runner.checkpoint import CheckpointLoader
 from torch import Tensor, nn
 
+from orl_mm.models.utils.weight_names import find_prefixes
+
 from .cli import UserError
-from .load_backbone import find_prefixes
 
 # No checkpoint has them: counters of batches, and the offsets that deformable
 # convolutions (mmdet's dconv configs) add to a pretrained backbone.

@@ -1,15 +1,17 @@
 """A backbone takes over weights, almost all of them or none."""
 
 from pathlib import Path
-from typing import Any, Dict, List, NamedTuple, Set, Union
+from typing import Any, Dict, List, NamedTuple, Union
 
 from mmengine.logging import print_log
 from torch import Tensor, nn
 
+from orl_mm.models.utils.weight_names import (EVALUATED, ONLINE, check_weights, choose_prefix,
+                                              find_prefixes)
+
 from .checkpoint import load_weights
 
-# Where several networks of a file fit equally well: the online one, then bare names.
-PREFERRED = ('backbone.', '', 'module.backbone.')
+PREFERRED = dict(auto=ONLINE, evaluated=EVALUATED)
 
 
 class LoadedWeights(NamedTuple):
@@ -34,6 +36,7 @@ def load_backbone(backbone: nn.Module, path: Union[str, Path], prefix: str = 'au
         prefix (str): What stands before the backbone's names, such as
             ``'backbone.'``, ``'target.backbone.'`` or ``''``. ``'auto'``: the prefix
             under which most names fit; among equals, the online network.
+            ``'evaluated'``: likewise, but of DINO the teacher.
         min_match (float): Share of the backbone's parameters and buffers that the
             file must hold; counters of batches do not count.
 
@@ -47,15 +50,14 @@ def load_backbone(backbone: nn.Module, path: Union[str, Path], prefix: str = 'au
     weights = _tensors(load_weights(path), path)
     own = {name: value for name, value in backbone.state_dict().items()
            if not name.endswith('num_batches_tracked')}
-    found = find_prefixes(weights, set(own))
-    if prefix == 'auto':
-        prefix = _choose(found, len(own), path)
+    if prefix in PREFERRED:
+        prefix = choose_prefix(find_prefixes(weights, set(own)), len(own), PREFERRED[prefix],
+                               str(path))
     elif prefix and not prefix.endswith('.'):
         prefix += '.'
+    missing = check_weights(type(backbone).__name__, own, weights, prefix, str(path), min_match)
     chosen = {name: weights[prefix + name] for name in backbone.state_dict()
               if prefix + name in weights}
-    missing = [name for name in own if name not in chosen]
-    _check(backbone, own, chosen, missing, found, weights, prefix, path, min_match)
     backbone.load_state_dict(chosen, strict=False)
     matched = len(own) - len(missing)
     print_log(f'{type(backbone).__name__}: {matched} of {len(own)} tensors from {path}, prefix '
@@ -76,54 +78,3 @@ def _tensors(content: Any, path: Union[str, Path]) -> Dict[str, Tensor]:
         raise ValueError(f'{path} holds no weights under "state_dict", "model" or directly: it '
                          f'has {inside}; save a dict of names and tensors')
     return weights
-
-
-def find_prefixes(weights: Dict[str, Tensor], names: Set[str]) -> Dict[str, int]:
-    """How many of the names the file has, under each prefix it has any of them."""
-    counts: Dict[str, int] = {}
-    for key in weights:
-        parts = key.split('.')
-        for i in range(len(parts)):
-            if '.'.join(parts[i:]) in names:
-                prefix = ''.join(f'{part}.' for part in parts[:i])
-                counts[prefix] = counts.get(prefix, 0) + 1
-    return dict(sorted(counts.items(), key=lambda item: -item[1]))
-
-
-def _choose(found: Dict[str, int], total: int, path: Union[str, Path]) -> str:
-    most = max(found.values(), default=0)
-    if 2 * most < total:  # chance matches of names such as conv1.weight
-        return ''
-    best = [prefix for prefix, count in found.items() if count == most]
-    for prefix in PREFERRED:
-        if prefix in best:
-            return prefix
-    if len(best) > 1:
-        raise ValueError(f'{path} holds several networks that fit, {best}: choose one with '
-                         'prefix=')
-    return best[0]
-
-
-def _check(backbone: nn.Module, own: dict, chosen: dict, missing: List[str],
-           found: Dict[str, int], weights: dict, prefix: str, path: Union[str, Path],
-           min_match: float) -> None:
-    name, matched = type(backbone).__name__, len(own) - len(missing)
-    if not own or matched < min_match * len(own):
-        offers = ', '.join(f'{p!r} ({n} names)' for p, n in found.items() if 2 * n > len(own))
-        offers = offers or 'none that fits; its names begin with ' + _few(
-            sorted({'.'.join(key.split('.')[:2]) for key in weights}))
-        raise ValueError(
-            f'{path} holds {matched} of the {len(own)} tensors of {name} under prefix '
-            f'{prefix!r}, fewer than {min_match:.0%}. Missing: {_few(missing)}. Prefixes in the '
-            f'file: {offers}. Give the right prefix=, or the backbone config the file was '
-            'trained with; weights of other code must be renamed first')
-    shapes = [f'{key} is {tuple(chosen[key].shape)} in the file and {tuple(own[key].shape)} here'
-              for key in own if key in chosen and chosen[key].shape != own[key].shape]
-    if shapes:
-        raise ValueError(f'{path} is of another architecture than this {name}: {_few(shapes)}. '
-                         'Use the backbone config it was trained with')
-
-
-def _few(items: List[str], most: int = 5) -> str:
-    rest = len(items) - most
-    return ', '.join(items[:most]) + (f' and {rest} more' if rest > 0 else '')

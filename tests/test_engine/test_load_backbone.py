@@ -58,6 +58,25 @@ def test_online_network_is_preferred_and_the_target_can_be_asked_for(tmp_path):
     assert _equal(target, mine)
 
 
+def test_of_dino_the_teacher_is_evaluated(tmp_path):
+    student, teacher, mine = _backbone(0), _backbone(1), _backbone(2)
+    both = {**_prefixed(student, 'backbone.'), **_prefixed(teacher, 'teacher.backbone.')}
+    path = _save(tmp_path, both)
+    assert load_backbone(mine, path, prefix='evaluated').prefix == 'teacher.backbone.'
+    assert _equal(teacher, mine)
+    path = _save(tmp_path, student.state_dict())  # where there is no teacher, what there is
+    assert load_backbone(mine, path, prefix='evaluated').prefix == '' and _equal(student, mine)
+
+
+def test_a_deeper_network_is_another_one(tmp_path):
+    """All names of a ViT with two blocks are in a file of one with three."""
+    arch = dict(embed_dims=8, num_heads=2, feedforward_channels=8)
+    vits = [_backbone(type='mmpretrain.VisionTransformer', img_size=32,
+                      arch=dict(arch, num_layers=n)) for n in (2, 3)]
+    with pytest.raises(ValueError, match='layers.2.ln1.weight is only in the file'):
+        load_backbone(vits[0], _save(tmp_path, _prefixed(vits[1], 'backbone.')))
+
+
 def test_two_networks_without_an_obvious_one(tmp_path):
     path = _save(tmp_path, {**_prefixed(_backbone(0), 'student.'),
                             **_prefixed(_backbone(1), 'teacher.')})
