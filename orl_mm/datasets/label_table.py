@@ -1,0 +1,145 @@
+"""Tables of labels: csv columns to numbers, and patients to draw from."""
+
+import csv
+import difflib
+import gc
+import os
+from contextlib import contextmanager
+from typing import Dict, Iterator, List, Optional, Sequence, Union
+
+import numpy as np
+
+Policy = Union[str, Dict[str, str]]
+POLICIES = dict(zeros=0., ones=1., ignore=np.nan)
+UNCERTAIN = -1.
+
+
+@contextmanager
+def without_gc() -> Iterator[None]:
+    """No garbage collection: it halves the time to make a million small lists."""
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
+
+
+def read_table(path: str) -> Dict[str, List[str]]:
+    """A csv file with a header as column -> cells, all text.
+
+    Raises:
+        ValueError: No file, no rows, a column twice, or a row of another length.
+    """
+    if not os.path.isfile(path):
+        raise ValueError(f'ann_file={path!r} is no file')
+    with open(path, newline='', encoding='utf-8-sig') as file:
+        rows = [row for row in csv.reader(file) if row]
+    if len(rows) < 2:
+        raise ValueError(f'{path} has no rows below a header')
+    header = [name.strip() for name in rows.pop(0)]
+    twice = sorted({name for name in header if header.count(name) > 1})
+    if twice:
+        raise ValueError(f'{path} has the columns {twice} twice')
+    for i, row in enumerate(rows):
+        if len(row) != len(header):
+            raise ValueError(f'{path}, row {i + 1} below the header: {len(row)} cells under '
+                             f'{len(header)} column names')
+    return dict(zip(header, map(list, zip(*rows))))
+
+
+def require_columns(table: Dict[str, List[str]], wanted: Sequence[str], path: str) -> None:
+    """Raise ValueError that names the columns that are not there, and what is nearest."""
+    missing = [name for name in wanted if name not in table]
+    if not missing:
+        return
+    near = {name: difflib.get_close_matches(name, table, 1) for name in missing}
+    hints = ', '.join(f'{name!r}' + (f' (is it {found[0]!r}?)' if found else '')
+                      for name, found in near.items())
+    raise ValueError(f'{path} lacks the columns {hints}; it has {list(table)}')
+
+
+def read_labels(table: Dict[str, List[str]], columns: Sequence[str], path: str) -> np.ndarray:
+    """Label cells as (N, C) float32: 1, 0, -1 where uncertain, NaN where blank.
+
+    Raises:
+        ValueError: Any other cell, with its row and column.
+    """
+    known = {text: value for value in (0., 1., UNCERTAIN)
+             for text in (f'{value:g}', f'{value:.1f}', f'{value:.2f}')}
+    known.update({text: np.nan for text in ('', 'nan', 'NaN', 'None')})
+    out = np.empty((len(table[columns[0]]) if columns else 0, len(columns)), np.float32)
+    for c, name in enumerate(columns):
+        cells = table[name]
+        try:
+            out[:, c] = [known[cell] for cell in cells]
+        except KeyError:
+            i = next(i for i, cell in enumerate(cells) if cell not in known)
+            raise ValueError(f'{path}, row {i + 1}, column {name!r}: {cells[i]!r} is no label; '
+                             '1, 0, -1 (uncertain) and blank are') from None
+    return out
+
+
+def resolve_labels(labels: np.ndarray, columns: Sequence[str], uncertain: Optional[Policy],
+                   blank: str) -> np.ndarray:
+    """Uncertain and blank labels as their policies say: (N, C) of 0, 1 and NaN (unknown).
+
+    Raises:
+        ValueError: No such policy; or a column has uncertain labels, and no policy
+            was chosen.
+    """
+    out = np.where(np.isnan(labels), np.float32(POLICIES[blank]), labels)
+    for c, name in enumerate(columns):
+        where = labels[:, c] == UNCERTAIN
+        if not where.any():
+            continue
+        policy = policy_of(uncertain, name)
+        if policy is None:
+            raise ValueError(
+                f'{int(where.sum())} of {len(where)} labels of {name!r} are uncertain (-1): choose '
+                "uncertain='zeros', 'ones', 'ignore', or a dict of classes and 'default'")
+        out[where, c] = POLICIES[policy]
+    return out
+
+
+def check_policies(uncertain: Optional[Policy], blank: str, columns: Sequence[str]) -> None:
+    """Raise ValueError for a policy that does not exist, or one of an unknown class."""
+    for policy in (blank, *(uncertain.values() if isinstance(uncertain, dict) else [uncertain])):
+        if policy is not None and policy not in POLICIES:
+            raise ValueError(f'{policy!r} is no policy for labels; choose from {list(POLICIES)}')
+    if isinstance(uncertain, dict):
+        unknown = sorted(set(uncertain) - set(columns) - {'default'})
+        if unknown:
+            raise ValueError(f'uncertain names {unknown}, which are not among the classes '
+                             f'{list(columns)}')
+
+
+def policy_of(uncertain: Optional[Policy], name: str) -> Optional[str]:
+    """The policy of one class."""
+    if isinstance(uncertain, dict):
+        return uncertain.get(name, uncertain.get('default'))
+    return uncertain
+
+
+def draw_patients(patients: np.ndarray, fraction: float, seed: int) -> np.ndarray:
+    """Rows (N,) bool of a share of the patients, at least one.
+
+    One seed gives one order of the patients, of which the first are taken: so the
+    1% are among the 10%.
+    """
+    names, inverse = np.unique(patients, return_inverse=True)
+    order = np.random.default_rng(seed).permutation(len(names))
+    taken = np.zeros(len(names), bool)
+    taken[order[:max(1, round(fraction * len(names)))]] = True
+    return taken[inverse]
+
+
+def one_class_columns(scores: np.ndarray, columns: Sequence[str]) -> Dict[str, str]:
+    """Columns in which not both 0 and 1 occur -> what occurs."""
+    found = {}
+    for c, name in enumerate(columns):
+        values = np.unique(scores[:, c][~np.isnan(scores[:, c])])
+        if len(values) < 2:
+            found[name] = f'only {values[0]:g}' if len(values) else 'no label'
+    return found
