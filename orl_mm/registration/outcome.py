@@ -1,0 +1,80 @@
+"""One image: deformable if it is good, else affine, else the global template."""
+
+import json
+from dataclasses import dataclass
+from typing import Optional
+
+import numpy as np
+
+from orl_mm.registration.contrast import prepare
+from orl_mm.registration.elastix import RegistrationError, register
+from orl_mm.registration.quality import Quality, assess
+from orl_mm.registration.reference import Reference
+
+STATUSES = ('deformable', 'affine', 'template')
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of an image.
+
+    Attributes:
+        status (str): One of :data:`STATUSES`.
+        reason (str): Why it is not the first one.
+        quality (Quality, optional): Of the deformable result; None if there is none.
+        masks (np.ndarray, optional): (R, S, S) uint8 0/1; None when read from a note.
+    """
+    status: str
+    reason: str
+    quality: Optional[Quality]
+    masks: Optional[np.ndarray] = None
+
+    def note(self) -> str:
+        """Everything but the masks as one line of JSON, for the cache's entry."""
+        quality = self.quality and dict(
+            s=[round(v, 3) for v in self.quality.similarity],
+            a=[round(v, 2) for v in self.quality.area], f=round(self.quality.folded, 5))
+        return json.dumps(dict(status=self.status, reason=self.reason[:200], q=quality),
+                          separators=(',', ':'))
+
+    @classmethod
+    def from_note(cls, note: str) -> 'Outcome':
+        """Read :meth:`note` back.
+
+        Raises:
+            ValueError: Something else.
+        """
+        try:
+            found = json.loads(note)
+            q = found['q'] and Quality(tuple(found['q']['s']), tuple(found['q']['a']),
+                                       found['q']['f'])
+            return cls(found['status'], found['reason'], q or None)
+        except (KeyError, TypeError) as error:
+            raise ValueError(f'no note of a registration: {note!r}') from error
+
+
+def register_image(grey: np.ndarray, reference: Reference) -> Outcome:
+    """Register the exemplar to an image, and fall back where that went wrong.
+
+    Args:
+        grey (np.ndarray): (H, W) uint8.
+    """
+    settings, checks = reference.settings, reference.checks
+    fixed = prepare(grey, settings.size, settings.contrast)
+    if float(np.ptp(fixed)) < 1e-6:
+        return Outcome('template', 'the image is constant', None, reference.fallback)
+    try:
+        deformation = register(fixed, reference.moving, settings)
+    except RegistrationError as error:
+        return Outcome('template', f'Elastix: {error}', None, reference.fallback)
+    reasons, first = [], None
+    for status, positions in (('deformable', deformation.deformable),
+                              ('affine', deformation.affine)):
+        masks, quality = assess(fixed, reference.moving, reference.masks, positions,
+                                checks.margin)
+        first = first or quality
+        reason = checks.reason(quality, reference.parts)
+        if reason is None:
+            return Outcome(status, '; '.join(reasons), first, masks)
+        reasons.append(f'{status}: {reason}')
+    return Outcome('template', '; '.join(reasons), first, reference.fallback)

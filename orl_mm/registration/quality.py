@@ -1,0 +1,107 @@
+"""Whether a registration can be trusted, without knowing the truth."""
+
+from dataclasses import asdict, dataclass
+from typing import Optional, Sequence, Tuple
+
+import cv2
+import numpy as np
+
+from orl_mm.registration.elastix import warp_image, warp_labels
+from orl_mm.registration.folding import folded_share
+
+
+@dataclass(frozen=True)
+class Quality:
+    """What is seen of one registration.
+
+    Attributes:
+        similarity (tuple): Of each part the correlation of image and warped exemplar in and
+            around the warped part, in [-1, 1]; 0 where the part left the image.
+        area (tuple): Of each part its area after warping, by that in the exemplar.
+        folded (float): Share of the pixels where the deformation folds.
+    """
+    similarity: Tuple[float, ...]
+    area: Tuple[float, ...]
+    folded: float
+
+
+@dataclass(frozen=True)
+class Checks:
+    """What a registration must fulfil; the defaults are explained in projects/medino.
+
+    Args:
+        similarity (float): Least correlation, of every part.
+        folded (float): Largest share of folded pixels.
+        area (float): Largest factor by which a part may grow or shrink.
+        margin (float): How far around a part images are compared, as a share of the side.
+
+    Raises:
+        ValueError: A value out of its range.
+    """
+    similarity: float = 0.5
+    folded: float = 0.001
+    area: float = 3.
+    margin: float = 0.05
+
+    def __post_init__(self) -> None:
+        if not -1 <= self.similarity <= 1 or not 0 <= self.folded <= 1:
+            raise ValueError(f'similarity={self.similarity} must be in [-1, 1] and '
+                             f'folded={self.folded} in [0, 1]')
+        if self.area < 1 or not 0 < self.margin <= 1:
+            raise ValueError(f'area={self.area} must be a factor of at least 1 and '
+                             f'margin={self.margin} a share of the side')
+
+    def to_dict(self) -> dict:
+        """As JSON values."""
+        return asdict(self)
+
+    def reason(self, quality: Quality, parts: Sequence[str]) -> Optional[str]:
+        """What is wrong, in words; None if nothing is."""
+        if quality.folded > self.folded:
+            return f'{quality.folded:.2%} of the field folded'
+        for part, value in zip(parts, quality.similarity):
+            if not value >= self.similarity:
+                return f'similarity {value:.2f} at {part}'
+        for part, factor in zip(parts, quality.area):
+            if not 1 / self.area <= factor <= self.area:
+                return f'{part} has {factor:.2f} times its area'
+        return None
+
+
+def assess(fixed: np.ndarray, moving: np.ndarray, masks: np.ndarray, positions: np.ndarray,
+           margin: float = Checks.margin) -> Tuple[np.ndarray, Quality]:
+    """Warp the parts, and see how well the images agree around them.
+
+    Args:
+        fixed, moving (np.ndarray): (S, S) float32, as they were registered.
+        masks (np.ndarray): (R, S, S) 0/1 of the exemplar (moving).
+        positions (np.ndarray): (S, S, 2), see :class:`~orl_mm.registration.elastix.Deformation`.
+        margin (float): See :class:`Checks`.
+
+    Returns:
+        tuple: The warped parts (R, S, S) uint8, and their :class:`Quality`.
+    """
+    warped = warp_labels(masks, positions)
+    image = warp_image(moving, positions)
+    radius = max(1, round(margin * fixed.shape[0]))
+    window = np.ones((2 * radius + 1, ) * 2, np.uint8)
+    near = [cv2.dilate(part, window) > 0 for part in warped]
+    return warped, Quality(
+        tuple(correlation(fixed[n], image[n]) for n in near),
+        tuple(float(a.sum() / b.sum()) for a, b in zip(warped, masks)), folded_share(positions))
+
+
+def correlation(a: np.ndarray, b: np.ndarray) -> float:
+    """Pearson's correlation; 0 where one side is constant or empty."""
+    if not a.size:
+        return 0.
+    a, b = (v - v.mean(dtype=np.float64) for v in (a, b))
+    norm = np.sqrt((a * a).sum() * (b * b).sum())
+    return float((a * b).sum() / norm) if norm > 1e-9 else 0.
+
+
+def dice(a: np.ndarray, b: np.ndarray) -> float:
+    """Dice's coefficient of two masks, 2 |A and B| / (|A| + |B|); 1 where both are empty."""
+    a, b = a.astype(bool), b.astype(bool)
+    total = int(a.sum()) + int(b.sum())
+    return 2 * int((a & b).sum()) / total if total else 1.

@@ -1,0 +1,150 @@
+"""How a set of registrations went: numbers, words and a picture."""
+
+import json
+import os
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import Dict, Iterable, List, Optional, Sequence, Tuple
+
+import numpy as np
+
+from orl_mm.datasets.chest_xray_parts import ChestXRayParts
+from orl_mm.datasets.part_layouts import read_part
+from orl_mm.registration.cache import TemplateCache
+from orl_mm.registration.outcome import STATUSES, Outcome
+from orl_mm.registration.quality import dice
+from orl_mm.structures.view_geometry import ViewGeometry
+from orl_mm.superpixels.entry import CacheError, relative_path
+
+
+@dataclass
+class Record:
+    """One image: its path below the root, what became of it, and Dice where truth exists."""
+    image: str
+    outcome: Outcome
+    dice: Dict[str, float] = field(default_factory=dict)
+
+    @property
+    def score(self) -> float:
+        """For sorting: mean Dice, else the least similarity of the parts; -1 without any."""
+        if self.dice:
+            return float(np.mean(list(self.dice.values())))
+        return min(self.outcome.quality.similarity) if self.outcome.quality else -1.
+
+
+def read_truth(root: str) -> Dict[str, Dict[str, List[str]]]:
+    """Mask files of each image's parts, by the image's stem; layouts of ``ChestXRayParts``."""
+    dataset = ChestXRayParts(root, missing='keep', pipeline=[])
+    samples = (dataset.get_data_info(i) for i in range(len(dataset)))
+    return {sample['id']: sample['part_paths'] for sample in samples}
+
+
+def collect(cache: TemplateCache, img_paths: Iterable[str],
+            truth: Optional[Dict[str, Dict[str, List[str]]]] = None) -> List[Record]:
+    """What the cache says about images; those without an entry are left out.
+
+    Dice is computed at the size of the true masks, on the template enlarged by nearest
+    neighbour, for the parts that both have.
+    """
+    records = []
+    for path in img_paths:
+        try:
+            outcome = cache.outcome(path)
+        except CacheError:  # unreadable images have none, and are listed by the build
+            continue
+        masks = dict(zip(cache.parts, outcome.masks))
+        stem = os.path.splitext(os.path.basename(path))[0]
+        scores = {}
+        for part, files in (truth or {}).get(stem, {}).items():
+            if part in masks and files:
+                true = read_part(files)
+                whole = ViewGeometry.whole(*masks[part].shape)
+                scores[part] = dice(whole.apply_labels(masks[part], true.shape), true)
+        outcome = Outcome(outcome.status, outcome.reason, outcome.quality)  # masks are large
+        records.append(Record(relative_path(path, cache.root), outcome, scores))
+    return records
+
+
+def summarize(records: Sequence[Record], parts: Sequence[str]) -> dict:
+    """Counts, reasons, and means over the images, as JSON values."""
+    count = Counter(record.outcome.status for record in records)
+    found: dict = dict(images=len(records), **{s: count[s] for s in STATUSES})
+    assessed = [r.outcome.quality for r in records if r.outcome.quality]
+    if assessed:
+        least = np.array([min(q.similarity) for q in assessed])
+        found['similarity'] = dict(mean=float(least.mean()), **{
+            f'{p}%': float(np.percentile(least, p)) for p in (1, 10, 50)})
+        found['folded'] = int(sum(q.folded > 0 for q in assessed))
+    for part in parts:
+        values = np.array([r.dice[part] for r in records if part in r.dice])
+        if len(values):
+            found.setdefault('dice', {})[part] = dict(
+                mean=float(values.mean()), median=float(np.median(values)),
+                least=float(values.min()), images=len(values))
+    return found
+
+
+def choose(records: Sequence[Record], count: int = 4) -> List[Tuple[str, Record]]:
+    """Best, middle and worst of the registered images, then fallbacks, with their titles."""
+    good = sorted((r for r in records if r.outcome.status == 'deformable'),
+                  key=lambda r: -r.score)
+    places = {'best': 0, 'median': len(good) // 2, 'worst': len(good) - 1}
+    chosen = [(name, good[place]) for name, place in places.items()] if good else []
+    for status in STATUSES[1:]:
+        found = sorted((r for r in records if r.outcome.status == status), key=lambda r: r.score)
+        chosen += [(f'{status} instead', record) for record in found[:count]]
+    return chosen
+
+
+def write_report(folder: str, cache: TemplateCache, records: Sequence[Record],
+                 unreadable: int = 0) -> List[str]:
+    """Write ``report.json``, ``report.md`` and ``fallbacks.txt``; their paths."""
+    summary = dict(summarize(records, cache.parts), unreadable=unreadable)
+    rows = [dict(image=r.image, status=r.outcome.status, reason=r.outcome.reason, dice=r.dice,
+                 similarity=list(r.outcome.quality.similarity) if r.outcome.quality else None,
+                 folded=r.outcome.quality.folded if r.outcome.quality else None)
+            for r in records]
+    back = [r for r in records if r.outcome.status != STATUSES[0]]
+    texts = {
+        'report.json': json.dumps(dict(summary=summary, spec=cache.provenance['spec'],
+                                       images=rows), indent=1) + '\n',
+        'report.md': _markdown(summary, back, cache),
+        'fallbacks.txt': ''.join(f'{r.image}\t{r.outcome.status}\t{r.outcome.reason}\n'
+                                 for r in back)
+    }
+    for name, text in texts.items():
+        with open(os.path.join(folder, name), 'w', encoding='utf-8') as file:
+            file.write(text)
+    return [os.path.join(folder, name) for name in texts]
+
+
+def _markdown(summary: dict, back: Sequence[Record], cache: TemplateCache) -> str:
+    lines = ['# Registered templates', '', '| images | ' + ' | '.join(STATUSES) +
+             ' | unreadable |', '|---' * (len(STATUSES) + 2) + '|',
+             f'| {summary["images"]} | ' + ' | '.join(str(summary[s]) for s in STATUSES) +
+             f' | {summary["unreadable"]} |', '']
+    if 'similarity' in summary:
+        s = summary['similarity']
+        lines += ['Correlation of image and warped exemplar around the worst part: '
+                  f'mean {s["mean"]:.3f}, median {s["50%"]:.3f}, lowest tenth below '
+                  f'{s["10%"]:.3f}. Folded fields: {summary["folded"]}.', '']
+    if 'dice' in summary:
+        lines += ['| part | mean Dice | median | least | images |', '|---|---|---|---|---|']
+        lines += [f'| {part} | {d["mean"]:.3f} | {d["median"]:.3f} | {d["least"]:.3f} | '
+                  f'{d["images"]} |' for part, d in summary['dice'].items()]
+        lines.append('')
+    reasons = Counter(f'{r.outcome.status}: {_kind(r.outcome.reason)}' for r in back)
+    if reasons:
+        lines += ['| fallback: why | images |', '|---|---|']
+        lines += [f'| {reason} | {count} |' for reason, count in reasons.most_common(20)]
+        lines += ['', 'Each is listed in `fallbacks.txt`.', '']
+    settings = cache.provenance['spec']['settings']
+    lines += ['Settings: ' + ', '.join(f'{k} {v}' for k, v in settings.items()), '',
+              f'Library: {cache.provenance["spec"]["library"]}']
+    return '\n'.join(lines) + '\n'
+
+
+def _kind(reason: str) -> str:
+    """A reason without its numbers, so that equal ones can be counted."""
+    words = [w for w in reason.split() if not any(c.isdigit() for c in w)]
+    return ' '.join(words)
