@@ -1,4 +1,5 @@
-from . import data_preprocessors, heads, losses, necks, positives, refiners, utils  # noqa: F401
+from . import (data_preprocessors, heads, losses, necks, positives, probes,  # noqa: F401
+               refiners, utils)
 from .selfsup import DINO, R2O
 
 __all__ = ['DINO', 'R2O']

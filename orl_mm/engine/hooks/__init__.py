@@ -10,11 +10,12 @@ from .plain_bn_on_cpu_hook import PlainBNOnCPUHook
 from .say_where_hook import SayWhereHook
 from .seed_step_hook import SeedStepHook
 from .set_epoch_hook import SetEpochHook
+from .stored_heads_hook import StoredHeadsHook
 from .teacher_temperature_hook import TeacherTemperatureHook
 
 __all__ = [
     'AttentionRegHook', 'AttentionVisualizationHook', 'ClipEachGradHook',
     'FixedLRHook', 'FreezeLastLayerHook', 'KMeansRefineHook', 'MomentumUpdateHook',
     'ObjectVisualizationHook', 'PlainBNOnCPUHook', 'SayWhereHook', 'SeedStepHook',
-    'SetEpochHook', 'TeacherTemperatureHook'
+    'SetEpochHook', 'StoredHeadsHook', 'TeacherTemperatureHook'
 ]

@@ -1,0 +1,3 @@
+from .attention_probe import AttentionProbe
+
+__all__ = ['AttentionProbe']
