@@ -186,6 +186,8 @@ def test_watching_alone_changes_nothing(tmp_path):
         assert torch.equal(mine, its)
     scalars = watched.message_hub.log_scalars
     assert 'train/attn_ap/0_right' in scalars and 'train/loss_attn_inside' not in scalars
+    # Evaluation must not take a watched head for an assigned one.
+    assert stored_head_map(load_weights(tmp_path / 'a' / 'epoch_1.pth')) is None
 
 
 def test_head_map_is_in_the_checkpoint(tmp_path):

@@ -39,8 +39,8 @@ class AttentionRegHook(Hook):
     Passes without gradient (momentum encoders that share the backbone) do not count, and
     where the student sees fewer views, as MoCo's, those are guided.
 
-    The head map is written to ``meta['attention_heads']`` of each checkpoint; read it with
-    :func:`stored_head_map`.
+    The head map is written to ``meta['attention_heads']`` of each checkpoint, unless the hook
+    only watches; read it with :func:`stored_head_map`.
 
     Args:
         heads (dict): Head -> name of its part; other heads stay free.
@@ -123,7 +123,9 @@ class AttentionRegHook(Hook):
         self._remove()
 
     def before_save_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
-        """Store which head is whose, for evaluation."""
+        """Store which head is whose, for evaluation; a watched head is nobody's."""
+        if not any(any(schedule.values) for schedule in self.lambdas):
+            return
         checkpoint.setdefault('meta', {})['attention_heads'] = dict(self.heads)
 
     def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
