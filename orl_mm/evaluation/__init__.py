@@ -1,3 +1,4 @@
 from .attention_ap import AttentionAP
+from .multi_label_auroc import MultiLabelAUROC
 
-__all__ = ['AttentionAP']
+__all__ = ['AttentionAP', 'MultiLabelAUROC']
