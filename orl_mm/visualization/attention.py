@@ -9,13 +9,11 @@ from typing import NamedTuple, Optional, Sequence
 import matplotlib
 import numpy as np
 from matplotlib.figure import Figure
-from skimage.segmentation import find_boundaries
 
 from .draw import resize_image, resize_labels
+from .parts import outline_parts, part_color
 from .sheet import contact_sheet
 
-PART_COLORS = ((255, 176, 0), (100, 220, 255), (255, 120, 200), (170, 255, 120), (200, 160, 255),
-               (255, 255, 255))
 _HEAT = matplotlib.colormaps['inferno'](np.linspace(0, 1, 256))[:, :3] * 255
 
 
@@ -56,26 +54,6 @@ def draw_heat(image: np.ndarray, heat: np.ndarray, alpha: float = .8) -> np.ndar
     return np.round((1 - weight) * grey + weight * colors).astype(np.uint8)
 
 
-def outline_parts(image: np.ndarray, parts: np.ndarray,
-                  colors: Sequence = PART_COLORS) -> np.ndarray:
-    """The border of each part, where it covers half of a cell or more.
-
-    Args:
-        image (np.ndarray): (H, W, 3) uint8 RGB.
-        parts (np.ndarray): (R, h, w) in [0, 1]; parts may overlap.
-        colors (sequence): Repeated if there are more parts.
-
-    Returns:
-        np.ndarray: (H, W, 3) uint8.
-    """
-    out = image.copy()
-    for r, part in enumerate(parts):
-        mask = resize_labels((part >= .5).astype(np.uint8), *image.shape[:2])
-        border = find_boundaries(np.pad(mask, 1), mode='inner')[1:-1, 1:-1]
-        out[border] = colors[r % len(colors)]
-    return out
-
-
 def attention_panel(images: np.ndarray, templates: Optional[np.ndarray],
                     columns: Sequence[AttentionColumn], title: str = '', note: str = '',
                     cell: int = 224) -> Figure:
@@ -101,7 +79,7 @@ def attention_panel(images: np.ndarray, templates: Optional[np.ndarray],
         for column in columns:
             picture, caption = draw_heat(image, column.maps[b]), ''
             if templates is not None and column.part is not None:
-                k, color = templates[b, column.part], PART_COLORS[column.part % len(PART_COLORS)]
+                k, color = templates[b, column.part], part_color(column.part)
                 picture = outline_parts(picture, k[None], [color])
                 total = column.maps[b].sum()
                 inside = (column.maps[b] * k).sum() / total if total else 0.

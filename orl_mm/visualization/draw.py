@@ -21,6 +21,16 @@ def resize_image(image: np.ndarray, size: int) -> np.ndarray:
                                                     Image.Resampling.BICUBIC))
 
 
+def fit_image(image: np.ndarray, size: int) -> np.ndarray:
+    """An image whose longer side is ``size`` pixels, its aspect kept."""
+    height, width = image.shape[:2]
+    scale = size / max(height, width)
+    shape = max(round(width * scale), 1), max(round(height * scale), 1)
+    if shape == (width, height):
+        return image
+    return np.asarray(Image.fromarray(image).resize(shape, Image.Resampling.BICUBIC))
+
+
 def resize_labels(labels: np.ndarray, height: int, width: int) -> np.ndarray:
     """The label under the centre of each new pixel, (height, width)."""
     rows = (2 * np.arange(height) + 1) * labels.shape[0] // (2 * height)

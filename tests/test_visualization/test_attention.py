@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from orl_mm.visualization import AttentionColumn, attention_panel, draw_heat, outline_parts
+from orl_mm.visualization import AttentionColumn, attention_panel, draw_heat
 
 
 @pytest.fixture
@@ -21,18 +21,6 @@ def test_heat_is_nearest_neighbour_and_relative_to_its_maximum(grey):
     change = np.abs(blocks[:, 0, :, 0] - 100).sum(-1)
     assert change[1, 1] == change.max() and change[0, 0] == 0
     assert (draw_heat(grey, np.zeros((2, 2))) == 100).all()
-
-
-def test_outline_is_at_the_border_of_half_covered_cells(grey):
-    part = np.array([[.5, .4], [0., 0.]])
-    out = outline_parts(grey, part[None])
-    changed = (out != grey).any(-1)
-    expected = np.zeros((8, 8), bool)
-    expected[:4, :4] = True
-    expected[1:3, 1:3] = False
-    assert (changed == expected).all()
-    assert (out[changed] == (255, 176, 0)).all()
-    assert (outline_parts(grey, np.zeros((2, 2, 2))) == grey).all()
 
 
 def test_panel_names_and_shares(grey):

@@ -28,6 +28,27 @@ def test_a_missing_picture_leaves_its_place_white():
     assert (middle[1] == BLUE[0, 0]).all(2).sum() == 2500
 
 
+def test_other_shapes_keep_their_aspect_in_the_middle_of_their_place():
+    tall = np.full((60, 30, 3), (200, 10, 20), np.uint8)
+    sheet = figure_to_rgb(contact_sheet([[tall]], ['a'], cell=40))
+    rows, cols = np.where((sheet == RED[0, 0]).all(2))
+    assert (np.ptp(rows) + 1, np.ptp(cols) + 1) == (40, 20) and len(rows) == 800
+    assert cols.min() == 10 + (40 - 20) // 2
+
+
+def test_legend_shows_names_in_their_colours_and_a_long_note_is_wrapped():
+    plain = contact_sheet([[RED]], ['a'], cell=50)
+    figure = contact_sheet([[RED]], ['a'], note='many words ' * 9, cell=50,
+                           legend=[('one', (0, 255, 0)), ('two', (0, 0, 255))])
+    words = [t.get_text() for t in figure.texts]
+    assert 'one' in words and 'two' in words
+    sheet = figure_to_rgb(figure)
+    assert len(sheet) > len(figure_to_rgb(plain)) + 5 * 12
+    for color in ((0, 255, 0), (0, 0, 255)):
+        assert (sheet == color).all(2).sum() >= 64
+    assert all(len(line) <= 12 for line in next(w for w in words if 'many' in w).split('\n'))
+
+
 def test_save_writes_what_the_figure_shows_and_touches_no_global_backend(tmp_path):
     backend = matplotlib.rcParams['backend']
     figure = contact_sheet([[RED]], ['a'], cell=50)

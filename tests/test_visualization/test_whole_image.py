@@ -1,0 +1,40 @@
+"""The image before it was cut, handed out by any pipeline."""
+
+import numpy as np
+import pytest
+from mmengine.dataset import Compose
+from mmengine.registry import init_default_scope
+from PIL import Image
+
+from orl_mm.visualization.whole_image import LARGEST, keep_whole, with_whole_image
+
+
+def test_image_template_and_geometry_come_out(tmp_path):
+    init_default_scope('mmpretrain')
+    red = np.zeros((40, 60, 3), np.uint8)
+    red[..., 0] = 200
+    Image.fromarray(red).save(tmp_path / 'a.png')
+    view = [dict(type='RandomResizedCrop', scale=16), dict(type='RandomFlip', prob=0.)]
+    pipeline = [dict(type='orl_mm.LoadImage'),
+                dict(type='orl_mm.RegisteredTemplate', source='cxr_triangles', size=32),
+                dict(type='orl_mm.MultiViewWithGeometry', num_views=[2], transforms=[view],
+                     template_size=4),
+                dict(type='PackInputs', algorithm_keys=('template', ), meta_keys=('parts', ))]
+    before = [dict(step) for step in pipeline]
+    packed = Compose(with_whole_image(pipeline))(dict(img_path=str(tmp_path / 'a.png')))
+    sample = packed['data_samples']
+    assert (sample.whole_image == red).all()  # RGB
+    assert sample.whole_template.shape == (3, 32, 32) and sample.template.shape == (2, 3, 4, 4)
+    assert sample.views.shape == (2, 5) and sample.ori_shape == (40, 60)
+    assert sample.parts == ('left_lung', 'right_lung', 'heart')
+    assert pipeline == before
+
+
+def test_large_images_are_kept_small():
+    kept = keep_whole(dict(img=np.zeros((2 * LARGEST, LARGEST, 3), np.uint8)))['whole_image']
+    assert kept.shape == (LARGEST, LARGEST // 2, 3)
+
+
+def test_a_pipeline_without_an_image():
+    with pytest.raises(ValueError, match=r"\['PackInputs'\] has none of"):
+        with_whole_image([dict(type='PackInputs')])
