@@ -3,6 +3,7 @@ from .attention_visualization_hook import AttentionVisualizationHook
 from .clip_each_grad_hook import ClipEachGradHook
 from .fixed_lr_hook import FixedLRHook
 from .freeze_last_layer_hook import FreezeLastLayerHook
+from .frozen_features_hook import FrozenFeaturesHook
 from .kmeans_refine_hook import KMeansRefineHook
 from .momentum_update_hook import MomentumUpdateHook
 from .object_visualization_hook import ObjectVisualizationHook
@@ -15,7 +16,8 @@ from .teacher_temperature_hook import TeacherTemperatureHook
 
 __all__ = [
     'AttentionRegHook', 'AttentionVisualizationHook', 'ClipEachGradHook',
-    'FixedLRHook', 'FreezeLastLayerHook', 'KMeansRefineHook', 'MomentumUpdateHook',
-    'ObjectVisualizationHook', 'PlainBNOnCPUHook', 'SayWhereHook', 'SeedStepHook',
-    'SetEpochHook', 'StoredHeadsHook', 'TeacherTemperatureHook'
+    'FixedLRHook', 'FreezeLastLayerHook', 'FrozenFeaturesHook', 'KMeansRefineHook',
+    'MomentumUpdateHook', 'ObjectVisualizationHook', 'PlainBNOnCPUHook',
+    'SayWhereHook', 'SeedStepHook', 'SetEpochHook', 'StoredHeadsHook',
+    'TeacherTemperatureHook'
 ]

@@ -1,3 +1,4 @@
 from .attention_probe import AttentionProbe
+from .linear_probe import LinearProbe
 
-__all__ = ['AttentionProbe']
+__all__ = ['AttentionProbe', 'LinearProbe']
