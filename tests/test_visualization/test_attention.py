@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from orl_mm.visualization import AttentionColumn, attention_panel, draw_heat
+from orl_mm.visualization.attention import describe_map
 
 
 @pytest.fixture
@@ -24,15 +25,26 @@ def test_heat_is_nearest_neighbour_and_relative_to_its_maximum(grey):
 
 
 def test_panel_names_and_shares(grey):
-    maps = np.array([[[.1, .3], [0., 0.]]])
+    maps = np.array([[[.1, .3], [.2, 0.]]])
     templates = np.array([[[[1., 0.], [0., 0.]], [[0., 0.], [0., 0.]]]])
     figure = attention_panel(grey[None], templates, [
         AttentionColumn('head 0: heart', maps, 0), AttentionColumn('head 2: none', maps, 1),
         AttentionColumn('head 1', maps)], 'title')
     words = [text.get_text() for text in figure.texts]
-    assert {'title', 'image and template', 'head 0: heart', 'head 1', '25% inside',
+    assert {'title', 'image and parts', 'head 0: heart', 'head 1', '17% inside, covers 0%',
             'no such part'} <= set(words)
     assert len(figure.axes) == 4
+
+
+def test_maps_in_words():
+    """A part of 4 x 4 pixels, a map of 2 x 2: half of the upper row, all of the lower left."""
+    part = np.zeros((4, 4))
+    part[1] = part[2:, :2] = 1
+    heat = np.array([[.1, .2], [.5, .2]])  # mean .25
+    # Inside .1/2 + .2/2 + .5 of 1.0; of the part's 8 pixels the 4 under .5 are covered.
+    assert describe_map(heat, part) == '65% inside, covers 50%'
+    assert describe_map(heat, np.zeros((4, 4))) == 'no such part'
+    assert describe_map(np.zeros((2, 2)), part) == '0% inside, covers 0%'
 
 
 @pytest.mark.parametrize('bad', [-.1, np.nan])

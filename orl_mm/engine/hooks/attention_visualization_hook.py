@@ -113,7 +113,7 @@ class AttentionVisualizationHook(Hook):
                                    maps[:, h], list(heads).index(h) if h in heads else None)
                    for h in order]
         figure = attention_panel(to_rgb(view, model.data_preprocessor), templates, columns,
-                                 f'Attention of {self._path}, step {step}')
+                                 f'Attention of {self._path}, step {step}', parts=parts)
         folder = self._folder(runner)
         save_figure(figure, folder / f'step_{step:07d}.png', folder / 'latest.png')
         runner.visualizer.add_image('attention', figure_to_rgb(figure), step=step)
