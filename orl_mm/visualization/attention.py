@@ -34,7 +34,7 @@ class AttentionColumn(NamedTuple):
     part: Optional[int] = None
 
 
-def draw_heat(image: np.ndarray, heat: np.ndarray, alpha: float = .8) -> np.ndarray:
+def draw_heat(image: np.ndarray, heat: np.ndarray, alpha: float = .65) -> np.ndarray:
     """A map over an image's grey levels: the more, the brighter and the less of the image.
 
     Args:

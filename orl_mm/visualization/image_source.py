@@ -32,7 +32,11 @@ def image_paths(images: Sequence[str]) -> List[str]:
 
 def training_dataset_config(cfg: Config) -> ConfigDict:
     """The innermost data set of the training loader, through wrappers such as repeat."""
-    dataset = cfg.train_dataloader['dataset']
+    return innermost(cfg.train_dataloader['dataset'])
+
+
+def innermost(dataset: ConfigDict) -> ConfigDict:
+    """The data set that has the pipeline, within wrappers such as repeat."""
     while 'pipeline' not in dataset and 'dataset' in dataset:
         dataset = dataset['dataset']
     return dataset
