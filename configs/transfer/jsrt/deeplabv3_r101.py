@@ -5,8 +5,10 @@
 #           more: schedule and augmentation are chosen here.
 # Command:  tools/dist_train.sh configs/transfer/jsrt/deeplabv3_r101.py 1
 #           1 GPU x 8 images. Then the template, over the pretraining images:
-#           tools/average_template.py configs/transfer/jsrt/deeplabv3_r101.py CHECKPOINT \
-#           --config configs/medino/vits16_chexpert_average.py --out data/average.npz
+#           tools/average_template.py configs/transfer/jsrt/deeplabv3_r101.py \
+#           work_dirs/deeplabv3_r101/epoch_100.pth \
+#           --config configs/medino/vits16_chexpert_dino.py \
+#           --out data/templates/chexpert_average.npz
 # Weights:  random by default. From ImageNet, torchvision's file resnet101-*.pth:
 #           --cfg-options model.backbone.init_cfg.type=orl_mm.PretrainedBackbone \
 #           model.backbone.init_cfg.checkpoint=FILE
@@ -32,5 +34,6 @@ auto_scale_lr = dict(base_batch_size=8, enable=False)
 
 default_hooks = dict(
     logger=dict(interval=10),
-    checkpoint=dict(interval=10, max_keep_ckpts=1, save_best='mDice', rule='greater'))
+    # The last one counts: the 47 images are watched, not used to choose a checkpoint.
+    checkpoint=dict(interval=10, max_keep_ckpts=1))
 visualizer = dict(type='SegLocalVisualizer')
