@@ -84,9 +84,9 @@ def parse_args():
                         metavar='KEY=VALUE', help='override keys of the config')
     parser.set_defaults(launcher='none', local_rank=0, work_dir=None)
     args = parser.parse_args()
-    if (args.num or 1) < 1 or min(args.k) < 1 or (args.size or 1) < 1:
-        parser.error(f'--num, --k and --size must be at least 1, got {args.num}, '
-                     f'{args.k} and {args.size}')
+    if min(value for value in (args.num, args.size, *args.k) if value is not None) < 1:
+        parser.error(f'--num, --k and --size must be at least 1, got {args.num}, {args.k} and '
+                     f'{args.size}')
     if args.names and len(args.names) != len(args.checkpoints):
         parser.error(f'{len(args.names)} --names for {len(args.checkpoints)} checkpoints')
     return args

@@ -94,8 +94,11 @@ def load_attention_samples(cfg: Config, images: Optional[Sequence[str]] = None, 
         chosen = [dataset.get_data_info(i) for i in spread_indices(len(dataset), num)]
         if 'LoadParts' in steps:
             before.append(steps['LoadParts'])
-    size = _pair(size or cfg.model['backbone'].get('img_size', 224))
-    pipeline = Compose([*before, keep_whole, dict(type='Resize', scale=tuple(size[::-1])),
+    resize = dict(type='Resize', interpolation='bicubic', backend='pillow')
+    if 'LoadParts' in steps:  # an evaluation's own, so that scores are the same
+        resize.update(steps.get('Resize', {}))
+    side = _pair(size or cfg.model['backbone'].get('img_size', 224))
+    pipeline = Compose([*before, keep_whole, dict(resize, scale=side[::-1]),
                         dict(type='mmpretrain.PackInputs', algorithm_keys=(
                             'whole_image', 'whole_template', 'part_masks'),
                             meta_keys=('img_path', 'parts'))])

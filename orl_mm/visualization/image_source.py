@@ -7,7 +7,7 @@ from typing import List, Optional, Sequence
 
 from mmengine.config import Config, ConfigDict
 
-from orl_mm.datasets.image_list import find_images
+from orl_mm.datasets.image_list import XRAY_EXTENSIONS, find_images
 from orl_mm.registry import DATASETS
 
 
@@ -20,7 +20,7 @@ def image_paths(images: Sequence[str]) -> List[str]:
     paths = []
     for path in images:
         if os.path.isdir(path):
-            paths += find_images(path)
+            paths += find_images(path, XRAY_EXTENSIONS)
         elif os.path.isfile(path):
             paths.append(path)
         else:
@@ -60,7 +60,7 @@ def build_dataset(cfg: Config, images: Optional[Sequence[str]] = None):
     paths = image_paths(images)
     pipeline = deepcopy(training_dataset_config(cfg)['pipeline'])
     for transform in pipeline:
-        if transform['type'] in ('GenerateSuperpixels', 'orl_mm.GenerateSuperpixels'):
+        if isinstance(transform, dict) and transform['type'] in ('GenerateSuperpixels', 'orl_mm.GenerateSuperpixels'):
             transform.pop('cache', None)
     with tempfile.NamedTemporaryFile('w', suffix='.txt', encoding='utf-8') as file:
         file.write('\n'.join(paths))

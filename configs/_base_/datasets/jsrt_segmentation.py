@@ -1,7 +1,7 @@
 # JSRT's lungs and heart as one label map: 150 images that train a segmenter, the 47 others
 # that score. Sides are the patient's, so nothing is mirrored.
 #
-# $ORL_CXR is the folder that holds jsrt: the original download (All247images/*.IMG and SCR's
+# $ORL_CXR (or data) holds jsrt: the original download (All247images/*.IMG and SCR's
 # masks) or images/ and masks/<part>/, see orl_mm.ChestXRayParts. The lists of ids are shipped.
 _parts = ('left_lung', 'right_lung', 'heart')  # labels 1, 2, 3; where they overlap, the last
 _labels = [
@@ -28,7 +28,7 @@ test_pipeline = [
 
 _dataset = dict(
     type='orl_mm.ChestXRayParts',
-    data_root='{{$ORL_CXR:data/cxr}}/jsrt',
+    data_root='{{$ORL_CXR:data}}/jsrt',
     parts=_parts,
     metainfo=dict(
         classes=('background', *_parts),
