@@ -1,9 +1,11 @@
-"""R2O's configs made small enough to train within a test."""
+"""Configs made small enough to train within a test, killed, resumed and compared."""
 
 from pathlib import Path
 
 import numpy as np
+import torch
 from mmengine.config import Config
+from mmengine.hooks import Hook
 from PIL import Image
 
 CONFIGS = Path(__file__).resolve().parents[1] / 'configs' / 'r2o'
@@ -56,3 +58,58 @@ def set_k(cfg, **schedule):
     for hook in cfg.custom_hooks:
         if hook.type == 'orl_mm.KMeansRefineHook':
             hook.schedule = schedule
+
+
+def tiny_dino(cfg, images, locals_=0):
+    """DINO's recipe in three epochs of two steps: a ViT 12 wide, global crops of 32, local of 16."""
+    cfg.model.backbone = dict(
+        type=cfg.model.backbone.type, img_size=32, patch_size=8, arch=dict(
+            embed_dims=12, num_layers=2, num_heads=3, feedforward_channels=24),
+        **({} if cfg.model.type == 'MoCoV3' else dict(out_type='cls_token', drop_path_rate=.1)))
+    if cfg.model.type == 'MoCoV3':
+        cfg.model.neck.update(in_channels=12, hid_channels=16, out_channels=8)
+        cfg.model.head.predictor.update(in_channels=8, hid_channels=16, out_channels=8)
+    else:
+        cfg.model.head.update(in_channels=12, hid_channels=16, bottleneck_channels=8,
+                              out_channels=20)
+        cfg.model.loss.out_channels = 20
+    views, = [t for t in cfg.train_dataloader.dataset.pipeline
+              if t.type == 'orl_mm.MultiViewWithGeometry']
+    views.template_size = 4
+    if len(views.num_views) > 1:
+        views.num_views = [1, 1, locals_]
+    for view, size in zip(views.transforms, (32, 32, 16)):
+        for step in view:
+            if step.type == 'RandomResizedCrop':
+                step.scale = size
+    cfg.train_dataloader.update(batch_size=3, num_workers=1, pin_memory=False)
+    cfg.train_dataloader.dataset = dict(type='orl_mm.ImageList', data_root=str(images),
+                                        pipeline=cfg.train_dataloader.dataset.pipeline)
+    for schedule in cfg.param_scheduler:
+        schedule.update(end=3, **(dict(warmup=1) if 'warmup' in schedule else {}))
+    cfg.train_cfg.max_epochs = 3
+    cfg.visualizer.vis_backends = [dict(type='LocalVisBackend')]
+    cfg.default_hooks.checkpoint = dict(type='CheckpointHook', interval=1)
+
+
+class Kill(Hook):
+    """End the process's work in the middle of an epoch, after its checkpoint was written."""
+
+    def before_train_iter(self, runner, batch_idx, data_batch=None):
+        if runner.epoch == 1 and batch_idx == 1:
+            raise KeyboardInterrupt
+
+
+def same(a, b, where=''):
+    if isinstance(a, dict):
+        assert a.keys() == b.keys(), where
+        for key in a:
+            same(a[key], b[key], f'{where}.{key}')
+    elif isinstance(a, (list, tuple)):
+        assert len(a) == len(b), where
+        for i, (x, y) in enumerate(zip(a, b)):
+            same(x, y, f'{where}[{i}]')
+    elif isinstance(a, torch.Tensor):
+        assert torch.equal(a, b), where
+    else:
+        assert a == b, where

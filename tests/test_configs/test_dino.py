@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 import torch
 from mmengine.config import Config
-from mmengine.hooks import Hook
 from mmengine.runner import Runner
 from PIL import Image
 
 from orl_mm.engine.checkpoint import load_weights
 from orl_mm.registry import MODELS
+from tests.small import Kill, same, tiny_dino
 
 CONFIG = Path(__file__).parents[2] / 'configs' / 'baselines' / 'dino_vits16_in1k.py'
 
@@ -58,14 +58,6 @@ def test_the_networks_are_those_of_the_reference():
     assert model.backbone.layers[-1].attn.num_heads == 6
 
 
-class Kill(Hook):
-    """End the process's work in the middle of an epoch, after its checkpoint was written."""
-
-    def before_train_iter(self, runner, batch_idx, data_batch=None):
-        if runner.epoch == 1 and batch_idx == 1:
-            raise KeyboardInterrupt
-
-
 @pytest.fixture(scope='module')
 def photographs(tmp_path_factory):
     folder = tmp_path_factory.mktemp('photographs')
@@ -79,21 +71,7 @@ def photographs(tmp_path_factory):
 def run(photographs, work_dir, kill=False, **changes):
     """Three epochs of two steps: a ViT 12 wide, two global crops of 32 and two of 16."""
     cfg = Config.fromfile(CONFIG)
-    cfg.model.backbone.update(img_size=32, patch_size=8, arch=dict(
-        embed_dims=12, num_layers=2, num_heads=3, feedforward_channels=24))
-    cfg.model.head.update(in_channels=12, hid_channels=16, bottleneck_channels=8, out_channels=20)
-    cfg.model.loss.out_channels = 20
-    views = cfg.train_dataloader.dataset.pipeline[2]
-    views.num_views = [1, 1, 2]
-    for view, size in zip(views.transforms, (32, 32, 16)):
-        view[0].scale = size
-    cfg.train_dataloader.update(batch_size=3, num_workers=1, pin_memory=False)
-    cfg.train_dataloader.dataset.data_root = str(photographs)
-    for schedule in cfg.param_scheduler:
-        schedule.update(end=3, **(dict(warmup=1) if 'warmup' in schedule else {}))
-    cfg.train_cfg.max_epochs = 3
-    cfg.visualizer.vis_backends = [dict(type='LocalVisBackend')]
-    cfg.default_hooks.checkpoint = dict(type='CheckpointHook', interval=1)
+    tiny_dino(cfg, photographs, locals_=2)
     cfg.update(work_dir=str(work_dir), experiment_name=f'dino_{work_dir.name}', **changes)
     runner = Runner.from_cfg(cfg)
     if kill:
@@ -103,21 +81,6 @@ def run(photographs, work_dir, kill=False, **changes):
     else:
         runner.train()
     return load_weights(work_dir / ('epoch_1.pth' if kill else 'epoch_3.pth'))
-
-
-def same(a, b, where=''):
-    if isinstance(a, dict):
-        assert a.keys() == b.keys(), where
-        for key in a:
-            same(a[key], b[key], f'{where}.{key}')
-    elif isinstance(a, (list, tuple)):
-        assert len(a) == len(b), where
-        for i, (x, y) in enumerate(zip(a, b)):
-            same(x, y, f'{where}[{i}]')
-    elif isinstance(a, torch.Tensor):
-        assert torch.equal(a, b), where
-    else:
-        assert a == b, where
 
 
 def test_killed_and_resumed_equals_unbroken(photographs, tmp_path):
