@@ -6,7 +6,7 @@ prints nothing (with one, it writes ``result.0.nii`` there and says so, whatever
 """
 
 from dataclasses import dataclass
-from typing import Tuple
+from typing import Optional, Tuple
 
 import numpy as np
 
@@ -57,12 +57,15 @@ def elastix_version() -> str:
     return f'SimpleITK {sitk.Version_VersionString()} with Elastix'
 
 
-def register(fixed: np.ndarray, moving: np.ndarray, settings: ElastixSettings) -> Deformation:
+def register(fixed: np.ndarray, moving: np.ndarray, settings: ElastixSettings,
+             start: Optional[np.ndarray] = None) -> Deformation:
     """Register ``moving`` to ``fixed``, in one thread.
 
     Args:
         fixed, moving (np.ndarray): (S, S) float32, prepared alike.
         settings (ElastixSettings): Its ``size`` is S.
+        start (np.ndarray, optional): Where to begin, see
+            :func:`~orl_mm.registration.search.coarse_fit`; by default with equal positions.
 
     Raises:
         RegistrationError: Elastix diverged or gave up, with its reason.
@@ -77,7 +80,11 @@ def register(fixed: np.ndarray, moving: np.ndarray, settings: ElastixSettings) -
     elastix.LogToFileOff()
     elastix.SetNumberOfThreads(1)
     elastix.SetFixedImage(_image(sitk, fixed))
-    elastix.SetMovingImage(_image(sitk, moving))
+    scale, shift = np.array([[1., 1.], [0., 0.]]) if start is None else start
+    frame = _image(sitk, moving)  # begins in place: index = scale * point + shift
+    frame.SetSpacing((1 / scale).tolist())
+    frame.SetOrigin((-shift / scale).tolist())
+    elastix.SetMovingImage(frame)
     maps = sitk.VectorOfParameterMap()
     for stage in STAGES:
         maps.append(_parameter_map(sitk, settings, stage))
@@ -88,7 +95,7 @@ def register(fixed: np.ndarray, moving: np.ndarray, settings: ElastixSettings) -
         elastix.Execute()
         affine, bspline = (_transform(sitk, m) for m in elastix.GetTransformParameterMap())
         both = sitk.CompositeTransform([bspline, affine])  # the last one is applied first
-        positions = [_positions(sitk, t, settings.size) for t in (affine, both)]
+        positions = [_positions(sitk, t, settings.size) * scale + shift for t in (affine, both)]
     except RuntimeError as error:
         raise RegistrationError(_reason(error)) from error
     finally:

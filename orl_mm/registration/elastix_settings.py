@@ -18,6 +18,8 @@ class ElastixSettings:
         size (int): Side in pixels that both images are squashed to.
         contrast (float): Width (sigma) of the neighbourhood in which brightness and contrast
             are evened out first, as a share of the side; 0 takes grey levels as they are.
+        search (float): Scales from exp(-search) to exp(search), and all shifts, are tried
+            before the affine stage; 0 begins with equal positions.
         metric (str, optional): Similarity, one of :data:`METRICS`. The default is mutual
             information.
         bending (float, optional): Weight of the B-spline's bending energy beside it; 0
@@ -34,11 +36,12 @@ class ElastixSettings:
     """
     size: int = 256
     contrast: float = 1 / 16
+    search: float = 0.45
     metric: Optional[str] = 'AdvancedNormalizedCorrelation'
     bending: Optional[float] = 0.
     resolutions: Optional[int] = 3
-    affine_iterations: Optional[int] = 64
-    bspline_iterations: Optional[int] = 64
+    affine_iterations: Optional[int] = 32
+    bspline_iterations: Optional[int] = 128
     samples: Optional[int] = 1024
     grid: Optional[float] = 32.
     seed: int = 0
@@ -48,6 +51,8 @@ class ElastixSettings:
             raise ValueError(f'size={self.size} must be 16 to 4096 pixels')
         if not 0 <= self.contrast <= 1:
             raise ValueError(f'contrast={self.contrast} is a share of the side, in [0, 1]')
+        if not 0 <= self.search <= 2:
+            raise ValueError(f'search={self.search} is the logarithm of a scale, in [0, 2]')
         if self.metric is not None and self.metric not in METRICS:
             raise ValueError(f'metric={self.metric!r} is not one of {", ".join(METRICS)}')
         for name in ('resolutions', 'affine_iterations', 'bspline_iterations', 'samples'):
@@ -96,6 +101,6 @@ class ElastixSettings:
 
 
 ELASTIX_DEFAULTS = ElastixSettings(
-    contrast=0., metric=None, bending=None, resolutions=None, affine_iterations=None,
+    contrast=0., search=0., metric=None, bending=None, resolutions=None, affine_iterations=None,
     bspline_iterations=None, samples=None, grid=None)
 """Elastix' default parameter maps for ``affine`` and ``bspline``, on plain grey levels."""

@@ -10,6 +10,7 @@ from orl_mm.registration.contrast import prepare
 from orl_mm.registration.elastix import RegistrationError, register
 from orl_mm.registration.quality import Quality, assess
 from orl_mm.registration.reference import Reference
+from orl_mm.registration.search import coarse_fit
 
 STATUSES = ('deformable', 'affine', 'template')
 
@@ -64,7 +65,9 @@ def register_image(grey: np.ndarray, reference: Reference) -> Outcome:
     if float(np.ptp(fixed)) < 1e-6:
         return Outcome('template', 'the image is constant', None, reference.fallback)
     try:
-        deformation = register(fixed, reference.moving, settings)
+        start = coarse_fit(fixed, reference.moving, reference.masks,
+                           settings.search) if settings.search else None
+        deformation = register(fixed, reference.moving, settings, start)
     except RegistrationError as error:
         return Outcome('template', f'Elastix: {error}', None, reference.fallback)
     reasons, first = [], None

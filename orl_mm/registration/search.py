@@ -1,0 +1,60 @@
+"""Where the exemplar's parts roughly lie in an image: shift and scale, by trying them all."""
+
+import cv2
+import numpy as np
+
+SIDE = 32  # pixels that the images are shrunk to
+STEPS = 9  # scales along each axis
+MAX_STRETCH = 1.35  # of height against width
+PAD = 0.25  # of the side: so far may the exemplar's box leave the image
+MARGIN = 0.06  # of the side, around the parts
+
+
+def coarse_fit(fixed: np.ndarray, moving: np.ndarray, masks: np.ndarray,
+               span: float) -> np.ndarray:
+    """Scales and shifts at which the exemplar around its parts correlates best with an image.
+
+    Elastix walks downhill from where it starts; with an image cut wider or closer than the exemplar it
+    ends in the wrong valley, which no number of its iterations mends. So the box around all
+    parts is enlarged by each of 9 x 9 scales and laid onto every place of the image.
+
+    Args:
+        fixed, moving (np.ndarray): (S, S) float32, prepared alike.
+        masks (np.ndarray): (R, S, S) 0/1, the exemplar's parts.
+        span (float): Scales from exp(-span) to exp(span) are tried.
+
+    Returns:
+        np.ndarray: (2, 2) float64, rows a and b with exemplar = a * image + b, (x, y) in pixels
+        with centres at integers.
+    """
+    size = fixed.shape[0]
+    small, source = (cv2.resize(v, (SIDE, SIDE), interpolation=cv2.INTER_AREA)
+                     for v in (fixed, moving))
+    pad = round(PAD * SIDE)
+    small = cv2.copyMakeBorder(small, pad, pad, pad, pad, cv2.BORDER_CONSTANT, value=0)
+    box = _box(masks.any(0))
+    patch = source[box[0, 1]:box[1, 1], box[0, 0]:box[1, 0]]
+    shape = np.array(patch.shape[::-1])
+    best, origin, wanted = -np.inf, box[0], shape
+    scales = np.exp(np.linspace(-span, span, STEPS))
+    for sx, sy in np.stack(np.meshgrid(scales, scales), -1).reshape(-1, 2):
+        target = np.maximum(np.rint(shape * (sx, sy)), 4).astype(int)
+        if not 1 / MAX_STRETCH <= sx / sy <= MAX_STRETCH or (target > small.shape).any():
+            continue
+        found = cv2.matchTemplate(small, cv2.resize(patch, tuple(int(v) for v in target)),
+                                  cv2.TM_CCOEFF_NORMED)
+        _, score, _, place = cv2.minMaxLoc(np.nan_to_num(found, posinf=-1, neginf=-1))
+        if score > best:
+            best, origin, wanted = score, np.array(place) - pad, target
+    scale = shape / wanted
+    cell = size / SIDE  # continuous coordinates: pixel i covers [i, i + 1)
+    shift = (box[0] - origin * scale) * cell
+    return np.stack([scale, shift + 0.5 * scale - 0.5])
+
+
+def _box(mask: np.ndarray) -> np.ndarray:
+    """(2, 2) int: first and one past the last (x, y) of a mask with a margin, in cells."""
+    rows, cols = (np.flatnonzero(mask.any(axis)) for axis in (1, 0))
+    first = np.array([cols[0], rows[0]]) / mask.shape[0] - MARGIN
+    last = np.array([cols[-1] + 1, rows[-1] + 1]) / mask.shape[0] + MARGIN
+    return np.rint(np.clip([first, last], 0, 1) * SIDE).astype(int)
