@@ -26,7 +26,7 @@ BENCHMARKS = {
     'r2o': ('_bench.r2o', "R2O's training step against BYOL's and the published one"),
     'regions': ('_bench.regions', 'labels to the grid of C4, masks to views, memory'),
     'kmeans': ('_bench.kmeans', 'K-means against scikit-learn and the published loop'),
-    'dino': ('_bench.dino', "DINO's training step, guided and not, against the published one"),
+    'dino': ('_bench.dino', "DINO's training step, guided and not, against the public code's and lightly's"),
     'attention': ('_bench.dino', 'the same figures: AttentionRegHook on against off'),
     'loader': ('_bench.loader_report', 'data loading with and without cached superpixels'),
 }

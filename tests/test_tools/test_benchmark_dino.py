@@ -49,3 +49,22 @@ def test_both_sides_are_one_training(benchmark):
     mine, its = losses[False]
     assert mine == pytest.approx(its, rel=1e-3)
     assert losses[True][0] != mine
+
+
+def test_lightly_is_measured_where_it_is_installed(benchmark):
+    """Its step trains: the loss of a batch falls. Needs `pip install lightly`."""
+    pytest.importorskip('lightly')
+    from _bench.dino import make_inputs
+    from _bench.lightly_dino import lightly_step
+    torch.manual_seed(0)
+    step = lightly_step(make_inputs(2, 64, 'cpu')[0], 128, dim=48, depth=2)
+
+    def loss():
+        with torch.no_grad():
+            views = [step.student(x) for x in step.crops]
+            return step.loss([step.teacher(x) for x in step.crops], views, teacher_temp=.04).item()
+
+    before = loss()
+    for _ in range(8):
+        step()
+    assert loss() < before

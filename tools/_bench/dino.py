@@ -1,4 +1,4 @@
-"""DINO's training step against the public code's, and with guided attention against without."""
+"""DINO's training step against the public code's and lightly's, and guided against not guided."""
 
 import argparse
 import logging
@@ -16,6 +16,7 @@ from orl_mm.engine.hooks import AttentionRegHook, ClipEachGradHook
 from orl_mm.registry import MODELS, OPTIM_WRAPPER_CONSTRUCTORS
 
 from .clock import interleave, median, spread
+from .lightly_dino import lightly_step
 from .published_dino import PublishedStep
 from .report import Report
 from .steps import ROOT
@@ -92,21 +93,27 @@ def run(args: argparse.Namespace) -> Report:
     logging.disable(logging.INFO)
     crops, samples = make_inputs(batch, size, device)
     torch.manual_seed(0)
-    theirs = PublishedStep(crops, 128 if quick else 65536, **(
-        dict(size=64, dim=48, depth=2) if quick else {}))
+    prototypes, narrow = (128, dict(dim=48, depth=2)) if quick else (65536, {})
+    theirs = PublishedStep(crops, prototypes, size=size, **narrow)
+    lightly = lightly_step(crops, prototypes, **narrow)
     model = build(quick, device)
     gap = _same_weights(model, theirs, crops)
     ours = DINOStep(model, crops, samples)
     report = Report('dino', dict(batch=batch, size=size, crops=2, rounds=rounds, device=device))
     report.add('loss on the same weights: difference to the published step', gap,
                unit='of the loss', target=1e-5)
-    seconds = interleave(dict(plain=ours, guided=lambda: ours(True), published=theirs), rounds, 1,
-                         device, progress='' if quick else 'steps')
-    plain = seconds['plain']
-    for other, name, text, target in (
-            ('guided', 'AttentionRegHook on / off', 'guided / plain', 1.02),
-            ('plain', "this step / the published one", 'ours / published', 1.)):
-        base = plain if other == 'guided' else seconds['published']
+    sides = dict(plain=ours, guided=lambda: ours(True), published=theirs)
+    if lightly is not None:
+        sides['lightly'] = lightly
+    seconds = interleave(sides, rounds, 1, device, progress='' if quick else 'steps')
+    for other, than, name, text, target in (
+            ('guided', 'plain', 'AttentionRegHook on / off', 'guided / plain', 1.02),
+            ('plain', 'published', 'this step / the published one', 'ours / published', 1.),
+            ('plain', 'lightly', "this step / lightly's", 'ours / lightly', 1.)):
+        if than not in sides:
+            print("lightly is not installed, so its step is left out: pip install lightly")
+            continue
+        base = seconds[than]
         report.add(name, median(seconds[other]) / median(base), target=target, sense='at most',
                    note=f'{median(seconds[other]):.3f} s / {median(base):.3f} s, {text}, pairs '
                    f'{spread(seconds[other], base)}')
