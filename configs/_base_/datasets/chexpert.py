@@ -78,7 +78,8 @@ train_dataloader = dict(
     collate_fn=dict(type='default_collate'),
     dataset=dict(
         type='orl_mm.CheXpert',
-        data_root='data/chexpert',
+        data_root='{{$ORL_CXR:data}}/chexpert',
         ann_file='train.csv',
+        classes=[],  # no labels
         pipeline=dino_pipeline))
 del _crop, _dino_view, _chest_view, _load

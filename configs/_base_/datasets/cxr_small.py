@@ -18,6 +18,6 @@ train_dataloader = dict(
     dataset=dict(
         _delete_=True,
         type='orl_mm.ImageList',
-        data_root='{{$ORL_CXR:data/cxr}}',
+        data_root='{{$ORL_CXR:data}}',
         list_file='cxr_small',
         pipeline=dino_pipeline))

@@ -4,6 +4,7 @@ from typing import Optional, Sequence
 import numpy as np
 from mmcv.transforms import BaseTransform
 
+from orl_mm.registration.cache import TemplateCache
 from orl_mm.registration.template import read_template
 from orl_mm.registry import TRANSFORMS
 
@@ -37,6 +38,8 @@ class RegisteredTemplate(BaseTransform):
         threshold (float, optional): From there on a cell belongs to the part, 0.5 in the
             thesis. None keeps shares, such as an average's.
         size (int): Side of the maps that polygons are drawn on.
+        check (str): With a folder: how an image that has changed since is noticed, see
+            :class:`~orl_mm.registration.cache.TemplateCache`.
 
     Raises:
         ValueError: Unknown parts, a threshold outside (0, 1], no valid template.
@@ -45,13 +48,12 @@ class RegisteredTemplate(BaseTransform):
 
     def __init__(self, source: str, root: Optional[str] = None,
                  parts: Optional[Sequence[str]] = None, threshold: Optional[float] = 0.5,
-                 size: int = 256) -> None:
+                 size: int = 256, check: str = 'pixels') -> None:
         if threshold is not None and not 0 < threshold <= 1:
             raise ValueError(f'threshold={threshold} must lie in (0, 1], or be None for soft maps')
         self.source, self.threshold = source, threshold
         if os.path.isdir(os.path.expanduser(source)):
-            from orl_mm.registration.cache import TemplateCache
-            self.cache = known = TemplateCache(os.path.expanduser(source), root)
+            self.cache = known = TemplateCache(os.path.expanduser(source), root, check)
             self._maps = None
         else:
             known, self.cache = read_template(source, size), None
