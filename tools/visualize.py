@@ -51,6 +51,7 @@ from orl_mm.visualization.checkpoint_report import region_spread, summarise  # n
 from orl_mm.visualization.fixed_batch import (FixedBatch, load_samples,  # noqa: E402
                                               spread_indices)
 from orl_mm.visualization.image_source import build_dataset  # noqa: E402
+from orl_mm.visualization.panels import plural  # noqa: E402
 
 
 def parse_args():
@@ -69,6 +70,9 @@ def parse_args():
     parser.add_argument('--score', choices=SCORES, default='ap',
                         help='ViT: by which unassigned heads are chosen: average precision, or '
                         "intersection over union at the map's best threshold (default: ap)")
+    parser.add_argument('--shade', choices=('value', 'rank'), default='value',
+                        help='ViT: patches by their attention, or by its order in the map, which '
+                        'is all that the scores see (default: value)')
     parser.add_argument('--size', type=int, metavar='PIXELS', help="ViT: side of the images "
                         "(default: the network's)")
     parser.add_argument('--k', nargs='+', type=int, default=[8], metavar='K',
@@ -201,10 +205,11 @@ def show_attention(cfg, args):
     save_figure(comparison_panel(
         images, masks, parts, networks, titles, args.score, 'Attention of the CLS token',
         f'Outlined: {what}. Below: the head, {args.score.upper()}, and how much of the attention lies '
-        "inside of the part. Sides are the patient's."), out)
-    width = max(len(network.name) for network in networks) + 2
-    print(f'{"network":<{width}}{"part":<14}{"head":>4}            mean {args.score.upper()} of '
-          f'{len(samples)} images')
+        "inside of the part. Sides are the patient's."
+        + (' Shaded by order.' if args.shade == 'rank' else ''), by_rank=args.shade == 'rank'), out)
+    width = max(len(name) for name in ['network', *(n.name for n in networks)]) + 2
+    print(f'{"network":<{width}}{"part":<14}{"head":>4}            {args.score.upper()}, mean of '
+          f'{plural(len(samples), "image")}')
     for network in networks:
         for part, found in zip(parts, part_heads(network, masks, parts, args.score)):
             print(f'{network.name:<{width}}{part:<14}{found.head:>4} '

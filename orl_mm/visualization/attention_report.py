@@ -4,6 +4,7 @@ from typing import Dict, List, NamedTuple, Optional, Sequence
 
 import numpy as np
 from matplotlib.figure import Figure
+from scipy.stats import rankdata
 
 from orl_mm.evaluation.attention_scores import average_precision, choose_head, patch_counts
 
@@ -106,7 +107,7 @@ def part_heads(network: NetworkMaps, masks: Sequence[np.ndarray], parts: Sequenc
 def comparison_panel(images: Sequence[np.ndarray], masks: Sequence[np.ndarray],
                      parts: Sequence[str], networks: Sequence[NetworkMaps],
                      names: Sequence[str] = (), score: str = 'ap', title: str = '', note: str = '',
-                     cell: int = 200) -> Figure:
+                     cell: int = 200, by_rank: bool = False) -> Figure:
     """Rows: the parts of each image. Columns: the image, then one network each.
 
     Args:
@@ -116,6 +117,8 @@ def comparison_panel(images: Sequence[np.ndarray], masks: Sequence[np.ndarray],
         networks (sequence): :class:`NetworkMaps` over these images.
         names (sequence): Of the images.
         score, title, note, cell: See :func:`part_heads`, :func:`contact_sheet`.
+        by_rank (bool): Shade patches by their order in the map, which is all that the scores
+            see, instead of by value: a head may look at one patch and rank the others well.
 
     Returns:
         matplotlib.figure.Figure: Without rows for parts that an image lacks.
@@ -133,7 +136,8 @@ def comparison_panel(images: Sequence[np.ndarray], masks: Sequence[np.ndarray],
             words = [' · '.join([*names[b:b + 1], part.replace('_', ' ')])]
             for network, heads in zip(networks, chosen):
                 heat = network.maps[b, heads[r].head]
-                row.append(outline_parts(draw_heat(image, heat), mask[None], color))
+                shade = rankdata(heat, 'min').reshape(heat.shape) - 1 if by_rank else heat
+                row.append(outline_parts(draw_heat(image, shade), mask[None], color))
                 words.append(f'head {heads[r].head}: {score.upper()} {heads[r].scores[b]:.2f}, '
                              + describe_map(heat, mask).split(',')[0])
             rows.append(row)

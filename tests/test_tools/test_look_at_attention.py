@@ -140,7 +140,7 @@ def test_visualize_names_and_random_weights(tool, chests, checkpoints, tmp_path)
     out = tool('visualize', config, checkpoints[1], '--names', 'mine', '--random', '--num', 1,
                '--score', 'iou', '--out', tmp_path, *options)
     lines = out.splitlines()
-    assert 'mean IOU of 1 images' in lines[0]
+    assert 'IOU, mean of 1 image' in lines[0]
     assert [line.split()[0] for line in lines[1:-1]] == ['random'] * 3 + ['mine'] * 3
     assert pixels(tmp_path / 'attention.png').shape[1] == 20 + 3 * 206 - 6
 

@@ -5,6 +5,7 @@ import pytest
 from sklearn.metrics import average_precision_score, jaccard_score
 
 from orl_mm.evaluation.attention_scores import patch_counts
+from orl_mm.visualization import figure_to_rgb
 from orl_mm.visualization.attention_report import (NetworkMaps, best_iou, comparison_panel,
                                                    part_heads)
 
@@ -100,6 +101,21 @@ def test_the_sheet_shows_each_networks_own_head():
     assert [words.count(name) for name in ('free', 'guided', 'image')] == [1, 1, 1]
     shapes = [np.round(axes.get_window_extent().size).tolist() for axes in figure.axes]
     assert shapes == [[40, 40]] * 3 + [[40, 20]] * 3
+
+
+def test_shaded_by_rank_only_the_order_counts():
+    grey, mask = np.full((40, 40, 3), 90, np.uint8), np.zeros((1, 2, 2), np.uint8)
+    mask[0, 0, 0] = 1
+
+    def drawn(values, by_rank):
+        network = NetworkMaps('x', np.reshape(values, (1, 1, 2, 2)))
+        return figure_to_rgb(comparison_panel([grey], [mask], ['a'], [network], cell=40,
+                                              by_rank=by_rank))
+
+    steep, flat, other = [.9, .02, .01, .03], [.4, .2, .1, .3], [.4, .1, .2, .3]
+    assert (drawn(steep, True) == drawn(flat, True)).mean() > .99  # but for the caption
+    assert (drawn(steep, False) == drawn(flat, False)).mean() < .95
+    assert (drawn(flat, True) == drawn(other, True)).mean() < .95
 
 
 def test_mistakes(images):
