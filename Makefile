@@ -18,13 +18,14 @@ ARGS  ?=
 DATA  ?=
 JOBS  ?= $(shell n=$$(nproc); echo $$((n < 4 ? n : 4)))
 
-.PHONY: help env ops demo test
+.PHONY: help env ops demo demo-medino test
 .DEFAULT_GOAL := help
 
 help:
 	@echo "make env    the virtual environment in $(VENV), no compiler needed (1 to 3 minutes)"
 	@echo "make demo   env, then R2O on a few real photographs (minutes on 2 cores): work_dirs/demo"
 	@echo "            DATA=../shared/data/natural/imagenet_sample  on a folder of images instead"
+	@echo "make demo-medino   env, then MeDINO on phantoms, drawn chests: work_dirs/demo_medino"
 	@echo "make test   env, then the tests (ARGS='-m slow' for the slow ones)"
 	@echo "make ops    env, then mmcv's compiled ops, which only COCO needs (10 minutes or more)"
 
@@ -78,6 +79,15 @@ ops: $(READY)
 
 demo: $(READY)
 	$(if $(DATA),ORL_DEMO_DATA='$(DATA)') $(PY) tools/train.py configs/r2o/demo.py --work-dir work_dirs/demo $(ARGS)
+
+PHANTOM := work_dirs/phantom
+demo-medino: $(READY)
+	$(PY) tools/make_phantom.py $(PHANTOM) --num 128
+	$(PY) tools/register_templates.py --exemplar-root $(PHANTOM) --exemplar-id phantom_00000 \
+	  --config configs/medino/demo.py --out $(PHANTOM)/templates --truth $(PHANTOM)
+	$(PY) tools/train.py configs/medino/demo.py --work-dir work_dirs/demo_medino $(ARGS)
+	$(PY) tools/test.py configs/transfer/phantom/attention_small.py \
+	  work_dirs/demo_medino/epoch_20.pth --work-dir work_dirs/demo_medino/test
 
 test: $(READY)
 	OMP_NUM_THREADS=1 $(PY) -m pytest -n $(JOBS) --dist loadfile --durations=15 $(ARGS)

@@ -3,6 +3,7 @@
 # Paper:    chapter 3 of the thesis. Commands, with ORL_CXR=DIR:
 #           tools/register_templates.py --exemplar-root DIR/jsrt --exemplar-id JPCNN001
 #           --config configs/medino/small/dino.py --out data/templates/cxr_small
+#           --fallback data/templates/cxr_small_average.npz
 #           tools/train.py configs/medino/small/deformable.py
 # Measured: projects/medino/README.md.
 _base_ = './triangular.py'
