@@ -14,9 +14,9 @@ def coarse_fit(fixed: np.ndarray, moving: np.ndarray, masks: np.ndarray,
                span: float) -> np.ndarray:
     """Scales and shifts at which the exemplar around its parts correlates best with an image.
 
-    Elastix walks downhill from where it starts; with an image cut wider or closer than the exemplar it
-    ends in the wrong valley, which no number of its iterations mends. So the box around all
-    parts is enlarged by each of 9 x 9 scales and laid onto every place of the image.
+    Elastix walks downhill from where it starts; with an image cut wider or closer than the
+    exemplar it ends in the wrong valley, which no number of its iterations mends. So the box
+    around all parts is enlarged by each of 9 x 9 scales and laid onto every place of the image.
 
     Args:
         fixed, moving (np.ndarray): (S, S) float32, prepared alike.

@@ -1,0 +1,248 @@
+"""Known deformations are found again; Elastix leaves nothing behind; nothing depends on chance."""
+
+import os
+import subprocess
+import sys
+import threading
+
+import numpy as np
+import pytest
+
+pytest.importorskip('SimpleITK')
+
+from tests.test_registration.blobs import affine, sample, smooth, wide  # noqa: E402
+
+from orl_mm.registration import elastix as module  # noqa: E402
+from orl_mm.registration.contrast import prepare  # noqa: E402
+from orl_mm.registration.elastix import (Deformation, RegistrationError, register,  # noqa: E402
+                                         warp_image, warp_labels)
+from orl_mm.registration.elastix_settings import ELASTIX_DEFAULTS, ElastixSettings  # noqa: E402
+from orl_mm.registration.quality import dice  # noqa: E402
+from orl_mm.registration.search import coarse_fit  # noqa: E402
+
+SIZE = 96
+SETTINGS = ElastixSettings(SIZE, grid=16., affine_iterations=60, bspline_iterations=60)
+
+
+def run(deform, settings=SETTINGS, search=False):
+    moving, masks, _ = sample(SIZE)
+    fixed, truth, positions = sample(SIZE, deform)
+    fixed, moving = (prepare(v, SIZE, settings.contrast) for v in (fixed, moving))
+    start = coarse_fit(fixed, moving, masks, .45) if search else None
+    return register(fixed, moving, settings, start), masks, truth, positions, start
+
+
+@pytest.mark.parametrize('deform, stage', [(affine, 'affine'), (affine, 'deformable'),
+                                           (smooth, 'deformable')])
+def test_a_known_deformation_is_found(deform, stage):
+    """Masks overlap with the true ones, and points inside the parts land where they came from."""
+    found, masks, truth, positions, _ = run(deform)
+    got = getattr(found, stage)
+    before = [dice(a, b) for a, b in zip(masks, truth)]
+    after = [dice(a, b) for a, b in zip(warp_labels(masks, got), truth)]
+    assert min(after) > .95 and min(after) > max(before), (before, after)
+    error = np.hypot(*(got - positions).transpose(2, 0, 1))[truth.any(0)]
+    assert error.mean() < .8, error.mean()
+
+
+def test_affine_stage_is_affine():
+    found, *_ = run(smooth)
+    assert np.abs(np.diff(found.affine, 2, axis=0)).max() < 1e-9
+    assert np.abs(np.diff(found.affine, 2, axis=1)).max() < 1e-9
+    assert np.abs(np.diff(found.deformable, 2, axis=0)).max() > 1e-3
+
+
+def test_search_starts_where_descent_would_not_arrive():
+    """The true scales are 0.70 and 0.75; without the search the parts are missed."""
+    lost, masks, truth, *_ = run(wide)
+    found, _, _, positions, start = run(wide, search=True)
+    assert np.allclose(start[0], [.7, .75], rtol=.1)
+    exact = [(positions[0, -1, 0] - positions[0, 0, 0]) / (SIZE - 1), positions[0, 0, 0]]
+    assert exact[0] == pytest.approx(.7)
+    assert start[1, 0] == pytest.approx(exact[1], abs=.05 * SIZE)
+    scores = {name: min(dice(a, b) for a, b in zip(warp_labels(masks, got.deformable), truth))
+              for name, got in (('lost', lost), ('found', found))}
+    assert scores['found'] > .95 and scores['lost'] < .8, scores
+
+
+def test_search_finds_an_exact_fit_at_once():
+    grey, masks, _ = sample(SIZE)
+    image = prepare(grey, SIZE, 1 / 16)
+    assert coarse_fit(image, image, masks, .45) == pytest.approx(np.array([[1, 1], [0, 0]]))
+    constant = np.zeros_like(image)
+    assert np.isfinite(coarse_fit(constant, image, masks, .45)).all()
+
+
+def test_start_is_only_where_it_begins():
+    """From two starting points near each other the same place is reached."""
+    near = np.array([[1.03, .98], [-2., 1.]])
+    found, masks, truth, positions, _ = run(affine)
+    moving, fixed = (prepare(sample(SIZE, f)[0], SIZE, SETTINGS.contrast)
+                     for f in (lambda x, y: (x, y), affine))
+    other = register(fixed, moving, SETTINGS, near)
+    inside = truth.any(0)
+    assert np.abs(other.deformable - positions)[inside].mean() < .8
+
+
+def test_two_runs_are_equal():
+    a, b = run(smooth)[0], run(smooth)[0]
+    assert np.array_equal(a.affine, b.affine) and np.array_equal(a.deformable, b.deformable)
+    other = run(smooth, ElastixSettings(**{**SETTINGS.to_dict(), 'seed': 1}))[0]
+    assert not np.array_equal(a.deformable, other.deformable)
+
+
+QUIET = '''
+import os, sys, numpy as np
+sys.path.insert(0, sys.argv[2])
+from blobs import sample, smooth
+from orl_mm.registration.contrast import prepare
+from orl_mm.registration.elastix import RegistrationError, register
+from orl_mm.registration.elastix_settings import ELASTIX_DEFAULTS, ElastixSettings
+few = dict(affine_iterations=4, bspline_iterations=4, resolutions=1)
+fixed, moving = (prepare(sample(64, f)[0], 64, 0.) for f in (smooth, lambda x, y: (x, y)))
+for settings in (ElastixSettings(64, **few), ElastixSettings(64, bending=1., **few)):
+    register(fixed, moving, settings)
+try:  # the failing way is quiet, too
+    register(np.zeros_like(fixed), np.full_like(moving, np.nan), ElastixSettings(64, **few))
+except RegistrationError as error:
+    os.write(int(sys.argv[1]), b'failed')
+'''
+
+
+def test_no_file_and_no_print(tmp_path):
+    """Looked for from outside the process: whatever C++ writes to descriptors 1 and 2."""
+    read, write = os.pipe()
+    here = tmp_path / 'here'
+    here.mkdir()
+    temp = tmp_path / 'temp'
+    temp.mkdir()
+    root = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+    done = subprocess.run(
+        [sys.executable, '-W', 'ignore', '-c', QUIET, str(write), os.path.dirname(__file__)],
+        cwd=here, capture_output=True, pass_fds=[write], timeout=120,
+        env={**os.environ, 'TMPDIR': str(temp), 'PYTHONPATH': root, 'MPLCONFIGDIR': str(tmp_path)})
+    os.close(write)
+    assert done.returncode == 0, done.stderr.decode()
+    assert done.stdout == b'' and done.stderr == b''
+    assert os.read(read, 10) == b'failed'
+    os.close(read)
+    assert list(here.iterdir()) == [] and list(temp.iterdir()) == []
+
+
+def test_one_thread():
+    """Elastix starts no threads of its own, and the library's setting is put back."""
+    import SimpleITK as sitk
+    before = sitk.ProcessObject.GetGlobalDefaultNumberOfThreads()
+    seen, stop = [], threading.Event()
+
+    def watch():
+        while not stop.is_set():
+            seen.append(len(os.listdir('/proc/self/task')))
+
+    if not os.path.isdir('/proc/self/task'):
+        pytest.skip('threads are counted through /proc')
+    run(smooth)  # ITK's pool, if any, exists from now on
+    idle = len(os.listdir('/proc/self/task'))
+    watcher = threading.Thread(target=watch)
+    watcher.start()
+    run(smooth)
+    stop.set()
+    watcher.join()
+    assert max(seen) <= idle + 1
+    assert sitk.ProcessObject.GetGlobalDefaultNumberOfThreads() == before
+
+
+def test_warping_equals_transformix(monkeypatch, capfd):
+    """Against Transformix itself, with FinalBSplineInterpolationOrder 0."""
+    import SimpleITK as sitk
+    kept = []
+    plain = sitk.ElastixImageFilter
+
+    class Keeping(plain):
+
+        def Execute(self):
+            result = super().Execute()
+            kept.append(self.GetTransformParameterMap())
+            return result
+
+    monkeypatch.setattr(sitk, 'ElastixImageFilter', Keeping)
+    found, masks, *_ = run(smooth)
+    transformix = sitk.TransformixImageFilter()
+    transformix.RemoveOutputDirectory()
+    transformix.LogToConsoleOff()
+    maps = kept[0]
+    for parameters in maps:
+        parameters['FinalBSplineInterpolationOrder'] = ['0']
+    transformix.SetTransformParameterMap(maps)
+    for part in masks:
+        transformix.SetMovingImage(sitk.GetImageFromArray(part.astype(np.float32)))
+        transformix.Execute()
+        theirs = sitk.GetArrayFromImage(transformix.GetResultImage())
+        assert (theirs != warp_labels(part, found.deformable)).mean() < 1e-4  # ties, if any
+
+
+def test_labels_go_where_the_field_points():
+    """A shift by (2, -1): pixel (row 0, column 0) shows row -1, column 2: outside."""
+    labels = np.arange(1, 13).reshape(3, 4)
+    grid = np.stack(np.meshgrid(np.arange(4.), np.arange(3.)), -1)
+    warped = warp_labels(labels, grid + (2, -1))
+    assert warped.tolist() == [[0, 0, 0, 0], [3, 4, 0, 0], [7, 8, 0, 0]]
+    assert warp_labels(np.stack([labels, 2 * labels]), grid + (2, -1))[1, 1, 0] == 6
+    nearest = warp_labels(labels, grid + (.49, -.49))
+    assert nearest.tolist() == labels.tolist()
+    image = warp_image(labels.astype(np.float32), grid + (.5, 0))
+    assert image[1, :3].tolist() == [5.5, 6.5, 7.5]
+
+
+def test_failures_have_a_reason(monkeypatch):
+    fixed = prepare(sample(64)[0], 64, 1 / 16)
+    few = ElastixSettings(64, affine_iterations=2, bspline_iterations=2, resolutions=1)
+    with pytest.raises(RegistrationError, match=r'\w{4}'):
+        register(np.full_like(fixed, np.nan), np.full_like(fixed, np.nan), few)
+    monkeypatch.setattr(module, '_positions', lambda *_: np.full((64, 64, 2), np.inf))
+    with pytest.raises(RegistrationError, match='not finite'):
+        register(fixed, fixed, few)
+    with pytest.raises(ValueError, match=r'must be \(32, 32\)'):
+        register(fixed, fixed, ElastixSettings(32, grid=8.))
+
+
+def test_without_the_library_the_fix_is_said(monkeypatch):
+    monkeypatch.setitem(sys.modules, 'SimpleITK', None)
+    with pytest.raises(ModuleNotFoundError, match='pip install --pre SimpleITK-SimpleElastix'):
+        module.import_sitk()
+
+
+def test_defaults_are_elastix_own():
+    """Nothing but the seed is changed of Elastix' default parameter maps."""
+    for stage in ('affine', 'bspline'):
+        assert list(ELASTIX_DEFAULTS.parameters(stage)) == ['RandomSeed']
+
+
+def test_settings_become_parameters():
+    parameters = ElastixSettings(resolutions=3, grid=24., bending=.5).parameters('bspline')
+    assert parameters['GridSpacingSchedule'] == [4, 2, 1]
+    assert parameters['FinalGridSpacingInPhysicalUnits'] == [24.]
+    assert parameters['Metric'] == ['AdvancedNormalizedCorrelation',
+                                    'TransformBendingEnergyPenalty']
+    assert parameters['Metric1Weight'] == [.5] and 'Registration' not in parameters
+    single = ElastixSettings().parameters('bspline')
+    assert single['Registration'] == ['MultiResolutionRegistration']
+    assert 'FinalGridSpacingInPhysicalUnits' not in ElastixSettings().parameters('affine')
+
+
+@pytest.mark.parametrize('options, said', [
+    (dict(size=8), 'size=8'), (dict(contrast=2.), 'contrast=2'), (dict(metric='NCC'), "metric='NCC'"),
+    (dict(samples=0), 'samples=0'), (dict(grid=1.), 'grid=1'), (dict(grid=400.), 'grid=400'),
+    (dict(bending=-1.), 'bending=-1'), (dict(search=-.1), 'search=-0.1'),
+    (dict(affine_iterations=0), 'affine_iterations=0')])
+def test_settings_that_elastix_cannot_use(options, said):
+    with pytest.raises(ValueError, match=said):
+        ElastixSettings(**options)
+
+
+def test_deformation_is_a_plain_value():
+    import pickle
+    found = run(affine, ElastixSettings(SIZE, affine_iterations=1, bspline_iterations=1,
+                                        resolutions=1, grid=16.))[0]
+    again = pickle.loads(pickle.dumps(found))  # as between processes
+    assert isinstance(again, Deformation) and np.array_equal(again.affine, found.affine)
