@@ -3,7 +3,7 @@
 
     tools/visualize.py configs/r2o/demo.py work_dirs/demo/iter_100.pth
     tools/visualize.py configs/r2o/r50_in1k.py r2o.pth --images photos --k 4 16 --random
-    tools/visualize.py configs/transfer/jsrt/attention.py dino.pth medino.pth --num 2
+    tools/visualize.py configs/transfer/jsrt/attention_vits16.py dino.pth medino.pth --num 1
     tools/visualize.py configs/medino/small/average.py a.pth b.pth --heads all
 
 R2O: refined objects beside the prior masks. All images are clustered together, so one colour

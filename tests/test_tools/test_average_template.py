@@ -137,6 +137,19 @@ def test_soft_average_and_chosen_parts(tool, segmenter, images, tmp_path):
     assert stop.value.code == 2
 
 
+def test_the_training_data_of_a_config_in_another_scope(tool, segmenter, images, tmp_path):
+    (tmp_path / 'pretraining.py').write_text("""
+default_scope = 'mmpretrain'
+train_dataloader = dict(dataset=dict(type='orl_mm.ImageList', data_root='nowhere', pipeline=[
+    dict(type='orl_mm.LoadXray'), dict(type='RandomFlip', prob=1.), dict(type='PackInputs')]))
+""")
+    out = tmp_path / 'config.npz'
+    tool(*segmenter, '--config', tmp_path / 'pretraining.py', '--cfg-options',
+         f'train_dataloader.dataset.data_root={images}', '--out', out, '--size', 8,
+         '--workers', 0)
+    np.testing.assert_allclose(cells(read_template(out)), expected())
+
+
 def test_interrupted_and_gone_on_with(tool, segmenter, images, tmp_path, monkeypatch, capsys):
     whole, broken = tmp_path / 'whole.npz', tmp_path / 'broken.npz'
     listing = tmp_path / 'list.txt'

@@ -1,6 +1,7 @@
 """The two tools for looking, where attention is guided by templates and compared with masks."""
 
 import importlib.util
+import json
 import sys
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from PIL import Image
 from sklearn.metrics import average_precision_score
 
 from orl_mm.datasets.demo_photos import write_demo_photos
+from orl_mm.registration.cache import FORMAT, PROVENANCE
 from orl_mm.registration.template import Template, write_template
 from orl_mm.registry import MODELS
 
@@ -109,6 +111,18 @@ def test_browse_shows_templates_beside_one_another(tool, photos, tmp_path):
     # The same images through a config.
     tool('browse', GUIDED, '--images', photos, '--out', tmp_path / 'config', *sources)
     assert (pixels(tmp_path / 'config' / 'templates.png') == sheet).all()
+
+
+def test_browse_leaves_a_place_empty_where_no_template_is(tool, photos, tmp_path):
+    registered = tmp_path / 'registered'
+    registered.mkdir()
+    (registered / PROVENANCE).write_text(json.dumps(dict(
+        format=FORMAT, root=str(photos), source=['--folder', 'x'],
+        spec=dict(parts=['heart'], settings=dict(size=8)))))
+    out = tool('browse', '--images', photos, '--num', 2, '--out', tmp_path, '--templates',
+               f'registered={registered}')
+    assert out.startswith('2 templates are missing, first: the registered template of ')
+    assert (tmp_path / 'templates.png').is_file()
 
 
 def test_visualize_scores_assigned_and_best_heads(tool, chests, checkpoints, tmp_path):
