@@ -132,15 +132,17 @@ def fill_folder(job: FolderJob, function: Callable[[FolderJob, list], Counts], i
         Counts: of all items.
     """
     counts = Counts()
+    inverted = os.path.join(job.out, INVERTED)
+    if not job.finished(INVERTED) and os.path.isfile(inverted):
+        os.unlink(inverted)  # of other settings
     for result in in_chunks(executor, function, job, items, chunk, in_flight):
         counts.add(result)
+        if result.inverted:  # at once: an image that is finished is not looked at again
+            with open(inverted, 'a', encoding='utf-8') as file:
+                file.writelines(f'{name}\n' for name in result.inverted)
         if progress is not None:
             progress(counts)
-    lists = {UNREADABLE: [f'{name}\t{reason}' for name, reason in sorted(counts.unreadable)],
-             INVERTED: sorted(counts.inverted)}
-    for name, lines in lists.items():
-        if lines:
-            job.write_text(name, lines)
-        elif name == UNREADABLE and os.path.isfile(os.path.join(job.out, name)):
-            os.unlink(os.path.join(job.out, name))
+    job.write_text(UNREADABLE, [f'{name}\t{reason}' for name, reason in sorted(counts.unreadable)])
+    if not counts.unreadable:
+        os.unlink(os.path.join(job.out, UNREADABLE))
     return counts

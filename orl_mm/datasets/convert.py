@@ -1,0 +1,201 @@
+"""X-ray downloads to a folder of small 8-bit images, their masks and their csv files."""
+
+import csv
+import io
+import os
+from dataclasses import dataclass, field
+from typing import Dict, List, Tuple
+
+import cv2
+import numpy as np
+
+from orl_mm.datasets import label_table
+from orl_mm.datasets.chest_xray_parts import ChestXRayParts
+from orl_mm.datasets.chexpert import CheXpert
+from orl_mm.datasets.image_list import ImageList
+from orl_mm.datasets.part_layouts import LAYOUTS
+from orl_mm.datasets.transforms.load_parts import LoadParts
+from orl_mm.datasets.xray_folder import Counts, FolderJob
+from orl_mm.datasets.xray_io import decode_xray
+from orl_mm.datasets.xray_polarity import looks_inverted
+
+# How a download is laid out; 'parts' is what this module writes, 'folder' anything else.
+KINDS = ('chexpert', 'jsrt', 'montgomery', 'parts', 'folder')
+_LAYOUTS = dict(jsrt='jsrt', montgomery='montgomery', parts='folders')
+# What the names of these sets say: JPCLN* has a nodule, JPCNN* none; MCUCXR_*_1 tuberculosis.
+_FINDINGS = dict(jsrt=('nodule', lambda stem: int(stem[:5] == 'JPCLN')),
+                 montgomery=('tb', lambda stem: int(stem[-2:] == '_1')))
+
+
+@dataclass(frozen=True)
+class Item:
+    """One image to convert: its file, where it goes, and the mask files of its parts."""
+    source: str
+    target: str
+    part_paths: Dict[str, List[str]] = field(default_factory=dict)
+
+    @property
+    def stem(self) -> str:
+        return os.path.splitext(os.path.basename(self.target))[0]
+
+
+def find_kind(root: str) -> str:
+    """What a folder is, by what lies in it: one of :data:`KINDS`.
+
+    Raises:
+        ValueError: No folder.
+    """
+    if not os.path.isdir(root):
+        raise ValueError(f'{root} is no folder')
+    for kind, layout in _LAYOUTS.items():
+        if LAYOUTS[layout].fits(root):
+            return kind
+    return 'chexpert' if _path_tables(root) else 'folder'
+
+
+def find_items(root: str, kind: str, suffix: str, every_file: bool = False) -> List[Item]:
+    """All images of a download.
+
+    CheXpert's frontal ones keep their folders; a folder's go below ``images/``, in
+    their sub-folders.
+
+    Args:
+        suffix (str): Of the images to be written, with its dot.
+        every_file (bool): In a folder every file counts, as in exports without suffixes.
+
+    Raises:
+        ValueError: Nothing there, or two images of one target.
+    """
+    if kind == 'folder':
+        found = ImageList(root, extensions=('', ) if every_file else 'xrays')
+        items = [Item(path, _renamed(_below_images(os.path.relpath(path, root)), suffix))
+                 for path in _column(found, 'img_path')]
+    elif kind == 'chexpert':
+        paths = [path for name in _path_tables(root)
+                 for path in _column(CheXpert(name, root, classes=[]), 'img_path')]
+        items = [Item(path, _renamed(os.path.relpath(path, root), suffix)) for path in paths]
+    else:
+        found = ChestXRayParts(root, _LAYOUTS[kind], missing='keep')
+        items = [Item(path, f'images/{stem}{suffix}', masks) for path, stem, masks in zip(
+            *(_column(found, key) for key in ('img_path', 'id', 'part_paths')))]
+    sources: Dict[str, str] = {}
+    for item in items:
+        if sources.setdefault(item.target, item.source) != item.source:
+            raise ValueError(f'{sources[item.target]} and {item.source} would both become '
+                             f'{item.target}')
+    return items
+
+
+def convert(job: FolderJob, items: List[Item]) -> Counts:
+    """Convert some images and their masks; what is finished already is skipped.
+
+    ``job.settings`` has ``size``, ``square``, ``window`` and ``polarity``.
+    """
+    cv2.setNumThreads(1)  # as many processes as cores: one thread each
+    counts = Counts()
+    for item in items:
+        try:
+            if job.finished(item.target, item.source):
+                counts.skipped += 1
+                continue
+            inverted = _convert(job, item)
+        except (ValueError, OSError) as error:  # unreadable, or masks that do not fit
+            counts.unreadable.append((item.source, str(error)))
+            continue
+        counts.written += 1
+        if inverted:
+            counts.inverted.append(item.source)
+    return counts
+
+
+def _convert(job: FolderJob, item: Item) -> bool:
+    """Convert one image; whether it looked inverted."""
+    options = job.settings
+    window = options['window']
+    with open(item.source, 'rb') as file:
+        grey = decode_xray(file.read(), item.source,
+                           window if isinstance(window, str) else tuple(window))
+    inverted = options['polarity'] != 'as_stored' and looks_inverted(grey)
+    if inverted and options['polarity'] == 'mend':
+        grey = 255 - grey
+    found = LoadParts().transform(dict(img_path=item.source, ori_shape=grey.shape,
+                                       part_paths=item.part_paths))
+    shape = small_shape(grey.shape, options['size'], options['square'])
+    # Half a pixel is outside: parts that exclude each other go on to.
+    masks = {part: resize(mask.numpy() * np.float32(1), shape) > 0.5
+             for part, mask in zip(found['parts'], found['part_masks'])}
+    job.write_sample(item.target, resize(grey, shape), masks, item.stem)
+    return inverted
+
+
+def small_shape(shape: Tuple[int, int], size: int, square: bool) -> Tuple[int, int]:
+    """Height and width with a shorter side of ``size``, never enlarged; or ``size`` squared."""
+    if square:
+        return size, size
+    factor = min(1., size / min(shape))
+    return max(1, round(shape[0] * factor)), max(1, round(shape[1] * factor))
+
+
+def resize(array: np.ndarray, shape: Tuple[int, int]) -> np.ndarray:
+    """(H, W) to a shape: the mean of an area where it shrinks, else linear."""
+    shrinks = shape[0] <= array.shape[0] and shape[1] <= array.shape[1]
+    return cv2.resize(array, shape[::-1],
+                      interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR)
+
+
+def carry_tables(job: FolderJob, root: str, kind: str, items: List[Item]) -> List[str]:
+    """Write the csv files that go with the images; their names.
+
+    CheXpert's ``Path`` and, in other csv files, every cell that names an image get the
+    new names. JSRT and Montgomery get a ``labels.csv`` of what their names say.
+    """
+    suffix = os.path.splitext(items[0].target)[1]
+    if kind in _FINDINGS:
+        name, finding = _FINDINGS[kind]
+        job.write_text('labels.csv', [f'image,{name}'] + [
+            f'{item.stem}{suffix},{finding(item.stem)}' for item in items])
+        return ['labels.csv']
+    written = []
+    known = {os.path.relpath(item.source, root) for item in items}
+    known |= {os.path.basename(path) for path in known}
+    for name in _path_tables(root) if kind == 'chexpert' else _csv_files(root):
+        table = label_table.read_table(os.path.join(root, name))
+        if kind == 'chexpert':
+            paths = CheXpert(name, root, classes=[], lazy_init=True).paths(table['Path'])
+            table['Path'] = [_renamed(os.path.relpath(path, root), suffix) for path in paths]
+        else:
+            table = {column: [_renamed(cell, suffix) if cell in known else cell for cell in cells]
+                     for column, cells in table.items()}
+        text = io.StringIO()
+        csv.writer(text, lineterminator='\n').writerows([table, *zip(*table.values())])
+        job.write(name, text.getvalue().encode())
+        written.append(name)
+    return written
+
+
+def _path_tables(root: str) -> List[str]:
+    """Csv files right in a folder that have CheXpert's column of paths."""
+    tables = []
+    for name in _csv_files(root):
+        with open(os.path.join(root, name), encoding='utf-8-sig') as file:
+            if file.readline().split(',')[0].strip('"\r\n ') == 'Path':
+                tables.append(name)
+    return tables
+
+
+def _csv_files(root: str) -> List[str]:
+    return sorted(name for name in os.listdir(root) if name.lower().endswith('.csv'))
+
+
+def _column(dataset, key: str) -> list:
+    return [dataset.get_data_info(i)[key] for i in range(len(dataset))]
+
+
+def _below_images(relative: str) -> str:
+    return relative if relative.split(os.sep)[0] == 'images' else os.path.join('images', relative)
+
+
+def _renamed(path: str, suffix: str) -> str:
+    """A path with another suffix; a number after a dot, as in UIDs, is none."""
+    stem, old = os.path.splitext(path)
+    return (path if old[1:].isdigit() else stem) + suffix
