@@ -7,6 +7,7 @@ from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_all_start_methods, get_context
 from typing import Any, Callable
 
+import cv2
 from tqdm import tqdm
 
 from . import cli
@@ -74,6 +75,8 @@ def execute(build: Callable, numbers: Callable[[Any], dict], total: int,
                                      'some first')
                 return build(executor=client.get_executor(retries=3), in_flight=4 * cores,
                              progress=progress)
+        # A fork while OpenCV's threads hold a lock would hang in the child: end them first.
+        cv2.setNumThreads(1)
         start = 'fork' if 'fork' in get_all_start_methods() else 'spawn'
         # Ctrl-C goes to all processes; only this one is to answer.
         with ProcessPoolExecutor(args.workers, get_context(start), signal.signal,
