@@ -136,9 +136,9 @@ def draw_template_views(samples, pictures):
         sample.motions.cpu().numpy() if 'motions' in sample else None, sample.ori_shape[:2],
         [view[b] for view in pictures], sample.template.cpu().numpy())
         for b, sample in enumerate(samples)]
-    guided, parts, size = samples[0].template.shape[0], samples[0].parts, samples[0].template.shape[2]
-    note = (f'White: where views were cut. In a view, the template on the grid of {size} x {size} that '
-            'guides attention, outlined where it covers half of a patch.')
+    (guided, _, size, _), parts = samples[0].template.shape, samples[0].parts
+    note = (f'White: where views were cut. In a view, the template on the grid of {size} x {size} '
+            'that guides attention, outlined where it covers half of a patch.')
     return (template_views_panel(shown, parts, 'What the network is shown', note),
             f'{len(pictures)} views an image, {guided} of them guided by {", ".join(parts)}')
 
@@ -175,8 +175,8 @@ def draw_templates(cfg, args):
         print(f'{len(lacking)} templates are missing, first: {lacking[0]}')
     names = [osp.splitext(osp.basename(path))[0] for path in paths]
     images = [keep_whole(dict(img=sample['img']))['whole_image'] for sample in samples]
-    return (templates_panel(images, columns, names, 'Templates', 'The stronger a colour, the nearer '
-                            'the template to 1; outlined at one half.'),
+    note = 'The stronger a colour, the nearer the template to 1; outlined at one half.'
+    return (templates_panel(images, columns, names, 'Templates', note),
             f'{len(images)} images, {len(columns)} templates')
 
 

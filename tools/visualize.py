@@ -204,11 +204,11 @@ def show_attention(cfg, args):
     out = osp.join(folder, 'attention.png')
     save_figure(comparison_panel(
         images, masks, parts, networks, titles, args.score, 'Attention of the CLS token',
-        f'Outlined: {what}. Below: the head, {args.score.upper()}, and how much of the attention lies '
-        "inside of the part. Sides are the patient's."
+        f'Outlined: {what}. Below: the head, {args.score.upper()}, and how much of the attention '
+        "lies inside of the part. Sides are the patient's."
         + (' Shaded by order.' if args.shade == 'rank' else ''), by_rank=args.shade == 'rank'), out)
     width = max(len(name) for name in ['network', *(n.name for n in networks)]) + 2
-    print(f'{"network":<{width}}{"part":<14}{"head":>4}            {args.score.upper()}, mean of '
+    print(f'{"network":<{width}}{"part":<14}head            {args.score.upper()}, mean of '
           f'{plural(len(samples), "image")}')
     for network in networks:
         for part, found in zip(parts, part_heads(network, masks, parts, args.score)):

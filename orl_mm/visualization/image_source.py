@@ -10,6 +10,8 @@ from mmengine.config import Config, ConfigDict
 from orl_mm.datasets.image_list import XRAY_EXTENSIONS, find_images
 from orl_mm.registry import DATASETS
 
+from .whole_image import short_name
+
 
 def image_paths(images: Sequence[str]) -> List[str]:
     """Files, and all images below folders, in the order given.
@@ -60,7 +62,7 @@ def build_dataset(cfg: Config, images: Optional[Sequence[str]] = None):
     paths = image_paths(images)
     pipeline = deepcopy(training_dataset_config(cfg)['pipeline'])
     for transform in pipeline:
-        if isinstance(transform, dict) and transform['type'] in ('GenerateSuperpixels', 'orl_mm.GenerateSuperpixels'):
+        if short_name(transform) == 'GenerateSuperpixels':
             transform.pop('cache', None)
     with tempfile.NamedTemporaryFile('w', suffix='.txt', encoding='utf-8') as file:
         file.write('\n'.join(paths))

@@ -1,6 +1,6 @@
 """Pipelines that also hand out the image, and its template, before views are cut of it."""
 
-from typing import List, Sequence
+from typing import Callable, List, Sequence, Union
 
 import numpy as np
 from PIL import Image
@@ -10,9 +10,11 @@ _SOURCES = ('LoadImage', 'LoadXray', 'LoadImageFromFile', 'RegisteredTemplate')
 LARGEST = 1024  # pixels of the longer side that are kept
 
 
-def short_name(transform: dict) -> str:
-    """The type of a transform without its scope."""
-    return str(transform['type']).split('.')[-1]
+def short_name(part: Union[dict, Callable]) -> str:
+    """The type of a config's part without its scope; otherwise its own name."""
+    if isinstance(part, dict):
+        return str(part['type']).split('.')[-1]
+    return getattr(part, '__name__', type(part).__name__)
 
 
 def keep_whole(results: dict) -> dict:

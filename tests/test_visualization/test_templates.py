@@ -40,7 +40,8 @@ def test_quads_are_drawn_where_they_say():
     ((0, 0, 1, .5, 1), None, '50% of image, mirrored'),
     ((0, 0, .5, .5, 0), RigidMotion(-4., 0, 0, 100, 50), '25% of image, turned -4°'),
     ((0, 0, 1, 1, 0), RigidMotion(0., 5, -2, 100, 50), '100% of image, moved +10% -2%'),
-    ((0, 0, 1, 1, 0), RigidMotion(7., 5, -2, 100, 50), '100% of image, turned +7°, moved +10% -2%'),
+    ((0, 0, 1, 1, 0), RigidMotion(7., 5, -2, 100, 50),
+     '100% of image, turned +7°, moved +10% -2%'),
     ((0, 0, 1, 1, 0), RigidMotion(0., 0, 0, 100, 50), '100% of image'),
 ])
 def test_views_in_words(box, motion, words):
