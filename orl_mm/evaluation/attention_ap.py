@@ -3,6 +3,7 @@
 from typing import Any, Dict, List, Optional, Sequence, Union
 
 import numpy as np
+import torch
 from mmengine.evaluator import BaseMetric
 from mmengine.logging import print_log
 
@@ -45,12 +46,13 @@ class AttentionAP(BaseMetric):
     Returns (``evaluate``): per part ``<part>``, ``<part>_low``, ``<part>_high``,
     ``<part>_pooled`` and its ends, ``<part>_coverage`` (see
     :func:`~orl_mm.evaluation.attention_scores.coverage`), ``<part>_prevalence``,
-    ``<part>_head`` (-1: several) and ``<part>_images``; the mean over parts under ``mean``,
-    ``mean_pooled`` with their ends; ``images``.
+    ``<part>_head`` (-1: several), ``<part>_assigned`` and ``<part>_images``; the mean over
+    parts under ``mean``, ``mean_pooled`` with their ends; ``images``.
 
     Attributes:
         stored_heads (dict, optional): Head -> part of the checkpoint.
         details (dict): After ``evaluate``, in the main process: part -> image id -> AP.
+        patients (dict): Likewise: image id -> patient.
 
     Raises:
         ValueError: Options that do not exist, a head beyond the network's, samples without
@@ -73,6 +75,7 @@ class AttentionAP(BaseMetric):
         self.level, self.seed = level, seed
         self.stored_heads: Optional[Dict[int, str]] = None
         self.details: Dict[str, Dict[str, float]] = {}
+        self.patients: Dict[str, str] = {}
 
     def process(self, data_batch: Any, data_samples: Sequence[dict]) -> None:
         """Score every head on every part of each image; keep counts, not masks."""
@@ -84,9 +87,11 @@ class AttentionAP(BaseMetric):
                                  'as orl_mm.AttentionProbe, orl_mm.LoadParts in the pipeline, '
                                  "and PackInputs(algorithm_keys=('part_masks', ), "
                                  "meta_keys=('img_path', 'id', 'patient', 'parts'))")
+            maps = sample['attention'].cpu()
+            maps = maps if maps.dtype == torch.float64 else maps.float()
             self.results.append(score_image(
                 sample['id'], sample.get('patient', sample['id']), sample['parts'],
-                sample['attention'].float().cpu().numpy(), sample['part_masks']))
+                maps.numpy(), sample['part_masks']))
 
     def compute_metrics(self, results: List[ImageScores]) -> Dict[str, float]:
         """Means, pooled scores and intervals, part by part."""
@@ -115,11 +120,13 @@ class AttentionAP(BaseMetric):
         self.details = {part: {results[i].id: float(value)
                                for i, value in zip(score.images, score.values)}
                         for part, score in found.items()}
+        self.patients = {image.id: image.patient for image in results}
         metrics: Dict[str, float] = dict(images=len(results))
         for part, score in found.items():
             self._add(metrics, part, score.values.mean(), score.means)
             self._add(metrics, f'{part}_pooled', score.pooled, score.pools)
             metrics.update({f'{part}_coverage': score.coverage, f'{part}_head': score.head,
+                            f'{part}_assigned': int(score.assigned),
                             f'{part}_prevalence': score.prevalence,
                             f'{part}_images': len(score.images)})
         if found:
