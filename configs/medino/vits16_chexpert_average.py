@@ -3,7 +3,7 @@
 # Paper:    chapter 3 of the thesis; arXiv 2209.03745.
 # Command:  tools/train.py configs/transfer/jsrt/deeplabv3_r101.py
 #           tools/average_template.py configs/transfer/jsrt/deeplabv3_r101.py
-#           work_dirs/deeplabv3_r101/best.pth --config configs/medino/vits16_chexpert_dino.py
+#           work_dirs/deeplabv3_r101/epoch_100.pth --config configs/medino/vits16_chexpert_dino.py
 #           --out data/templates/chexpert_average.npz
 #           tools/dist_train.sh configs/medino/vits16_chexpert_average.py 8 --amp
 # Expected: attention AP on JSRT heart 71.6, left lung 71.3, right lung 82.5; on Montgomery left
