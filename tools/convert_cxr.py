@@ -81,7 +81,7 @@ def run(args) -> None:
         try:
             window = [float(part) for part in window.split(',')]
         except ValueError as error:
-            raise ValueError(f'--window={args.window} must be bits, range or BLACK,WHITE') from error
+            raise ValueError(f'--window={args.window}: bits, range or BLACK,WHITE') from error
     check_options(args.polarity, window)
     if args.size < 1 or not 1 <= args.quality <= 100:
         raise ValueError(f'--size={args.size} must be at least 1, --quality={args.quality} 1..100')

@@ -30,8 +30,9 @@ class ChestXRayParts(BaseDataset):
             ``'montgomery'`` (``CXR_png``, ``ManualMask/leftMask`` and ``rightMask``), or
             ``'auto'``, by the folders that are there.
         parts (Sequence[str], optional): Their order too. Default: all that the root has.
-        list_file (str, optional): A text file of ids, one a line; only these, in its
-            order. ``'jsrt_exemplar'``, ``'jsrt_segmenter'`` and ``'jsrt_score'`` are shipped.
+        list_file (str, optional): A text file of ids, one a line, also relative to
+            ``data_root``; only these, in its order. ``'jsrt_exemplar'``, ``'jsrt_segmenter'`` and
+            ``'jsrt_score'`` are shipped.
         exclude_file (str | Sequence[str], optional): Ids to leave out: such a list, or several.
         missing (str): Where an image lacks a mask file of a part: ``'error'``, ``'skip'``
             the image, counted and logged, or ``'keep'`` it without the part.
@@ -110,14 +111,14 @@ class ChestXRayParts(BaseDataset):
     def _selected(self, samples: List[PartSample]) -> List[PartSample]:
         by_id = {s.id: s for s in samples}
         if self.list_file is not None:
-            wanted = read_split(self.list_file, 'list_file')
+            wanted = read_split(self.list_file, 'list_file', self.data_root)
             unknown = [i for i in wanted if i not in by_id]
             if unknown:
                 raise ValueError(f'{len(unknown)} ids of {self.list_file} have no image below '
                                  f'{self.data_root}, first {unknown[0]!r}')
             samples = [by_id[i] for i in wanted]
         files = [self.exclude_file] if isinstance(self.exclude_file, str) else self.exclude_file
-        drop = {i for f in files or () for i in read_split(f, 'exclude_file')}
+        drop = {i for f in files or () for i in read_split(f, 'exclude_file', self.data_root)}
         return [s for s in samples if s.id not in drop]
 
     def _parts(self, samples: List[PartSample]) -> tuple:
@@ -137,10 +138,12 @@ class ChestXRayParts(BaseDataset):
         return found.group(1)
 
 
-def read_split(name: str, what: str = 'split') -> List[str]:
-    """The ids of a list, by path or by the name of a shipped one."""
-    shipped = SPLITS / f'{name}.txt'
-    return read_lines(str(shipped) if shipped.is_file() else name, what)
+def read_split(name: str, what: str = 'split', root: str = '') -> List[str]:
+    """The ids of a list: by the name of a shipped one, by path, or by path below ``root``."""
+    for path in (SPLITS / f'{name}.txt', Path(name), Path(root, name)):
+        if path.is_file():
+            return read_lines(str(path), what)
+    return read_lines(name, what)
 
 
 def _rank(part: str) -> tuple:

@@ -72,7 +72,8 @@ def find_items(root: str, kind: str, suffix: str, every_file: bool = False) -> L
                  for path in _column(found, 'img_path')]
     elif kind == 'chexpert':
         paths = [path for name in _path_tables(root)
-                 for path in _column(CheXpert(name, root, classes=[]), 'img_path')]
+                 for path in _column(CheXpert(name, root, classes=[], missing='skip'),
+                                     'img_path')]
         items = [Item(path, _renamed(os.path.relpath(path, root), suffix)) for path in paths]
     else:
         found = ChestXRayParts(root, _LAYOUTS[kind], missing='keep')

@@ -134,6 +134,9 @@ def test_lists(folders, tmp_path):
     keep.write_text('c\na\n\n')
     drop.write_text('a\nnot_here\n')
     assert ids(ChestXRayParts(str(folders), list_file=str(keep))) == ['c', 'a']
+    (folders / 'splits').mkdir()
+    (folders / 'splits/b.txt').write_text('b\n')
+    assert ids(ChestXRayParts(str(folders), list_file='splits/b.txt')) == ['b']
     assert ids(ChestXRayParts(str(folders), exclude_file=str(drop))) == ['b', 'c']
     assert ids(ChestXRayParts(str(folders), list_file=str(keep),
                               exclude_file=[str(drop)])) == ['c']

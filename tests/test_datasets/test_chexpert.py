@@ -90,7 +90,8 @@ def test_views(root):
 def test_lateral_among_the_frontals(tmp_path, said):
     """Where name and column disagree nothing is believed; either alone is enough."""
     write_csv(tmp_path / 'a.csv', [
-        row('x/patient1/view1_lateral.jpg', 'Frontal'), row('x/patient2/view1_frontal.jpg', 'Lateral'),
+        row('x/patient1/view1_lateral.jpg', 'Frontal'),
+        row('x/patient2/view1_frontal.jpg', 'Lateral'),
         row('x/patient3/view1_frontal.jpg', ''), row('x/patient4/image.jpg', 'Frontal'),
         row('x/patient5/image.jpg', ''), row('x/patient6/image.jpg', 'lateral ')])
     for name in ('patient3/view1_frontal.jpg', 'patient4/image.jpg'):

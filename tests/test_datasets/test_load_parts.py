@@ -68,13 +68,17 @@ def test_kinds_of_files(tmp_path, kind):
     assert np.array_equal(out['part_masks'][0].numpy().astype(bool), truth)
 
 
-def test_empty_mask(sample, tmp_path):
+def test_empty_mask(sample, tmp_path, monkeypatch):
+    said = []
+    monkeypatch.setattr('orl_mm.datasets.transforms.load_parts.print_log',
+                        lambda message, **_: said.append(message))
     empty = str(files.write(tmp_path / 'empty.png', np.zeros((80, 160), np.uint8)))
     sample['part_paths']['heart'] = [empty]
     with pytest.raises(ValueError, match="heart is empty.*empty.png.*empty='drop'"):
         LoadParts().transform(dict(sample))
     out = LoadParts(empty='drop').transform(dict(sample))
     assert out['parts'] == ('left', ) and len(out['part_masks']) == 1
+    assert len(said) == 1 and 'heart' in said[0] and 'empty.png' in said[0]
 
 
 def test_masks_of_another_size(sample, tmp_path):

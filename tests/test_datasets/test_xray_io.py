@@ -1,4 +1,5 @@
 import builtins
+import copy
 import io
 import logging
 
@@ -320,6 +321,10 @@ def test_load_xray(folder):
     for name in ('d.png', 'e.IMG'):
         assert transform.transform(dict(img_path=str(folder / name))) is None
     assert (transform.num_bad, transform.num_loads, transform.num_inverted) == (2, 4, 1)
+    clone = copy.deepcopy(transform)
+    assert (clone.num_bad, clone.num_inverted, clone.polarity) == (0, 0, 'mend')
+    clone.transform(dict(img_path=str(folder / 'c.png')))
+    assert (clone.num_inverted, transform.num_inverted) == (1, 1)
 
 
 def test_folder_of_mixed_files_through_workers(folder):

@@ -70,7 +70,8 @@ def test_folder_with_dicom(main, folder, tmp_path, capfd):
     assert np.abs(mended - cv2.resize(chest(), (32, 32), interpolation=cv2.INTER_AREA)).max() < 20
 
     rows = list(csv.reader(open(out / 'labels.csv')))
-    assert rows[1:] == [['a.1.2.png', '1', 'x, y'], ['b.png', '0', 'a.dcm'], ['deep/c.png', '0', '']]
+    assert rows[1:] == [['a.1.2.png', '1', 'x, y'], ['b.png', '0', 'a.dcm'],
+                        ['deep/c.png', '0', '']]
     dataset = ImageLabelCsv('labels.csv', data_root=str(out), label_columns=['tb'],
                             data_prefix=dict(img_path='images'), missing='error')
     assert len(dataset) == 3

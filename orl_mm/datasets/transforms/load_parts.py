@@ -1,8 +1,10 @@
+import logging
 from typing import Optional, Sequence
 
 import numpy as np
 import torch
 from mmcv.transforms import BaseTransform
+from mmengine.logging import print_log
 
 from orl_mm.datasets.part_layouts import read_part
 from orl_mm.registry import TRANSFORMS
@@ -29,7 +31,7 @@ class LoadParts(BaseTransform):
     Args:
         parts (Sequence[str], optional): Which, in which order. Default: all of the sample's.
         empty (str): A mask without a pixel is an ``'error'``, or the part is left out
-            (``'drop'``).
+            (``'drop'``) and the log says so.
         aspect_tolerance (float): How far width / height of mask and image may
             differ, relatively; rounding in a conversion needs a little.
 
@@ -60,6 +62,9 @@ class LoadParts(BaseTransform):
             elif self.empty == 'error':
                 raise ValueError(f'the mask of {part} is empty: {paths[part]}; remove it, or '
                                  "LoadParts(empty='drop')")
+            else:
+                print_log(f'empty mask of {part} is left out: {paths[part]}', logger='current',
+                          level=logging.WARNING)
         self._check(masks, results)
         results['parts'] = tuple(masks)
         results['part_masks'] = torch.from_numpy(
