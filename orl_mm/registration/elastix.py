@@ -6,7 +6,7 @@ prints nothing (with one, it writes ``result.0.nii`` there and says so, whatever
 """
 
 from dataclasses import dataclass
-from typing import Optional, Tuple
+from typing import List, Optional, Tuple
 
 import numpy as np
 
@@ -16,7 +16,7 @@ STAGES = ('affine', 'bspline')
 
 
 class RegistrationError(RuntimeError):
-    """Elastix gave up, or its result is not finite."""
+    """Elastix gave up already at the affine stage, or its result is not finite."""
 
 
 @dataclass(frozen=True)
@@ -29,10 +29,13 @@ class Deformation:
 
     Attributes:
         affine (np.ndarray): (S, S, 2) float64 after the affine stage.
-        deformable (np.ndarray): (S, S, 2) float64 after both.
+        deformable (np.ndarray, optional): (S, S, 2) float64 after both; None where the second
+            one failed.
+        failure (str): Why it did.
     """
     affine: np.ndarray
-    deformable: np.ndarray
+    deformable: Optional[np.ndarray]
+    failure: str = ''
 
 
 def import_sitk():
@@ -58,7 +61,8 @@ def elastix_version() -> str:
 
 
 def register(fixed: np.ndarray, moving: np.ndarray, settings: ElastixSettings,
-             start: Optional[np.ndarray] = None) -> Deformation:
+             start: Optional[np.ndarray] = None,
+             where: Optional[np.ndarray] = None) -> Deformation:
     """Register ``moving`` to ``fixed``, in one thread.
 
     Args:
@@ -66,43 +70,60 @@ def register(fixed: np.ndarray, moving: np.ndarray, settings: ElastixSettings,
         settings (ElastixSettings): Its ``size`` is S.
         start (np.ndarray, optional): Where to begin, see
             :func:`~orl_mm.registration.search.coarse_fit`; by default with equal positions.
+        where (np.ndarray, optional): (S, S) 0/1, where in ``fixed`` the images are compared.
 
     Raises:
-        RegistrationError: Elastix diverged or gave up, with its reason.
+        RegistrationError: Elastix diverged or gave up.
     """
-    sitk = import_sitk()
     shape = (settings.size, ) * 2
     if fixed.shape != shape or moving.shape != shape:
         raise ValueError(f'images must be {shape}, got {fixed.shape} and {moving.shape}')
+    start = np.array([[1., 1.], [0., 0.]]) if start is None else np.asarray(start, np.float64)
+    try:
+        return Deformation(*_run(fixed, moving, settings, start, where, STAGES))
+    except RegistrationError as error:
+        affine, = _run(fixed, moving, settings, start, where, STAGES[:1])
+        return Deformation(affine, None, str(error))
+
+
+def _run(fixed, moving, settings, start, where, stages) -> List[np.ndarray]:
+    """Positions (S, S, 2) after each of the stages."""
+    sitk = import_sitk()
     elastix = sitk.ElastixImageFilter()
     elastix.RemoveOutputDirectory()
     elastix.LogToConsoleOff()
     elastix.LogToFileOff()
     elastix.SetNumberOfThreads(1)
     elastix.SetFixedImage(_image(sitk, fixed))
-    scale, shift = np.array([[1., 1.], [0., 0.]]) if start is None else start
+    if where is not None:
+        elastix.SetFixedMask(sitk.GetImageFromArray(np.ascontiguousarray(where, np.uint8)))
+    scale, shift = start
     frame = _image(sitk, moving)  # begins in place: index = scale * point + shift
     frame.SetSpacing((1 / scale).tolist())
     frame.SetOrigin((-shift / scale).tolist())
     elastix.SetMovingImage(frame)
     maps = sitk.VectorOfParameterMap()
-    for stage in STAGES:
-        maps.append(_parameter_map(sitk, settings, stage))
+    for stage in stages:
+        parameters = _parameter_map(sitk, settings, stage)
+        if where is not None:  # erosion by the pyramid's smoothing would leave little of it
+            parameters['ErodeFixedMask'] = ['false']
+        maps.append(parameters)
     elastix.SetParameterMap(maps)
     threads = sitk.ProcessObject.GetGlobalDefaultNumberOfThreads()
     try:
         sitk.ProcessObject.SetGlobalDefaultNumberOfThreads(1)
         elastix.Execute()
-        affine, bspline = (_transform(sitk, m) for m in elastix.GetTransformParameterMap())
-        both = sitk.CompositeTransform([bspline, affine])  # the last one is applied first
-        positions = [_positions(sitk, t, settings.size) * scale + shift for t in (affine, both)]
+        found = [_transform(sitk, m) for m in elastix.GetTransformParameterMap()]
+        # A composite transform applies the last one first: the affine one.
+        chains = [sitk.CompositeTransform(found[i::-1]) for i in range(len(found))]
+        positions = [_positions(sitk, t, settings.size) * scale + shift for t in chains]
     except RuntimeError as error:
         raise RegistrationError(_reason(error)) from error
     finally:
         sitk.ProcessObject.SetGlobalDefaultNumberOfThreads(threads)
     if not all(np.isfinite(p).all() for p in positions):
         raise RegistrationError('the transform is not finite')
-    return Deformation(*positions)
+    return positions
 
 
 def warp_labels(labels: np.ndarray, positions: np.ndarray) -> np.ndarray:
@@ -173,6 +194,9 @@ def _positions(sitk, transform, size: int) -> np.ndarray:
 
 def _reason(error: RuntimeError) -> str:
     """The sentence of an ITK exception that says what happened."""
-    lines = [line.strip() for line in str(error).splitlines()]
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     said = [line for line in lines if line.startswith(('Description:', 'ITK ERROR:'))]
-    return ' '.join((said or [line for line in lines if line] or ['no reason given'])[-1:])
+    text = (said or lines or ['no reason given'])[-1].removeprefix('Description:').strip()
+    if text.startswith('Internal elastix error'):  # its log, which is off, would say more
+        return 'Elastix gave up, as it does when too few of its samples overlap'
+    return text

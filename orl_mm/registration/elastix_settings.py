@@ -20,6 +20,8 @@ class ElastixSettings:
             are evened out first, as a share of the side; 0 takes grey levels as they are.
         search (float): Scales from exp(-search) to exp(search), and all shifts, are tried
             before the affine stage; 0 begins with equal positions.
+        focus (float): With a search: images are compared around the parts only, so far, as
+            a share of the side; 0 everywhere.
         metric (str, optional): Similarity, one of :data:`METRICS`. The default is mutual
             information.
         bending (float, optional): Weight of the B-spline's bending energy beside it; 0
@@ -37,13 +39,14 @@ class ElastixSettings:
     size: int = 256
     contrast: float = 1 / 16
     search: float = 0.45
+    focus: float = 0.05
     metric: Optional[str] = 'AdvancedNormalizedCorrelation'
     bending: Optional[float] = 0.
     resolutions: Optional[int] = 3
     affine_iterations: Optional[int] = 32
     bspline_iterations: Optional[int] = 128
     samples: Optional[int] = 1024
-    grid: Optional[float] = 32.
+    grid: Optional[float] = 28.
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -53,6 +56,8 @@ class ElastixSettings:
             raise ValueError(f'contrast={self.contrast} is a share of the side, in [0, 1]')
         if not 0 <= self.search <= 2:
             raise ValueError(f'search={self.search} is the logarithm of a scale, in [0, 2]')
+        if not 0 <= self.focus <= 1:
+            raise ValueError(f'focus={self.focus} is a share of the side, in [0, 1]')
         if self.metric is not None and self.metric not in METRICS:
             raise ValueError(f'metric={self.metric!r} is not one of {", ".join(METRICS)}')
         for name in ('resolutions', 'affine_iterations', 'bspline_iterations', 'samples'):
@@ -101,6 +106,6 @@ class ElastixSettings:
 
 
 ELASTIX_DEFAULTS = ElastixSettings(
-    contrast=0., search=0., metric=None, bending=None, resolutions=None, affine_iterations=None,
+    contrast=0., search=0., focus=0., metric=None, bending=None, resolutions=None, affine_iterations=None,
     bspline_iterations=None, samples=None, grid=None)
 """Elastix' default parameter maps for ``affine`` and ``bspline``, on plain grey levels."""

@@ -3,6 +3,8 @@
 import cv2
 import numpy as np
 
+from orl_mm.registration.elastix import warp_labels
+
 SIDE = 32  # pixels that the images are shrunk to
 STEPS = 9  # scales along each axis
 MAX_STRETCH = 1.35  # of height against width
@@ -50,6 +52,27 @@ def coarse_fit(fixed: np.ndarray, moving: np.ndarray, masks: np.ndarray,
     cell = size / SIDE  # continuous coordinates: pixel i covers [i, i + 1)
     shift = (box[0] - origin * scale) * cell
     return np.stack([scale, shift + 0.5 * scale - 0.5])
+
+
+def focus(masks: np.ndarray, start: np.ndarray, margin: float) -> np.ndarray:
+    """Where to compare the images: around the parts, where the coarse fit expects them.
+
+    Arms, abdomen and markers differ more from image to image than the chest does.
+
+    Args:
+        masks (np.ndarray): (R, S, S) 0/1, the exemplar's parts.
+        start (np.ndarray): See :func:`coarse_fit`.
+        margin (float): How far around them, as a share of S.
+
+    Returns:
+        np.ndarray: (S, S) uint8 0/1.
+    """
+    size = masks.shape[-1]
+    grid = np.stack(np.meshgrid(np.arange(size), np.arange(size)), -1)
+    expected = warp_labels(masks.any(0).astype(np.uint8), grid * start[0] + start[1])
+    radius = max(1, round(margin * size))
+    disc = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * radius + 1, ) * 2)
+    return cv2.dilate(expected, disc)
 
 
 def _box(mask: np.ndarray) -> np.ndarray:

@@ -1,0 +1,212 @@
+"""What is seen of a registration, against hand values and scikit-learn; what is fallen back to."""
+
+import numpy as np
+import pytest
+from sklearn.metrics import f1_score
+
+from orl_mm.registration import outcome as module
+from orl_mm.registration.elastix import Deformation, RegistrationError
+from orl_mm.registration.elastix_settings import ElastixSettings
+from orl_mm.registration.exemplar import Exemplar
+from orl_mm.registration.outcome import Outcome, register_image
+from orl_mm.registration.quality import Checks, Quality, assess, correlation, dice
+from orl_mm.registration.reference import make_reference
+from orl_mm.registration.template import Template, write_template
+from tests.test_registration.blobs import PARTS, affine, centres, sample
+
+SIZE = 64
+GRID = np.stack(np.meshgrid(np.arange(SIZE, dtype=float), np.arange(SIZE)), -1)
+GOOD = Quality((.9, .8, .7), (1., 1., 1.), 0.)
+
+
+def test_dice_against_scikit_learn():
+    a, b = np.random.default_rng(0).random((2, 20, 20)) > .4
+    assert dice(a, b) == pytest.approx(f1_score(a.ravel(), b.ravel()))
+    empty = np.zeros_like(a)
+    assert dice(a, empty) == 0 and dice(empty, empty) == 1
+
+
+def test_correlation_against_numpy():
+    a, b = np.random.default_rng(0).normal(size=(2, 50)).astype(np.float32)
+    assert correlation(a, b) == pytest.approx(np.corrcoef(a, b)[0, 1], abs=1e-6)
+    assert correlation(a, np.ones_like(a)) == 0 and correlation(a[:0], b[:0]) == 0
+
+
+def test_a_perfect_and_a_shifted_result():
+    grey, masks, _ = sample(SIZE)
+    image = grey.astype(np.float32)
+    warped, quality = assess(image, image, masks.astype(np.uint8), GRID)
+    assert np.array_equal(warped, masks)
+    assert quality.similarity == pytest.approx((1, 1, 1)) and quality.area == (1, 1, 1)
+    assert quality.folded == 0
+    _, shifted = assess(image, image, masks.astype(np.uint8), GRID + (12, 0))
+    assert max(shifted.similarity) < .8 and shifted.folded == 0
+    # Twice the scale: a quarter of the area.
+    _, small = assess(image, image, masks.astype(np.uint8), (GRID - 32) * 2 + 32)
+    assert small.area == pytest.approx((.25, .25, .25), abs=.06)
+    _, gone = assess(image, image, masks.astype(np.uint8), GRID + (500, 0))
+    assert gone.similarity == (0, 0, 0) and gone.area == (0, 0, 0)
+
+
+def test_similarity_is_of_each_part():
+    """An image that is spoilt around the bar only."""
+    grey, masks, _ = sample(SIZE)
+    image = grey.astype(np.float32)
+    spoilt = image.copy()
+    x, y = centres(SIZE)
+    near = (abs(x - .7) < .1) & (abs(y - .5) < .3)
+    spoilt[near] = np.random.default_rng(0).permutation(spoilt[near])
+    _, quality = assess(spoilt, image, masks.astype(np.uint8), GRID)
+    disc, bar, lid = quality.similarity
+    assert disc > .95 and lid > .95 and bar < .5
+
+
+@pytest.mark.parametrize('quality, said', [
+    (GOOD, None),
+    (Quality((.9, .2, .7), (1, 1, 1), 0.), 'similarity 0.20 at bar'),
+    (Quality((.9, float('nan'), .7), (1, 1, 1), 0.), 'similarity nan at bar'),
+    (Quality((.9, .8, .7), (1, 1, 3.2), 0.), 'lid has 3.20 times'),
+    (Quality((.9, .8, .7), (.3, 1, 1), 0.), 'disc has 0.30 times'),
+    (Quality((.9, .8, .7), (1, 1, 1), .02), '2.00% of the field folded')])
+def test_checks_name_what_is_wrong(quality, said):
+    checks = Checks(similarity=.5, folded=.001, area=3.)
+    reason = checks.reason(quality, PARTS)
+    assert reason is None if said is None else reason.startswith(said)
+
+
+@pytest.mark.parametrize('options, said', [
+    (dict(similarity=2.), 'similarity=2'), (dict(folded=-.1), 'folded=-0.1'),
+    (dict(area=.5), 'area=0.5'), (dict(margin=0.), 'margin=0')])
+def test_checks_out_of_range(options, said):
+    with pytest.raises(ValueError, match=said):
+        Checks(**options)
+
+
+@pytest.fixture(scope='module')
+def reference():
+    grey, masks, _ = sample(SIZE)
+    settings = ElastixSettings(SIZE, affine_iterations=30, bspline_iterations=30, grid=16.)
+    return make_reference(Exemplar(grey, dict(zip(PARTS, masks))), settings)
+
+
+def folded_field():
+    field = GRID.copy()
+    field[..., 0] = 20 + 12 * np.sin(GRID[..., 0] / 3)
+    return field
+
+
+def test_a_good_image_is_deformable(reference):
+    found = register_image(sample(SIZE, affine)[0], reference)
+    truth = sample(SIZE, affine)[1]
+    assert found.status == 'deformable' and found.reason == ''
+    assert min(dice(a, b) for a, b in zip(found.masks, truth)) > .9
+
+
+@pytest.mark.parametrize('level', [0, 130])
+def test_a_constant_image_gets_the_template(reference, level):
+    found = register_image(np.full((50, 40), level, np.uint8), reference)
+    assert found.status == 'template' and 'constant' in found.reason
+    assert np.array_equal(found.masks, reference.fallback)
+
+
+def test_noise_gets_the_template(reference):
+    noise = np.random.default_rng(3).integers(0, 256, (8, 8)).astype(np.uint8)
+    found = register_image(noise, reference)
+    assert found.status == 'template' and 'deformable: similarity' in found.reason
+    assert '; affine: similarity' in found.reason
+    assert np.array_equal(found.masks, reference.fallback)
+
+
+@pytest.mark.parametrize('affine_field, deformable, status, said', [
+    (GRID, folded_field(), 'affine', 'deformable: .*folded$'),
+    (GRID, GRID + (20, 0), 'affine', 'deformable: similarity'),
+    (GRID + (30, 0), folded_field(), 'template', 'deformable: .*folded; affine: similarity'),
+    (GRID * (-1, 1), GRID + (20, 0), 'template', 'affine: 100.00% of the field folded')])
+def test_bad_fields_fall_back(reference, monkeypatch, affine_field, deformable, status, said):
+    import re
+    monkeypatch.setattr(module, 'register', lambda *_: Deformation(affine_field, deformable))
+    grey, masks, _ = sample(SIZE)
+    found = register_image(grey, reference)
+    assert found.status == status and re.search(said, found.reason), found.reason
+    assert np.array_equal(found.masks, masks if status == 'affine' else reference.fallback)
+
+
+def test_a_failure_of_elastix_falls_back(reference, monkeypatch):
+
+    def fail(*_):
+        raise RegistrationError('Too many samples map outside moving image buffer')
+
+    monkeypatch.setattr(module, 'register', fail)
+    found = register_image(sample(SIZE)[0], reference)
+    assert found.status == 'template' and found.reason.startswith('Too many samples')
+    assert found.quality is None
+
+
+def test_where_only_bsplines_fail_the_affine_result_is_kept(reference, monkeypatch):
+    grey, masks, _ = sample(SIZE)
+    monkeypatch.setattr(module, 'register', lambda *_: Deformation(GRID, None, 'no overlap'))
+    found = register_image(grey, reference)
+    assert found.status == 'affine' and found.reason == 'deformable: no overlap'
+    assert np.array_equal(found.masks, masks)
+
+
+def test_notes_keep_all_but_the_masks():
+    for kept in (Outcome('affine', 'deformable: "x", ü', GOOD), Outcome('template', '', None)):
+        assert Outcome.from_note(kept.note()) == kept
+    long = Outcome('template', 'y' * 900, Quality((.1234567, ) * 16, (1.23456, ) * 16, .1))
+    assert len(long.note().encode()) <= 600
+    for wrong in ('', '{}', '[]', 'words'):
+        with pytest.raises(ValueError):
+            Outcome.from_note(wrong)
+
+
+def test_fallback_of_a_file(tmp_path):
+    """Parts by name, whatever their order there; at any size; thresholded at one half."""
+    grey, masks, _ = sample(SIZE)
+    exemplar = Exemplar(grey, dict(zip(PARTS, masks)))
+    maps = np.stack([np.full((32, 32), v, np.float32) for v in (.2, .6, .7, .8)])
+    maps[1, :, 16:] = .4
+    path = tmp_path / 'average.npz'
+    write_template(path, Template(('other', 'bar', 'lid', 'disc'), maps))
+    found = make_reference(exemplar, ElastixSettings(SIZE, grid=16.), fallback=str(path))
+    assert found.fallback.shape == (3, SIZE, SIZE)
+    assert found.fallback[1, :, :32].all() and not found.fallback[1, :, 32:].any()
+    assert found.fallback[[0, 2]].all()
+    write_template(path, Template(('bar', 'lid'), maps[1:3]))
+    with pytest.raises(ValueError, match='lacks disc; it has bar, lid'):
+        make_reference(exemplar, fallback=str(path))
+    write_template(path, Template(('bar', 'lid', 'disc'), maps[:3]))
+    with pytest.raises(ValueError, match='nothing is left of bar in the fallback'):
+        make_reference(exemplar, fallback=str(path))
+
+
+def test_fallback_by_default(reference):
+    """Triangles where they have all parts, the exemplar's own masks for anything else."""
+    assert reference.fallback_name == "the exemplar's own masks"
+    grey, masks, _ = sample(SIZE)
+    assert np.array_equal(reference.fallback, masks)
+    chest = make_reference(Exemplar(grey, dict(heart=masks[0], left_lung=masks[1])))
+    assert chest.fallback_name == 'cxr_triangles'
+    columns = [part.sum(0) @ np.arange(256) / part.sum() for part in chest.fallback]
+    assert columns[0] < columns[1]  # the left lung is on the viewer's right
+
+
+def test_a_part_that_vanishes_when_squashed():
+    grey, masks, _ = sample(256)
+    dot = np.zeros((256, 256), bool)
+    dot[3, 3] = True
+    with pytest.raises(ValueError, match='nothing is left of dot at 32 x 32'):
+        make_reference(Exemplar(grey, dict(disc=masks[0], dot=dot)), ElastixSettings(32))
+
+
+def test_spec_tells_what_templates_depend_on():
+    grey, masks, _ = sample(SIZE)
+    small = dict(size=SIZE, grid=16.)
+    specs = [make_reference(*given).spec() for given in (
+        (Exemplar(grey, dict(a=masks[0])), ElastixSettings(**small)),
+        (Exemplar(255 - grey, dict(a=masks[0])), ElastixSettings(**small)),
+        (Exemplar(grey, dict(b=masks[0])), ElastixSettings(**small)),
+        (Exemplar(grey, dict(a=masks[0])), ElastixSettings(**small, seed=1)),
+        (Exemplar(grey, dict(a=masks[0])), ElastixSettings(**small), Checks(similarity=.1)))]
+    texts = {repr(spec) for spec in specs}
+    assert len(texts) == 5 and 'SimpleITK' in specs[0]['library']
