@@ -136,7 +136,7 @@ class AttentionAP(BaseMetric):
             self._add(metrics, 'mean_pooled', np.mean([score.pooled for score in every]),
                       np.mean([score.pools for score in every], 0))
         print_log('\n' + self._table(metrics, found), logger='current')
-        return metrics
+        return {key: float(value) for key, value in metrics.items()}  # mmengine logs no int
 
     def _assigned(self, num_heads: int) -> Dict[str, List[int]]:
         """Part -> its heads."""

@@ -98,7 +98,7 @@ class MultiLabelAUROC(BaseMetric):
         if values:
             self._add(metrics, 'mean', np.mean(values), np.mean(resampled, 0))
         self._log(metrics, names)
-        return metrics
+        return {key: float(value) for key, value in metrics.items()}  # mmengine logs no int
 
     def _add(self, metrics: dict, name: str, value: float, resampled: np.ndarray) -> None:
         metrics[name] = float(value)

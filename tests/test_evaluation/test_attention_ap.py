@@ -188,14 +188,14 @@ def test_bad_options_and_samples():
 
 def test_47_images_take_a_moment():
     """Counts, not pixels: 1024 x 1024 masks of three parts, six heads, and 1000 resamples."""
-    from time import perf_counter
+    from time import process_time  # other work on the machine does not count
     draw = torch.Generator().manual_seed(0)
     masks = torch.zeros(3, 1024, 1024, dtype=torch.uint8)
     masks[0, 100:800, 600:900] = masks[1, 100:800, 100:450] = masks[2, 500:800, 350:650] = 1
     samples = [dict(id=i, parts=PARTS, part_masks=masks,
                     attention=torch.rand(6, 14, 14, generator=draw)) for i in range(47)]
-    start = perf_counter()
+    start = process_time()
     metric = AttentionAP()
     metric.process(None, samples)
     metric.evaluate(47)
-    assert perf_counter() - start < 10  # about one second on one core
+    assert process_time() - start < 10  # about one second on one core
