@@ -77,10 +77,10 @@ def test_other_windows():
 
 
 def test_16_bit_alpha_is_not_windowed():
-    samples = np.zeros((1, 2, 4), np.uint16)
-    samples[0, 0] = 4095, 4095, 4095, 65535  # opaque white of 12 bits
-    samples[0, 1] = 0, 0, 0, 0  # transparent: white below
-    assert decode_xray(png(samples)).tolist() == [[255, 255]]
+    samples = np.zeros((1, 3, 4), np.uint16)
+    samples[0, :, 3] = 0, 257 * 51, 257 * 51  # transparent over white, or opaque by a fifth
+    samples[0, 2, :3] = 4095  # white, of 12 bits
+    assert decode_xray(png(samples)).tolist() == [[255, 204, 255]]
 
 
 def test_16_bit_tiff():
