@@ -73,8 +73,10 @@ def read_template(path: Union[str, Path], size: int = 256) -> Template:
         path = shipped
     if not path.is_file():
         names = sorted(file.stem for file in SHIPPED.glob('*.json'))
-        raise FileNotFoundError(f'there is no template {path}; a .json file of polygons, a .npz '
-                                f'file of maps, or one of those shipped: {names}')
+        raise FileNotFoundError(
+            f'there is no template {path}; make a folder of registered ones with '
+            'tools/register_templates.py or a .npz file with tools/average_template.py, write a '
+            f'.json file of polygons, or take one of those shipped: {names}')
     if path.suffix == '.json':
         return _read_polygons(path, size)
     if path.suffix != '.npz':
