@@ -9,7 +9,7 @@ JPEG, PNG, TIFF, DICOM and .IMG files.
 SOURCE is the folder of the download: with train.csv; with All247images and SCR's scratch; with
 CXR_png and ManualMask; with images and masks; or any other. OUT has
 images/ and masks/<part>/, which orl_mm.ChestXRayParts reads, or CheXpert's own folders, and the csv
-files with the new names. Reading a small grey JPEG takes a tenth of the time of the original.
+files with the new names.
 
 Stop it whenever you like; the same command goes on. What cannot be read, and images whose masks
 do not fit, are listed in OUT/unreadable.txt; with --polarity, what looks inverted in
