@@ -52,6 +52,7 @@ def build(runs: List[Run], templates: Dict[str, List[str]], data_options: Option
     grid = _grid([config for pair in configs.values() for config in pair.values()])
     templates = dict(_own(runs), **templates)
     of_template = {key: _score_template(paths, plain, grid) for key, paths in templates.items()}
+    of_template = {key: scores for key, scores in of_template.items() if scores}
     ceiling = {name: score_maps(cfg, truth, grid) for name, cfg in plain.items()}
     names = dict(rows_of('3.1'))
     names.update({run.row: run.row for run in runs if run.row not in names})
