@@ -29,12 +29,13 @@ BENCHMARKS = {
     'dino': ('_bench.dino', "DINO's training step, guided and not, against the public code's and lightly's"),
     'attention': ('_bench.dino', 'the same figures: AttentionRegHook on against off'),
     'loader': ('_bench.loader_report', 'data loading with and without cached superpixels'),
+    'registration': ('_bench.registration', 'the exemplar to JSRT: seconds and Dice'),
 }
 
 
 def listing() -> str:
     """The table of benchmarks as text."""
-    return '\n'.join(f'  {name:<10} {what}' for name, (_, what) in BENCHMARKS.items())
+    return '\n'.join(f'  {name:<12} {what}' for name, (_, what) in BENCHMARKS.items())
 
 
 def main(argv=None) -> int:

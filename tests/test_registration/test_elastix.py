@@ -128,7 +128,7 @@ def printed(capfd):
 
 
 def test_no_file_and_no_print(tmp_path, monkeypatch, capfd):
-    """Neither where it runs nor in the temporary folder, neither when it works nor when it fails."""
+    """Neither where it runs nor in the temporary folder, whether it works or fails."""
     import SimpleITK as sitk
     for name in ('here', 'temp', 'out'):
         (tmp_path / name).mkdir()
@@ -252,7 +252,8 @@ def test_settings_become_parameters():
 
 
 @pytest.mark.parametrize('options, said', [
-    (dict(size=8), 'size=8'), (dict(contrast=2.), 'contrast=2'), (dict(metric='NCC'), "metric='NCC'"),
+    (dict(size=8), 'size=8'), (dict(contrast=2.), 'contrast=2'), (dict(focus=2.), 'focus=2'),
+    (dict(metric='NCC'), "metric='NCC'"),
     (dict(samples=0), 'samples=0'), (dict(grid=1.), 'grid=1'), (dict(grid=400.), 'grid=400'),
     (dict(bending=-1.), 'bending=-1'), (dict(search=-.1), 'search=-0.1'),
     (dict(affine_iterations=0), 'affine_iterations=0')])
