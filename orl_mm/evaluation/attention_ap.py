@@ -87,10 +87,11 @@ class AttentionAP(BaseMetric):
                                  'as orl_mm.AttentionProbe, orl_mm.LoadParts in the pipeline, '
                                  "and PackInputs(algorithm_keys=('part_masks', ), "
                                  "meta_keys=('img_path', 'id', 'patient', 'parts'))")
-            maps = sample['attention'].cpu()
+            maps = sample['attention'].detach().cpu()
             maps = maps if maps.dtype == torch.float64 else maps.float()
+            patient = sample.get('patient')
             self.results.append(score_image(
-                sample['id'], sample.get('patient', sample['id']), sample['parts'],
+                sample['id'], sample['id'] if patient is None else patient, sample['parts'],
                 maps.numpy(), sample['part_masks']))
 
     def compute_metrics(self, results: List[ImageScores]) -> Dict[str, float]:

@@ -160,6 +160,15 @@ def test_intervals_equal_a_loop_over_resamples_of_patients():
         assert ends[0] < metrics[f'attention_ap/{name}'] < ends[1]
 
 
+def test_unknown_patients_are_not_one_patient():
+    """Otherwise no resample would differ from another, and every interval would be a point."""
+    metric = AttentionAP(resamples=20)
+    metric.process(None, [dict(sample(i).to_dict(), patient=None) for i in range(4)])
+    metrics = metric.evaluate(4)
+    assert metric.patients == {f'x{i}': f'x{i}' for i in range(4)}
+    assert metrics['attention_ap/left_low'] < metrics['attention_ap/left_high']
+
+
 def test_a_head_beyond_the_network_is_an_error():
     with pytest.raises(ValueError, match=r'assigns \[4\].*4 heads, 0 to 3'):
         evaluate([sample(0)], heads={4: 'left'})
