@@ -51,8 +51,8 @@ def parse_args(argv=None):
                         help='3.1: the template of a row, scored itself: .json, .npz, or a '
                         "folder of tools/register_templates.py for the test images (several "
                         'for several sets). Templates that are files are found by themselves')
-    parser.add_argument('--data', metavar='DIR', help='folder with jsrt, montgomery, chexpert ... '
-                        'in it (default: $ORL_CXR, else data)')
+    parser.add_argument('--data', metavar='DIR', help='3.1: folder with jsrt and montgomery in it '
+                        '(default: $ORL_CXR, else data)')
     parser.add_argument('--json', metavar='FILE', help='all numbers')
     parser.add_argument('--markdown', metavar='FILE', help='the table as printed')
     parser.add_argument('--again', action='store_true', help='test anew whatever is stored')
@@ -81,6 +81,10 @@ def make(args):
     if args.table == '3.2':
         if templates:
             raise cli.UserError('--template belongs to table 3.1')
+        if args.data:  # a dumped config names its folder
+            raise cli.UserError('--data belongs to table 3.1; probes are tested on the data of '
+                                'their configs: --cfg-options '
+                                'test_dataloader.dataset.data_root=DIR')
         table = table32.build(runs, args.cfg_options, args.again)
         return table, table32.to_markdown(table)
     table = table31.build(runs, templates, args.cfg_options, args.again)

@@ -222,6 +222,7 @@ def test_rows_by_name(tables, capsys, data, tmp_path):
         'vits16_chexpert_dino', 'vits16_chexpert_dino-cxr-aug', 'deformable', 'epoch_2',
         'linear_vits16_average_10pct', 'dino_deitsmall16_pretrain', 'linear_vits16_random')] == [
         'dino', 'dino-cxr-aug', 'deformable', None, 'average', 'dino-in1k', 'random']
+    assert regimen_of('vits16_chexpert_mocov3_triangular') is None  # not DINO's row
     text = call(tables, capsys, '3.1', *options(data))
     assert cell(text, 'Heart', 'DINO', ('here', 0)) == 'not yet run'
     assert cell(text, 'Heart', '*ceiling of the 14 x 14 grid*', ('here', 0))
@@ -250,7 +251,8 @@ def test_mistakes(tables, capsys, runs, data, tmp_path):
         tables, capsys, '3.1', '--template', 'average=none.npz', *options(data))
     assert '--template takes NAME=PATH' in mistake(tables, capsys, '3.1', '--template', 'x')
     assert 'no work directory of a linear probe' in mistake(tables, capsys, '3.2', runs[0])
-    assert 'belongs to table 3.1' in mistake(tables, capsys, '3.2', '--template', 'a=b')
+    assert '--template belongs to table 3.1' in mistake(tables, capsys, '3.2', '--template', 'a=b')
+    assert '--data belongs to table 3.1' in mistake(tables, capsys, '3.2', '--data', tmp_path)
     beyond = work_dir(tmp_path / 'beyond', 'average', {5: 'heart'})
     assert 'guided the heads {5:' in mistake(tables, capsys, '3.1', beyond, *options(data))
 

@@ -10,6 +10,9 @@ from orl_mm.engine.cli import UserError
 
 from .thesis import REGIMENS
 
+# Words of names of configs/medino/mixing, and what else the hook guides.
+OTHERS = frozenset(('mocov3', 'simclr', 'simsiam', 'byol', 'mae'))
+
 
 class Run(NamedTuple):
     """A network to put into a table.
@@ -57,10 +60,13 @@ def find_run(path: str, row: Optional[str] = None) -> Run:
 def regimen_of(name: str) -> Optional[str]:
     """The regimen that a name ends with, or that stands alone in it, by ``_``.
 
-    ``dino_vits16``, as ``tools/convert_weights.py`` is asked to write it, is ImageNet's.
+    ``dino_vits16``, as ``tools/convert_weights.py`` is asked to write it, is ImageNet's. The rows
+    are DINO's: what another algorithm learned, guided or not, is none of them.
     """
     if re.fullmatch(r'dino_(deit)?(vit)?s(mall)?16(_pretrain)?', name):
         return 'dino-in1k'
+    if OTHERS.intersection(name.split('_')):
+        return None
     return next((word for word in reversed(name.split('_')) if word in REGIMENS), None)
 
 
