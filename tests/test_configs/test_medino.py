@@ -55,6 +55,10 @@ def test_augmentation_of_each_regimen(regimen, small):
     if regimen == 'dino':
         assert views.num_views == [1, 1, 8] and [c.scale for c in crops] == [side, side, local]
         assert [c.crop_ratio_range for c in crops] == [(.4, 1.), (.4, 1.), (.05, .4)]
+        if not small:  # blur, solarising, jitter too: DINO's own, tested in test_dino.py
+            own = Config.fromfile(CONFIGS.parent / 'baselines' / 'dino_vits16_in1k.py')
+            theirs, = [t for t in own.train_pipeline if t.type == views.type]
+            assert views.transforms == theirs.transforms
         return
     assert views.num_views == [2] and views.template_size == 14
     assert (crops[0].scale, crops[0].crop_ratio_range) == (side, (.4, 1.))
