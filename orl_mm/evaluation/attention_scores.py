@@ -87,17 +87,37 @@ def average_precision(scores: np.ndarray, positives: np.ndarray,
 
 
 def _one_map(scores: np.ndarray, positives: np.ndarray, pixels: np.ndarray) -> np.ndarray:
-    """(..., R): sums over thresholds; a threshold is the last patch of equal values."""
+    order, last = thresholds(scores)
+    return sum_thresholds(positives[..., order], pixels[..., order], last)
+
+
+def thresholds(scores: np.ndarray) -> Tuple[np.ndarray, np.ndarray]:
+    """Patches from the highest value on, and the place of the last patch of each value."""
     order = np.argsort(-scores, kind='stable')
     ordered = scores[order]
-    last = np.append(np.flatnonzero(ordered[1:] != ordered[:-1]), len(order) - 1)
-    hits = positives[..., order].cumsum(-1, dtype=np.float64)[..., last]
-    seen = pixels[..., order].cumsum(-1, dtype=np.float64)[..., last]
-    precision = hits / np.maximum(seen, 1)[..., None, :]
-    gained = np.diff(hits, axis=-1, prepend=0)
+    return order, np.append(np.flatnonzero(ordered[1:] != ordered[:-1]), len(order) - 1)
+
+
+def sum_thresholds(positives: np.ndarray, pixels: np.ndarray, last: np.ndarray) -> np.ndarray:
+    """The sum of :func:`average_precision` over patches in the order of :func:`thresholds`.
+
+    Args:
+        positives (np.ndarray): (..., R, N).
+        pixels (np.ndarray): (..., N).
+        last (np.ndarray): See :func:`thresholds`.
+
+    Returns:
+        np.ndarray: (..., R).
+    """
+    hits, seen = positives.cumsum(-1, dtype=np.float64), pixels.cumsum(-1, dtype=np.float64)
+    if len(last) < pixels.shape[-1]:
+        hits, seen = hits[..., last], seen[..., last]
     total = hits[..., -1]
+    gained = np.diff(hits, axis=-1, prepend=0)
+    gained *= hits
+    gained /= np.maximum(seen, 1)[..., None, :]  # no pixel so far: nothing is gained
     with np.errstate(invalid='ignore'):
-        return np.where(total > 0, (gained * precision).sum(-1) / total, np.nan)
+        return np.where(total > 0, gained.sum(-1) / total, np.nan)
 
 
 def coverage(scores: np.ndarray, positives: np.ndarray) -> np.ndarray:

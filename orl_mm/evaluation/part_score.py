@@ -5,10 +5,11 @@ from typing import List, NamedTuple, Optional, Sequence, Tuple
 import numpy as np
 from torch import Tensor
 
-from .attention_scores import average_precision, choose_head, coverage, patch_counts
+from .attention_scores import (average_precision, choose_head, coverage, patch_counts,
+                               sum_thresholds, thresholds)
 from .bootstrap import weighted_means
 
-CHUNK = 2_000_000  # numbers in an array of the pooled resamples
+CHUNK = 500_000  # numbers in an array of the pooled resamples
 
 
 class ImageScores(NamedTuple):
@@ -104,14 +105,16 @@ def score_part(part: str, images: Sequence[ImageScores], counts: np.ndarray,
         pools=_pooled_resamples(scores, positives, pixels, of_image, counts)), empty
 
 
-def _pooled(scores: np.ndarray, positives: np.ndarray, pixels: np.ndarray) -> np.ndarray:
-    return average_precision(scores[None], positives[..., None, :], pixels)[..., 0, 0]
+def _pooled(scores: np.ndarray, positives: np.ndarray, pixels: np.ndarray) -> float:
+    return average_precision(scores[None], positives[None], pixels)[0, 0]
 
 
 def _pooled_resamples(scores: np.ndarray, positives: np.ndarray, pixels: np.ndarray,
                       of_image: np.ndarray, counts: np.ndarray) -> np.ndarray:
     """(B,): the patches of an image count as often as the resample holds it."""
+    order, last = thresholds(scores)
+    positives, pixels, of_image = positives[order], pixels[order], of_image[order]
     step = max(CHUNK // len(scores), 1)
     chunks = (counts[start:start + step, of_image] for start in range(0, len(counts), step))
-    return np.concatenate([np.empty(0), *(_pooled(scores, positives * n, pixels * n)
-                                          for n in chunks)])
+    return np.concatenate([np.empty(0), *(
+        sum_thresholds((n * positives)[:, None], n * pixels, last)[:, 0] for n in chunks)])
