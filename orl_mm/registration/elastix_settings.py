@@ -106,6 +106,6 @@ class ElastixSettings:
 
 
 ELASTIX_DEFAULTS = ElastixSettings(
-    contrast=0., search=0., focus=0., metric=None, bending=None, resolutions=None, affine_iterations=None,
-    bspline_iterations=None, samples=None, grid=None)
+    contrast=0., search=0., focus=0., metric=None, bending=None, resolutions=None,
+    affine_iterations=None, bspline_iterations=None, samples=None, grid=None)
 """Elastix' default parameter maps for ``affine`` and ``bspline``, on plain grey levels."""

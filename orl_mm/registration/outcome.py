@@ -9,7 +9,7 @@ import numpy as np
 from orl_mm.registration.contrast import prepare
 from orl_mm.registration.elastix import Deformation, RegistrationError, register
 from orl_mm.registration.elastix_settings import ElastixSettings
-from orl_mm.registration.quality import Quality, assess
+from orl_mm.registration.quality import CONTRAST, Quality, assess
 from orl_mm.registration.reference import Reference
 from orl_mm.registration.search import coarse_fit, focus
 
@@ -62,7 +62,9 @@ def register_image(grey: np.ndarray, reference: Reference) -> Outcome:
         grey (np.ndarray): (H, W) uint8.
     """
     settings, checks = reference.settings, reference.checks
-    fixed = prepare(grey, settings.size, settings.contrast)
+    fixed = seen = prepare(grey, settings.size, settings.contrast)
+    if settings.contrast != CONTRAST:
+        seen = prepare(grey, settings.size, CONTRAST)
     if float(np.ptp(fixed)) < 1e-6:
         return Outcome('template', 'the image is constant', None, reference.fallback)
     try:
@@ -75,10 +77,9 @@ def register_image(grey: np.ndarray, reference: Reference) -> Outcome:
         if positions is None:
             reasons.append(f'{status}: {deformation.failure}')
             continue
-        masks, quality = assess(fixed, reference.moving, reference.masks, positions,
-                                checks.margin)
+        masks, quality = assess(seen, reference.seen, reference.masks, positions, checks.margin)
         first = first or quality
-        reason = checks.reason(quality, reference.parts)
+        reason = checks.reason(quality, reference.parts, status == 'affine')
         if reason is None:
             return Outcome(status, '; '.join(reasons), first, masks)
         reasons.append(f'{status}: {reason}')

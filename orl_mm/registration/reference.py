@@ -11,7 +11,7 @@ from orl_mm.registration.contrast import prepare
 from orl_mm.registration.elastix import elastix_version
 from orl_mm.registration.elastix_settings import ElastixSettings
 from orl_mm.registration.exemplar import Exemplar
-from orl_mm.registration.quality import Checks
+from orl_mm.registration.quality import CONTRAST, Checks
 from orl_mm.registration.template import Template, read_template
 
 TRIANGLES = 'cxr_triangles'
@@ -24,6 +24,7 @@ class Reference:
     Args:
         parts (tuple): R names.
         moving (np.ndarray): (S, S) float32, the exemplar's image as ``prepare`` makes it.
+        seen (np.ndarray): (S, S) float32, the same as the checks compare it.
         masks (np.ndarray): (R, S, S) uint8 0/1, its parts.
         fallback (np.ndarray): (R, S, S) uint8 0/1, the global template.
         settings (ElastixSettings): Its ``size`` is S.
@@ -33,6 +34,7 @@ class Reference:
     """
     parts: Tuple[str, ...]
     moving: np.ndarray
+    seen: np.ndarray
     masks: np.ndarray
     fallback: np.ndarray
     settings: ElastixSettings
@@ -82,8 +84,10 @@ def make_reference(exemplar: Exemplar, settings: Optional[ElastixSettings] = Non
                              f'{", ".join(template.parts)}')
         maps = _maps(template, exemplar.parts, settings.size)
         _refuse_empty(exemplar.parts, maps, f'in the fallback {fallback} at one half')
-    return Reference(exemplar.parts, prepare(exemplar.grey, settings.size, settings.contrast),
-                     masks, maps, settings, checks, exemplar.digest, name)
+    moving, seen = (prepare(exemplar.grey, settings.size, contrast)
+                    for contrast in (settings.contrast, CONTRAST))
+    return Reference(exemplar.parts, moving, seen, masks, maps, settings, checks, exemplar.digest,
+                     name)
 
 
 def _maps(template: Template, parts: Tuple[str, ...], size: int) -> np.ndarray:

@@ -69,13 +69,21 @@ def test_similarity_is_of_each_part():
     (Quality((.9, .8, .7), (.3, 1, 1), 0.), 'disc has 0.30 times'),
     (Quality((.9, .8, .7), (1, 1, 1), .02), '2.00% of the field folded')])
 def test_checks_name_what_is_wrong(quality, said):
-    checks = Checks(similarity=.5, folded=.001, area=3.)
+    checks = Checks(similarity=.5, affine_similarity=.1, folded=.001, area=3.)
     reason = checks.reason(quality, PARTS)
     assert reason is None if said is None else reason.startswith(said)
 
 
+def test_an_affine_result_may_fit_less_closely():
+    quality = Quality((.9, .45, .7), (1, 1, 1), 0.)
+    assert Checks().reason(quality, PARTS) == 'similarity 0.45 at bar'
+    assert Checks().reason(quality, PARTS, affine=True) is None
+    assert Checks(affine_similarity=.46).reason(quality, PARTS, affine=True)
+
+
 @pytest.mark.parametrize('options, said', [
-    (dict(similarity=2.), 'similarity=2'), (dict(folded=-.1), 'folded=-0.1'),
+    (dict(similarity=2.), 'similarity=2'), (dict(affine_similarity=2.), 'affine_similarity=2'),
+    (dict(folded=-.1), 'folded=-0.1'),
     (dict(area=.5), 'area=0.5'), (dict(margin=0.), 'margin=0')])
 def test_checks_out_of_range(options, said):
     with pytest.raises(ValueError, match=said):

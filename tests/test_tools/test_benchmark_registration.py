@@ -54,7 +54,8 @@ def test_settings_of_the_curve(benchmark):
     from orl_mm.registration.elastix_settings import ELASTIX_DEFAULTS, ElastixSettings
     settings = curve()
     assert len({repr(s) for s in settings.values()}) == len(settings) > 15
-    assert settings['Elastix defaults'] == ELASTIX_DEFAULTS and settings['tuned'] == ElastixSettings()
+    assert settings['Elastix defaults'] == ELASTIX_DEFAULTS
+    assert settings['tuned'] == ElastixSettings()
     for value in settings.values():
         assert value.parameters('affine') and value.parameters('bspline')
 

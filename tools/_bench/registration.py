@@ -1,50 +1,39 @@
 """Seconds and Dice of registering the exemplar to JSRT's 47 images, on one core.
 
-``--curve`` adds the settings tried, ``--figure FILE`` draws Dice against time. Data: JSRT below
-$ORL_CXR (default: data), or ``--data DIR``; its own download, or images/ and masks/<part>/.
+``--curve`` adds the settings tried, ``--figure FILE`` draws Dice against time, ``--others`` adds
+images of other hospitals. Data: JSRT below $ORL_CXR (default: data), or ``--data DIR``; its own
+download, or images/ and masks/<part>/.
 """
 
 import argparse
 import os
 import time
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass
 from functools import partial
 from multiprocessing import get_context
-from typing import Dict, List, Optional, Tuple
+from typing import Dict, List, Optional
 
 import cv2
 import numpy as np
 from tqdm import tqdm
 
-from orl_mm.datasets.chest_xray_parts import ChestXRayParts
-from orl_mm.datasets.part_layouts import read_part
-from orl_mm.datasets.phantom import make_phantom
-from orl_mm.datasets.xray_io import read_xray
-from orl_mm.registration.contrast import prepare, to_grey
-from orl_mm.registration.elastix import RegistrationError, elastix_version, warp_labels
+from orl_mm.registration.contrast import prepare
+from orl_mm.registration.elastix import RegistrationError, elastix_version
 from orl_mm.registration.elastix_settings import ElastixSettings
 from orl_mm.registration.exemplar import Exemplar
-from orl_mm.registration.folding import folded_share
 from orl_mm.registration.outcome import align
-from orl_mm.registration.quality import dice
+from orl_mm.registration.quality import CONTRAST, Checks, assess, dice
+from orl_mm.registration.reference import Reference, make_reference
 from orl_mm.structures.view_geometry import ViewGeometry
 
 from .clock import CLOCKS
+from .registration_cases import PARTS, Case, jsrt, others, phantoms
 from .registration_settings import DEFAULTS, MAIN, TUNED, curve, quick
 from .report import Report
 
-PARTS = ('left_lung', 'right_lung', 'heart')
 NONE = 'no registration'
 TARGET_SECONDS, TARGET_SPEEDUP = 0.5, 1.8
-
-
-@dataclass
-class Case:
-    """An image and its true masks, (H, W) uint8 and part -> (H, W) bool."""
-    name: str
-    grey: np.ndarray
-    masks: Dict[str, np.ndarray]
+BAD, GOOD = 0.8, 0.85  # mean Dice of an image, by which the checks are judged
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -52,6 +41,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--data', metavar='DIR', help='JSRT (default: jsrt below $ORL_CXR)')
     parser.add_argument('--curve', action='store_true', help='all settings that were tried')
     parser.add_argument('--figure', metavar='FILE', help='Dice against time, as a picture')
+    parser.add_argument('--others', metavar='DIR', nargs='+', default=[],
+                        help="parts data sets to whose images JSRT's exemplar is registered too")
 
 
 def run(args: argparse.Namespace) -> Report:
@@ -66,9 +57,22 @@ def run(args: argparse.Namespace) -> Report:
                                          library=elastix_version()))
     cv2.setNumThreads(1)
     found = measure(exemplar, cases, settings, CLOCKS[args.clock])
-    _figures(report, found, settings)
+    _figures(report, found)
     report.details['settings'] = {name: s.to_dict() for name, s in settings.items()}
     report.details['results'] = found
+    everything = [found]
+    for root in args.others:
+        where = os.path.basename(os.path.normpath(root))
+        other = measure(exemplar, others(root, exemplar.parts)[:args.batch], settings,
+                        CLOCKS[args.clock])
+        everything.append(other)
+        report.details[f'results on {where}'] = other
+        for name in other:
+            scores = np.array(other[name]['dice'])
+            report.add(f'mean Dice on {where}: {name}', scores.mean(), unit='',
+                       note=f'{len(scores)} images, {_words(scores.mean(0))}, worst '
+                       f'{_words(scores.min(0))}')
+    _checks(report, everything)
     _throughput(report, exemplar, cases, settings[TUNED])
     if args.figure:
         from orl_mm.visualization import save_figure
@@ -77,88 +81,84 @@ def run(args: argparse.Namespace) -> Report:
     return report
 
 
-def jsrt(root: Optional[str]) -> Tuple[Optional[Exemplar], List[Case], str]:
-    """The exemplar and the 47 images of the shipped lists; none, and why, where they are not."""
-    root = root or os.path.join(os.environ.get('ORL_CXR', 'data'), 'jsrt')
-    if not os.path.isdir(root):
-        return None, [], f'there is no JSRT at {root}'
-
-    def read(list_file: str) -> List[Case]:
-        dataset = ChestXRayParts(root, parts=PARTS, list_file=list_file, pipeline=[])
-        samples = (dataset.get_data_info(i) for i in range(len(dataset)))
-        return [Case(s['id'], to_grey(read_xray(s['img_path'])),
-                     {p: read_part(s['part_paths'][p]) for p in PARTS}) for s in samples]
-
-    first, = read('jsrt_exemplar')
-    return Exemplar(first.grey, first.masks), read('jsrt_score'), f'JSRT, from {first.name}'
-
-
-def phantoms(count: int = 2) -> Tuple[Exemplar, List[Case], str]:
-    """Small phantoms instead."""
-    made = [make_phantom(index, size=64) for index in range(count + 1)]
-    cases = [Case(f'phantom {i}', p.image, p.masks) for i, p in enumerate(made)]
-    return Exemplar(cases[0].grey, cases[0].masks), cases[1:], 'PHANTOMS, no X-rays'
-
-
 def measure(exemplar: Exemplar, cases: List[Case], settings: Dict[str, ElastixSettings],
             clock=time.process_time) -> Dict[str, dict]:
-    """Seconds, Dice, folded share of each image, by each setting in turns.
+    """Seconds, Dice, folded share and what the checks say of each image, settings in turns.
 
-    Time is from grey levels to warped masks, the image's preparation included.
+    Time is from grey levels to positions, the image's preparation included.
     """
-    found = {name: dict(seconds=[], dice=[], folded=[], failed=0) for name in (NONE, *settings)}
-    sides = {name: _moving(exemplar, s) for name, s in settings.items()}
-    _one(cases[0].grey, settings[TUNED], *sides[TUNED])  # warm-up
+    found = {name: dict(seconds=[], dice=[], folded=[], reason=[]) for name in (NONE, *settings)}
+    sides = {name: make_reference(exemplar, s) for name, s in settings.items()}
+    _positions(cases[0].grey, sides[TUNED])  # warm-up
     for case in tqdm(cases, unit='img', disable=len(settings) < 3):
-        untouched = sides[TUNED][1]
-        found[NONE]['dice'].append(_dice(untouched, exemplar.parts, case))
-        for name, s in settings.items():
+        found[NONE]['dice'].append(_dice(sides[TUNED].masks, exemplar.parts, case))
+        for name, reference in sides.items():
+            result = found[name]
             start = clock()
-            masks, folded = _one(case.grey, s, *sides[name])
-            found[name]['seconds'].append(clock() - start)
-            found[name]['failed'] += masks is None
-            masks = sides[name][1] if masks is None else masks
-            found[name]['dice'].append(_dice(masks, exemplar.parts, case))
-            found[name]['folded'].append(folded)
+            positions = _positions(case.grey, reference)
+            result['seconds'].append(clock() - start)
+            masks, folded, reason = reference.masks, 0., 'Elastix failed'
+            if positions is not None:
+                seen = prepare(case.grey, reference.settings.size, CONTRAST)
+                masks, quality = assess(seen, reference.seen, reference.masks, positions)
+                folded, reason = quality.folded, Checks().reason(quality, exemplar.parts)
+            result['dice'].append(_dice(masks, exemplar.parts, case))
+            result['folded'].append(folded)
+            result['reason'].append(reason)
     return found
 
 
-def _moving(exemplar: Exemplar, settings: ElastixSettings) -> Tuple[np.ndarray, np.ndarray]:
-    return (prepare(exemplar.grey, settings.size, settings.contrast),
-            exemplar.squashed_masks(settings.size))
-
-
-def _one(grey, settings, moving, masks) -> Tuple[Optional[np.ndarray], float]:
-    """Warped masks (None where Elastix failed), and the folded share."""
+def _positions(grey: np.ndarray, reference: Reference) -> Optional[np.ndarray]:
+    """Of a whole registration, without fallbacks; None where Elastix failed."""
+    settings = reference.settings
     fixed = prepare(grey, settings.size, settings.contrast)
     try:
-        found = align(fixed, moving, masks, settings)
+        return align(fixed, reference.moving, reference.masks, settings).deformable
     except RegistrationError:
-        return None, 0.
-    positions = found.affine if found.deformable is None else found.deformable
-    return warp_labels(masks, positions), folded_share(positions)
+        return None
 
 
 def _dice(masks: np.ndarray, parts, case: Case) -> List[float]:
     whole = ViewGeometry.whole(*masks.shape[1:])
     return [dice(whole.apply_labels(mask, case.masks[part].shape), case.masks[part])
-            for part, mask in zip(parts, masks)]
+            for part, mask in zip(parts, masks) if part in case.masks]
 
 
-def _figures(report: Report, found: Dict[str, dict], settings: Dict[str, ElastixSettings]) -> None:
+def _figures(report: Report, found: Dict[str, dict]) -> None:
     means = {name: np.mean(value['dice'], 0) for name, value in found.items()}
     report.add('mean Dice without registration', np.mean(means[NONE]), unit='',
                note=_words(means[NONE]))
-    for name in settings:
-        value = found[name]
+    for name, value in found.items():
+        if name == NONE:
+            continue
+        flagged = sum(reason is not None for reason in value['reason'])
         report.add(f'seconds an image: {name}', np.mean(value['seconds']), unit='s',
                    target=TARGET_SECONDS if name == TUNED else None,
                    note=f'Dice {_words(means[name])}, worst {_words(np.min(value["dice"], 0))}; '
-                   f'{sum(f > 0 for f in value["folded"])} folded, {value["failed"]} failed')
+                   f'{sum(f > 0 for f in value["folded"])} folded, {flagged} flagged')
     for r, part in enumerate(PARTS):
         report.add(f'Dice of {part}, tuned - defaults', means[TUNED][r] - means[DEFAULTS][r],
                    unit='', target=0., sense='at least',
                    note=f'{means[TUNED][r]:.3f} - {means[DEFAULTS][r]:.3f}')
+
+
+def _checks(report: Report, everything: List[Dict[str, dict]]) -> None:
+    """What the checks flag of all results, good and bad ones, of all settings."""
+    scores, flagged = [], []
+    for found in everything:
+        for name, value in found.items():
+            if name != NONE:
+                scores += [float(np.mean(d)) for d in value['dice']]
+                flagged += [reason is not None for reason in value['reason']]
+    scores, flagged = np.array(scores), np.array(flagged)
+    bad, good = scores < BAD, scores >= GOOD
+    if bad.any():
+        report.add(f'results with mean Dice < {BAD}: share that the checks flag',
+                   flagged[bad].mean(), unit='', note=f'{flagged[bad].sum()} of {bad.sum()}; the '
+                   f'worst that they miss {scores[~flagged].min():.2f}')
+    if good.any():
+        report.add(f'results with mean Dice >= {GOOD}: share that the checks flag',
+                   flagged[good].mean(), unit='', note=f'{flagged[good].sum()} of {good.sum()}')
 
 
 def _throughput(report: Report, exemplar, cases, settings) -> None:
@@ -166,7 +166,7 @@ def _throughput(report: Report, exemplar, cases, settings) -> None:
     if (os.cpu_count() or 1) < 2:
         report.settings['throughput'] = 'one core only'
         return
-    work = partial(_work, settings=settings, side=_moving(exemplar, settings))
+    work = partial(_work, reference=make_reference(exemplar, settings))
     greys = [case.grey for case in cases]
     seconds = {}
     for processes in (1, 2):
@@ -181,8 +181,8 @@ def _throughput(report: Report, exemplar, cases, settings) -> None:
                f'that are busy: load {os.getloadavg()[0]:.1f}')
 
 
-def _work(grey, settings, side) -> None:
-    _one(grey, settings, *side)
+def _work(grey: np.ndarray, reference: Reference) -> None:
+    _positions(grey, reference)
 
 
 def draw(found: Dict[str, dict]):
