@@ -152,24 +152,34 @@ def test_empty_part_drives_to_cls_or_is_skipped():
 
 
 def test_spread_is_the_divergence_from_an_even_spread():
-    """By scipy, on binary parts of 3, 1 and 4 patches; the rest of the map does not matter."""
+    """By scipy, against the whole row with CLS; parts of 3 and 1 patches, and one with shares."""
     torch.manual_seed(0)
     attn = torch.randn(1, 3, 7).softmax(-1)[..., 1:]
-    parts = torch.tensor([[1, 1, 0, 1, 0, 0], [0, 0, 0, 0, 1, 0], [1, 0, 1, 1, 0, 1.]])
+    parts = torch.tensor([[1, 1, 0, 1, 0, 0], [0, 0, 0, 0, 1, 0], [1, 0, .5, 1, 0, .25]])
     expected = 0.
-    for a, k in zip(attn[0, [2, 0, 1]].double().numpy(), parts.bool().numpy()):
-        expected += entropy(np.full(k.sum(), 1 / k.sum()), a[k] / a[k].sum())
+    for a, k in zip(attn[0, [2, 0, 1]].double().numpy(), parts.double().numpy()):
+        row = np.append(a, 1 - a.sum())  # CLS comes last here
+        expected += entropy(np.append(k, 0) / k.sum(), row)
     found = attention_spread_loss(attn, parts.view(1, 3, 2, 3), [2, 0, 1])
     assert found.item() == pytest.approx(expected, rel=1e-5)
 
 
 def test_spread_is_zero_for_an_even_spread_and_for_empty_parts():
-    attn = torch.tensor([[[.3, .3, .01, .05]]], requires_grad=True)
+    attn = torch.tensor([[[.5, .5, 0., 0.]]], requires_grad=True)
     even = torch.tensor([[[[1., 1.], [0., 0.]]]])
     assert attention_spread_loss(attn, even, [0]).item() == pytest.approx(0, abs=1e-6)
     loss = attention_spread_loss(attn, 0 * even, [0])
     loss.backward()
     assert loss == 0 and attn.grad.isfinite().all()
+
+
+def test_spread_brings_a_head_back_from_cls():
+    """Gradient to the logits: a - u, at its largest where all attention is on CLS."""
+    logits = torch.tensor([[[9., 0., 0., 0., 0.]]], requires_grad=True)  # CLS, then four patches
+    attn = logits.softmax(-1)[..., 1:]
+    attention_spread_loss(attn, torch.tensor([[[[1., 1.], [0., 0.]]]]), [0]).backward()
+    expected = logits.detach().softmax(-1) - torch.tensor([0., .5, .5, 0., 0.])
+    torch.testing.assert_close(logits.grad, expected)
 
 
 def test_spread_lifts_the_weak_patches_of_the_part():

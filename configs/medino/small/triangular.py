@@ -18,6 +18,6 @@ custom_hooks = [
         lambda1=1e-3,
         lambda2=1e-3,
         # Ours, off in the thesis's recipe: in so few steps its two terms alone settle on a few
-        # patches of each part. Without it: --cfg-options custom_hooks.8.spread=0
+        # patches of each part or on CLS. Without it: --cfg-options custom_hooks.8.spread=0
         spread=0.05),
 ]

@@ -47,7 +47,8 @@ class AttentionRegHook(Hook):
         lambda1, lambda2 (float or dict): Strengths, or arguments of ``EpochSchedule``. The
             thesis swept 1e-6 to 1e-2. Both 0: the hook only watches.
         spread (float or dict): Strength of ``attention_spread_loss``, which the thesis lacks:
-            0. Positive: ``loss_attn_spread`` keeps heads from a few patches of their part.
+            0. Positive: ``loss_attn_spread`` keeps heads from a few patches of their part and
+            from CLS.
         scale (str): ``'pixel_sum'``, ``'patch_sum'`` or ``'mean'``.
         sign (str): ``'guide'`` or ``'as_printed'``, see ``attention_reg_loss``.
         skip_empty (bool): Images that lack a part do not guide its head; otherwise it is

@@ -123,29 +123,29 @@ def attention_reg_loss(attn: Tensor, template: Tensor, heads: Sequence[int], lam
 
 
 def attention_spread_loss(attn: Tensor, template: Tensor, heads: Sequence[int]) -> Tensor:
-    r"""How unevenly each guided head spreads over its part; beyond the thesis.
+    r"""How far each guided head is from an even spread over its part; beyond the thesis.
 
-    :func:`attention_reg_loss` is as content with one patch inside as with all of them. With
-    :math:`u = k / \sum k` and p the share of each patch in :math:`\sum a k`, this is
+    :func:`attention_reg_loss` is as content with one patch inside as with all of them, and
+    has no gradient left once a head has settled, on a few patches or on CLS. With the even
+    spread :math:`u = k / \sum k`, this is the divergence from the whole row, CLS included,
 
-    .. math:: KL(u \| p) = \log \sum a k - \sum u \log a - \log \sum k
+    .. math:: KL(u \| a) = \sum u \log u - \sum u \log a
 
-    which is 0 where the attention is constant over the part, whatever lies outside; mean
-    over images, sum over parts; a part that an image lacks counts as 0.
+    which is 0 for a = u alone, and whose gradient to the logits, a - u, never vanishes
+    before; mean over images, sum over parts; a part that an image lacks counts as 0.
 
     Args and Raises: see :func:`attention_mass`.
 
     Returns:
         Tensor: Scalar, not negative.
     """
-    inside, _ = attention_mass(attn, template, heads)
+    _check(attn, template, heads)
     k = template.flatten(2).to(attn.dtype)
-    area = k.sum(-1)
-    present = area > 0
-    area = area.clamp(min=1e-6)
+    area = k.sum(-1, keepdim=True)
+    even = k / area.clamp(min=1e-6)
     log_a = _rows(attn, heads).clamp(min=1e-30).log()
-    divergence = inside.clamp(min=1e-30).log() - (k * log_a).sum(-1) / area - area.log()
-    return torch.where(present, divergence, 0.).sum(1).mean()
+    divergence = (torch.xlogy(even, even) - even * log_a).sum(-1)
+    return torch.where(area[..., 0] > 0, divergence, 0.).sum(1).mean()
 
 
 class AttentionDiagnostics(NamedTuple):
