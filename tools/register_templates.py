@@ -9,8 +9,9 @@
 then train with ``RegisteredTemplate(source='data/templates')``. Stop it whenever you like; the
 same command goes on. A registration that failed, folded or does not fit is replaced by its affine
 part, then by the global template, and listed in OUT/fallbacks.txt; OUT/report.md says how it went.
-With --scheduler it runs on a Dask cluster (its workers need this package and the same paths). An
-image takes about 0.25 s of one core: CheXpert's 191,000 frontal images 13 core-hours and 0.3 GB.
+With --scheduler it runs on a Dask cluster (its workers need this package, the same paths and one
+thread each: dask worker ADDRESS --nworkers CORES --nthreads 1). An image takes about 0.3 s of one
+core: CheXpert's 191,000 frontal images 16 core-hours and 0.3 GB.
 """
 import argparse
 import json

@@ -8,6 +8,7 @@ prints nothing (with one, it writes ``result.0.nii`` there and says so, whatever
 from dataclasses import dataclass
 from typing import List, Optional, Tuple
 
+import cv2
 import numpy as np
 
 from orl_mm.registration.elastix_settings import ElastixSettings
@@ -143,8 +144,7 @@ def warp_labels(labels: np.ndarray, positions: np.ndarray) -> np.ndarray:
 
 
 def warp_image(image: np.ndarray, positions: np.ndarray) -> np.ndarray:
-    """An image of the exemplar's frame carried to the image, bilinearly; 0 from outside."""
-    import cv2
+    """An image (S, S) float32 of the exemplar's frame carried over bilinearly; 0 from outside."""
     x, y = np.ascontiguousarray(positions.transpose(2, 0, 1), np.float32)
     return cv2.remap(image, x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT)
 

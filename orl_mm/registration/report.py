@@ -100,14 +100,11 @@ def write_report(folder: str, cache: TemplateCache, records: Sequence[Record],
                  unreadable: int = 0) -> List[str]:
     """Write ``report.json``, ``report.md`` and ``fallbacks.txt``; their paths."""
     summary = dict(summarize(records, cache.parts), unreadable=unreadable)
-    rows = [dict(image=r.image, status=r.outcome.status, reason=r.outcome.reason, dice=r.dice,
-                 similarity=list(r.outcome.quality.similarity) if r.outcome.quality else None,
-                 folded=r.outcome.quality.folded if r.outcome.quality else None)
-            for r in records]
+    rows = ',\n  '.join(json.dumps(_row(record)) for record in records)  # one line an image
+    head = json.dumps(dict(summary=summary, spec=cache.provenance['spec']), indent=1)[:-2]
     back = [r for r in records if r.outcome.status != STATUSES[0]]
     texts = {
-        'report.json': json.dumps(dict(summary=summary, spec=cache.provenance['spec'],
-                                       images=rows), indent=1) + '\n',
+        'report.json': f'{head},\n "images": [\n  {rows}\n ]\n}}\n',
         'report.md': _markdown(summary, back, cache),
         'fallbacks.txt': ''.join(f'{r.image}\t{r.outcome.status}\t{r.outcome.reason}\n'
                                  for r in back)
@@ -116,6 +113,14 @@ def write_report(folder: str, cache: TemplateCache, records: Sequence[Record],
         with open(os.path.join(folder, name), 'w', encoding='utf-8') as file:
             file.write(text)
     return [os.path.join(folder, name) for name in texts]
+
+
+def _row(record: Record) -> dict:
+    outcome = record.outcome
+    quality = outcome.quality and dict(similarity=outcome.quality.similarity,
+                                       area=outcome.quality.area, folded=outcome.quality.folded)
+    return dict(image=record.image, status=outcome.status, reason=outcome.reason, quality=quality,
+                dice=record.dice)
 
 
 def _markdown(summary: dict, back: Sequence[Record], cache: TemplateCache) -> str:

@@ -48,6 +48,18 @@ def test_a_perfect_and_a_shifted_result():
     assert gone.similarity == (0, 0, 0) and gone.area == (0, 0, 0)
 
 
+def test_checks_do_not_depend_on_what_was_registered(reference, monkeypatch):
+    """With plain grey levels registered, similarity is still that of evened images."""
+    monkeypatch.setattr(module, 'register', lambda *_: Deformation(GRID, GRID))
+    plain = ElastixSettings(**{**reference.settings.to_dict(), 'contrast': 0.})
+    grey, masks, _ = sample(SIZE)
+    exemplar = Exemplar(grey, dict(zip(PARTS, masks)))
+    other = sample(SIZE, affine)[0]
+    even, raw = (register_image(other, make_reference(exemplar, s)).quality.similarity
+                 for s in (reference.settings, plain))
+    assert even == raw
+
+
 def test_similarity_is_of_each_part():
     """An image that is spoilt around the bar only."""
     grey, masks, _ = sample(SIZE)
@@ -123,6 +135,11 @@ def test_noise_gets_the_template(reference):
     assert found.status == 'template' and 'deformable: similarity' in found.reason
     assert '; affine: similarity' in found.reason
     assert np.array_equal(found.masks, reference.fallback)
+
+
+def test_an_image_stored_inverted_gets_the_template(reference):
+    found = register_image(255 - sample(SIZE)[0], reference)
+    assert found.status == 'template' and found.reason.startswith('deformable: similarity')
 
 
 @pytest.mark.parametrize('affine_field, deformable, status, said', [
