@@ -55,6 +55,32 @@ def test_average_is_cut_at_one_half_or_kept_soft(tmp_path):
     assert np.array_equal(hard, [[[0, 1], [1, 1]]]) and np.array_equal(soft, maps)
 
 
+def test_a_folder_of_registered_templates_is_asked_with_the_image(tmp_path, monkeypatch):
+    """The cache can only notice a changed image if it gets `check` and the pixels."""
+    asked = []
+
+    class Cache:
+        parts = ('upper', 'right')
+
+        def __init__(self, *options):
+            asked.append(options)
+
+        def read(self, path, img):
+            asked.append((path, img))
+            return np.stack([np.zeros((4, 4), np.uint8), np.eye(4, dtype=np.uint8)])
+
+    monkeypatch.setattr('orl_mm.datasets.transforms.registered_template.TemplateCache', Cache)
+    results = dict(sample(), img_path='moved/a.png')
+    template = RegisteredTemplate(str(tmp_path), root='moved', parts=['right'], check='size')
+    out = template(dict(results))
+    assert asked[0] == (str(tmp_path), 'moved', 'size')
+    assert asked[1][0] == 'moved/a.png' and asked[1][1] is results['img']
+    assert out['parts'] == ('right', ) and out['template'].dtype == np.float32
+    assert np.array_equal(out['template'], np.eye(4)[None])
+    RegisteredTemplate(str(tmp_path))
+    assert asked[2] == (str(tmp_path), None, 'pixels')
+
+
 def test_template_goes_through_the_geometry_of_its_view(monkeypatch):
     """A small disc of the template lies where the motion and the crop carry its centre."""
     height, width, grid, side = 240, 200, 32, 64
