@@ -15,8 +15,9 @@ from orl_mm.datasets.transforms import LoadImage, LoadXray
 from orl_mm.registration.cache import (FORMAT, PROVENANCE, build_command, pack_parts,
                                        read_provenance, spec_key)
 from orl_mm.registration.contrast import to_grey
-from orl_mm.registration.outcome import STATUSES, register_image
+from orl_mm.registration.outcome import STATUSES
 from orl_mm.registration.reference import Reference
+from orl_mm.registration.register_image import register_image
 from orl_mm.superpixels.chunks import clean_temp_dir, in_chunks
 from orl_mm.superpixels.entry import CacheError, encode_entry, read_entry_info, write_atomic
 from orl_mm.superpixels.resume import unfinished

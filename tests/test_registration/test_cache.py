@@ -19,9 +19,10 @@ from orl_mm.registration.cache import (TemplateCache, pack_parts, read_provenanc
                                        unpack_parts)
 from orl_mm.registration.elastix_settings import ElastixSettings
 from orl_mm.registration.exemplar import Exemplar
-from orl_mm.registration.outcome import Outcome, register_image
+from orl_mm.registration.outcome import Outcome
 from orl_mm.registration.quality import Checks
 from orl_mm.registration.reference import make_reference
+from orl_mm.registration.register_image import register_image
 from orl_mm.superpixels.entry import CacheError, read_entry_info
 from tests.test_registration.blobs import PARTS, affine, sample, smooth
 

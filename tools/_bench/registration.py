@@ -21,9 +21,9 @@ from orl_mm.registration.contrast import prepare
 from orl_mm.registration.elastix import RegistrationError, elastix_version
 from orl_mm.registration.elastix_settings import ElastixSettings
 from orl_mm.registration.exemplar import Exemplar
-from orl_mm.registration.outcome import align
 from orl_mm.registration.quality import CONTRAST, Checks, assess, dice
 from orl_mm.registration.reference import Reference, make_reference
+from orl_mm.registration.register_image import align
 from orl_mm.structures.view_geometry import ViewGeometry
 
 from .clock import CLOCKS
