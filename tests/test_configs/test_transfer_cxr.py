@@ -3,6 +3,7 @@
 import importlib.util
 import json
 import logging
+import re
 import sys
 from pathlib import Path
 
@@ -183,3 +184,43 @@ def test_probe_without_weights_stops(tmp_path, monkeypatch, capsys):
              'val_dataloader.num_workers=0')
     assert 'there is no checkpoint work_dirs/vits16_chexpert_deformable/epoch_30.pth' in \
         capsys.readouterr().err
+
+
+@pytest.fixture(scope='module')
+def small_vit():
+    """The backbone of the small configs, random."""
+    init_default_scope('mmpretrain')
+    return MODELS.build(dict(load('jsrt/attention_small').model.backbone))
+
+
+def test_attention_through_the_tool(shared_data, tmp_path, monkeypatch, small_vit):
+    """On JSRT's 47, with the heads that the checkpoint names."""
+    monkeypatch.setenv('ORL_CXR', str(shared_data / 'cxr'))
+    weights = {f'teacher.backbone.{key}': value for key, value in small_vit.state_dict().items()}
+    torch.save(dict(state_dict=weights, meta=dict(attention_heads={4: 'heart'})),
+               tmp_path / 'x.pth')
+    out = tmp_path / 'metrics.json'
+    call(monkeypatch, 'test', TRANSFER / 'jsrt/attention_small.py', tmp_path / 'x.pth',
+         '--work-dir', tmp_path, '--out', out, '--out-item', 'metrics', '--cfg-options',
+         'test_dataloader.num_workers=0')
+    found = json.loads(out.read_text())
+    assert found['jsrt/images'] == 47 and found['jsrt/heart_head'] == 4
+    assert found['jsrt/heart_assigned'] == 1 and found['jsrt/left_lung_assigned'] == 0
+    assert 0 < found['jsrt/heart_low'] < found['jsrt/heart'] < found['jsrt/heart_high'] < .5
+
+
+@pytest.mark.parametrize('meta, prefix, said', [
+    (dict(attention_heads={0: 'left_lung', 6: 'heart'}), 'backbone.', 'guided the heads.*6 heads'),
+    ({}, 'encoder.layers.', 'holds 0 of the 78 tensors of VisionTransformer'),
+])
+def test_checkpoints_that_do_not_fit_end_in_one_line(shared_data, tmp_path, monkeypatch, capsys,
+                                                     small_vit, meta, prefix, said):
+    monkeypatch.setenv('ORL_CXR', str(shared_data / 'cxr'))
+    weights = {prefix + key.replace('.', '_' if prefix != 'backbone.' else '.'): value
+               for key, value in small_vit.state_dict().items()}
+    torch.save(dict(state_dict=weights, meta=meta), tmp_path / 'x.pth')
+    with pytest.raises(SystemExit) as stop:
+        call(monkeypatch, 'test', TRANSFER / 'jsrt/attention_small.py', tmp_path / 'x.pth',
+             '--work-dir', tmp_path, '--cfg-options', 'test_dataloader.num_workers=0')
+    lines = [x for x in capsys.readouterr().err.splitlines() if x.startswith('test.py: ')]
+    assert stop.value.code == 2 and len(lines) == 1 and re.search(said, lines[0]), lines

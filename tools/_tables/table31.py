@@ -68,14 +68,14 @@ def build(runs: List[Run], templates: Dict[str, List[str]], data_options: Option
             checkpoint=None if run is None else str(run.checkpoint),
             thesis={name: {part: column[key] for part, column in parts.items() if key in column}
                     for name, parts in TABLE_3_1.items()},
-            here={name: _numbers(found) for name, found in here.items()},
-            template={name: _numbers(found) for name, found in own.items()},
+            here={name: found['metrics'] for name, found in here.items()},
+            template={name: found['metrics'] for name, found in own.items()},
             above_template={name: above(here[name], own[name]) for name in own if name in here}))
     return dict(table='3.1', note=NOTE, grid=list(grid), rows=rows,
                 templates={key: dict(paths=templates[key], **{
-                    name: _numbers(found) for name, found in scores.items()})
+                    name: found['metrics'] for name, found in scores.items()})
                     for key, scores in of_template.items()},
-                ceiling={name: _numbers(found) for name, found in ceiling.items()})
+                ceiling={name: found['metrics'] for name, found in ceiling.items()})
 
 
 def evaluation_config(name: str, trained: Optional[Config], options: Optional[dict]) -> Config:
@@ -140,10 +140,6 @@ def _map_cells(scores: Dict[str, Any], part: str) -> List[str]:
         here = scores.get(name, {})
         cells += ['', score(here, part), score(here, f'{part}_pooled', interval=False), '']
     return cells
-
-
-def _numbers(found: Dict[str, Any]) -> Dict[str, float]:
-    return found['metrics']
 
 
 def _with_data(configs: Dict[str, Config]) -> Dict[str, Config]:
