@@ -120,10 +120,16 @@ class MaskMaps:
         self.parts = tuple(self.data.metainfo['parts'])
         self.load = TRANSFORMS.build(dict(type='orl_mm.LoadParts', parts=self.parts))
         self.provenance = dict(
-            source='masks', images_sha256=list_digest(
-                self.data.get_data_info(i)['id'] for i in range(self.total)),
+            source='masks', images_sha256=list_digest(map(self._entry, range(self.total))),
             versions=_versions('orl-mm'))
         self.job = dict(self.provenance)
+
+    def _entry(self, index: int) -> str:
+        """An image's id and its masks' content: other masks are another job."""
+        sample = self.data.get_data_info(index)
+        digests = [file_digest(path) for part in self.parts
+                   for path in sample['part_paths'].get(part, ())]
+        return ' '.join([sample['id'], *digests])
 
     def batches(self, start: int = 0) -> Batches:
         """See the top of this module; an image at a time."""

@@ -203,6 +203,25 @@ def test_masks_are_averaged_without_a_network(tool, tmp_path):
     assert (read_template(out).maps == [[[0] * 4] * 2 + [[1] * 4] * 2]).all()
 
 
+def test_corrected_masks_of_the_same_ids_are_another_job(tool, tmp_path, capsys):
+    for part in ('images', 'masks/heart'):
+        (tmp_path / 'data' / part).mkdir(parents=True)
+    Image.new('L', (8, 8)).save(tmp_path / 'data/images/0.png')
+    Image.new('L', (8, 8), 255).save(tmp_path / 'data/masks/heart/0.png')
+    command = ['--masks', tmp_path / 'data', '--out', tmp_path / 'masks.npz', '--size', 4]
+    tool(*command)
+    tool(*command)
+    assert 'is finished already' in capsys.readouterr().out
+    half = np.zeros((8, 8), np.uint8)
+    half[4:] = 255
+    Image.fromarray(half).save(tmp_path / 'data/masks/heart/0.png')
+    with pytest.raises(SystemExit):
+        tool(*command)
+    assert 'was made otherwise' in capsys.readouterr().err
+    tool(*command, '--overwrite')
+    assert read_template(tmp_path / 'masks.npz').maps.mean() == .5
+
+
 @pytest.mark.parametrize('args,message', [
     (('--out', 'x.npz'), 'either CONFIG CHECKPOINT or --masks'),
     (('CONFIG', 'CHECKPOINT', '--out', 'x.npz'), 'which images'),
