@@ -19,7 +19,8 @@ class ElastixSettings:
         contrast (float): Width (sigma) of the neighbourhood in which brightness and contrast
             are evened out first, as a share of the side; 0 takes grey levels as they are.
         search (float): Scales from exp(-search) to exp(search), and all shifts, are tried
-            before the affine stage; 0 begins with equal positions.
+            before the affine stage; 0 begins with equal positions. Beyond 0.6 small things
+            are mistaken for the chest.
         focus (float): With a search: images are compared around the parts only, so far, as
             a share of the side; 0 everywhere.
         metric (str, optional): Similarity, one of :data:`METRICS`. The default is mutual
@@ -38,7 +39,7 @@ class ElastixSettings:
     """
     size: int = 256
     contrast: float = 1 / 16
-    search: float = 0.45
+    search: float = 0.55
     focus: float = 0.05
     metric: Optional[str] = 'AdvancedNormalizedCorrelation'
     bending: Optional[float] = 0.

@@ -6,7 +6,7 @@ import numpy as np
 from orl_mm.registration.elastix import warp_labels
 
 SIDE = 32  # pixels that the images are shrunk to
-STEPS = 9  # scales along each axis
+STEP = 0.11  # between the logarithms of the scales that are tried
 MAX_STRETCH = 1.35  # of height against width
 PAD = 0.25  # of the side: so far may the exemplar's box leave the image
 MARGIN = 0.06  # of the side, around the parts
@@ -38,7 +38,8 @@ def coarse_fit(fixed: np.ndarray, moving: np.ndarray, masks: np.ndarray,
     patch = source[box[0, 1]:box[1, 1], box[0, 0]:box[1, 0]]
     shape = np.array(patch.shape[::-1])
     best, origin, wanted = -np.inf, box[0], shape
-    scales = np.exp(np.linspace(-span, span, STEPS))
+    reach = round(span / STEP)
+    scales = np.exp(STEP * np.arange(-reach, reach + 1))
     for sx, sy in np.stack(np.meshgrid(scales, scales), -1).reshape(-1, 2):
         target = np.maximum(np.rint(shape * (sx, sy)), 4).astype(int)
         if not 1 / MAX_STRETCH <= sx / sy <= MAX_STRETCH or (target > small.shape).any():
