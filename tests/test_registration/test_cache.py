@@ -26,6 +26,8 @@ from orl_mm.registration.register_image import register_image
 from orl_mm.superpixels.entry import CacheError, read_entry_info
 from tests.test_registration.blobs import PARTS, affine, sample, smooth
 
+pytest.importorskip('SimpleITK')
+
 SIZE = 48
 SETTINGS = ElastixSettings(SIZE, affine_iterations=12, bspline_iterations=12, resolutions=2,
                            grid=16., samples=256)

@@ -15,6 +15,8 @@ from orl_mm.registration.register_image import register_image
 from orl_mm.registration.template import Template, write_template
 from tests.test_registration.blobs import PARTS, affine, centres, sample
 
+pytest.importorskip('SimpleITK')
+
 SIZE = 64
 GRID = np.stack(np.meshgrid(np.arange(SIZE, dtype=float), np.arange(SIZE)), -1)
 GOOD = Quality((.9, .8, .7), (1., 1., 1.), 0.)
