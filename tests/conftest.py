@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from mmengine.registry import DefaultScope
 
 import orl_mm  # noqa: F401  (registers every part)
 
@@ -29,6 +30,14 @@ def format_each_config_once():
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(yapf_api, 'FormatCode', format_code)
         yield
+
+
+@pytest.fixture(scope='module', autouse=True)
+def default_scope_put_back():
+    """A file starts without the default scope of the one before, as if it ran alone."""
+    before = DefaultScope._instance_dict.copy()
+    yield
+    DefaultScope._instance_dict = before
 
 
 @pytest.fixture(scope='session')
