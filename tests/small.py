@@ -61,7 +61,7 @@ def set_k(cfg, **schedule):
 
 
 def tiny_dino(cfg, images, locals_=0):
-    """DINO's recipe in three epochs of two steps: a ViT 12 wide, global crops of 32, local of 16."""
+    """DINO's recipe in three epochs of two steps: a ViT 12 wide, global crops of 32, local 16."""
     cfg.model.backbone = dict(
         type=cfg.model.backbone.type, img_size=32, patch_size=8, arch=dict(
             embed_dims=12, num_layers=2, num_heads=3, feedforward_channels=24),

@@ -1,4 +1,4 @@
-"""`make demo-medino` in small: phantoms, registered templates, training, the score of what it learned."""
+"""`make demo-medino` in small: phantoms, registered templates, training, score."""
 
 import importlib.util
 import json
