@@ -100,10 +100,11 @@ def run(args, argv) -> None:
     reference = make_reference(exemplar_of(args), settings, checks, args.fallback)
     truth = report.read_truth(args.truth) if args.truth else None
     images = image_source(args, argv, XRAY_EXTENSIONS)
+    loader = loader_of(images.transforms, args.polarity)
     job = RegistrationJob(
-        reference, reference.spec(), root=os.path.abspath(images.root),
-        out=os.path.abspath(args.out), loader=loader_of(images.transforms, args.polarity),
-        verify=args.verify, source=tuple(words_of_result(argv)))
+        reference, dict(reference.spec(), loader=json.loads(loader)), loader=loader,
+        root=os.path.abspath(images.root), out=os.path.abspath(args.out), verify=args.verify,
+        source=tuple(words_of_result(argv)))
     total = len(images)
     print(f'{total} images below {job.root} -> {job.out}\n'
           f'parts {", ".join(reference.parts)}; fallback {reference.fallback_name}; '

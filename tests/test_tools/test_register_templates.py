@@ -186,6 +186,9 @@ def test_templates_made_otherwise_are_refused(tool, data, capsys):
         tool.main([*args, *QUICK[:-2], 'seed=3', *QUICK[-2:]])
     err = capsys.readouterr().err
     assert 'settings.seed 0 instead of 3' in err
+    with pytest.raises(SystemExit):
+        tool.main([*args, *QUICK, '--polarity', 'mend'])
+    assert "loader.polarity 'as_stored' instead of 'mend'" in capsys.readouterr().err
     command = shlex.split(err[err.index('python tools/'):])
     tool.main([*command[2:], '--workers', '1'])
     assert TemplateCache(str(data / 'out')).provenance['spec']['settings']['seed'] == 3
