@@ -146,7 +146,9 @@ def test_a_node_without_the_data_speaks(monkeypatch, capsys):
 def test_auto_scale_lr_counts_accumulation(files, tmp_path, monkeypatch, steps, factor):
     call(monkeypatch, 'train', files / 'small.py', '--work-dir', tmp_path, '--auto-scale-lr',
          '--cfg-options', 'auto_scale_lr.base_batch_size=8', 'optim_wrapper.optimizer.lr=1',
-         f'optim_wrapper.accumulative_counts={steps}')
+         f'optim_wrapper.accumulative_counts={steps}',
+         # Two runs of one process within a second would share a name, and so a log.
+         f'experiment_name=accumulation_{steps}')
     state = torch.load(tmp_path / 'iter_1.pth', weights_only=False)
     assert state['optimizer']['param_groups'][0]['lr'] == pytest.approx(factor)
     log = next(tmp_path.rglob('*.log')).read_text()
