@@ -52,7 +52,7 @@ class Checks:
     similarity: float = 0.6
     affine_similarity: float = 0.4
     folded: float = 0.001
-    area: float = 3.
+    area: float = 5.
     margin: float = 0.05
 
     def __post_init__(self) -> None:
