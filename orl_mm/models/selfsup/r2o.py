@@ -3,12 +3,10 @@
 Chapter 2 of the thesis; also "Refine and Represent" (arXiv 2208.11821).
 """
 
-from copy import deepcopy
 from types import SimpleNamespace
 from typing import Callable, Dict, List, Optional, Sequence, Union
 
 import torch
-from mmpretrain.models import BaseSelfSupervisor
 from torch import Tensor, nn
 
 from orl_mm.models.utils import RegionPairs, crop_masks
@@ -16,9 +14,11 @@ from orl_mm.models.utils.timer import StepTimer
 from orl_mm.registry import MODELS
 from orl_mm.structures import RegionBatch
 
+from .momentum_target import MomentumTarget
+
 
 @MODELS.register_module()
-class R2O(BaseSelfSupervisor):
+class R2O(MomentumTarget):
     """Refine regions to objects and enforce BYOL's invariance on every object.
 
     With a target network (equations 2.2 to 2.5 on BYOL, or on MoCo v3 through its
@@ -76,11 +76,8 @@ class R2O(BaseSelfSupervisor):
         self.pending_momentum: Optional[float] = None
         self.timer = StepTimer()
         self.last: Optional[SimpleNamespace] = None
-        self.target = None
         if target == 'momentum':
-            self.target = nn.ModuleDict(dict(backbone=deepcopy(self.backbone),
-                                             neck=deepcopy(self.neck))).requires_grad_(False)
-            self.register_load_state_dict_post_hook(_copy_when_target_is_missing)
+            self.make_target(('backbone', 'neck'))
 
     def loss(self, inputs: List[Tensor], data_samples: Union[RegionBatch, list],
              **kwargs) -> Dict[str, Tensor]:
@@ -146,24 +143,6 @@ class R2O(BaseSelfSupervisor):
         encoder = self.backbone if self.target is None else self.target['backbone']
         return self.refiner.refine(encoder, x0, batch).labels
 
-    @torch.no_grad()
-    def update_target(self, momentum: float) -> None:
-        """xi <- m xi + (1 - m) theta, parameters only: buffers are the target's own."""
-        online = [*self.backbone.parameters(), *self.neck.parameters()]
-        target = [*self.target['backbone'].parameters(), *self.target['neck'].parameters()]
-        torch._foreach_lerp_(target, online, 1. - momentum)
-
-    def init_weights(self) -> None:
-        """Initialise the online network; the target starts as its copy."""
-        super().init_weights()
-        self.copy_online_to_target()
-
-    def copy_online_to_target(self) -> None:
-        """Parameters and buffers of the online network into the target."""
-        if self.target is not None:
-            self.target['backbone'].load_state_dict(self.backbone.state_dict())
-            self.target['neck'].load_state_dict(self.neck.state_dict())
-
     def _target_features(self, views: List[Tensor]) -> Optional[List[Tensor]]:
         if self.target is None:
             return None
@@ -196,11 +175,3 @@ class R2O(BaseSelfSupervisor):
         if isinstance(data_samples, RegionBatch):
             return data_samples
         return RegionBatch.from_samples(data_samples).to(x0.device)
-
-
-def _copy_when_target_is_missing(model: R2O, incompatible) -> None:
-    """A checkpoint of an online network alone starts the target as its copy."""
-    # Old batch norms lack num_batches_tracked, which loading fills in silently.
-    target = {f'target.{key}' for key in model.target.state_dict() if 'tracked' not in key}
-    if target <= set(incompatible.missing_keys):
-        model.copy_online_to_target()
