@@ -8,7 +8,8 @@
 
 R2O: refined objects beside the prior masks. All images are clustered together, so one colour
 is one cluster in all of them; across columns a colour follows the cluster that overlaps it
-most. The checkpoint may be a whole training state or a backbone alone.
+most. The checkpoint may be a whole training state, whose target network
+clusters, or a backbone alone.
 
 ViTs, of any pretraining: one row a part of an image, one column a checkpoint: the head that
 the checkpoint assigned to the part, else the head with the best score (thesis, figures 3.1
@@ -38,8 +39,7 @@ from mmengine.runner import set_random_seed  # noqa: E402
 from orl_mm.engine import cli  # noqa: E402
 from orl_mm.engine.checkpoint import use_safe_loading  # noqa: E402
 from orl_mm.engine.checkpoint_fit import checkpoints_must_fit  # noqa: E402
-from orl_mm.engine.load_backbone import load_backbone  # noqa: E402
-from orl_mm.registry import MODELS  # noqa: E402
+from orl_mm.engine.object_finder import build_finder, load_features  # noqa: E402
 from orl_mm.visualization import (AttentionColumn, attention_panel, match_ids,  # noqa: E402
                                   objects_panel, rank_by_size, save_figure)
 from orl_mm.visualization.attention_report import (SCORES, comparison_panel,  # noqa: E402
@@ -96,38 +96,6 @@ def parse_args():
     return args
 
 
-def build_model(cfg):
-    """The config's network with its initial weights, in training mode."""
-    model = dict(cfg.model)
-    if 'data_preprocessor' not in model and 'data_preprocessor' in cfg:
-        model['data_preprocessor'] = cfg.data_preprocessor
-    model = MODELS.build(model)
-    if not hasattr(model, 'find_objects'):
-        raise cli.UserError(f'{cfg.filename}: {type(model).__name__} has no refiner and finds '
-                            'no objects, and its backbone no attention; take a config of '
-                            'orl_mm.R2O or with a ViT')
-    model.init_weights()
-    return model.train()  # norms that training freezes are frozen here too
-
-
-def load_network(model, path):
-    """The checkpoint's encoder, and its target's, which is the one that clusters.
-
-    A backbone alone has no target: then its copy clusters.
-    """
-    found = load_backbone(model.backbone, path)
-    if model.target is None:
-        return
-    if found.prefix != 'backbone.':
-        model.copy_online_to_target()
-        return
-    try:
-        load_backbone(model.target['backbone'], path, prefix='target.backbone.')
-    except ValueError:
-        print('The checkpoint holds no target network; the online one clusters.')
-        model.copy_online_to_target()
-
-
 def columns_of(model, batch, args, name):
     """One column and one table line for each K."""
     columns, lines = [], []
@@ -147,7 +115,7 @@ def show_objects(cfg, args):
                             f'{len(args.checkpoints)}')
     checkpoint = args.checkpoints[0]
     cli.check_parts(cfg, 'showing objects', 'train_dataloader')
-    model = build_model(cfg)
+    model = build_finder(cfg)
     dataset = build_dataset(cfg, args.images)
     indices = spread_indices(len(dataset), args.num or 8)
     data = load_samples(dataset, indices, default_collate, args.seed)
@@ -156,7 +124,7 @@ def show_objects(cfg, args):
     columns, lines = [], []
     if args.random:
         columns, lines = columns_of(model.to(device), batch, args, 'random weights')
-    load_network(model, checkpoint)
+    load_features(model, checkpoint)
     learned = columns_of(model.to(device), batch, args, 'checkpoint')
     columns, lines = columns + learned[0], lines + learned[1]
     named = [(name, rank_by_size(labels)) for name, labels in columns[:1]]

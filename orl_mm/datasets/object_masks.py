@@ -1,0 +1,151 @@
+"""The real objects of images: what regions found without labels are held against."""
+
+import json
+from pathlib import Path
+from typing import Iterator, List, NamedTuple, Tuple, Union
+
+import numpy as np
+from PIL import Image
+from skimage.draw import polygon2mask
+from skimage.measure import label
+
+VOC_IGNORE = 255
+SPECK = 1e-3  # share of the image
+
+
+class ObjectMasks(NamedTuple):
+    """One image with its objects, squashed to a square.
+
+    Attributes:
+        path (Path): The image's file.
+        objects (np.ndarray): (N, size, size) bool.
+        ignore (np.ndarray): (size, size) bool: pixels that no one has labelled.
+    """
+    path: Path
+    objects: np.ndarray
+    ignore: np.ndarray
+
+
+def voc_objects(root: Union[str, Path], split: str = 'val', size: int = 224) -> List[ObjectMasks]:
+    """PASCAL VOC's segmented images.
+
+    With ``SegmentationObject`` each object is one; without it, each connected part of a class
+    (neighbours by edge or corner), so that two touching horses are one object and a horse
+    behind a fence is several; parts below a thousandth of the image are ignored pixels.
+
+    Args:
+        root (str or Path): ``VOC2012``, with ``JPEGImages``, ``SegmentationClass`` and
+            ``ImageSets/Segmentation``.
+        split (str): A list there.
+        size (int): Side of the masks; nearest neighbour.
+
+    Raises:
+        ValueError: A folder, list, or mask that is not there, or an empty list.
+    """
+    root = Path(root)
+    listed = root / 'ImageSets' / 'Segmentation' / f'{split}.txt'
+    if not listed.is_file():
+        raise ValueError(f'there is no {listed}: give the folder VOC2012, and a split of it')
+    names = listed.read_text().split()
+    if not names:
+        raise ValueError(f'{listed} is empty')
+    instances = (root / 'SegmentationObject').is_dir()
+    found = []
+    for name in names:
+        path = root / ('SegmentationObject' if instances else 'SegmentationClass') / f'{name}.png'
+        if not path.is_file():
+            raise ValueError(f'{listed} names {name}, and there is no {path}')
+        ids = _squash(np.asarray(Image.open(path)), size)
+        ignore = ids == VOC_IGNORE
+        ids = np.where(ignore, 0, ids)
+        if not instances:
+            ids = label(ids, background=0, connectivity=2)
+        masks = [ids == i for i in np.unique(ids) if i]
+        if not instances:
+            specks = [m for m in masks if m.mean() < SPECK]
+            ignore = np.logical_or.reduce([ignore, *specks])
+            masks = [m for m in masks if m.mean() >= SPECK]
+        found.append(ObjectMasks(root / 'JPEGImages' / f'{name}.jpg', _stack(masks, size), ignore))
+    return found
+
+
+def coco_objects(annotations: Union[str, Path], folder: Union[str, Path],
+                 size: int = 224) -> List[ObjectMasks]:
+    """COCO's images that have objects; crowds are ignored pixels.
+
+    Args:
+        annotations (str or Path): ``instances_*.json``.
+        folder (str or Path): The images.
+        size (int): Side of the masks; a pixel counts by its centre.
+
+    Raises:
+        ValueError: A file that is not there, or no image with objects.
+    """
+    annotations, folder = Path(annotations), Path(folder)
+    if not annotations.is_file():
+        raise ValueError(f'there is no {annotations}')
+    content = json.loads(annotations.read_text())
+    of_image = {}
+    for item in content['annotations']:
+        of_image.setdefault(item['image_id'], []).append(item)
+    found = []
+    for image in content['images']:
+        items = of_image.get(image['id'], ())
+        if not any(not item.get('iscrowd') for item in items):
+            continue
+        path, shape = folder / image['file_name'], (image['height'], image['width'])
+        if not path.is_file():
+            raise ValueError(f'{annotations} names {image["file_name"]}, and there is no {path}')
+        ignore = np.zeros((size, size), bool)
+        masks = []
+        for item in items:
+            if item.get('iscrowd'):
+                ignore |= _squash(_run_lengths(item['segmentation']), size)
+            else:
+                masks.append(_polygons(item['segmentation'], shape, size))
+        found.append(ObjectMasks(path, _stack([m for m in masks if m.any()], size), ignore))
+    if not found:
+        raise ValueError(f'{annotations} has no image with objects')
+    return found
+
+
+def _polygons(parts: List[List[float]], shape: Tuple[int, int], size: int) -> np.ndarray:
+    """COCO's (x, y) run continuously over the image, pixel i from i to i + 1."""
+    mask = np.zeros((size, size), bool)
+    for part in parts:
+        xy = np.asarray(part, float).reshape(-1, 2)
+        # Rows and columns in which integers are the centres of the mask's pixels.
+        rows = xy[:, 1] * size / shape[0] - 0.5
+        columns = xy[:, 0] * size / shape[1] - 0.5
+        mask |= polygon2mask((size, size), np.stack([rows, columns], 1))
+    return mask
+
+
+def _run_lengths(segmentation: dict) -> np.ndarray:
+    """COCO's uncompressed runs, column by column, zeros first."""
+    counts, (height, width) = segmentation['counts'], segmentation['size']
+    if isinstance(counts, str):
+        from pycocotools import mask  # compressed runs, which instances_*.json has nowhere
+        return mask.decode(segmentation).astype(bool)
+    flat = np.repeat(np.arange(len(counts)) % 2, counts)
+    return flat.reshape(width, height).T.astype(bool)
+
+
+def _squash(ids: np.ndarray, size: int) -> np.ndarray:
+    rows, columns = (((2 * np.arange(size) + 1) * side) // (2 * size) for side in ids.shape[:2])
+    return ids[rows[:, None], columns]
+
+
+def _stack(masks: List[np.ndarray], size: int) -> np.ndarray:
+    return np.stack(masks) if masks else np.zeros((0, size, size), bool)
+
+
+def batches(images: List[ObjectMasks], size: int, seed: int = 0) -> Iterator[List[int]]:
+    """Indices of mini-batches in an order drawn once; the last one is filled up from the first.
+
+    K-means shares its clusters among the images of a batch, so each has as many of them.
+    """
+    order = np.random.default_rng(seed).permutation(len(images)).tolist()
+    for start in range(0, len(order), size):
+        batch = order[start:start + size]
+        yield (batch + order * (size // len(order) + 1))[:size]

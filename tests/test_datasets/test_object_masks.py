@@ -1,0 +1,120 @@
+"""Masks of real objects: coordinates carried through the squash, COCO's own decoder, bad input."""
+
+import json
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from orl_mm.datasets.object_masks import batches, coco_objects, voc_objects
+
+
+def voc(root, masks, instances=None):
+    (root / 'ImageSets' / 'Segmentation').mkdir(parents=True)
+    (root / 'ImageSets' / 'Segmentation' / 'val.txt').write_text('\n'.join(masks))
+    for folder, content in (('SegmentationClass', masks), ('SegmentationObject', instances)):
+        if content:
+            (root / folder).mkdir()
+            for name, ids in content.items():
+                Image.fromarray(ids.astype(np.uint8)).save(root / folder / f'{name}.png')
+    return root
+
+
+def test_voc_parts_of_a_class_and_its_border(tmp_path):
+    ids = np.zeros((8, 16), int)
+    ids[0:4, 0:4], ids[4:8, 8:16], ids[0:2, 12:16] = 3, 3, 5
+    ids[:, 6] = 255
+    one, = voc_objects(voc(tmp_path, dict(a=ids)), size=8)  # rows stay, columns 1, 3, ...
+    assert one.path.name == 'a.jpg'
+    boxes = sorted((*m.nonzero()[0][[0, -1]], *m.nonzero()[1][[0, -1]], m.sum())
+                   for m in one.objects)
+    assert boxes == [(0, 1, 6, 7, 4), (0, 3, 0, 1, 8), (4, 7, 4, 7, 16)]
+    assert not one.ignore.any()  # column 6 is between the centres
+    one, = voc_objects(tmp_path, size=16)
+    assert np.flatnonzero(one.ignore.all(0)).tolist() == [6]
+
+
+def test_specks_of_a_class_are_ignored(tmp_path):
+    ids = np.zeros((40, 40), int)
+    ids[:20, :20], ids[30, 30] = 1, 1
+    one, = voc_objects(voc(tmp_path, dict(a=ids)), size=40)
+    assert [m.sum() for m in one.objects] == [400] and one.ignore.sum() == 1
+    assert one.ignore[30, 30]
+
+
+def test_voc_instances_where_there_are_any(tmp_path):
+    ids = np.zeros((4, 4), int)
+    ids[:, :2] = 1
+    two = ids.copy()
+    two[2:, :2] = 2  # two that touch
+    one, = voc_objects(voc(tmp_path, dict(a=ids), dict(a=two)), size=4)
+    assert [m.sum() for m in one.objects] == [4, 4]
+
+
+def coco(tmp_path, annotations, size=(40, 20)):
+    (tmp_path / 'images').mkdir()
+    Image.fromarray(np.zeros((size[1], size[0], 3), np.uint8)).save(tmp_path / 'images' / 'a.jpg')
+    file = tmp_path / 'instances.json'
+    file.write_text(json.dumps(dict(
+        images=[dict(id=7, file_name='a.jpg', width=size[0], height=size[1])],
+        annotations=[dict(image_id=7, **a) for a in annotations])))
+    return file, tmp_path / 'images'
+
+
+def test_coco_polygons_and_crowds(tmp_path):
+    square = [[10., 5., 30., 5., 30., 15., 10., 15.]]  # the middle half of both sides
+    runs = dict(size=[20, 40], counts=[0, 200, 600])  # the first 10 of 40 columns
+    one, = coco_objects(*coco(tmp_path, [
+        dict(segmentation=square, iscrowd=0), dict(segmentation=runs, iscrowd=1)]), size=20)
+    want = np.zeros((20, 20), bool)
+    want[5:15, 5:15] = True
+    assert np.array_equal(one.objects[0], want)
+    assert np.flatnonzero(one.ignore.all(0)).tolist() == list(range(5))
+
+
+def test_coco_equals_its_own_decoder(shared_data):
+    mask = pytest.importorskip('pycocotools.mask')
+    root = shared_data / 'natural' / 'coco'
+    file = root / 'annotations' / 'instances_val2017.json'
+    content = json.loads(file.read_text())
+    found = coco_objects(file, root / 'val2017', size=64)
+    assert len(found) == 40
+    image = next(i for i in content['images'] if i['file_name'] == found[0].path.name)
+    side = np.arange(64) + .5
+    rows, columns = (side * image[k] // 64 for k in ('height', 'width'))
+    overlap = []
+    for item in content['annotations']:
+        if item['image_id'] == image['id'] and not item['iscrowd'] and item['area'] > 2000:
+            runs = mask.merge(mask.frPyObjects(item['segmentation'], image['height'],
+                                               image['width']))
+            truth = mask.decode(runs)[rows.astype(int)[:, None], columns.astype(int)].astype(bool)
+            overlap.append(max((m & truth).sum() / (m | truth).sum() for m in found[0].objects))
+    assert overlap and min(overlap) > 0.9
+
+
+def test_bad_input_is_named(tmp_path):
+    with pytest.raises(ValueError, match='give the folder VOC2012'):
+        voc_objects(tmp_path)
+    root = voc(tmp_path / 'voc', dict(a=np.zeros((2, 2))))
+    (root / 'SegmentationClass' / 'a.png').unlink()
+    with pytest.raises(ValueError, match='names a, and there is no'):
+        voc_objects(root)
+    (root / 'ImageSets' / 'Segmentation' / 'val.txt').write_text('\n')
+    with pytest.raises(ValueError, match='is empty'):
+        voc_objects(root)
+    file, folder = coco(tmp_path, [dict(segmentation=[[0, 0, 9, 0, 9, 9]], iscrowd=0)])
+    (folder / 'a.jpg').unlink()
+    with pytest.raises(ValueError, match='names a.jpg, and there is no'):
+        coco_objects(file, folder)
+    file.write_text(json.dumps(dict(images=[], annotations=[])))
+    with pytest.raises(ValueError, match='no image with objects'):
+        coco_objects(file, folder)
+
+
+def test_batches_hold_every_image_and_are_full():
+    got = list(batches([None] * 10, 4))
+    assert [len(b) for b in got] == [4, 4, 4] and got == list(batches([None] * 10, 4))
+    flat = sum(got, [])
+    assert sorted(flat[:10]) == list(range(10)) and flat[10:] == flat[:2]
+    assert list(batches([None] * 10, 4, seed=1)) != got
+    assert [len(b) for b in batches([None] * 3, 8)] == [8]
