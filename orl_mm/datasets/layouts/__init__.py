@@ -1,0 +1,36 @@
+"""How each data set must lie in its folder, and a checker that says what is missing.
+
+``check_layout(name, root)`` answers with a :class:`LayoutReport`;
+``tools/check_data.py`` prints it, ``CheckDataHook`` asks before a run begins. The layouts
+are described in ``projects/data/README.md``.
+"""
+
+from typing import Callable, Dict
+
+from .report import LayoutReport
+
+__all__ = ['CHECKS', 'ROOTS', 'LayoutReport', 'check_layout']
+
+# Name -> check(root, every_file=False, progress=False, **options) -> LayoutReport. Without
+# every_file a check lists folders and opens a few files; it must not take minutes.
+CHECKS: Dict[str, Callable[..., LayoutReport]] = {}
+
+# Where each lies unless a command or a config says otherwise.
+ROOTS: Dict[str, str] = {}
+
+
+def check_layout(name: str, root: str, **options) -> LayoutReport:
+    """Look at a data set's folder.
+
+    Args:
+        name (str): One of :data:`CHECKS`.
+        root (str): The folder.
+        **options: Of that check; all take ``every_file`` (open every file, not a few)
+            and ``progress`` (show bars).
+
+    Raises:
+        ValueError: A name that is none.
+    """
+    if name not in CHECKS:
+        raise ValueError(f'there is no layout {name!r}; there are {", ".join(CHECKS)}')
+    return CHECKS[name](root, **options)
