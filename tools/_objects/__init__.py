@@ -1,0 +1,1 @@
+"""Parts of tools/score_objects.py."""

@@ -1,0 +1,125 @@
+#!/usr/bin/env python
+"""How well the objects that R2O finds agree with the real ones of VOC and COCO.
+
+    tools/score_objects.py configs/r2o/r50_in1k.py R2O=work_dirs/r50_in1k BYOL=byol.pth \\
+        --voc data/VOCdevkit/VOC2012 --coco data/coco --json objects.json --figure objects.png
+
+NAME=PATH is a checkpoint, or a work directory: then each of its checkpoints, a curve over
+training. The config says how objects are found (superpixels, K, images a mini-batch); the
+encoder may be any method's, for its features are all that is taken. Beside them stand the
+prior masks and K-means on the same network with random weights. Best overlap is the IoU of
+each object with the region that fits it best, without labels or matching by class; the other
+numbers are adjusted Rand indices, over all pixels and over those of objects.
+Intervals: 95%, over images.
+"""
+
+import os.path as osp
+import sys
+from pathlib import Path
+
+HERE = osp.dirname(osp.abspath(__file__))
+for folder in (HERE, osp.dirname(HERE)):
+    if folder not in sys.path:
+        sys.path.insert(0, folder)
+
+try:
+    import orl_mm  # noqa: F401, E402  (first: mends what the next imports meet)
+except ModuleNotFoundError as error:
+    sys.exit(f'{error}; type `make env` once, then `source .venv/bin/activate` (or '
+             f'.venv/bin/python {sys.argv[0]} ...)')
+import torch  # noqa: E402
+from mmengine.logging import MMLogger  # noqa: E402
+from mmengine.registry import init_default_scope  # noqa: E402
+from mmengine.runner import set_random_seed  # noqa: E402
+from orl_mm.datasets.object_masks import coco_objects, voc_objects  # noqa: E402
+from orl_mm.engine import cli  # noqa: E402
+from orl_mm.engine.checkpoint import use_safe_loading  # noqa: E402
+from orl_mm.engine.object_finder import build_finder, load_features  # noqa: E402
+
+from _objects.report import figure, markdown, picture, write_json  # noqa: E402
+from _objects.score import Scorer, checkpoints_of  # noqa: E402
+
+
+def parse_args(argv=None):
+    parser = cli.Parser(description='Score the objects that R2O finds')
+    parser.add_argument('config', help='of R2O: superpixels, K, mini-batch')
+    parser.add_argument('networks', nargs='*', metavar='NAME=PATH',
+                        help='a checkpoint, or a work directory for a curve over training')
+    parser.add_argument('--voc', metavar='DIR', help='VOC2012')
+    parser.add_argument('--split', default='val', help="of VOC (default: val)")
+    parser.add_argument('--coco', metavar='DIR', help='folder with annotations and val2017')
+    parser.add_argument('--batch', type=int, help="images clustered together (default: the "
+                        "config's batch size)")
+    parser.add_argument('--k', type=int, help="clusters of a mini-batch (default: the config's)")
+    parser.add_argument('--seeds', type=int, default=1, help='how often each is clustered, in '
+                        'other mini-batches, by random networks of other weights (default: 1)')
+    parser.add_argument('--json', metavar='FILE', help='all numbers')
+    parser.add_argument('--figure', metavar='FILE', help='curves over training')
+    parser.add_argument('--picture', metavar='FILE', help='objects of a few images')
+    parser.add_argument('--num', type=int, default=6, help='images of the picture (default: 6)')
+    parser.add_argument('--device', default='cuda' if torch.cuda.is_available() else 'cpu')
+    parser.add_argument('--cfg-options', nargs='+', action=cli.KeyValueAction,
+                        metavar='KEY=VALUE', help='override keys of the config')
+    parser.set_defaults(launcher='none', local_rank=0, work_dir=None)
+    args = parser.parse_args(argv)
+    for name in args.networks:
+        if '=' not in name:
+            parser.error(f'a network is NAME=PATH, got {name!r}')
+    if not args.voc and not args.coco:
+        parser.error('give --voc DIR, --coco DIR, or both')
+    return args
+
+
+def read_data(args, size):
+    """The data sets asked for, by name."""
+    found = {}
+    if args.voc:
+        found['VOC'] = voc_objects(args.voc, args.split, size)
+    if args.coco:
+        found['COCO'] = coco_objects(osp.join(args.coco, 'annotations/instances_val2017.json'),
+                                     osp.join(args.coco, 'val2017'), size)
+    return found
+
+
+def score(cfg, args):
+    """Every network on every data set."""
+    scorer = Scorer(cfg, args.batch, args.k, args.device)
+    scorer.load(read_data(args, scorer.size))
+    scorer.add('prior masks', None)
+    for seed in range(args.seeds):
+        set_random_seed(seed)
+        scorer.add('random network', build_finder(cfg), seed=seed)
+    for name, path in (item.split('=', 1) for item in args.networks):
+        for step, checkpoint in checkpoints_of(path):
+            for seed in range(args.seeds):
+                set_random_seed(seed)
+                model = build_finder(cfg)
+                load_features(model, checkpoint)
+                scorer.add(name, model, step, seed, str(checkpoint))
+    return scorer
+
+
+def main(argv=None):
+    args = parse_args(argv)
+    with cli.user_errors('score_objects.py'):
+        use_safe_loading()
+        cfg = cli.load_config(args.config)
+        cli.merge_common_arguments(cfg, args)
+        cli.check_parts(cfg, 'finding objects', 'train_dataloader')
+        init_default_scope(cfg.get('default_scope') or 'mmpretrain')
+        MMLogger.get_current_instance().setLevel('WARNING')  # no list of initial weights
+        with cli.config_errors():
+            try:
+                scorer = score(cfg, args)
+            except (ValueError, OSError) as error:
+                raise cli.UserError(' '.join(str(error).split())) from error
+        for name, make in (('json', write_json), ('figure', figure), ('picture', picture)):
+            path = getattr(args, name)
+            if path:
+                Path(path).parent.mkdir(parents=True, exist_ok=True)
+                make(scorer, path, args.num)
+        print(markdown(scorer))
+
+
+if __name__ == '__main__':
+    main()
