@@ -13,11 +13,12 @@ from .seed_step_hook import SeedStepHook
 from .set_epoch_hook import SetEpochHook
 from .stored_heads_hook import StoredHeadsHook
 from .teacher_temperature_hook import TeacherTemperatureHook
+from .training_precise_bn_hook import TrainingPreciseBNHook
 
 __all__ = [
     'AttentionRegHook', 'AttentionVisualizationHook', 'ClipEachGradHook',
     'FixedLRHook', 'FreezeLastLayerHook', 'FrozenFeaturesHook', 'KMeansRefineHook',
     'MomentumUpdateHook', 'ObjectVisualizationHook', 'PlainBNOnCPUHook',
     'SayWhereHook', 'SeedStepHook', 'SetEpochHook', 'StoredHeadsHook',
-    'TeacherTemperatureHook'
+    'TeacherTemperatureHook', 'TrainingPreciseBNHook'
 ]
