@@ -1,0 +1,7 @@
+# R2O around a narrow ResNet-18 whose last stage keeps stride 16.
+_base_ = './r2o_r50.py'
+
+model = dict(
+    backbone=dict(depth=18, stem_channels=24, base_channels=24, strides=(1, 2, 2, 1)),
+    neck=dict(projector=dict(in_channels=192, hid_channels=512, out_channels=128)),
+    head=dict(predictor=dict(in_channels=128, hid_channels=512, out_channels=128)))

@@ -1,0 +1,7 @@
+# 12 epochs of 36 steps from scratch. LARS and the thesis's rate would not leave the start in so few.
+optim_wrapper = dict(type='OptimWrapper', optimizer=dict(type='AdamW', lr=1e-3, weight_decay=0.05))
+param_scheduler = [
+    dict(type='orl_mm.WarmupCosineLR', warmup=1, end=12, by_epoch=True, convert_to_iter_based=True)
+]
+train_cfg = dict(type='EpochBasedTrainLoop', max_epochs=12)
+auto_scale_lr = dict(base_batch_size=32, enable=False)

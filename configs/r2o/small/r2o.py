@@ -1,0 +1,24 @@
+# R2O in minutes on 2 cores: a narrow ResNet-18 from scratch on 1,152 photographs, K = 64.
+#
+# Paper:    chapter 2 of the thesis, made small: "Ours" of table 2.2.
+# Command:  ORL_NATURAL=DIR tools/train.py configs/r2o/small/r2o.py
+#           DIR holds imagenet_sample, coco and VOCdevkit as orl_mm/datasets/splits/natural_small.txt
+#           lists them; another folder of images: --cfg-options
+#           train_dataloader.dataset.data_root=DIR train_dataloader.dataset.list_file=None
+# Expected: here: not yet run.
+_base_ = [
+    '../../_base_/models/r2o_small.py',
+    '../../_base_/datasets/natural_small.py',
+    '../../_base_/schedules/adamw_natural_small.py',
+    '../../_base_/default_runtime.py',
+]
+
+custom_hooks = [
+    dict(type='orl_mm.PlainBNOnCPUHook'),
+    dict(type='orl_mm.SetEpochHook'),
+    dict(type='orl_mm.MomentumUpdateHook', momentum=0.97, end_momentum=1.0),
+    dict(type='orl_mm.KMeansRefineHook', schedule=dict(type='constant', values=[64])),
+]
+default_hooks = dict(
+    logger=dict(interval=10),
+    checkpoint=dict(interval=2, max_keep_ckpts=-1))  # objects are scored over training
