@@ -1,6 +1,7 @@
 from .base_region_head import BaseRegionHead
+from .detcon_head import DetConHead
 from .dino_head import DINOHead
 from .region_contrast_head import RegionContrastHead
 from .region_predict_head import RegionPredictHead
 
-__all__ = ['BaseRegionHead', 'DINOHead', 'RegionContrastHead', 'RegionPredictHead']
+__all__ = ['BaseRegionHead', 'DINOHead', 'DetConHead', 'RegionContrastHead', 'RegionPredictHead']

@@ -1,0 +1,157 @@
+"""DetCon_B: tell each region of an image from all others, by masks of a segmentation.
+
+Henaff et al. 2021, "Efficient Visual Pretraining with Contrastive Detection" (arXiv
+2103.10957), on BYOL's networks.
+"""
+
+from typing import Callable, Dict, List, Optional, Union
+
+import torch
+from torch import Tensor, nn
+
+from orl_mm.models.utils.region_draws import crop_labels, draw_regions, majority_regions
+from orl_mm.registry import MODELS
+from orl_mm.structures import RegionBatch
+
+from .momentum_target import MomentumTarget
+
+
+@MODELS.register_module()
+class DetCon(MomentumTarget):
+    """Contrast of mask-pooled regions between two views (section 3.1 of the paper).
+
+    The label map of the whole image comes to the device once, and is cut there for both
+    views: 1 byte a pixel of one map instead of two, and no work in the loader. The whole
+    image itself is not looked at. Regions are drawn by torch's global generator, so a
+    run that is to be resumed bit for bit needs ``SeedStepHook``. The target is updated
+    by ``MomentumUpdateHook``.
+
+    Args:
+        backbone, neck, head (dict): The online network: encoder f, a ``MaskPoolNeck``
+            with the projector g, a ``DetConHead`` with the predictor q.
+        num_masks (int): R, regions drawn in each view, with replacement, among those that
+            own a cell of the feature map there.
+        target_draw (str): ``'shared'``: both networks see the same regions of a view (the
+            authors' code). ``'own'``: the target draws for itself (the reproduction).
+        target_update (str): ``'after_step'``: after the optimiser step (the authors).
+            ``'before_target_forward'``: between both networks (the reproduction).
+        views (str): ``'separate'``: each view has its own batch statistics (the authors).
+            ``'joined'``: both views normalise together (the reproduction).
+        pretrained, data_preprocessor, init_cfg: See ``BaseSelfSupervisor``; the default
+            preprocessor is ``RegionDataPreprocessor``.
+
+    Raises:
+        ValueError: An unknown word, or fewer than one mask.
+
+    Source: ``detcon_b.py`` of github.com/deepmind/detcon (the authors' code) and
+    github.com/KKallidromitis/detcon-pytorch (the reproduction).
+    """
+
+    def __init__(self, backbone: dict, neck: dict, head: dict, num_masks: int = 16,
+                 target_draw: str = 'shared', target_update: str = 'after_step',
+                 views: str = 'separate', pretrained: Optional[str] = None,
+                 data_preprocessor: Optional[Union[dict, nn.Module]] = None,
+                 init_cfg: Optional[Union[List[dict], dict]] = None) -> None:
+        for name, value, legal in (
+                ('target_draw', target_draw, ('shared', 'own')),
+                ('target_update', target_update, ('after_step', 'before_target_forward')),
+                ('views', views, ('separate', 'joined'))):
+            if value not in legal:
+                raise ValueError(f'{name} must be one of {legal}, got {value!r}')
+        if num_masks < 1:
+            raise ValueError(f'num_masks must be at least 1, got {num_masks}')
+        if not isinstance(data_preprocessor, nn.Module):
+            data_preprocessor = dict(data_preprocessor or {})
+            data_preprocessor.setdefault('type', 'orl_mm.RegionDataPreprocessor')
+        super().__init__(backbone=backbone, neck=neck, head=head, pretrained=pretrained,
+                         data_preprocessor=data_preprocessor, init_cfg=init_cfg)
+        self.num_masks, self.target_draw = num_masks, target_draw
+        self.target_update, self.joined = target_update, views == 'joined'
+        self.pending_momentum: Optional[float] = None
+        self.make_target(('backbone', 'neck'))
+
+    def loss(self, inputs: List[Tensor], data_samples: Union[RegionBatch, list],
+             **kwargs) -> Dict[str, Tensor]:
+        """One training step on two views.
+
+        Args:
+            inputs (list): Two (B, 3, H, W), normalised.
+            data_samples (RegionBatch or list): Label maps of the whole images and view
+                boxes.
+
+        Returns:
+            dict: ``loss``.
+        """
+        views = self._two(inputs)
+        batch = self._batch(data_samples, views[0])
+
+        feats = self._per_view(lambda x: self.backbone(x)[-1], views)
+        # Each cell of the features belongs to one region; R of these regions are drawn.
+        cells = [self.view_regions(batch, v, x, f.shape[-2:])
+                 for v, (x, f) in enumerate(zip(views, feats))]
+        ids = target_ids = self._draw(cells)
+        online = self._project(self.neck, feats, cells, ids)
+        predictions = self._per_view(self.head.predict, online)
+
+        with torch.no_grad():
+            if self.pending_momentum is not None:
+                self.update_target(self.pending_momentum)
+                self.pending_momentum = None
+            feats = self._per_view(lambda x: self.target['backbone'](x)[-1], views)
+            if self.target_draw == 'own':
+                target_ids = self._draw(cells)
+            target = self._project(self.target['neck'], feats, cells, target_ids)
+        return dict(loss=self.head.loss(predictions, target, ids, target_ids))
+
+    @staticmethod
+    def view_regions(batch: RegionBatch, view: int, image: Tensor, grid: torch.Size) -> Tensor:
+        """The region of each cell of ``grid`` in a view, (B, h, w) int64.
+
+        Args:
+            batch (RegionBatch): Label maps and boxes.
+            view (int): Which of the boxes.
+            image (Tensor): (B, 3, H, W), of which the size counts: masks are cut at the
+                resolution of the view, then averaged down.
+            grid (torch.Size): (h, w).
+        """
+        labels = crop_labels(batch.labels, batch.views[:, view], image.shape[-2:])
+        return majority_regions(labels, batch.max_count, grid)
+
+    def _draw(self, cells: List[Tensor]) -> List[Tensor]:
+        """(B, R) ids for each view."""
+        both = torch.cat(cells).flatten(1)
+        return list(draw_regions(both, self.num_masks).chunk(2))
+
+    def _project(self, neck: nn.Module, feats: List[Tensor], cells: List[Tensor],
+                 ids: List[Tensor]) -> List[Tensor]:
+        """Pooled and projected regions of each view, (B * R, D) twice."""
+        masks = [(i[:, :, None, None] == c[:, None]).to(f.dtype)
+                 for i, c, f in zip(ids, cells, feats)]
+        return self._per_view(lambda f, m: neck(f, m)[0], feats, masks)
+
+    def _per_view(self, function: Callable, *args: List[Tensor]) -> List[Tensor]:
+        """Apply to each view, or to both at once where they share batch statistics."""
+        if self.joined:
+            return list(function(*(torch.cat(pair) for pair in args)).chunk(2))
+        return [function(*pair) for pair in zip(*args)]
+
+    def _two(self, inputs: Union[Tensor, List[Tensor]]) -> List[Tensor]:
+        if not isinstance(inputs, (list, tuple)) or len(inputs) != 2:
+            found = len(inputs) if isinstance(inputs, (list, tuple)) else 'a single tensor'
+            raise ValueError(f'DetCon needs two views, got {found}; with '
+                             'orl_mm.GenerateSuperpixels(keep_image=False) the whole image does '
+                             'not come along')
+        return list(inputs)
+
+    @staticmethod
+    def _batch(data_samples: Union[RegionBatch, list], view: Tensor) -> RegionBatch:
+        batch = data_samples
+        if not isinstance(batch, RegionBatch):
+            batch = RegionBatch.from_samples(data_samples).to(view.device)
+        if batch.labels is None or batch.views.shape[1] != 2:
+            labels = None if batch.labels is None else tuple(batch.labels.shape)
+            raise ValueError(
+                'DetCon needs label maps and the boxes of two views, got label maps of shape '
+                f'{labels} and {batch.views.shape[1]} boxes an image; put orl_mm.Generate'
+                'Superpixels (another method than "none") before orl_mm.MultiViewWithGeometry')
+        return batch
