@@ -68,6 +68,55 @@ def test_files(bgr, tmp_path):
         transform.transform(dict(img=bgr, img_path='/elsewhere/x.jpg'))
 
 
+def test_keep_image_false_gives_the_same_regions_alone(bgr):
+    with_x0 = build(method='felzenszwalb', min_size=50).transform(dict(img=bgr))
+    alone = build(method='felzenszwalb', min_size=50, keep_image=False).transform(dict(img=bgr))
+    assert 'x0' in with_x0 and 'x0' not in alone
+    assert torch.equal(alone['regions'], with_x0['regions']) and alone['num_regions'] > 1
+    assert set(alone) == {'img', 'regions', 'num_regions'}
+
+
+@pytest.mark.parametrize('check, made', [('pixels', True), ('size', False), ('none', False)])
+def test_keep_image_false_makes_x0_only_where_the_cache_compares_it(
+        bgr, check, made, tmp_path, monkeypatch):
+    from concurrent.futures import ThreadPoolExecutor
+
+    from orl_mm.datasets.image_io import decode_image
+    from orl_mm.structures import ViewGeometry
+    from orl_mm.superpixels.build import BuildJob, build as build_cache
+    from orl_mm.superpixels.spec import PriorSpec
+    path = tmp_path / 'images' / 'x.png'
+    path.parent.mkdir()
+    Image.fromarray(bgr[..., ::-1].copy()).save(path)
+    spec = PriorSpec('felzenszwalb', dict(min_size=50), 32)
+    with ThreadPoolExecutor(1) as executor:
+        build_cache(BuildJob(spec, str(path.parent), str(tmp_path / 'cache')), ['x.png'], executor)
+    calls, plain = [], ViewGeometry.apply_image
+    monkeypatch.setattr(ViewGeometry, 'apply_image',
+                        lambda self, *args: calls.append(1) or plain(self, *args))
+    image = decode_image(path.read_bytes())
+    for keep in (True, False):
+        calls.clear()
+        out = build(method='felzenszwalb', min_size=50, size=32, cache=str(tmp_path / 'cache'),
+                    check=check, keep_image=keep).transform(
+                        dict(img=image, img_path=str(path)))
+        assert ('x0' in out) == keep and len(calls) == (keep or made)
+        expected = spec(plain(ViewGeometry.whole(*image.shape[:2]), image, 32))
+        assert np.array_equal(out['regions'].numpy(), expected)
+
+
+@pytest.mark.parametrize('keep', [True, False])
+def test_a_moved_view_would_not_fit_the_regions(bgr, keep):
+    """Refused with x0, and with its regions alone."""
+    init_default_scope('mmpretrain')
+    move = dict(type='orl_mm.RandomRigidMotion')
+    views = TRANSFORMS.build(dict(type='orl_mm.MultiViewWithGeometry', num_views=[2],
+                                  transforms=[[move]], size=32))
+    sample = build(method='grid', size=32, keep_image=keep).transform(dict(img=bgr))
+    with pytest.raises(ValueError, match='not the regions of x0'):
+        views.transform(sample)
+
+
 def test_parameters_of_other_methods_wait(bgr):
     """One option changes the method of a config that sets slic's parameters."""
     out = build(method='grid', num_segments=50, num_cells=3).transform(
@@ -80,6 +129,7 @@ def test_parameters_of_other_methods_wait(bgr):
     (dict(method='slick'), "method='slick'"),
     (dict(method='files'), 'needs folder'),
     (dict(method='none', cache='x'), 'computes nothing'),
+    (dict(method='none', keep_image=False), 'adds nothing'),
     (dict(size=0), 'size')])
 def test_wrong_arguments(options, words):
     with pytest.raises(ValueError, match=words):

@@ -29,7 +29,8 @@ class GenerateSuperpixels(BaseTransform):
     Added Keys:
 
     - x0 (np.ndarray): (size, size, 3) uint8, BGR: the whole image squashed,
-      bicubic with Pillow's low-pass, as torchvision resizes a PIL image.
+      bicubic with Pillow's low-pass, as torchvision resizes a PIL image. Not
+      with ``keep_image=False``.
     - regions (torch.Tensor): (size, size) labels 0 .. M-1 without gaps, uint8
       up to 256 regions, else int32. Not with method ``none``.
     - num_regions (int): M. Not with method ``none``.
@@ -47,6 +48,9 @@ class GenerateSuperpixels(BaseTransform):
             begin at; a cache knows it unless the images were moved.
         check (str): How ``cache`` notices a changed image: 'pixels', 'size'
             or 'none', see :class:`SuperpixelCache`.
+        keep_image (bool): False: x0 is not added (DetCon looks at its regions
+            alone), nor made where the mask needs it neither to be computed
+            nor, with a ``cache``, to be checked. Defaults to True.
         **params: Parameters of the methods, see :mod:`orl_mm.superpixels
             .priors`: num_segments=100, compactness=10, normalize=False
             (True: ``official``) of slic; scale=1000, sigma=0.8, min_size=1000
@@ -66,6 +70,7 @@ class GenerateSuperpixels(BaseTransform):
                  folder: Optional[str] = None,
                  root: Optional[str] = None,
                  check: str = 'pixels',
+                 keep_image: bool = True,
                  **params) -> None:
         known = {name for m in METHODS for name in parameters(m)}
         unknown = sorted(set(params) - known)
@@ -79,11 +84,15 @@ class GenerateSuperpixels(BaseTransform):
         if cache is not None and method not in METHODS:
             raise ValueError(f'method={method!r} computes nothing that '
                              f'cache={cache!r} could hold; leave cache out')
+        if method == 'none' and not keep_image:
+            raise ValueError('method="none" with keep_image=False adds nothing: '
+                             'leave GenerateSuperpixels out')
         if method == 'files' and (folder is None or root is None):
             raise ValueError('method="files" needs folder=FOLDER_OF_MASKS and '
                              'root=FOLDER_OF_IMAGES')
         self.method, self.size = method, size
         self.folder, self.root = folder, root
+        self.keep_image = keep_image
         self.spec = self.cache = None
         if method in METHODS:
             names = parameters(method)
@@ -91,14 +100,18 @@ class GenerateSuperpixels(BaseTransform):
                 method, {k: v for k, v in params.items() if k in names}, size)
         if cache is not None:
             self.cache = SuperpixelCache(cache, self.spec, root, check)
+        # Whether a mask takes x0: to be computed, or to be compared.
+        self._needs_x0 = check == 'pixels' if cache is not None else method in METHODS
 
     def transform(self, results: dict) -> dict:
-        img = results['img']
-        whole = ViewGeometry.whole(*img.shape[:2])
-        results['x0'] = whole.apply_image(img, self.size)
+        img, x0 = results['img'], None
+        if self.keep_image or self._needs_x0:
+            x0 = ViewGeometry.whole(*img.shape[:2]).apply_image(img, self.size)
+        if self.keep_image:
+            results['x0'] = x0
         if self.method == 'none':
             return results
-        labels = self._labels(results)
+        labels = self._labels(results, x0)
         num_regions = int(labels.max()) + 1
         dtype = np.uint8 if num_regions <= 256 else np.int32
         results['regions'] = torch.from_numpy(
@@ -106,18 +119,18 @@ class GenerateSuperpixels(BaseTransform):
         results['num_regions'] = num_regions
         return results
 
-    def _labels(self, results: dict) -> np.ndarray:
+    def _labels(self, results: dict, x0: Optional[np.ndarray]) -> np.ndarray:
         if self.cache is not None:
-            return self.cache.read(results['img_path'], results['x0'])
+            return self.cache.read(results['img_path'], x0)
         if self.method == 'files':
             relative = relative_path(results['img_path'], self.root)
             return read_label_file(
                 find_label_file(self.folder, relative), self.size,
                 results['img'].shape[:2])
-        return self.spec(results['x0'])
+        return self.spec(x0)
 
     def __repr__(self) -> str:
         prior = self.spec.to_dict() if self.spec else self.method
         cache = self.cache.folder if self.cache else None
         return (f'{type(self).__name__}(size={self.size}, prior={prior}, '
-                f'cache={cache!r})')
+                f'cache={cache!r}, keep_image={self.keep_image})')

@@ -176,7 +176,7 @@ class MultiViewWithGeometry(BaseTransform):
 
     @staticmethod
     def _record(results: dict, motions: List[Optional[RigidMotion]]) -> None:
-        if 'x0' in results:
+        if 'x0' in results or 'regions' in results:
             raise ValueError(
                 'RandomRigidMotion moves the views but not the regions of x0, '
                 'which GenerateSuperpixels has added: leave one of them out')
