@@ -1,0 +1,10 @@
+# R2O small with the public code's schedule of K, from 128 to 4.
+#
+# Paper:    chapter 2 of the thesis, made small: beside table 2.3.
+# Command:  ORL_NATURAL=DIR tools/train.py configs/r2o/small/k128-4.py       (DIR: see r2o.py)
+# Expected: here: not yet run.
+_base_ = './r2o.py'
+
+_hooks = _base_.custom_hooks
+_hooks[3].update(schedule=dict(type='cosine', epochs=[0, 12], values=[128, 4]))
+custom_hooks = _hooks

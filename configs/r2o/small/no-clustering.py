@@ -1,0 +1,10 @@
+# R2O small without clustering: each superpixel is an object.
+#
+# Paper:    chapter 2 of the thesis, made small: beside table 2.3.
+# Command:  ORL_NATURAL=DIR tools/train.py configs/r2o/small/no-clustering.py       (DIR: see r2o.py)
+# Expected: here: not yet run.
+_base_ = './r2o.py'
+
+_hooks = _base_.custom_hooks
+_hooks[3].update(schedule=dict(type='constant', values=[None]))
+custom_hooks = _hooks
