@@ -1,0 +1,103 @@
+"""Commands that leave a file, each after those it needs, a few at a time."""
+
+import os
+import subprocess
+import time
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Callable, Dict, List, Optional, Sequence
+
+from tqdm import tqdm
+
+from orl_mm.engine.cli import UserError
+
+
+@dataclass
+class Job:
+    """One command.
+
+    Attributes:
+        name (str): Unique; that of its log, too.
+        command (list[str]): What is run, in the repository's root.
+        done (Path): The file that it leaves when it is done: where it is there, nothing is run.
+        after (list[str]): Names of jobs whose files it needs.
+        cost (float): Roughly how long it takes beside the others, for the estimate.
+        environment (dict): Variables beside those that are set.
+        prepare (callable, optional): Called before the command, for what depends on files.
+    """
+    name: str
+    command: List[str]
+    done: Path
+    after: Sequence[str] = ()
+    cost: float = 1.
+    environment: Dict[str, str] = field(default_factory=dict)
+    prepare: Optional[Callable[['Job'], None]] = None
+
+
+def run_jobs(jobs: Sequence[Job], logs: Path, at_once: int = 2, root: Optional[Path] = None) -> None:
+    """Run what is not done yet, ``at_once`` commands side by side, one thread each.
+
+    The first command that fails lets the running ones end and starts no other.
+
+    Args:
+        jobs (sequence): In the order of preference.
+        logs (Path): Folder; ``NAME.log`` has all that a command says.
+        at_once (int): Commands side by side.
+        root (Path, optional): Where commands run.
+
+    Raises:
+        UserError: A command failed, or left no file; with the end of its log. A name twice, or
+            an ``after`` that is no job.
+    """
+    names = [job.name for job in jobs]
+    unknown = {name for job in jobs for name in job.after} - set(names)
+    if len(set(names)) < len(names) or unknown:
+        raise UserError(f'jobs must have different names and know each other: {names}, {unknown}')
+    logs.mkdir(parents=True, exist_ok=True)
+    ready = {job.name for job in jobs if job.done.exists()}
+    todo = [job for job in jobs if job.name not in ready]
+    running: Dict[Future, Job] = {}
+    failed: Optional[str] = None
+    bar = tqdm(total=sum(job.cost for job in jobs), initial=sum(
+        job.cost for job in jobs if job.name in ready), unit='', desc='evidence',
+        bar_format='{desc}: {percentage:3.0f}%|{bar:20}| {elapsed} gone, {remaining} to go {postfix}')
+    with ThreadPoolExecutor(at_once) as pool:
+        while running or (todo and failed is None):
+            for job in [] if failed else [j for j in todo if ready.issuperset(j.after)]:
+                if len(running) == at_once:
+                    break
+                todo.remove(job)
+                running[pool.submit(_run, job, logs / f'{job.name}.log', root)] = job
+            bar.set_postfix_str(', '.join(job.name for job in running.values()))
+            if not running:
+                failed = failed or 'jobs wait for each other: ' + ', '.join(j.name for j in todo)
+                break
+            for future in wait(running, return_when=FIRST_COMPLETED).done:
+                job = running.pop(future)
+                problem = future.result()
+                failed = failed or problem
+                if problem is None:
+                    ready.add(job.name)
+                    bar.update(job.cost)
+    bar.close()
+    if failed:
+        raise UserError(failed)
+
+
+def _run(job: Job, log: Path, root: Optional[Path]) -> Optional[str]:
+    """Run one command. Returns what went wrong."""
+    if job.prepare is not None:
+        job.prepare(job)
+    environment = dict(os.environ, OMP_NUM_THREADS='1', **job.environment)
+    job.done.parent.mkdir(parents=True, exist_ok=True)
+    with open(log, 'a', encoding='utf-8') as out:
+        out.write(f'$ {" ".join(job.command)}   # {time.strftime("%Y-%m-%d %H:%M:%S")}\n')
+        out.flush()
+        status = subprocess.run(job.command, stdout=out, stderr=subprocess.STDOUT, cwd=root,
+                                env=environment, check=False).returncode
+    if status == 0 and job.done.exists():
+        return None
+    tail = ' | '.join(log.read_text(encoding='utf-8', errors='replace').splitlines()[-3:])
+    what = f'ended with status {status}' if status else f'left no {job.done}'
+    return f'{job.name} {what}: {tail} (whole log: {log})'
