@@ -8,6 +8,7 @@ from .kmeans_refine_hook import KMeansRefineHook
 from .momentum_update_hook import MomentumUpdateHook
 from .object_visualization_hook import ObjectVisualizationHook
 from .plain_bn_on_cpu_hook import PlainBNOnCPUHook
+from .save_initial_hook import SaveInitialHook
 from .say_where_hook import SayWhereHook
 from .seed_step_hook import SeedStepHook
 from .set_epoch_hook import SetEpochHook
@@ -19,6 +20,6 @@ __all__ = [
     'AttentionRegHook', 'AttentionVisualizationHook', 'ClipEachGradHook',
     'FixedLRHook', 'FreezeLastLayerHook', 'FrozenFeaturesHook', 'KMeansRefineHook',
     'MomentumUpdateHook', 'ObjectVisualizationHook', 'PlainBNOnCPUHook',
-    'SayWhereHook', 'SeedStepHook', 'SetEpochHook', 'StoredHeadsHook',
+    'SaveInitialHook', 'SayWhereHook', 'SeedStepHook', 'SetEpochHook', 'StoredHeadsHook',
     'TeacherTemperatureHook', 'TrainingPreciseBNHook'
 ]

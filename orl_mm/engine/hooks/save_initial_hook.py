@@ -1,0 +1,41 @@
+"""The network before its first step, kept like any other checkpoint."""
+
+from mmengine.hooks import Hook
+from mmengine.runner import Runner
+
+from orl_mm.registry import HOOKS
+
+
+@HOOKS.register_module()
+class SaveInitialHook(Hook):
+    """Write the weights with which training starts to ``epoch_0.pth`` of the work directory.
+
+    They are those of the run's seed (``randomness``), of ``init_cfg`` or of ``load_from``;
+    a run that is resumed starts elsewhere and writes nothing. With ``max_epochs=0`` this is all
+    that a run does: the row "Random" of a table.
+
+    Args:
+        filename (str): The file's name.
+
+    Raises:
+        ValueError: Not the name of a ``.pth`` file.
+    """
+
+    # Before anything that may change the model at the start of training.
+    priority = 'VERY_HIGH'
+
+    def __init__(self, filename: str = 'epoch_0.pth') -> None:
+        if not filename.endswith('.pth') or '/' in filename:
+            raise ValueError(f'filename must be the name of a .pth file, got {filename!r}; the '
+                             'folder is the work directory')
+        self.filename = filename
+
+    def before_train(self, runner: Runner) -> None:
+        """After weights were initialised or loaded."""
+        if runner.iter > 0:
+            return
+        # Every process enters: the runner writes on the first one and lets the others wait.
+        runner.save_checkpoint(runner.work_dir, self.filename, save_optimizer=False,
+                               save_param_scheduler=False, meta=dict(epoch=0, iter=0))
+        runner.logger.info(f'The network before its first step is in {runner.work_dir}/'
+                           f'{self.filename}')
