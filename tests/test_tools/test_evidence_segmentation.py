@@ -1,0 +1,69 @@
+"""mIoU with intervals: against mmseg's own number, and by hand."""
+
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parents[2] / 'tools'))
+from _evidence.segmentation import Areas, resampled_miou, summary  # noqa: E402
+
+
+@pytest.fixture(scope='module')
+def maps():
+    """Truth and predictions of six images, classes 0 to 4; class 3 occurs nowhere."""
+    draw = np.random.default_rng(0)
+    truth = draw.choice([0, 1, 2, 4, 255], (6, 8, 9))
+    return truth, np.where(draw.random(truth.shape) < .6, truth % 255, draw.choice([0, 1, 2, 4],
+                                                                                   truth.shape))
+
+
+def areas(maps):
+    truth, pred = (m.reshape(6, -1) for m in maps)
+    keep = truth != 255
+    both = [[(((t == c) & (p == c) & k).sum(), (((t == c) | (p == c)) & k).sum())
+             for c in range(5)] for t, p, k in zip(truth, pred, keep)]
+    both = np.array(both, float)
+    return Areas(both[..., 0], both[..., 1])
+
+
+def test_equals_mmseg(maps):
+    import torch
+    mmseg = pytest.importorskip('mmseg.evaluation')
+    metric = mmseg.IoUMetric()
+    metric.dataset_meta = dict(classes=list('abcde'))
+    for truth, pred in zip(*(torch.from_numpy(m) for m in maps)):
+        metric.results.append(metric.intersect_and_union(pred, truth, 5, 255))
+    kept = list(metric.results)
+    want = metric.compute_metrics(kept)['mIoU']
+    got = areas(maps)
+    assert np.array_equal(np.stack([np.asarray(r[0]) for r in kept]), got.intersect)
+    assert np.array_equal(np.stack([np.asarray(r[1]) for r in kept]), got.union)
+    assert 100 * resampled_miou(got, np.ones((1, 6)))[0] == pytest.approx(want, abs=.006)
+
+
+def test_a_resample_is_the_score_of_its_images(maps):
+    got = areas(maps)
+    counts = np.array([[2, 0, 0, 1, 0, 0]])
+    truth, pred = (m[[0, 0, 3]] for m in maps)
+    ious = []
+    for c in range(5):
+        one, two = (truth == c), (pred == c) & (truth != 255)
+        if (one | two).any():
+            ious.append((one & two).sum() / (one | two).sum())
+    assert resampled_miou(got, counts)[0] == pytest.approx(np.mean(ious))
+
+
+def test_summary(maps):
+    good = areas(maps)
+    bad = Areas(good.intersect / 2, good.union)
+    alone = summary([good, bad])
+    assert alone['mean'] == pytest.approx(np.mean(alone['seeds']))
+    assert alone['seeds'][0] == pytest.approx(2 * alone['seeds'][1])
+    assert alone['low'] < alone['mean'] < alone['high'] and 'difference' not in alone
+    beside = summary([good], [bad])
+    assert beside['difference'] == pytest.approx(beside['mean'] / 2)
+    # Paired: half of each resample, so nearer to its mean than the score is.
+    assert beside['difference_low'] == pytest.approx(beside['low'] / 2)
+    assert beside['difference_high'] == pytest.approx(beside['high'] / 2)

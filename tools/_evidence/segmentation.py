@@ -1,0 +1,91 @@
+"""mIoU of several seeds with intervals over images, and differences image by image."""
+
+from pathlib import Path
+from typing import Dict, List, NamedTuple, Optional, Tuple
+
+import numpy as np
+from mmengine.config import Config
+from mmengine.runner import Runner
+
+from orl_mm.engine import cli
+from orl_mm.engine.checkpoint_fit import checkpoints_must_fit
+from orl_mm.evaluation.bootstrap import percentile_interval, resample_patients
+
+RESAMPLES = 2000
+
+
+class Areas(NamedTuple):
+    """Pixels of each image and class: (n, C) each."""
+    intersect: np.ndarray
+    union: np.ndarray
+
+
+def areas_of_test(cfg: Config, checkpoint: Path) -> Tuple[Areas, float]:
+    """Run a config's test as tools/test.py does, and keep what mmseg's IoUMetric has counted.
+
+    Returns:
+        tuple: The counts, and mIoU in percent as mmseg reports it.
+    """
+    cfg.load_from, cfg.resume, cfg.launcher, cfg.log_level = str(checkpoint), False, 'none', 'ERROR'
+    for key in ('train_dataloader', 'train_cfg', 'optim_wrapper', 'param_scheduler',
+                'val_dataloader', 'val_cfg', 'val_evaluator', 'auto_scale_lr'):
+        cfg.pop(key, None)
+    cfg.visualizer.vis_backends = [dict(type='LocalVisBackend')]
+    cfg.experiment_name = str(checkpoint.parent).replace('/', '_') + '_test'
+    with cli.config_errors(), checkpoints_must_fit(whole=True):
+        runner = Runner.from_cfg(cfg)
+        metric = runner.test_evaluator.metrics[0]
+        kept: List[tuple] = []
+        compute = metric.compute_metrics
+
+        def keep_and_compute(results: list) -> dict:
+            kept.extend(results)
+            return compute(results)
+
+        metric.compute_metrics = keep_and_compute
+        found = runner.test()
+    intersect, union = (np.stack([np.asarray(r[i]) for r in kept]) for i in (0, 1))
+    return Areas(intersect.astype(float), union.astype(float)), float(found['mIoU'])
+
+
+def resampled_miou(areas: Areas, counts: np.ndarray) -> np.ndarray:
+    """mIoU in each resample of the images.
+
+    Args:
+        areas (Areas): (n, C).
+        counts (np.ndarray): (B, n): how often each image occurs.
+
+    Returns:
+        np.ndarray: (B,) in [0, 1]; a class that occurs neither in truth nor in prediction does
+        not count, as in mmseg.
+    """
+    intersect, union = counts @ areas.intersect, counts @ areas.union
+    with np.errstate(invalid='ignore'):
+        return np.nanmean(np.where(union > 0, intersect / union, np.nan), 1)
+
+
+def summary(seeds: List[Areas], reference: Optional[List[Areas]] = None) -> Dict[str, object]:
+    """Mean over seeds, with a 95% interval over images; and the difference from a reference.
+
+    The interval says how much the mean of these seeds would move with other test images; the
+    spread of the seeds is in ``seeds``.
+
+    Returns:
+        dict: ``mean``, ``low``, ``high``, ``seeds`` and, with a reference, ``difference``,
+        ``difference_low``, ``difference_high`` (of the same resamples), in percent.
+    """
+    once = np.ones((1, len(seeds[0].union)))
+    counts = resample_patients(range(len(seeds[0].union)), RESAMPLES)
+
+    def mean(group: List[Areas], of: np.ndarray) -> np.ndarray:
+        return 100 * np.mean([resampled_miou(areas, of) for areas in group], 0)
+
+    values = mean(seeds, counts)
+    out = dict(mean=float(mean(seeds, once)[0]),
+               seeds=[float(100 * resampled_miou(areas, once)[0]) for areas in seeds])
+    out['low'], out['high'] = percentile_interval(values)
+    if reference is not None:
+        out['difference'] = out['mean'] - float(mean(reference, once)[0])
+        out['difference_low'], out['difference_high'] = percentile_interval(
+            values - mean(reference, counts))
+    return out
