@@ -7,16 +7,26 @@ are described in ``projects/data/README.md``.
 
 from typing import Callable, Dict
 
+from .coco import check_coco
+from .imagenet import check_imagenet, check_imagenet100
 from .report import LayoutReport
 
 __all__ = ['CHECKS', 'ROOTS', 'LayoutReport', 'check_layout']
 
 # Name -> check(root, every_file=False, progress=False, **options) -> LayoutReport. Without
 # every_file a check lists folders and opens a few files; it must not take minutes.
-CHECKS: Dict[str, Callable[..., LayoutReport]] = {}
+CHECKS: Dict[str, Callable[..., LayoutReport]] = dict(
+    imagenet=check_imagenet,
+    imagenet100=check_imagenet100,
+    coco=check_coco,
+)
 
 # Where each lies unless a command or a config says otherwise.
-ROOTS: Dict[str, str] = {}
+ROOTS: Dict[str, str] = dict(
+    imagenet='data/imagenet',
+    imagenet100='data/imagenet',
+    coco='data/coco',
+)
 
 
 def check_layout(name: str, root: str, **options) -> LayoutReport:

@@ -1,0 +1,59 @@
+#!/usr/bin/env python
+"""Say what is missing of a data set before a long run starts.
+
+    tools/check_data.py imagenet                     # data/imagenet, for pretraining
+    tools/check_data.py imagenet --labels            # for the linear probe and k-NN, too
+    tools/check_data.py imagenet100 /data/ilsvrc
+    tools/check_data.py coco --all                   # open every image: hours for ImageNet
+
+Each problem is one line that names the file or folder and the fix; notes, such as that it
+is a sample, stop nothing. Exit status: 0 where a run may start, 1 where there are
+problems, 2 for a mistake in the command. The layouts are described in projects/data/README.md.
+"""
+import argparse
+import inspect
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+try:
+    import orl_mm  # noqa: E402, F401  (first: mends what the next imports meet)
+except ModuleNotFoundError as error:
+    sys.exit(f'{error}; type `make env` once, then `source .venv/bin/activate` (or '
+             f'.venv/bin/python {sys.argv[0]} ...)')
+from orl_mm.datasets.layouts import CHECKS, ROOTS, check_layout  # noqa: E402
+from orl_mm.engine import cli  # noqa: E402
+
+
+def parse_args(argv=None):
+    parser = cli.Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument('name', choices=list(CHECKS), help='the data set')
+    parser.add_argument('root', nargs='?', help='its folder (default: ' + ', '.join(
+        sorted(set(ROOTS.values()))) + ')')
+    parser.add_argument('--all', action='store_true', dest='every_file',
+                        help='open every image, not a few of them')
+    parser.add_argument('--labels', action='store_true', default=argparse.SUPPRESS,
+                        help='imagenet: demand what the linear probe and k-NN need')
+    parser.add_argument('--classes', metavar='FILE', default=argparse.SUPPRESS,
+                        help='imagenet100: another class list, one folder a line')
+    return parser.parse_intermixed_args(argv)  # ROOT may follow an option
+
+
+def main(argv=None) -> int:
+    options = vars(parse_args(argv))
+    name, root = options.pop('name'), options.pop('root')
+    taken = inspect.signature(CHECKS[name]).parameters
+    for option in options:
+        if option not in taken:
+            raise cli.UserError(f'--{option.replace("_", "-")} is no option of {name}')
+    report = check_layout(name, root or ROOTS[name], progress=sys.stderr.isatty(), **options)
+    print('\n'.join(report.lines()))
+    if report.ok:
+        print('ok: a run may start')
+    return 0 if report.ok else 1
+
+
+if __name__ == '__main__':
+    with cli.user_errors('check_data.py'):
+        sys.exit(main())
