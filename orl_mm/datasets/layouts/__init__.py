@@ -7,9 +7,11 @@ are described in ``projects/data/README.md``.
 
 from typing import Callable, Dict
 
+from .cityscapes import check_cityscapes
 from .coco import check_coco
 from .imagenet import check_imagenet, check_imagenet100
 from .report import LayoutReport
+from .voc import check_voc
 
 __all__ = ['CHECKS', 'ROOTS', 'LayoutReport', 'check_layout']
 
@@ -19,6 +21,8 @@ CHECKS: Dict[str, Callable[..., LayoutReport]] = dict(
     imagenet=check_imagenet,
     imagenet100=check_imagenet100,
     coco=check_coco,
+    voc=check_voc,
+    cityscapes=check_cityscapes,
 )
 
 # Where each lies unless a command or a config says otherwise.
@@ -26,6 +30,8 @@ ROOTS: Dict[str, str] = dict(
     imagenet='data/imagenet',
     imagenet100='data/imagenet',
     coco='data/coco',
+    voc='data/VOCdevkit/VOC2012',
+    cityscapes='data/cityscapes',
 )
 
 
