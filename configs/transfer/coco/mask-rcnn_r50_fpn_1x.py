@@ -13,12 +13,12 @@
 # Data:     data/coco, or ORL_COCO=FOLDER; tools/check_data.py coco says what is missing.
 #
 # Schedule and data are the stock ones: 12 epochs, steps at 8 and 11, batch 16, lr 0.02, images
-# of 1333 x 800, flip. Three things of the network are not, because the stock ones suit weights
-# that a classifier was trained with; the authors' evaluation/coco/config_coco.yaml (detectron2) has them
-# too, and so have MoCo and DetCon:
-# - SyncBN that learns, where stock BN stays as pretrained: features of self-supervised
-#   pretraining are distributed otherwise, and detection adapts them;
-# - SyncBN in FPN and heads;
+# of 1333 x 800, flip. The network is that of the authors' evaluation/coco/config_coco.yaml (for
+# detectron2), as in MoCo and DetCon. It differs from the stock one, which suits weights of a
+# classifier, in three things:
+# - SyncBN that learns, where stock BN keeps the statistics of pretraining: self-supervised
+#   features are distributed otherwise, and normalising anew adapts them;
+# - SyncBN in FPN and heads, too;
 # - nothing is frozen, where stock freezes the stem and the first stage.
 # The stock network, for comparison: --cfg-options model.backbone.frozen_stages=1
 # model.backbone.norm_eval=True model.backbone.norm_cfg.type=BN model.neck.norm_cfg=None

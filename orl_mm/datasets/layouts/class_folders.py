@@ -63,8 +63,9 @@ class ClassFolders:
             folders, loose = [name for name in folders if name in names], []
             archives = [name for name in archives if name.split('.')[0] in names]
         if archives:
-            report.problems.append(f'{path} holds {len(archives):,} archives that are not extracted '
-                                   f'({some(archives)}); extract each into a folder of its name')
+            report.problems.append(f'{path} holds {len(archives):,} archives that are not '
+                                   f'extracted ({some(archives)}); extract each into a folder of '
+                                   'its name')
         classes = [_look_into(path, name)
                    for name in tqdm(folders, unit='class', desc=path, disable=not progress)]
         odd = [f'{c.name}/{name}' for c in classes for name in c.odd]
@@ -97,8 +98,8 @@ class ClassFolders:
                if c.images and not least <= len(c.images) <= most]
         if off:
             each = f'{least:,} to {most:,}' if most > least else f'{least:,}'
-            report.problems.append(f'{len(off):,} classes of {self.path} do not have {each} images: '
-                                   f'{some(off)}; extract them again')
+            report.problems.append(f'{len(off):,} classes of {self.path} do not have {each} '
+                                   f'images: {some(off)}; extract them again')
         if total != expected:
             report.problems.append(f'{self.path} has {total:,} images, {abs(total - expected):,} '
                                    f'{"fewer" if total < expected else "more"} than the '

@@ -3,17 +3,18 @@
 import json
 import os
 from collections import Counter
-from typing import Dict, List, Optional
+from typing import Dict, List, Optional, Sequence
 
 from orl_mm.datasets.image_io import UnreadableImageError, decode_image
 
 from .files import in_threads, list_names, spread
 from .report import LayoutReport, some
 
-IMAGES = dict(train=118_287, val=5_000)
-SPOTS = 32  # images opened in each split unless all are
-ANNOTATIONS = ('put annotations_trainval2017.zip of https://cocodataset.org/#download there and '
-               'extract it')
+IMAGES = dict(train2017=118_287, val2017=5_000)
+PARTS = [dict(ann_file=f'annotations/instances_{name}.json', data_prefix=dict(img=f'{name}/'))
+         for name in IMAGES]
+SPOTS = 32  # images opened of each part unless all are
+ANNOTATIONS = ('extract annotations_trainval2017.zip of https://cocodataset.org/#download anew')
 
 # The 80 classes in the order of their ids; ids left out were never released.
 LEFT_OUT = (12, 26, 29, 30, 45, 66, 68, 69, 71, 83)
@@ -31,7 +32,8 @@ NAMES = (
 CATEGORIES = dict(zip((i for i in range(1, 91) if i not in LEFT_OUT), NAMES))
 
 
-def check_coco(root: str, every_file: bool = False, progress: bool = False) -> LayoutReport:
+def check_coco(root: str, parts: Sequence[dict] = PARTS, every_file: bool = False,
+               progress: bool = False) -> LayoutReport:
     """Look at ``annotations/instances_{train,val}2017.json`` and ``{train,val}2017/*.jpg``.
 
     Every image that a json names must be there; a json of fewer images than COCO's is a
@@ -39,6 +41,8 @@ def check_coco(root: str, every_file: bool = False, progress: bool = False) -> L
 
     Args:
         root (str): The folder that holds the three.
+        parts (Sequence[dict]): What to look at, in the words of a dataset's config:
+            ``ann_file``, and ``data_prefix`` with ``img``, relative to ``root``.
         every_file (bool): Open every image.
         progress (bool): Show bars.
     """
@@ -46,25 +50,26 @@ def check_coco(root: str, every_file: bool = False, progress: bool = False) -> L
     if not os.path.isdir(root):
         report.problems.append(f'{root} is no folder; see projects/data/README.md for the download')
         return report
-    for split in IMAGES:
-        path = os.path.join(root, 'annotations', f'instances_{split}2017.json')
+    for part in parts:
+        path = os.path.join(root, part['ann_file'])
+        folder = os.path.join(root, part['data_prefix'].get('img', ''))
+        name = os.path.basename(os.path.normpath(folder))
         content = _read(path, report, progress)
         if content is None:
             continue
         images, annotations = content['images'], content['annotations']
-        report.counts.update({f'{split} images': len(images),
-                              f'{split} annotations': len(annotations)})
+        report.counts.update({f'{name} images': len(images),
+                              f'{name} annotations': len(annotations)})
         if not images or not annotations:
             report.problems.append(f'{path} has {len(images):,} images and {len(annotations):,} '
-                                   f'annotations: nothing to {"learn" if split == "train" else "score"}; '
-                                   f'{ANNOTATIONS}')
+                                   f'annotations: nothing to train or score on; {ANNOTATIONS}')
             continue
         _check_categories(path, content['categories'], report)
         _check_annotations(path, images, annotations, content['categories'], report)
-        _check_images(root, split, path, images, every_file, progress, report)
-        if len(images) != IMAGES[split]:
+        _check_images(folder, path, images, every_file, progress, report)
+        if len(images) != IMAGES.get(name, len(images)):
             report.notes.append(f'a sample: {path} has {len(images):,} images, COCO 2017 has '
-                                f'{IMAGES[split]:,}')
+                                f'{IMAGES[name]:,}')
     return report
 
 
@@ -121,10 +126,11 @@ def _check_annotations(path: str, images: List[dict], annotations: List[dict],
                                f'another; {ANNOTATIONS}')
 
 
-def _check_images(root: str, split: str, path: str, images: List[dict], every_file: bool,
-                  progress: bool, report: LayoutReport) -> None:
-    folder = os.path.join(root, f'{split}2017')
-    fix = f'extract {split}2017.zip of https://cocodataset.org/#download into {root}'
+def _check_images(folder: str, path: str, images: List[dict], every_file: bool, progress: bool,
+                  report: LayoutReport) -> None:
+    folder = os.path.normpath(folder)
+    outer, name = os.path.split(folder)
+    fix = f'extract {name}.zip of https://cocodataset.org/#download into {outer}'
     here = list_names(folder)
     if not here:
         report.problems.append(f'{folder} is no folder or empty, and {path} names {len(images):,} '
@@ -139,7 +145,7 @@ def _check_images(root: str, split: str, path: str, images: List[dict], every_fi
     left = set(absent)
     there = [image for image in images if str(image.get('file_name')) not in left]
     looked = there if every_file else spread(there, SPOTS)
-    report.counts[f'{split} images opened'] = len(looked)
+    report.counts[f'{name} images opened'] = len(looked)
     bad = [f'{image["file_name"]} ({why})' for image, why in in_threads(
         lambda image: _wrong(folder, image), looked, progress)]
     if bad:

@@ -124,8 +124,8 @@ def _check_classes(folder: ClassFolders, demanded: bool, report: LayoutReport) -
                                 f'ImageNet: {some(strange)}')
         return
     if absent:
-        report.problems.append(f'{len(absent):,} of the 1,000 classes of ImageNet have no folder in '
-                               f'{folder.path}: {some(absent)}; extract them from the archive')
+        report.problems.append(f'{len(absent):,} of the 1,000 classes of ImageNet have no folder '
+                               f'in {folder.path}: {some(absent)}; extract them from the archive')
     if strange:
         report.problems.append(f'{len(strange):,} folders of {folder.path} are no class of '
                                f'ImageNet: {some(strange)}; labels follow the order of the '
@@ -147,8 +147,8 @@ def _check_val(root: str, every_file: bool, progress: bool, report: LayoutReport
     if os.path.isfile(meta):  # which mmpretrain reads, class folders or not
         _check_meta(meta, val, report)
     elif val.loose:
-        report.problems.append(f'{len(val.loose):,} images lie right in {path}, so their labels are '
-                               'unknown; sort them into class folders or add meta/val.txt: '
+        report.problems.append(f'{len(val.loose):,} images lie right in {path}, so their labels '
+                               'are unknown; sort them into class folders or add meta/val.txt: '
                                'projects/data/README.md shows how')
     else:
         _check_classes(val, True, report)
@@ -168,12 +168,13 @@ def _check_meta(meta: str, val: ClassFolders, report: LayoutReport) -> None:
     bad = [f'{name} {label}'.strip() for name, label in labels.items()
            if not (name and label.isdigit() and int(label) < 1000)]
     if bad or not lines:
-        report.problems.append(f'{len(bad):,} of the {len(lines):,} lines of {meta} are not "IMAGE '
-                               f'LABEL" with a label of 0 to 999: {some(bad) or "it is empty"}; {fix}')
+        report.problems.append(f'{len(bad):,} of the {len(lines):,} lines of {meta} are not '
+                               '"IMAGE LABEL" with a label of 0 to 999: '
+                               f'{some(bad) or "it is empty"}; {fix}')
         return
     absent = sorted(set(labels).difference(val.names()))
     if absent:
-        report.problems.append(f'{len(absent):,} of the {len(labels):,} images of {meta} are not in '
-                               f'{val.path}: {some(absent)}; {fix}')
+        report.problems.append(f'{len(absent):,} of the {len(labels):,} images of {meta} are not '
+                               f'in {val.path}: {some(absent)}; {fix}')
     if len(labels) != VAL_IMAGES:
         report.notes.append(f'{meta} names {len(labels):,} images; the whole has {VAL_IMAGES:,}')
