@@ -1,5 +1,6 @@
 from .attention_reg_hook import AttentionRegHook
 from .attention_visualization_hook import AttentionVisualizationHook
+from .check_data_hook import CheckDataHook
 from .clip_each_grad_hook import ClipEachGradHook
 from .fixed_lr_hook import FixedLRHook
 from .freeze_last_layer_hook import FreezeLastLayerHook
@@ -17,7 +18,7 @@ from .teacher_temperature_hook import TeacherTemperatureHook
 from .training_precise_bn_hook import TrainingPreciseBNHook
 
 __all__ = [
-    'AttentionRegHook', 'AttentionVisualizationHook', 'ClipEachGradHook',
+    'AttentionRegHook', 'AttentionVisualizationHook', 'CheckDataHook', 'ClipEachGradHook',
     'FixedLRHook', 'FreezeLastLayerHook', 'FrozenFeaturesHook', 'KMeansRefineHook',
     'MomentumUpdateHook', 'ObjectVisualizationHook', 'PlainBNOnCPUHook',
     'SaveInitialHook', 'SayWhereHook', 'SeedStepHook', 'SetEpochHook', 'StoredHeadsHook',
