@@ -2,6 +2,7 @@ from .attention_reg_hook import AttentionRegHook
 from .attention_visualization_hook import AttentionVisualizationHook
 from .check_data_hook import CheckDataHook
 from .clip_each_grad_hook import ClipEachGradHook
+from .feature_bank_hook import FeatureBankHook
 from .fixed_lr_hook import FixedLRHook
 from .freeze_last_layer_hook import FreezeLastLayerHook
 from .frozen_features_hook import FrozenFeaturesHook
@@ -18,9 +19,10 @@ from .teacher_temperature_hook import TeacherTemperatureHook
 from .training_precise_bn_hook import TrainingPreciseBNHook
 
 __all__ = [
-    'AttentionRegHook', 'AttentionVisualizationHook', 'CheckDataHook', 'ClipEachGradHook',
-    'FixedLRHook', 'FreezeLastLayerHook', 'FrozenFeaturesHook', 'KMeansRefineHook',
-    'MomentumUpdateHook', 'ObjectVisualizationHook', 'PlainBNOnCPUHook',
-    'SaveInitialHook', 'SayWhereHook', 'SeedStepHook', 'SetEpochHook', 'StoredHeadsHook',
+    'AttentionRegHook', 'AttentionVisualizationHook', 'CheckDataHook',
+    'ClipEachGradHook', 'FeatureBankHook', 'FixedLRHook', 'FreezeLastLayerHook',
+    'FrozenFeaturesHook', 'KMeansRefineHook', 'MomentumUpdateHook',
+    'ObjectVisualizationHook', 'PlainBNOnCPUHook', 'SaveInitialHook',
+    'SayWhereHook', 'SeedStepHook', 'SetEpochHook', 'StoredHeadsHook',
     'TeacherTemperatureHook', 'TrainingPreciseBNHook'
 ]
