@@ -1,0 +1,23 @@
+# BYOL, ResNet-50, ImageNet-1k, 300 epochs: mmpretrain's algorithm on R2O's views and schedule.
+#
+# Paper:    "Bootstrap Your Own Latent", arXiv 2006.07733; its recipe for 300 epochs.
+# Command:  tools/dist_train.sh configs/baselines/byol_r50_in1k.py 128
+#           128 GPUs x 32 images = batch 4096. Fewer GPUs: add --auto-scale-lr, and no gradient
+#           accumulation, since the target moves with every forward pass.
+# Expected: VOC 73.1 mIoU, Cityscapes 75.2 mIoU, COCO 40.6 box / 37.5 mask AP (the thesis, tables
+#           2.1 and 2.2). Here: not yet run.
+# Data:     data/imagenet/train/<class>/*.JPEG, or any folder of images by --cfg-options
+#           train_dataloader.dataset.data_root=DIR.
+#
+# From R2O (configs/r2o/r50_in1k.py) it differs by the model alone: views, optimiser, rate,
+# warm-up, momentum of the target and epochs are the same. Its last layers have no bias, as in
+# the paper's code and in mmpretrain; R2O's have one.
+_base_ = [
+    '../_base_/models/byol_r50.py',
+    '../_base_/datasets/imagenet_byol.py',
+    '../_base_/schedules/lars_300e.py',
+    '../_base_/default_runtime.py',
+]
+
+custom_hooks = [dict(type='orl_mm.PlainBNOnCPUHook'), dict(type='orl_mm.SetEpochHook')]
+default_hooks = dict(checkpoint=dict(interval=10, max_keep_ckpts=3))

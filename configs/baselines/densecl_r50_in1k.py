@@ -1,0 +1,35 @@
+# DenseCL, ResNet-50, ImageNet-1k, 200 epochs: mmpretrain's, seeded and resumable.
+#
+# Paper:    "Dense Contrastive Learning for Self-Supervised Visual Pre-Training", arXiv 2011.09157;
+#           settings of mmpretrain's densecl_resnet50_8xb32-coslr-200e_in1k.py, unchanged, which
+#           are those of the authors' densecl_imagenet_200ep.py.
+# Command:  tools/dist_train.sh configs/baselines/densecl_r50_in1k.py 8
+#           8 GPUs x 32 images = batch 256. Other sizes: add --auto-scale-lr; the batch over all
+#           GPUs must divide the queues, 65,536.
+# Expected: VOC 69.4 mIoU, Cityscapes 75.7 mIoU, COCO 40.3 box / 36.4 mask AP (the thesis, tables
+#           2.1 and 2.2). Here: not yet run.
+# Data:     data/imagenet/train/<class>/*.JPEG, or any folder of images by --cfg-options
+#           train_dataloader.dataset.data_root=DIR.
+_base_ = [
+    'mmpretrain::densecl/densecl_resnet50_8xb32-coslr-200e_in1k.py',
+    '../_base_/on_mmpretrain.py',
+]
+
+train_pipeline = [
+    dict(type='orl_mm.SeedSample', seed=0),
+    dict(type='orl_mm.LoadImage'),
+    dict(type='MultiView', num_views=2, transforms=[_base_.view_pipeline]),
+    dict(type='PackInputs'),
+]
+train_dataloader = dict(
+    pin_memory=True,
+    # mmengine passes the `_scope_` of an inherited function on to it; so a new dict.
+    collate_fn=dict(_delete_=True, type='default_collate'),
+    dataset=dict(
+        _delete_=True,
+        type='orl_mm.ImageList',
+        data_root='data/imagenet/train',
+        pipeline=train_pipeline))
+
+env_cfg = dict(cudnn_benchmark=True)
+randomness = dict(_delete_=True, seed=0, diff_rank_seed=True)
