@@ -1,6 +1,7 @@
 from .check_labels import CheckLabels
 from .gaussian_blur import GaussianBlur
 from .generate_superpixels import GenerateSuperpixels
+from .jigsaw_crops import JigsawCrops
 from .load_image import LoadImage
 from .load_parts import LoadParts
 from .load_xray import LoadXray
@@ -13,8 +14,8 @@ from .registered_template import RegisteredTemplate
 from .seed_sample import SeedSample
 
 __all__ = [
-    'CheckLabels', 'GaussianBlur', 'GenerateSuperpixels', 'LoadImage',
-    'LoadParts', 'LoadXray', 'MultiViewWithGeometry', 'PartsToSegMap',
-    'RandomRelativeResize', 'RandomRigidMotion', 'RandomSharpness',
-    'RegisteredTemplate', 'SeedSample'
+    'CheckLabels', 'GaussianBlur', 'GenerateSuperpixels', 'JigsawCrops',
+    'LoadImage', 'LoadParts', 'LoadXray', 'MultiViewWithGeometry',
+    'PartsToSegMap', 'RandomRelativeResize', 'RandomRigidMotion',
+    'RandomSharpness', 'RegisteredTemplate', 'SeedSample'
 ]

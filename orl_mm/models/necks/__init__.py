@@ -1,4 +1,6 @@
+from .jigsaw_neck import JigsawNeck
 from .mask_pool_neck import MaskPoolNeck
+from .pyramid_decoder import PyramidDecoder
 from .region_mlp import RegionMLP
 
-__all__ = ['MaskPoolNeck', 'RegionMLP']
+__all__ = ['JigsawNeck', 'MaskPoolNeck', 'PyramidDecoder', 'RegionMLP']

@@ -1,5 +1,7 @@
 from .detcon import DetCon
 from .dino import DINO
+from .infomin import InfoMin
 from .r2o import R2O
+from .vader import VADeR
 
-__all__ = ['DINO', 'DetCon', 'R2O']
+__all__ = ['DINO', 'DetCon', 'InfoMin', 'R2O', 'VADeR']

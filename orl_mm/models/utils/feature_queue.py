@@ -1,0 +1,87 @@
+"""A queue of features of earlier steps, first in, first out: MoCo's dictionary."""
+
+from typing import Optional, Tuple
+
+import torch
+import torch.nn.functional as F
+from mmengine.dist import get_world_size
+from torch import Tensor, nn
+
+from .gather import gather_rows
+
+
+@torch.no_grad()
+def enqueue(queue: Tensor, pointer: Tensor, rows: Tensor, valid: Optional[Tensor] = None) -> None:
+    """Write rows over the oldest ones of a queue, in place, and move its pointer.
+
+    The queue may have any length: writing goes on at its begin, and of more rows than it
+    holds the last ones stay. Nothing here waits for the device: how many rows enter is
+    never read by the host.
+
+    Args:
+        queue (Tensor): (K, D), or a view of that shape.
+        pointer (Tensor): int64, one element: the oldest row, the next one to be replaced.
+        rows (Tensor): (N, D), the oldest first; the same on every rank.
+        valid (Tensor, optional): (N,) bool: the rows that enter. None: all.
+    """
+    length, rows = len(queue), rows.to(queue.dtype)
+    if valid is None:
+        entering, rows = len(rows), rows[-length:]
+    else:
+        # The rows that enter last, in their order; the others before them.
+        entering = valid.sum()
+        order = valid.to(torch.uint8).argsort(stable=True)[-length:]
+        rows, valid = rows[order], valid[order]
+    slots = torch.arange(len(rows), device=rows.device) + (pointer + entering - len(rows))
+    slots = slots % length
+    if valid is not None:  # the others lie on older rows, which they must not change
+        rows = torch.where(valid[:, None], rows, queue[slots])
+    queue.index_copy_(0, slots, rows)
+    pointer.add_(entering).remainder_(length)
+
+
+@torch.no_grad()
+def gather_valid(rows: Tensor, valid: Tensor) -> Tuple[Tensor, Tensor]:
+    """Rows of all ranks and which of them count, in one collective.
+
+    Args:
+        rows (Tensor): (N, D) floats; N is the same on every rank.
+        valid (Tensor): (N,) bool.
+
+    Returns:
+        tuple: (ranks * N, D) and (ranks * N,) bool, rank after rank.
+    """
+    both = torch.cat([rows, valid[:, None].to(rows.dtype)], 1)
+    both = gather_rows(both, [len(rows)] * get_world_size())
+    return both[:, :-1], both[:, -1] > 0
+
+
+class FeatureQueue(nn.Module):
+    """The last K features of all ranks, unit vectors; part of the checkpoint.
+
+    It starts with random directions. Ranks hold the same queue when they start with the
+    same one, as distributed wrappers see to, and enter the same rows.
+
+    Args:
+        length (int): K.
+        dim (int): D.
+
+    Raises:
+        ValueError: A length or dimension below 1.
+    """
+
+    def __init__(self, length: int, dim: int) -> None:
+        super().__init__()
+        if length < 1 or dim < 1:
+            raise ValueError('a queue needs a length and a dimension of at least 1, got '
+                             f'length={length}, dim={dim}')
+        self.register_buffer('rows', F.normalize(torch.randn(length, dim), dim=1))
+        self.register_buffer('pointer', torch.zeros((), dtype=torch.int64))
+
+    def forward(self) -> Tensor:
+        """(K, D): a copy, which later steps do not change under the graph."""
+        return self.rows.clone()
+
+    def push(self, rows: Tensor, valid: Optional[Tensor] = None) -> None:
+        """Let the rows of all ranks enter, see :func:`enqueue`."""
+        enqueue(self.rows, self.pointer, rows, valid)

@@ -1,0 +1,93 @@
+"""Cells of two views' feature maps that show the same place of the image.
+
+Shape shorthand: B images, h x w the grid of view 1, N = h * w its cells row by row, P
+drawn pairs. Nothing here waits for the device.
+"""
+
+from typing import NamedTuple, Optional, Tuple
+
+import torch
+from torch import Tensor
+
+from .regions import Size, _pair
+
+
+class PixelPairs(NamedTuple):
+    """P pairs of cells of each image.
+
+    Attributes:
+        first (Tensor): (B, P) int64 cells of view 1, row by row.
+        second (Tensor): (B, P) int64 cells of view 2.
+        valid (Tensor): (B, P) bool: both views show it. An image whose views share fewer
+            than P cells has fewer pairs; what stands in the place of the others is legal
+            to look up and means nothing.
+    """
+    first: Tensor
+    second: Tensor
+    valid: Tensor
+
+
+def match_cells(views: Tensor, size: Size, other_size: Optional[Size] = None
+                ) -> Tuple[Tensor, Tensor]:
+    """For each cell of view 1, the cell of view 2 that its centre lies in.
+
+    The centre of column j is at (j + 0.5) / w of the view, from the right in a flipped one,
+    and at x1 + (x2 - x1) times that share in the image: :class:`ViewGeometry`'s frame.
+
+    Args:
+        views (Tensor): (B, 2, 5): x1, y1, x2, y2 in [0, 1] of the whole image and flip 0 /
+            1, of view 1 and view 2.
+        size (int or tuple): (h, w) of the grid of view 1.
+        other_size (int or tuple, optional): That of view 2; None: the same.
+
+    Returns:
+        tuple: (B, N) int64 cells of view 2, and (B, N) bool: view 2 shows this centre.
+
+    Raises:
+        ValueError: ``views`` is not (B, 2, 5).
+    """
+    if views.dim() != 3 or views.shape[1:] != (2, 5):
+        raise ValueError('views must be (B, 2, 5), x1, y1, x2, y2 and flip of two views, got '
+                         f'{tuple(views.shape)}')
+    (h, w), (other_h, other_w) = _pair(size), _pair(size if other_size is None else other_size)
+    first, second = views.float().unbind(1)
+    cols, shown_cols = _match(first[:, 0::2], second[:, 0::2], w, other_w)
+    upright = torch.zeros_like(first[:, 4:])
+    rows, shown_rows = _match(torch.cat([first[:, 1:4:2], upright], 1),
+                              torch.cat([second[:, 1:4:2], upright], 1), h, other_h)
+    cells = rows[:, :, None] * other_w + cols[:, None]
+    return cells.flatten(1), (shown_rows[:, :, None] & shown_cols[:, None]).flatten(1)
+
+
+def _match(line: Tensor, other: Tensor, cells: int, other_cells: int) -> Tuple[Tensor, Tensor]:
+    """Along one axis; ``line`` and ``other`` are (B, 3): begin, end and flip."""
+    (begin, end, flip), (other_begin, other_end, other_flip) = (
+        part[:, :, None].unbind(1) for part in (line, other))
+    share = (torch.arange(cells, device=line.device) + 0.5) / cells
+    position = begin + (end - begin) * torch.where(flip > 0, 1 - share, share)
+    share = (position - other_begin) / (other_end - other_begin)
+    share = torch.where(other_flip > 0, 1 - share, share)
+    return ((share * other_cells).long().clamp(0, other_cells - 1), (share >= 0) & (share < 1))
+
+
+def draw_pixel_pairs(views: Tensor, size: Size, num_pairs: int,
+                     other_size: Optional[Size] = None,
+                     generator: Optional[torch.Generator] = None) -> PixelPairs:
+    """Draw cells of view 1 that view 2 shows, uniformly and without replacement.
+
+    Args:
+        views, size, other_size: See :func:`match_cells`.
+        num_pairs (int): P; at most as many as the grid has cells are drawn.
+        generator (torch.Generator, optional): On the device of ``views``. None: the
+            device's global one.
+    """
+    cells, shown = match_cells(views, size, other_size)
+    scores = torch.rand(shown.shape, generator=generator, device=shown.device)
+    scores, first = scores.masked_fill(~shown, -1.).topk(min(num_pairs, shown.shape[1]), dim=1)
+    return PixelPairs(first, cells.gather(1, first), scores >= 0)
+
+
+def take_cells(feats: Tensor, cells: Tensor) -> Tensor:
+    """The features of some cells: (B, D, h, w) and (B, P) -> (B, P, D)."""
+    index = cells[:, None].expand(-1, feats.shape[1], -1)
+    return feats.flatten(2).gather(2, index).transpose(1, 2)
