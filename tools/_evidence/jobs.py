@@ -6,7 +6,7 @@ import time
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Callable, Dict, List, Optional, Sequence
+from typing import Dict, List, Optional, Sequence
 
 from tqdm import tqdm
 
@@ -24,7 +24,7 @@ class Job:
         after (list[str]): Names of jobs whose files it needs.
         cost (float): Roughly how long it takes beside the others, for the estimate.
         environment (dict): Variables beside those that are set.
-        prepare (callable, optional): Called before the command, for what depends on files.
+        touch (bool): Make ``done`` when the command has ended well: it leaves many files.
     """
     name: str
     command: List[str]
@@ -32,7 +32,7 @@ class Job:
     after: Sequence[str] = ()
     cost: float = 1.
     environment: Dict[str, str] = field(default_factory=dict)
-    prepare: Optional[Callable[['Job'], None]] = None
+    touch: bool = False
 
 
 def run_jobs(jobs: Sequence[Job], logs: Path, at_once: int = 2, root: Optional[Path] = None) -> None:
@@ -87,8 +87,6 @@ def run_jobs(jobs: Sequence[Job], logs: Path, at_once: int = 2, root: Optional[P
 
 def _run(job: Job, log: Path, root: Optional[Path]) -> Optional[str]:
     """Run one command. Returns what went wrong."""
-    if job.prepare is not None:
-        job.prepare(job)
     environment = dict(os.environ, OMP_NUM_THREADS='1', **job.environment)
     job.done.parent.mkdir(parents=True, exist_ok=True)
     with open(log, 'a', encoding='utf-8') as out:
@@ -96,6 +94,8 @@ def _run(job: Job, log: Path, root: Optional[Path]) -> Optional[str]:
         out.flush()
         status = subprocess.run(job.command, stdout=out, stderr=subprocess.STDOUT, cwd=root,
                                 env=environment, check=False).returncode
+    if status == 0 and job.touch:
+        job.done.touch()
     if status == 0 and job.done.exists():
         return None
     tail = ' | '.join(log.read_text(encoding='utf-8', errors='replace').splitlines()[-3:])

@@ -31,6 +31,7 @@ def areas_of_test(cfg: Config, checkpoint: Path) -> Tuple[Areas, float]:
                 'val_dataloader', 'val_cfg', 'val_evaluator', 'auto_scale_lr'):
         cfg.pop(key, None)
     cfg.visualizer.vis_backends = [dict(type='LocalVisBackend')]
+    cfg.work_dir = str(checkpoint.parent / 'test')
     cfg.experiment_name = str(checkpoint.parent).replace('/', '_') + '_test'
     with cli.config_errors(), checkpoints_must_fit(whole=True):
         runner = Runner.from_cfg(cfg)

@@ -1,0 +1,138 @@
+"""What has to be run for each small table."""
+
+import re
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Dict, List, Optional, Tuple
+
+from mmengine.config import Config
+
+from .jobs import Job
+
+ROOT = Path(__file__).resolve().parents[2]
+TRANSFERS = {'linear': 'configs/transfer/voc/small/linear.py',
+             'fine-tuned': 'configs/transfer/voc/small/fcn.py'}
+
+
+@dataclass(frozen=True)
+class Row:
+    """A network of a table; without a config, random weights."""
+    key: str
+    name: str
+    config: Optional[str]
+    cost: float = 1.
+
+
+ROWS = {row.key: row for row in (
+    Row('random', 'Random', None),
+    Row('byol', 'BYOL', 'configs/baselines/small/byol.py', 0.9),
+    Row('mocov2', 'MoCo v2', 'configs/baselines/small/mocov2.py', 0.6),
+    Row('densecl', 'DenseCL', 'configs/baselines/small/densecl.py', 0.6),
+    Row('detcon-b', 'DetCon_B', 'configs/baselines/small/detcon-b.py'),
+    Row('pixpro', 'PixPro', 'configs/baselines/small/pixpro.py'),
+    Row('r2o', 'R2O, K = 64', 'configs/r2o/small/r2o.py', 1.2),
+    Row('official', 'R2O, official', 'configs/r2o/small/official.py', 1.2),
+    Row('k4', 'R2O, K = 4', 'configs/r2o/small/k4.py', 1.2),
+    Row('k16', 'R2O, K = 16', 'configs/r2o/small/k16.py', 1.2),
+    Row('k128-4', 'R2O, K from 128 to 4', 'configs/r2o/small/k128-4.py', 1.2),
+    Row('no-clustering', 'R2O, superpixels as objects', 'configs/r2o/small/no-clustering.py', 1.2),
+    Row('no-prior', 'R2O, no prior mask', 'configs/r2o/small/no-prior.py', 1.2),
+)}
+TABLES: Dict[str, Tuple[str, ...]] = {
+    '2.2': ('random', 'byol', 'mocov2', 'densecl', 'detcon-b', 'pixpro', 'r2o', 'official'),
+    '2.3': ('byol', 'k4', 'k16', 'r2o', 'k128-4', 'no-clustering', 'no-prior'),
+}
+
+
+class Plan:
+    """Jobs of the small tables, and where each leaves its results.
+
+    Args:
+        out (Path): Folder of everything.
+        data (Path): ``imagenet_sample``, ``coco`` and ``VOCdevkit`` are in it.
+        epochs (int, optional): Of each pretraining, for a try.
+        transfer_epochs (int, optional): Of each transfer.
+    """
+
+    def __init__(self, out: Path, data: Path, epochs: Optional[int] = None,
+                 transfer_epochs: Optional[int] = None) -> None:
+        self.out, self.data = out, data.resolve()
+        self.epochs, self.transfer_epochs = epochs, transfer_epochs
+        self.environment = dict(ORL_NATURAL=str(self.data),
+                                ORL_VOC=str(self.data / 'VOCdevkit' / 'VOC2012'))
+        self.jobs: Dict[str, Job] = {}
+
+    def pretrain(self, row: Row, seed: int) -> Tuple[Path, Optional[str]]:
+        """The last checkpoint of a row, and the job that makes it."""
+        name = f'{row.key}_seed{seed}'
+        folder = self.out / 'pretrain' / name
+        cfg = Config.fromfile(str(ROOT / row.config))
+        epochs = self.epochs or cfg.train_cfg.max_epochs
+        done = folder / f'epoch_{epochs}.pth'
+        options, after = [f'randomness.seed={seed}',
+                          f'train_dataloader.dataset.pipeline.0.seed={seed}'], []
+        cache = self._cache(row, cfg)
+        if cache is not None:
+            place, folder_of_masks = cache
+            options.append(f'train_dataloader.dataset.pipeline.{place}.cache={folder_of_masks}')
+            after = [f'superpixels_{folder_of_masks.name}']
+        if self.epochs:
+            options += [f'train_cfg.max_epochs={epochs}', f'default_hooks.checkpoint.interval=1',
+                        *(f'param_scheduler.{i}.end={epochs}'
+                          for i in range(len(cfg.param_scheduler)))]
+        self._add(name, self._train(row.config, folder, options), done, after, 8 * row.cost)
+        return done, name
+
+    def transfer(self, row: Row, seed: int, kind: str) -> Path:
+        """The pixels that a transfer gets right: see :mod:`.segmentation`."""
+        config, name = TRANSFERS[kind], f'{kind}_{row.key}_seed{seed}'
+        folder = self.out / 'transfer' / name
+        epochs = self.transfer_epochs or Config.fromfile(str(ROOT / config)).train_cfg.max_epochs
+        options, after = [f'randomness.seed={seed}',
+                          f'train_dataloader.dataset.pipeline.0.seed={seed}'], []
+        if row.config is None:
+            options.append('model.backbone.init_cfg=None')
+        else:
+            checkpoint, job = self.pretrain(row, seed)
+            options.append(f'model.backbone.init_cfg.checkpoint={checkpoint}')
+            after = [job]
+        if self.transfer_epochs:
+            options += [f'train_cfg.max_epochs={epochs}', f'train_cfg.val_interval={epochs}',
+                        f'param_scheduler.0.end={epochs}',
+                        f'default_hooks.checkpoint.interval={epochs}']
+        checkpoint = folder / f'epoch_{epochs}.pth'
+        self._add(name, self._train(config, folder, [*options]) + ['--no-validate'], checkpoint,
+                  after, 4 if kind == 'fine-tuned' else 2)
+        scores = folder / 'areas.npz'
+        self._add(f'{name}_test', self._python(
+            'tools/evidence.py', 'areas', config, str(checkpoint), str(scores)), scores, [name], .5)
+        return scores
+
+    def _cache(self, row: Row, cfg: Config) -> Optional[Tuple[int, Path]]:
+        """Where superpixels of a pipeline are kept, made once for each setting."""
+        for place, step in enumerate(cfg.train_dataloader.dataset.pipeline):
+            method = step.get('method', 'slic')
+            if step.type == 'orl_mm.GenerateSuperpixels' and method != 'none':
+                parts = [method, *(f'{key}-{step[key]}' for key in sorted(step)
+                                   if key not in ('type', 'method', 'size', 'keep_image'))]
+                folder = self.out / 'superpixels' / re.sub(r'[^\w.-]', '', '_'.join(parts))
+                self._add(f'superpixels_{folder.name}', self._python(
+                    'tools/cache_superpixels.py', '--config', row.config, '--out', str(folder),
+                    '--workers', '1'), folder.parent / f'{folder.name}.done', (), 1,
+                    touch=True)
+                return place, folder
+        return None
+
+    def _train(self, config: str, folder: Path, options: List[str]) -> List[str]:
+        return self._python('tools/train.py', config, '--work-dir', str(folder), '--resume',
+                            '--cfg-options', *options)
+
+    @staticmethod
+    def _python(tool: str, *args: str) -> List[str]:
+        return [sys.executable, str(ROOT / tool), *args]
+
+    def _add(self, name: str, command: List[str], done: Path, after=(), cost: float = 1.,
+             touch: bool = False) -> None:
+        self.jobs.setdefault(name, Job(name, command, done, list(after), cost, self.environment,
+                                       touch=touch))

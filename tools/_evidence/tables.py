@@ -1,0 +1,110 @@
+"""The small tables 2.2 and 2.3 from what the jobs have left."""
+
+import json
+import platform
+import time
+from pathlib import Path
+from typing import Any, Dict, List
+
+import numpy as np
+import torch
+from matplotlib.figure import Figure
+
+from orl_mm.visualization import save_figure
+
+from .plan import ROWS, TRANSFERS
+from .segmentation import Areas, summary
+
+REFERENCE = 'byol'
+
+
+def read_areas(path: Path) -> Areas:
+    """What :func:`write_areas` has written."""
+    with np.load(path, allow_pickle=False) as file:
+        return Areas(file['intersect'], file['union'])
+
+
+def write_areas(path: Path, areas: Areas, miou: float) -> None:
+    """Counts of a test, and mmseg's own mIoU."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    np.savez_compressed(path, intersect=areas.intersect, union=areas.union, miou=miou)
+
+
+def build(table: str, scores: Dict[str, Dict[str, List[Path]]], command: str,
+          seeds: List[int]) -> Dict[str, Any]:
+    """Numbers of a table.
+
+    Args:
+        table (str): ``'2.2'`` or ``'2.3'``.
+        scores (dict): Row -> transfer -> a file of areas for each seed.
+        command (str): That repeats it.
+        seeds (list[int]): Of the runs.
+    """
+    rows = []
+    for key in scores:
+        row = dict(row=key, name=ROWS[key].name)
+        for kind, files in scores[key].items():
+            reference = scores.get(REFERENCE, {}).get(kind) if key != REFERENCE else None
+            row[kind] = summary([read_areas(file) for file in files],
+                                reference and [read_areas(file) for file in reference])
+        rows.append(row)
+    images = len(read_areas(next(iter(next(iter(scores.values())).values()))[0]).union)
+    return dict(table=table, rows=rows, images=images, seeds=seeds, command=command,
+                machine=f'{platform.machine()} {torch.get_num_threads()} thread(s), '
+                        f'torch {torch.__version__}', date=time.strftime('%Y-%m-%d'))
+
+
+def markdown(table: Dict[str, Any]) -> str:
+    """mIoU of both transfers, with intervals, beside the difference from BYOL."""
+    head = ['network']
+    for kind in TRANSFERS:
+        head += [f'VOC mIoU, {kind}', 'seeds', 'above BYOL']
+    lines = ['| ' + ' | '.join(head) + ' |', '|' + '---|' * len(head)]
+    for row in table['rows']:
+        cells = [row['name']]
+        for kind in TRANSFERS:
+            found = row.get(kind)
+            if found is None:
+                cells += ['not yet run', '', '']
+                continue
+            cells += [f'{found["mean"]:.1f} [{found["low"]:.1f}, {found["high"]:.1f}]',
+                      ', '.join(f'{value:.1f}' for value in found['seeds']),
+                      '{difference:+.1f} [{difference_low:+.1f}, {difference_high:+.1f}]'.format(
+                          **found) if 'difference' in found else '']
+        lines.append('| ' + ' | '.join(cells) + ' |')
+    note = (f'Small table {table["table"]}: percent, mean of {len(table["seeds"])} seeds, 95% '
+            f'intervals over the {table["images"]} test images (resampled together for '
+            f'differences). {table["date"]}, {table["machine"]}. Command: {table["command"]}')
+    return '\n'.join([*lines, '', note, ''])
+
+
+def draw(table: Dict[str, Any], path: Path) -> None:
+    """A dot and its interval a row, a panel a transfer; small dots are seeds."""
+    figure = Figure(figsize=(4.6 * len(TRANSFERS), 0.36 * len(table['rows']) + 1.1),
+                    layout='constrained')
+    panels = figure.subplots(1, len(TRANSFERS), sharey=True)
+    names = [row['name'] for row in table['rows']]
+    for axes, kind in zip(np.atleast_1d(panels), TRANSFERS):
+        for place, row in enumerate(table['rows']):
+            found = row.get(kind)
+            if found is None:
+                continue
+            color = 'C1' if row['row'].startswith(('r2o', 'official', 'k', 'no-')) else 'C0'
+            axes.plot([found['low'], found['high']], [place, place], color=color)
+            axes.plot(found['seeds'], [place] * len(found['seeds']), '.', color=color, alpha=0.4)
+            axes.plot(found['mean'], place, 'o', color=color)
+        axes.set(xlabel='VOC mIoU (%)', title=kind, yticks=range(len(names)), yticklabels=names)
+        axes.grid(axis='x', alpha=0.3)
+    np.atleast_1d(panels)[0].invert_yaxis()
+    save_figure(figure, path)
+
+
+def write(table: Dict[str, Any], folder: Path) -> str:
+    """Markdown, JSON and the figure; returns the Markdown."""
+    folder.mkdir(parents=True, exist_ok=True)
+    stem = f'table{table["table"].replace(".", "")}_small'
+    text = markdown(table)
+    (folder / f'{stem}.md').write_text(text, encoding='utf-8')
+    (folder / f'{stem}.json').write_text(json.dumps(table, indent=1) + '\n', encoding='utf-8')
+    draw(table, folder / f'{stem}.png')
+    return text
