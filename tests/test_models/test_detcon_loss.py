@@ -1,33 +1,20 @@
-"""DetCon's loss: the public code's numbers, a loop over regions, and two ranks."""
+"""DetCon's loss: the public code's numbers, a loop over regions, hand values.
+
+Two processes: test_detcon_distributed.py.
+"""
 
 import math
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-import torch.distributed as dist
 
 from orl_mm.models.losses import DetConLoss
+from tests.test_models.detcon_model import DRAWS as R
+from tests.test_models.detcon_model import some_vectors as some
 
 GOLDEN = Path(__file__).parents[1] / 'data' / 'detcon.npz'
-B, R, D = 4, 5, 6
-
-
-def some(seed=0, regions=4, images=B):
-    """Predictions, targets, ids and other ids for the targets; two of each."""
-    generator = torch.Generator().manual_seed(seed)
-
-    def normal():
-        return [torch.randn(images, R, D, generator=generator) for _ in range(2)]
-
-    def ids():
-        return [torch.randint(regions, (images, R), generator=generator) for _ in range(2)]
-
-    return normal(), normal(), ids(), ids()
 
 
 def by_hand(predictions, targets, ids, target_ids, temperature):
@@ -171,42 +158,3 @@ def test_bad_input_is_named():
                   (predictions, targets, ids, [ids[0], ids[1][:, 1:]])):
         with pytest.raises(ValueError, match=r'must be \(B, R, D\) and ids \(B, R\), got'):
             DetConLoss()(*wrong)
-
-
-def worker(rank, out):
-    """This rank's half of the batch: its loss and gradients."""
-    dist.init_process_group('gloo', f'file://{out}/store', rank=rank, world_size=2)
-    part, results = slice(rank * B // 2, (rank + 1) * B // 2), []
-    for own in (False, True):
-        predictions, targets, ids, others = ([t[part].clone() for t in x] for x in some())
-        leaves = [p.requires_grad_() for p in predictions]
-        loss = DetConLoss(.3)(leaves, targets, ids, others if own else None)
-        loss.backward()
-        results.append((loss.detach(), [p.grad for p in leaves]))
-    torch.save(results, Path(out) / str(rank))
-    dist.destroy_process_group()
-
-
-def test_two_processes_equal_the_joined_batch(tmp_path):
-    """Ids mean a region of their own image only: equal ones on other ranks are negatives."""
-    env = dict(os.environ, OMP_NUM_THREADS='1', PYTHONPATH=str(Path(__file__).parents[2]))
-    jobs = [subprocess.Popen([sys.executable, __file__, str(rank), str(tmp_path)], env=env,
-                             stderr=subprocess.PIPE, text=True) for rank in (0, 1)]
-    for job in jobs:
-        _, err = job.communicate(timeout=240)
-        assert job.returncode == 0, err[-3000:]
-    ranks = [torch.load(tmp_path / str(rank)) for rank in (0, 1)]
-    for number, own in enumerate((False, True)):
-        predictions, targets, ids, others = some()
-        leaves = [p.requires_grad_() for p in predictions]
-        expected = DetConLoss(.3)(leaves, targets, ids, others if own else None)
-        expected.backward()
-        torch.testing.assert_close((ranks[0][number][0] + ranks[1][number][0]) / 2,
-                                   expected.detach())
-        for view in (0, 1):  # distributed training takes the mean of the ranks' gradients
-            grad = torch.cat([rank[number][1][view] for rank in ranks]) / 2
-            torch.testing.assert_close(grad, leaves[view].grad)
-
-
-if __name__ == '__main__':
-    worker(int(sys.argv[1]), sys.argv[2])

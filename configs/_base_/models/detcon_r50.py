@@ -1,0 +1,36 @@
+# DetCon_B on BYOL's networks, every argument as the reproduction computes it (detcon-pytorch).
+model = dict(
+    type='orl_mm.DetCon',
+    num_masks=16,
+    target_draw='own',
+    target_update='before_target_forward',
+    views='joined',
+    backbone=dict(
+        type='ResNet',
+        depth=50,
+        norm_cfg=dict(type='SyncBN'),
+        zero_init_residual=False),
+    neck=dict(
+        type='orl_mm.MaskPoolNeck',
+        min_area=1.,  # divide by max(area, 1): drawn masks own one cell at least
+        projector=dict(
+            type='orl_mm.RegionMLP',
+            in_channels=2048,
+            hid_channels=4096,
+            out_channels=256,
+            num_layers=2,
+            with_bias=True,
+            with_last_bn=False,
+            with_last_bias=True)),
+    head=dict(
+        type='orl_mm.DetConHead',
+        loss=dict(type='orl_mm.DetConLoss', temperature=0.1),
+        predictor=dict(
+            type='orl_mm.RegionMLP',
+            in_channels=256,
+            hid_channels=4096,
+            out_channels=256,
+            num_layers=2,
+            with_bias=True,
+            with_last_bn=False,
+            with_last_bias=True)))
