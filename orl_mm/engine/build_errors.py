@@ -2,6 +2,7 @@
 
 import difflib
 import inspect
+import json
 import os
 import re
 from pathlib import Path
@@ -108,8 +109,22 @@ def _unexpected_argument(error: TypeError, frames: List[FrameType]) -> Optional[
     return f'the config gives {part} the argument {key!r}, which it does not take{hint}'
 
 
+def _bad_list(error: Exception, frames: List[FrameType]) -> Optional[str]:
+    """A list of samples that is cut or empty; json and numpy speak of it without its name."""
+    owners = [frame.f_locals.get('self') for frame in frames]
+    files = [frame.f_locals.get('ann_file') for frame in frames]
+    files += [getattr(owner, name, '') for name in ('data_root', 'ann_file') for owner in owners]
+    file = next((file for file in reversed(files) if file and isinstance(file, str)), None)
+    if file and isinstance(error, (json.JSONDecodeError, UnicodeDecodeError)):
+        return f'{file} is cut short or no json ({_one_line(str(error))}); extract it again'
+    if file and '_serialize_data' in {frame.f_code.co_name for frame in frames}:
+        return (f'{file} names no sample, or filter_cfg leaves none; see '
+                'projects/data/README.md for what must be there')
+    return None
+
+
 def _refused(error: Exception, frames: List[FrameType]) -> str:
-    local, text = _innermost_build(frames), _one_line(str(error))
+    local, text = _innermost_build(frames), _bad_list(error, frames) or _one_line(str(error))
     part = local.get('obj_type')
     part = part if isinstance(part, str) else getattr(part, '__name__', None)
     if isinstance(error, OSError) and getattr(local.get('registry'), 'name', '') == 'dataset':

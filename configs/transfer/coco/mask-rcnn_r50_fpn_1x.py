@@ -48,10 +48,19 @@ model = dict(
 del _norm
 
 data_root = '{{$ORL_COCO:data/coco}}/'
-train_dataloader = dict(dataset=dict(data_root=data_root))
+train_pipeline = [dict(type='orl_mm.SeedSample', seed=0), *_base_.train_pipeline]
+train_dataloader = dict(dataset=dict(data_root=data_root, pipeline=train_pipeline))
 val_dataloader = dict(dataset=dict(data_root=data_root))
 test_dataloader = val_dataloader
 val_evaluator = dict(ann_file=data_root + 'annotations/instances_val2017.json')
 test_evaluator = val_evaluator
 
-custom_hooks = [dict(type='orl_mm.PlainBNOnCPUHook')]
+custom_hooks = [
+    dict(type='orl_mm.CheckDataHook', layout='coco'),
+    dict(type='orl_mm.PlainBNOnCPUHook'),
+    # Flips, and the draws of anchors and regions, as functions of seed and step: a resumed run
+    # is the same.
+    dict(type='orl_mm.SetEpochHook'),
+    dict(type='orl_mm.SeedStepHook'),
+]
+randomness = dict(seed=0, diff_rank_seed=True)

@@ -2,12 +2,15 @@
 
 from typing import Optional, Sequence
 
-from mmengine.model import is_model_wrapper
+import torch
+from mmengine.dataset import InfiniteSampler
 from mmengine.runner import EpochBasedTrainLoop, Runner
 from mmpretrain.engine.hooks import PreciseBNHook
 from mmpretrain.engine.hooks.precise_bn_hook import update_bn_stats
 from torch import Tensor, nn
+from torch.utils.data import DataLoader
 
+from orl_mm.engine.progress import unwrapped_model
 from orl_mm.registry import HOOKS
 
 
@@ -23,6 +26,8 @@ class TrainingPreciseBNHook(PreciseBNHook):
       ``mode='loss'``; detectron2's PreciseBN does the same. So heads normalise the
       regions they are trained on. In mmpretrain's ``mode='tensor'`` mmdet's mask
       head normalises the first 100 proposals of a batch, all of its first image.
+    - Batches come from a loader of its own, over the same data set. Taken from
+      training's, they would be missing there, and a resumed run would see other images.
     - It also runs after the last iteration or epoch, though that be no multiple of
       ``interval``: the last checkpoint is the one that is tested.
     - Its priority places it before the checkpoint is written.
@@ -33,8 +38,8 @@ class TrainingPreciseBNHook(PreciseBNHook):
             validation and of checkpoints.
 
     Raises:
-        ValueError: Numbers below 1; when training begins, a loader whose batches have no
-            fixed size (``batch_sampler``), or fewer samples than a batch of all processes.
+        ValueError: Numbers below 1; when training begins, a loader without a batch size, or
+            fewer samples than one batch of all processes.
     """
 
     priority = 'ABOVE_NORMAL'
@@ -47,15 +52,10 @@ class TrainingPreciseBNHook(PreciseBNHook):
 
     def before_train(self, runner: Runner) -> None:
         """Refuse at the start what would fail at the first interval."""
-        loader = runner.train_loop.dataloader
-        if loader.batch_size is None:
-            raise ValueError(
-                'TrainingPreciseBNHook averages batches of one size, and this loader has none: '
-                'set train_dataloader.batch_sampler=None, or leave the hook out')
-        if self.num_samples < loader.batch_size * runner.world_size:
-            raise ValueError(
-                f'num_samples={self.num_samples} is less than one batch of '
-                f'{loader.batch_size} x {runner.world_size} processes')
+        batch = _batch_size(runner.train_dataloader) * runner.world_size
+        if self.num_samples < batch:
+            raise ValueError(f'num_samples={self.num_samples} of TrainingPreciseBNHook is less '
+                             f'than one batch of all processes, {batch}')
 
     def after_train_epoch(self, runner: Runner) -> None:
         """In loops by epoch: every ``interval`` epochs and after the last."""
@@ -73,16 +73,16 @@ class TrainingPreciseBNHook(PreciseBNHook):
 
     def _perform_precise_bn(self, runner: Runner) -> None:
         runner.logger.info(f'Batch-norm statistics anew, from {self.num_samples} samples')
-        update_bn_stats(_LossMode(runner.model), runner.train_loop.dataloader, self.num_samples,
-                        logger=runner.logger)
+        update_bn_stats(_LossMode(unwrapped_model(runner)), _own_loader(runner),
+                        self.num_samples, logger=runner.logger)
 
 
 class _LossMode(nn.Module):
-    """A model whose plain call is its loss, as mmpretrain's function calls it."""
+    """A model whose plain call is its loss, since mmpretrain's function calls it plainly."""
 
     def __init__(self, model: nn.Module) -> None:
         super().__init__()
-        self.model = model.module if is_model_wrapper(model) else model
+        self.model = model
 
     def data_preprocessor(self, data: dict, training: bool = False) -> dict:
         # That function says False, with which mmdet pads no masks and augments no batch.
@@ -90,3 +90,22 @@ class _LossMode(nn.Module):
 
     def forward(self, inputs: Tensor, data_samples: Optional[Sequence] = None) -> dict:
         return self.model(inputs, data_samples, mode='loss')
+
+
+def _batch_size(loader: DataLoader) -> int:
+    """Images of a batch, also where a ``batch_sampler`` (mmdet's, by aspect) forms them."""
+    size = loader.batch_size or getattr(loader.batch_sampler, 'batch_size', None)
+    if not size:
+        raise ValueError('TrainingPreciseBNHook averages over batches of one size, and the '
+                         'training loader has none: leave the hook or the batch_sampler out')
+    return size
+
+
+def _own_loader(runner: Runner) -> DataLoader:
+    """Training's images, shuffled by the iteration alone; no generator of the run is drawn from."""
+    loader = runner.train_dataloader
+    return DataLoader(
+        loader.dataset, batch_size=_batch_size(loader), num_workers=loader.num_workers,
+        sampler=InfiniteSampler(loader.dataset, shuffle=True, seed=runner.iter),
+        collate_fn=loader.collate_fn, worker_init_fn=loader.worker_init_fn,
+        pin_memory=loader.pin_memory, generator=torch.Generator().manual_seed(runner.iter))
