@@ -1,6 +1,7 @@
 from .jigsaw_neck import JigsawNeck
 from .mask_pool_neck import MaskPoolNeck
+from .pixel_mlp import PixelMLP
 from .pyramid_decoder import PyramidDecoder
 from .region_mlp import RegionMLP
 
-__all__ = ['JigsawNeck', 'MaskPoolNeck', 'PyramidDecoder', 'RegionMLP']
+__all__ = ['JigsawNeck', 'MaskPoolNeck', 'PixelMLP', 'PyramidDecoder', 'RegionMLP']

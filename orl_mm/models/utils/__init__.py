@@ -8,7 +8,7 @@ from .region_pairs import RegionPairs
 from .regions import (byol_distance, crop_masks, downsample_regions,
                       downsample_regions_bilinear, mask_pool, region_loss,
                       region_weights)
-from .view_grids import cell_centers
+from .view_grids import cell_centers, near_cells
 
 __all__ = [
     'ClsAttentionReader', 'RegionPairs', 'attention_diagnostics', 'attention_mass',
@@ -16,5 +16,5 @@ __all__ = [
     'template_average_precision',
     'byol_distance', 'cell_centers', 'crop_masks', 'downsample_regions',
     'downsample_regions_bilinear', 'fit_kmeans', 'gather_rows', 'kmeans', 'mask_pool',
-    'region_loss', 'region_weights'
+    'near_cells', 'region_loss', 'region_weights'
 ]

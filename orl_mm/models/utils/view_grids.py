@@ -47,6 +47,43 @@ def cell_centers(views: Tensor, size: Size) -> Tensor:
     return torch.stack([x.unsqueeze(-2).expand(grid), y.unsqueeze(-1).expand(grid)], -1)
 
 
+def near_cells(first: Tensor, second: Tensor, size: Size, ratio: float) -> Tensor:
+    """Pairs of cells of two views that show nearly the same place, PixPro's positives.
+
+    A pair is near where the distance of its centres is below ``ratio`` times the diagonal of
+    a cell, of the view whose cells are larger (equation 1 of arXiv 2011.10043). Distances and
+    diagonals are in shares of the image, as in PixPro's code: for an image that is not square,
+    "near" is an ellipse in pixels, as wide and as high as the image's own proportions.
+
+    Args:
+        first, second (Tensor): (B, 5), two views of the same images.
+        size (int or tuple): (h, w) of both grids.
+        ratio (float): PixPro: 0.7.
+
+    Returns:
+        Tensor: (B, h * w, h * w) bool: cells of ``first``, cells of ``second``.
+
+    Raises:
+        ValueError: The views are not (B, 5) both.
+
+    Source: ``regression_loss`` of github.com/zdaxie/PixPro, contrast/models/PixPro.py.
+    """
+    if first.shape != second.shape or first.dim() != 2:
+        raise ValueError('two views of the same images are (B, 5) and (B, 5), got '
+                         f'{tuple(first.shape)} and {tuple(second.shape)}')
+    a, b = (cell_centers(v, size).flatten(1, 2) for v in (first, second))
+    squared = (a.unsqueeze(2) - b.unsqueeze(1)).square_().sum(-1)
+    largest = torch.maximum(_squared_diagonal(first, size), _squared_diagonal(second, size))
+    return squared < (ratio * ratio) * largest[:, None, None]
+
+
+def _squared_diagonal(views: Tensor, size: Size) -> Tensor:
+    """(B,): that of one cell, in shares of the image."""
+    h, w = _pair(size)
+    x1, y1, x2, y2, _ = views.unbind(-1)
+    return ((x2 - x1) / w).square() + ((y2 - y1) / h).square()
+
+
 def _middles(cells: int, like: Tensor) -> Tensor:
     """(j + 0.5) / cells for each cell of a line."""
     return (torch.arange(cells, device=like.device, dtype=like.dtype) + 0.5) / cells

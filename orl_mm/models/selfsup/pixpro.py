@@ -1,0 +1,112 @@
+"""PixPro: pixels of two views that show the same place agree, after propagation.
+
+Xie et al. 2021, "Propagate Yourself: Exploring Pixel-Level Consistency for Unsupervised
+Visual Representation Learning" (arXiv 2011.10043).
+"""
+
+from typing import Dict, List, Optional, Union
+
+import torch
+from torch import Tensor, nn
+
+from orl_mm.models.utils import near_cells
+from orl_mm.registry import MODELS
+from orl_mm.structures import RegionBatch
+
+from .momentum_target import MomentumTarget
+
+
+@MODELS.register_module()
+class PixPro(MomentumTarget):
+    """Consistency of a view's propagated pixels with the other view's target pixels.
+
+    BYOL without global pooling: the predictor is the pixel propagation module, and a cell of
+    one view learns from the cells of the other that lie near it in the image (sections 3.1
+    and 3.2). ``MomentumUpdateHook`` hands the momentum over before each step; the target moves
+    between the online network's views and its own, as in the public code. Each view has its
+    own batch statistics.
+
+    The loss is a mean over the images of this process, so that its mean over processes,
+    which see as many images each, is that of the joined batch: nothing is gathered.
+
+    Args:
+        backbone, neck, head (dict): The online network: encoder, a projector that keeps the
+            grid (``PixelMLP``), a ``PixelPropagationHead``.
+        pos_ratio (float): Two cells are a positive pair where their centres, in the image,
+            are nearer than this part of the diagonal of the larger view's cells. 0.7 is the
+            paper's and the code's.
+        pretrained, data_preprocessor, init_cfg: See ``BaseSelfSupervisor``; the default
+            preprocessor is ``RegionDataPreprocessor``.
+
+    Raises:
+        ValueError: ``pos_ratio`` is not above 0.
+
+    Source: github.com/zdaxie/PixPro, contrast/models/PixPro.py.
+    """
+
+    target_update = 'before_target_forward'  # read by MomentumUpdateHook
+
+    def __init__(self, backbone: dict, neck: dict, head: dict, pos_ratio: float = 0.7,
+                 pretrained: Optional[str] = None,
+                 data_preprocessor: Optional[Union[dict, nn.Module]] = None,
+                 init_cfg: Optional[Union[List[dict], dict]] = None) -> None:
+        if pos_ratio <= 0:
+            raise ValueError(f'pos_ratio must be above 0, got {pos_ratio}: no pair is nearer')
+        if not isinstance(data_preprocessor, nn.Module):
+            data_preprocessor = dict(data_preprocessor or {})
+            data_preprocessor.setdefault('type', 'orl_mm.RegionDataPreprocessor')
+        super().__init__(backbone=backbone, neck=neck, head=head, pretrained=pretrained,
+                         data_preprocessor=data_preprocessor, init_cfg=init_cfg)
+        self.pos_ratio = pos_ratio
+        self.pending_momentum: Optional[float] = None
+        self.make_target(('backbone', 'neck'))
+
+    def loss(self, inputs: List[Tensor], data_samples: Union[RegionBatch, list],
+             **kwargs) -> Dict[str, Tensor]:
+        """One training step.
+
+        Args:
+            inputs (list): Two views (B, 3, H, W), normalised.
+            data_samples (RegionBatch or list): Their boxes, (B, 2, 5).
+
+        Returns:
+            dict: ``loss``.
+        """
+        views = self._two(inputs)
+        first, second = self._boxes(data_samples, views[0])
+
+        # x of the paper, and y, what propagation makes of it.
+        projections = [self.neck((self.backbone(view)[-1], ))[0] for view in views]
+        predictions = [self.head.predict(x) for x in projections]
+
+        with torch.no_grad():
+            if self.pending_momentum is not None:
+                self.update_target(self.pending_momentum)
+                self.pending_momentum = None
+            targets = [self.target['neck']((self.target['backbone'](view)[-1], ))[0]
+                       for view in views]
+
+        positive = near_cells(first, second, projections[0].shape[-2:], self.pos_ratio)
+        return dict(loss=self.head.loss(predictions, targets, positive))
+
+    @staticmethod
+    def _two(inputs: Union[Tensor, List[Tensor]]) -> List[Tensor]:
+        if not isinstance(inputs, (list, tuple)) or len(inputs) != 2:
+            found = len(inputs) if isinstance(inputs, (list, tuple)) else 'a single tensor'
+            raise ValueError(f'PixPro needs two views, got {found}; let orl_mm.MultiViewWith'
+                             'Geometry cut num_views=[1, 1], without GenerateSuperpixels')
+        if inputs[0].shape != inputs[1].shape:
+            raise ValueError('both views of PixPro need the same size, got '
+                             f'{tuple(inputs[0].shape)} and {tuple(inputs[1].shape)}')
+        return list(inputs)
+
+    @staticmethod
+    def _boxes(data_samples: Union[RegionBatch, list], view: Tensor) -> List[Tensor]:
+        """(B, 5) of the first and of the second view."""
+        batch = data_samples
+        if not isinstance(batch, RegionBatch):
+            batch = RegionBatch.from_samples(data_samples).to(view.device)
+        if batch.views.shape != (len(view), 2, 5):
+            raise ValueError(f'PixPro needs the boxes of two views of {len(view)} images, '
+                             f'({len(view)}, 2, 5), got {tuple(batch.views.shape)}')
+        return list(batch.views.unbind(1))

@@ -1,0 +1,65 @@
+"""What PixPro computes on the cells ("pixels") of a feature map, as pure functions.
+
+Shape shorthand: B images, N = h * w cells in the order of ``feats.flatten(2)``, D channels.
+"""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+
+def propagate(cells: Tensor, values: Tensor, power: float = 2.) -> Tensor:
+    """Each cell becomes the sum of all values, weighted by how similar their cells are.
+
+    .. math:: y_i = \\sum_j \\max(\\cos(x_i, x_j), 0)^\\gamma \\, \\frac{v_j}{\\|v_j\\|}
+
+    Equations 3 and 4 of arXiv 2011.10043; the sum includes j = i. In fp32, also under
+    autocast.
+
+    Args:
+        cells (Tensor): (B, N, D), x.
+        values (Tensor): (B, N, D'), v, the transformed cells; normalised here.
+        power (float): gamma, above 0.
+
+    Returns:
+        Tensor: (B, N, D') float32, not normalised.
+
+    Source: ``featprop`` of github.com/zdaxie/PixPro, contrast/models/PixPro.py.
+    """
+    with torch.autocast(cells.device.type, enabled=False):
+        cells = F.normalize(cells.float(), dim=-1)
+        similarity = torch.bmm(cells, cells.transpose(1, 2)).clamp(min=0.)
+        if power < 1.:  # whose slope at 0 is infinite
+            similarity = similarity + 1e-6
+        return torch.bmm(similarity ** power, F.normalize(values.float(), dim=-1))
+
+
+def pixel_consistency(pred: Tensor, target: Tensor, positive: Tensor) -> Tensor:
+    """-2 times the mean similarity of the positive pairs of an image, over all images.
+
+    One direction of PixPro's loss, equation 5 of arXiv 2011.10043 times 2. An image without
+    a positive pair counts as 0 among the others, as in the public code.
+
+    Args:
+        pred (Tensor): (B, N, D), of unit length.
+        target (Tensor): (B, N', D), of unit length; no gradient.
+        positive (Tensor): (B, N, N') bool, cells of ``pred`` against those of ``target``.
+
+    Returns:
+        Tensor: Scalar in [-2, 2]; 0, still connected to ``pred``, without any positive.
+
+    Raises:
+        ValueError: The shapes do not agree.
+
+    Source: ``regression_loss`` of github.com/zdaxie/PixPro, contrast/models/PixPro.py.
+    """
+    if positive.shape != (*pred.shape[:2], target.shape[1]) or len(pred) != len(target):
+        raise ValueError(f'pred {tuple(pred.shape)}, target {tuple(target.shape)} and positive '
+                         f'{tuple(positive.shape)} must be (B, N, D), (B, M, D) and (B, N, M)')
+    with torch.autocast(pred.device.type, enabled=False):
+        weights = positive.float()
+        weights = weights / weights.sum((1, 2), keepdim=True).clamp(min=1.)
+        # What each cell should agree with: the mean of its positives comes first, so that the
+        # gradient needs no (N, N') matrix of its own.
+        wanted = torch.bmm(weights, target.detach().float())
+        return -2. * (pred.float() * wanted).sum() / len(pred)
