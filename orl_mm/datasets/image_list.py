@@ -35,7 +35,8 @@ class ImageList(BaseDataset):
             in mmengine's ``BaseDataset``.
 
     Raises:
-        ValueError: A missing or empty folder, list or class.
+        ValueError: A missing or empty folder, list or class; a class named twice; an image of
+            the list that does not exist.
     """
 
     def __init__(self,
@@ -80,6 +81,12 @@ class ImageList(BaseDataset):
                 f'the first image of {self.list_file} does not exist: '
                 f'{paths[0]}. Relative lines are taken from data_root='
                 f'{self.data_root!r}')
+        absent = absent_files(paths)
+        if absent:
+            raise ValueError(
+                f'{len(absent)} of the {len(paths)} images of {self.list_file} do not exist: '
+                f'{", ".join(absent[:3])}{", ..." if len(absent) > 3 else ""}; copy them there, '
+                'or take their lines out')
         return paths
 
     def _from_folder(self, classes: Optional[List[str]]) -> List[str]:
@@ -91,6 +98,9 @@ class ImageList(BaseDataset):
         if classes is None:
             paths = list(find_images(root, self.extensions))
         else:
+            twice = sorted({c for c in classes if classes.count(c) > 1})
+            if twice:
+                raise ValueError(f'{self.classes_file} names {", ".join(twice[:5])} more than once')
             missing = [
                 c for c in classes if not os.path.isdir(os.path.join(root, c))
             ]
@@ -142,6 +152,18 @@ def find_images(root: str,
                 yield from walk(entry.path)
 
     yield from walk(root)
+
+
+def absent_files(paths: Sequence[str]) -> List[str]:
+    """Those of many paths at which there is nothing; each folder is listed once."""
+    listed, absent = {}, []
+    for path in paths:
+        folder, name = os.path.split(path)
+        if folder not in listed:
+            listed[folder] = set(os.listdir(folder or '.')) if os.path.isdir(folder or '.') else ()
+        if name not in listed[folder]:
+            absent.append(path)
+    return absent
 
 
 def read_class_list(name: str) -> List[str]:

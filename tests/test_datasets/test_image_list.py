@@ -125,3 +125,15 @@ def test_stock_data_sets_work_too(shared_data):
                                 2)
         assert len(dataset) == 2000
         assert dataset[1500]['num_regions'] == 100
+
+
+def test_missing_image_in_the_middle_of_a_list(tmp_path):
+    """The first image alone says nothing of the others: a worker would stop hours later."""
+    for i in (0, 2, 4):
+        (tmp_path / f'{i}.jpg').touch()
+    names = tmp_path / 'names.txt'
+    names.write_text('\n'.join(f'{i}.jpg' for i in range(5)) + '\na/5.jpg\n')
+    with pytest.raises(ValueError, match='3 of the 6 images.*1.jpg, .*3.jpg, .*a/5.jpg; copy'):
+        ImageList(str(tmp_path), list_file=str(names))
+    names.write_text('0.jpg\n./2.jpg\n4.jpg\n')
+    assert len(ImageList(str(tmp_path), list_file=str(names))) == 3

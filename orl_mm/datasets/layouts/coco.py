@@ -158,7 +158,10 @@ def _wrong(folder: str, image: dict) -> str:
     """Why an image is not what the json says; empty if it is."""
     try:
         with open(os.path.join(folder, image['file_name']), 'rb') as file:
-            height, width = decode_image(file.read()).shape[:2]
+            data = file.read()
+        if not data:
+            return 'an empty file'
+        height, width = decode_image(data).shape[:2]
     except (UnreadableImageError, OSError) as error:
         return ' '.join(str(error).split()) or type(error).__name__
     if (height, width) != (image.get('height'), image.get('width')):

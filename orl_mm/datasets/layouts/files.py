@@ -45,11 +45,11 @@ def unreadable(path: str) -> str:
     try:
         with open(path, 'rb') as file:
             data = file.read()
+        if not data:
+            return 'an empty file'
         decode_image(data)
-    except UnreadableImageError as error:
-        return 'an empty file' if not data else ' '.join(str(error).split())
-    except OSError as error:
-        return error.strerror or str(error)
+    except (UnreadableImageError, OSError) as error:
+        return ' '.join(str(error).split()) or type(error).__name__
     return ''
 
 

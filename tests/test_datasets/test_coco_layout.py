@@ -1,0 +1,173 @@
+"""The check of COCO's folder: each fault is named with its file and the fix."""
+
+import shutil
+
+import pytest
+from PIL import Image
+
+from orl_mm.datasets.layouts import check_layout
+from orl_mm.datasets.layouts import coco as layout
+from tests.coco_files import json_of, read_json, write_coco, write_json
+
+
+@pytest.fixture
+def coco(tmp_path):
+    return write_coco(tmp_path / 'coco')
+
+
+def problem(root, **options):
+    """The one problem of a folder."""
+    report = check_layout('coco', str(root), **options)
+    found, = report.problems
+    assert not report.ok and '\n' not in found
+    return found
+
+
+def change(root, split, **entries):
+    write_json(root, split, {**read_json(root, split), **entries})
+
+
+@pytest.mark.parametrize('every_file', [False, True])
+def test_a_sample_is_noted_and_may_run(coco, every_file):
+    report = check_layout('coco', str(coco), every_file=every_file)
+    assert report.ok and report.problems == []
+    assert report.counts == {
+        'train2017 images': 4, 'train2017 annotations': 4, 'train2017 images opened': 4,
+        'val2017 images': 2, 'val2017 annotations': 2, 'val2017 images opened': 2}
+    assert [note.split(' has ')[-1] for note in report.notes] == ['118,287', '5,000']
+
+
+def test_of_a_whole_set_nothing_is_noted(coco, monkeypatch):
+    monkeypatch.setattr(layout, 'IMAGES', dict(train2017=4, val2017=2))
+    assert check_layout('coco', str(coco)).notes == []
+
+
+def test_categories_are_those_of_mmdet():
+    """Ids as in the json of shared data, names as mmdet's CocoDataset asks for them."""
+    pytest.importorskip('mmcv.ops', reason='mmdet needs the compiled ops of mmcv')
+    from mmdet.datasets import CocoDataset
+    assert tuple(layout.CATEGORIES.values()) == CocoDataset.METAINFO['classes']
+    ids = list(layout.CATEGORIES)
+    assert len(ids) == 80 and ids == sorted(ids) and (ids[0], ids[11], ids[-1]) == (1, 13, 90)
+
+
+def test_real_sample(shared_data):
+    report = check_layout('coco', str(shared_data / 'natural' / 'coco'), every_file=True)
+    assert report.problems == []
+    assert report.counts['train2017 images opened'] == report.counts['val2017 images'] == 40
+
+
+def test_missing_image_is_named(coco):
+    (coco / 'train2017' / '000000000003.jpg').unlink()
+    said = problem(coco)
+    for part in ('1 of 4 images', 'instances_train2017.json', '000000000003.jpg',
+                 f'extract train2017.zip of https://cocodataset.org/#download into {coco} again'):
+        assert part in said
+
+
+def test_of_many_missing_images_the_first_are_named_and_all_counted(coco):
+    for i in (101, 102):
+        (coco / 'val2017' / f'{i:012}.jpg').unlink()
+    (coco / 'val2017' / 'other.jpg').touch()  # not an empty folder
+    assert '2 of 2 images' in problem(coco)
+    images = [dict(id=i, file_name=f'{i}.jpg') for i in range(9)]
+    change(coco, 'val2017', images=images, annotations=[
+        dict(a, image_id=0) for a in read_json(coco, 'val2017')['annotations']])
+    assert '9 of 9 images' in problem(coco) and '0.jpg, 1.jpg, 2.jpg and 6 more' in problem(coco)
+
+
+def test_missing_folder_of_images_is_one_problem(coco):
+    shutil.rmtree(coco / 'val2017')
+    said = problem(coco)
+    assert f'{coco}/val2017 is no folder' in said and 'val2017.zip' in said
+
+
+def test_images_in_sub_folders_are_found(coco):
+    (coco / 'train2017' / 'a').mkdir()
+    (coco / 'train2017' / '000000000001.jpg').rename(coco / 'train2017' / 'a' / '1.jpg')
+    content = read_json(coco, 'train2017')
+    content['images'][0]['file_name'] = 'a/1.jpg'
+    write_json(coco, 'train2017', content)
+    assert check_layout('coco', str(coco)).ok
+
+
+@pytest.mark.parametrize('entries', [dict(images=[], annotations=[]), dict(annotations=[])])
+def test_empty_split(coco, entries):
+    change(coco, 'val2017', **entries)
+    said = problem(coco)
+    assert 'instances_val2017.json' in said and '0 annotations' in said and 'extract' in said
+
+
+def test_missing_and_cut_json(coco):
+    path = json_of(coco, 'train2017')
+    text = path.read_text()
+    path.write_text(text[:len(text) // 2])
+    assert f'{path} is cut short or no json' in problem(coco)
+    path.write_bytes(b'\x1f\x8b\xff\xfe')  # a gz that was renamed
+    assert f'{path} is cut short or no json' in problem(coco)
+    path.unlink()
+    assert f'there is no file {path}' in problem(coco)
+
+
+@pytest.mark.parametrize('content', [[], dict(images=[], licenses=[]), None])
+def test_json_of_something_else(coco, content):
+    write_json(coco, 'val2017', content)
+    assert 'no list of' in problem(coco) and 'no file of instances' in problem(coco)
+
+
+def test_missing_root(tmp_path):
+    assert f'{tmp_path}/none is no folder' in problem(tmp_path / 'none')
+
+
+def test_other_categories(coco):
+    categories = read_json(coco, 'train2017')['categories']
+    categories[11]['id'] = 12  # numbered through: the stop sign is 13 in COCO
+    change(coco, 'train2017', categories=categories)
+    said = problem(coco)
+    assert "1 of COCO's 80" in said and "13: 'stop sign'" in said
+    categories[11] = dict(id=13, name='halt')
+    change(coco, 'train2017', categories=categories)
+    assert "13: 'stop sign'" in problem(coco)
+
+
+@pytest.mark.parametrize('key, value, said', [
+    ('image_id', 77, 'an image that it does not list'),
+    ('category_id', 12, 'a category that it does not list'),
+    ('segmentation', [], 'no box or no mask'),
+    ('bbox', None, 'no box or no mask'),
+    ('id', 2, 'share their id'),
+])
+def test_faulty_annotation(coco, key, value, said):
+    content = read_json(coco, 'train2017')
+    content['annotations'][0][key] = value
+    write_json(coco, 'train2017', content)
+    assert said in problem(coco) and '1 annotations' in problem(coco)
+
+
+def test_unreadable_and_resized_images(coco):
+    path = coco / 'train2017' / '000000000002.jpg'
+    whole = path.read_bytes()
+    path.write_bytes(whole[:len(whole) // 2])
+    assert '000000000002.jpg (' in problem(coco) and 'look at all with --all' in problem(coco)
+    path.write_bytes(b'')
+    assert '000000000002.jpg (' in problem(coco)
+    Image.new('RGB', (48, 64)).save(path)
+    assert '000000000002.jpg (48 x 64, not 64 x 48)' in problem(coco)
+
+
+def test_few_are_opened_unless_all_are_asked_for(tmp_path, monkeypatch):
+    monkeypatch.setattr(layout, 'SPOTS', 3)
+    coco = write_coco(tmp_path / 'coco', train=9, size=(16, 16), box=(2, 2, 8, 8))
+    assert check_layout('coco', str(coco)).counts['train2017 images opened'] == 3
+    (coco / 'train2017' / '000000000002.jpg').write_bytes(b'no image')
+    assert check_layout('coco', str(coco)).ok
+    assert '000000000002.jpg' in problem(coco, every_file=True)
+
+
+def test_only_the_parts_of_a_run_are_looked_at(coco):
+    json_of(coco, 'train2017').unlink()
+    part = dict(ann_file='annotations/instances_val2017.json', data_prefix=dict(img='val2017/'))
+    report = check_layout('coco', str(coco), parts=[part])
+    assert report.ok and 'val2017 images' in report.counts
+    part['data_prefix'] = dict(img='train2017/')
+    assert '2 of 2 images' in problem(coco, parts=[part])

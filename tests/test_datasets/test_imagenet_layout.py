@@ -1,0 +1,305 @@
+"""The check of ImageNet's folders: what stops a run, and what is only noted."""
+
+import time
+
+import pytest
+from PIL import Image
+
+from orl_mm.datasets.image_list import ImageList, read_class_list
+from orl_mm.datasets.layouts import check_layout
+from orl_mm.datasets.layouts import imagenet as layout
+
+CLASSES = ['n1', 'n2', 'n3', 'n4']
+
+
+def write_classes(folder, classes, each):
+    for name in classes:
+        (folder / name).mkdir(parents=True)
+        for i in range(each):
+            Image.new('RGB', (8, 8), (i, 0, 0)).save(folder / name / f'{name}_{i}.JPEG')
+    return folder
+
+
+@pytest.fixture
+def whole(tmp_path, monkeypatch):
+    """A world in which ImageNet has 4 classes of 4 to 6 images, 20 in all, and 2 each in val."""
+    for name, value in dict(TRAIN_IMAGES=20, TRAIN_LIMITS=(4, 6), VAL_IMAGES=8,
+                            VAL_LIMITS=(2, 2), IMAGENET100_IMAGES=10).items():
+        monkeypatch.setattr(layout, name, value)
+    lists = dict(imagenet=CLASSES, imagenet100=CLASSES[:2])
+    monkeypatch.setattr(layout, 'read_class_list',
+                        lambda name: lists[name] if name in lists else read_class_list(name))
+    write_classes(tmp_path / 'imagenet' / 'train', CLASSES, 5)
+    write_classes(tmp_path / 'imagenet' / 'val', CLASSES, 2)
+    return tmp_path / 'imagenet'
+
+
+def problem(root, name='imagenet', **options):
+    """The one problem of a folder."""
+    report = check_layout(name, str(root), **options)
+    found, = report.problems
+    assert not report.ok and '\n' not in found
+    return found
+
+
+def clear(folder):
+    for path in folder.iterdir():
+        path.unlink()
+    return folder
+
+
+@pytest.mark.parametrize('options, counts', [
+    (dict(), {'train images': 20, 'train classes': 4, 'images opened': 4}),
+    (dict(every_file=True), {'train images': 20, 'train classes': 4, 'images opened': 20}),
+    (dict(labels=True), {'train images': 20, 'train classes': 4, 'images opened': 8,
+                         'val images': 8}),
+    (dict(labels=True, every_file=True), {'train images': 20, 'train classes': 4,
+                                          'images opened': 28, 'val images': 8}),
+])
+def test_the_whole(whole, options, counts):
+    report = check_layout('imagenet', str(whole), **options)
+    assert (report.problems, report.notes, report.counts) == ([], [], counts)
+
+
+def test_the_real_numbers():
+    """ILSVRC 2012, and the authors' list of 100 (specs)."""
+    assert layout.TRAIN_IMAGES == 1281167 and layout.VAL_IMAGES == 50000
+    assert layout.IMAGENET100_IMAGES == 126689
+    known = read_class_list('imagenet')
+    assert len(set(known)) == 1000 and known == sorted(known)
+    assert (known[0], known[281], known[-1]) == ('n01440764', 'n02123045', 'n15075141')
+    assert set(read_class_list('imagenet100')) < set(known)
+
+
+def test_real_sample(shared_data):
+    root = str(shared_data / 'natural' / 'imagenet_sample')
+    for name, images in (('imagenet', 1000), ('imagenet100', 100)):
+        report = check_layout(name, root)
+        assert report.problems == []
+        assert report.counts['train images'] == report.counts['train classes'] == images
+        assert f'a sample, or other images: {images:,} in' in report.notes[0]
+    assert 'has no folder val' in problem(root, labels=True)
+
+
+def test_train_folder_itself_may_be_named(whole):
+    report = check_layout('imagenet', str(whole / 'train'))
+    assert report.ok and report.counts['train images'] == 20
+    assert 'no folder train' in report.notes[0]
+    assert check_layout('imagenet100', str(whole / 'train')).ok
+
+
+def test_any_folder_of_images_may_pretrain(tmp_path):
+    """As ImageList reads it: flat, or nested deeper than classes, or with other names."""
+    write_classes(tmp_path / 'a', ['photos', 'deep/er'], 0)
+    for i, place in enumerate(('', 'photos', 'deep/er')):
+        Image.new('RGB', (8, 8)).save(tmp_path / 'a' / place / f'{i}.png')
+    report = check_layout('imagenet', str(tmp_path / 'a'))
+    assert report.ok and report.counts['train images'] == 3 == len(ImageList(str(tmp_path / 'a')))
+    said = problem(tmp_path / 'a', labels=True)
+    assert 'has no folder train' in said and 'projects/data/README.md' in said
+    for folder in ('photos', 'deep/er'):
+        clear(tmp_path / 'a' / folder)
+        (tmp_path / 'a' / folder).rmdir()
+    (tmp_path / 'a' / 'deep').rmdir()
+    report = check_layout('imagenet', str(tmp_path / 'a'))
+    assert report.ok and any('no class folders' in note for note in report.notes)
+
+
+def test_no_image_at_all(tmp_path):
+    assert 'is no folder' in problem(tmp_path / 'none')
+    (tmp_path / 'train').mkdir()
+    assert f'no image below {tmp_path}/train' in problem(tmp_path)
+
+
+def test_empty_class(whole):
+    clear(whole / 'train' / 'n2')
+    Image.new('RGB', (8, 8)).save(whole / 'train' / 'n1' / 'one.png')
+    for i in range(4):  # as many images as before
+        Image.new('RGB', (8, 8)).save(whole / 'train' / f'n{1 + 2 * (i // 2)}' / f'{i}.png')
+    report = check_layout('imagenet', str(whole))
+    assert any('1 class folders' in p and 'n2' in p and 'extract' in p for p in report.problems)
+
+
+def test_missing_class_of_the_whole(whole):
+    clear(whole / 'train' / 'n4').rmdir()
+    report = check_layout('imagenet', str(whole))
+    assert len(report.problems) == 2
+    assert '1 of the 1,000 classes' in report.problems[0] and 'n4' in report.problems[0]
+    assert '15 images, 5 fewer than the 20' in report.problems[1]
+
+
+def test_interrupted_extraction(whole):
+    """All classes are there, one of them cut short."""
+    for i in (0, 1):
+        (whole / 'train' / 'n3' / f'n3_{i}.JPEG').unlink()
+    report = check_layout('imagenet', str(whole))
+    assert len(report.problems) == 2
+    assert '1 classes of' in report.problems[0] and 'n3 (3)' in report.problems[0]
+    assert '18 images, 2 fewer than the 20' in report.problems[1]
+
+
+def test_one_image_too_many(whole):
+    (whole / 'train' / 'n1' / 'copy.JPEG').write_bytes(
+        (whole / 'train' / 'n1' / 'n1_0.JPEG').read_bytes())
+    assert '21 images, 1 more than the 20' in problem(whole)
+
+
+def test_less_than_half_is_a_sample(whole):
+    for name in CLASSES:
+        for i in range(2, 5):
+            (whole / 'train' / name / f'{name}_{i}.JPEG').unlink()
+    report = check_layout('imagenet', str(whole))
+    assert report.ok and 'a sample, or other images: 8 in' in report.notes[0]
+    assert check_layout('imagenet', str(whole), labels=True).ok
+    clear(whole / 'train' / 'n2').rmdir()
+    assert check_layout('imagenet', str(whole)).ok
+    assert 'n2' in problem(whole, labels=True)
+
+
+def test_folder_that_is_no_class(whole):
+    write_classes(whole / 'train', ['n0_backup'], 0)
+    Image.new('RGB', (8, 8)).save(whole / 'train' / 'n0_backup' / 'a.png')
+    (whole / 'train' / 'n1' / 'n1_0.JPEG').unlink()
+    report = check_layout('imagenet', str(whole), labels=True)
+    assert any('1 folders of' in p and 'n0_backup' in p and 'move them away' in p
+               for p in report.problems)
+
+
+def test_archives_left_and_odd_files(whole):
+    (whole / 'train' / 'n1' / 'readme.txt').touch()
+    (whole / 'train' / '.hidden.tar').touch()
+    report = check_layout('imagenet', str(whole))
+    assert report.ok and 'n1/readme.txt' in report.notes[0]
+    (whole / 'train' / 'n5.tar').touch()
+    assert 'n5.tar' in problem(whole) and 'extract each' in problem(whole)
+    assert check_layout('imagenet100', str(whole)).ok  # n5 is not of its classes
+    (whole / 'train' / 'n2.tar').touch()
+    assert 'n2.tar' in problem(whole, 'imagenet100')
+
+
+def test_unreadable_image(whole):
+    path = whole / 'train' / 'n3' / 'n3_2.JPEG'  # the middle one, which is looked at
+    path.write_bytes(path.read_bytes()[:100])
+    assert str(path) in problem(whole) and 'look at all with --all' in problem(whole)
+    path.write_bytes(b'')
+    assert f'{path} (an empty file)' in problem(whole)
+    first = whole / 'train' / 'n3' / 'n3_0.JPEG'
+    path.write_bytes(first.read_bytes())
+    first.write_bytes(b'')
+    assert check_layout('imagenet', str(whole)).ok
+    assert f'{first} (an empty file)' in problem(whole, every_file=True)
+    assert '1 of 20 images opened' in problem(whole, every_file=True)
+
+
+def test_loose_images_have_no_label(whole):
+    Image.new('RGB', (8, 8)).save(whole / 'train' / 'a.png')
+    (whole / 'train' / 'n1' / 'n1_0.JPEG').unlink()
+    assert check_layout('imagenet', str(whole)).ok
+    assert '1 images lie right in' in problem(whole, labels=True)
+
+
+def test_val(whole):
+    (whole / 'val' / 'n2' / 'n2_1.JPEG').unlink()
+    report = check_layout('imagenet', str(whole), labels=True)
+    assert len(report.problems) == 2 and 'n2 (1)' in report.problems[0]
+    assert f'{whole}/val has 7 images, 1 fewer than the 8' in report.problems[1]
+    assert check_layout('imagenet', str(whole)).ok  # nobody asked
+    for name in CLASSES:
+        clear(whole / 'val' / name).rmdir()
+    assert f'no image below {whole}/val' in problem(whole, labels=True)
+    (whole / 'val').rmdir()
+    assert 'has no folder val' in problem(whole, labels=True)
+    assert any('no folder val' in note for note in check_layout('imagenet', str(whole)).notes)
+
+
+def test_flat_val_needs_its_labels(whole):
+    names = []
+    for i, path in enumerate(sorted((whole / 'val').rglob('*.JPEG'))):
+        path.rename(whole / 'val' / f'{i}.JPEG')
+        names.append(f'{i}.JPEG')
+    for name in CLASSES:
+        (whole / 'val' / name).rmdir()
+    said = problem(whole, labels=True)
+    assert '8 images lie right in' in said and 'meta/val.txt' in said
+    (whole / 'meta').mkdir()
+    meta = whole / 'meta' / 'val.txt'
+    meta.write_text('\n'.join(f'{name} {i // 2}' for i, name in enumerate(names)) + '\n')
+    report = check_layout('imagenet', str(whole), labels=True)
+    assert report.ok and report.counts['val images'] == 8 and report.notes == []
+    meta.write_text(meta.read_text() + 'gone.JPEG 0\n')
+    assert '1 of the 9 images' in problem(whole, labels=True)
+    assert 'gone.JPEG' in problem(whole, labels=True)
+    for line in ('8.JPEG', '0.JPEG n1', '0.JPEG 1000', '0.JPEG -1'):
+        meta.write_text(f'1.JPEG 0\n{line}\n')
+        assert '1 of the 2 lines' in problem(whole, labels=True) and line in problem(
+            whole, labels=True)
+    meta.write_text('')
+    assert 'it is empty' in problem(whole, labels=True)
+
+
+def test_meta_is_read_as_mmpretrain_does(whole):
+    """It takes meta/val.txt wherever that is: lines of a flat val do not fit class folders."""
+    from mmpretrain.datasets import ImageNet
+    (whole / 'meta').mkdir()
+    (whole / 'meta' / 'val.txt').write_text('n1_0.JPEG 0\n')
+    assert 'n1_0.JPEG' in problem(whole, labels=True)
+    data = ImageNet(str(whole), split='val', metainfo=dict(classes=CLASSES), pipeline=[])
+    assert [x['img_path'] for x in data.load_data_list()] == [f'{whole}/val/n1_0.JPEG']
+    (whole / 'meta' / 'val.txt').write_text('n1/n1_0.JPEG 0\n')
+    assert check_layout('imagenet', str(whole), labels=True).ok
+
+
+def test_class_list_naming_an_absent_class(whole, tmp_path):
+    names = tmp_path / 'mine.txt'
+    names.write_text('n1\nn9\nn3\n')
+    said = problem(whole, 'imagenet100', classes=str(names))
+    for part in ('1 of the 3 classes', 'mine.txt', f'{whole}/train: n9', 'correct the list'):
+        assert part in said
+    with pytest.raises(ValueError, match='1 of the 3 classes.*n9'):  # and so at a run's start
+        ImageList(str(whole / 'train'), classes_file=str(names))
+
+
+def test_faulty_class_lists(whole, tmp_path):
+    names = tmp_path / 'mine.txt'
+    assert 'mine.txt' in problem(whole, 'imagenet100', classes=str(names))
+    names.write_text('\n')
+    assert 'has no lines' in problem(whole, 'imagenet100', classes=str(names))
+    names.write_text('n1\nn2\nn1\n')
+    assert 'names n1 more than once' in problem(whole, 'imagenet100', classes=str(names))
+    with pytest.raises(ValueError, match='mine.txt names n1 more than once'):
+        ImageList(str(whole / 'train'), classes_file=str(names))
+
+
+def test_imagenet100(whole):
+    report = check_layout('imagenet100', str(whole))
+    assert report.ok and report.counts == {
+        'train images': 10, 'train classes': 2, 'images opened': 2}
+    (whole / 'train' / 'n4' / 'n4_0.JPEG').unlink()  # not one of its classes
+    assert check_layout('imagenet100', str(whole)).ok
+    (whole / 'train' / 'n2' / 'n2_0.JPEG').unlink()
+    assert '9 images, 1 fewer than the 10' in problem(whole, 'imagenet100')
+    clear(whole / 'train' / 'n2')
+    report = check_layout('imagenet100', str(whole))
+    assert '1 class folders' in report.problems[0] and 'n2' in report.problems[0]
+
+
+def test_unknown_layout():
+    with pytest.raises(ValueError, match="'imagnet'; there are imagenet, "):
+        check_layout('imagnet', '.')
+
+
+def test_no_file_is_asked_for_by_itself(tmp_path, monkeypatch):
+    """Listing 50,000 files takes a fraction of a second: the kind comes with the listing."""
+    for c in range(50):
+        (tmp_path / 'train' / f'c{c}').mkdir(parents=True)
+        for i in range(200):
+            (tmp_path / 'train' / f'c{c}' / f'{i}.JPEG').touch()
+    import os
+    asked = []
+    real = os.stat
+    monkeypatch.setattr(os, 'stat', lambda *a, **k: asked.append(a) or real(*a, **k))
+    monkeypatch.setattr('orl_mm.datasets.layouts.class_folders.SPOTS', 0)
+    start = time.perf_counter()
+    report = check_layout('imagenet', str(tmp_path))
+    assert report.counts['train images'] == 10000 and time.perf_counter() - start < 2
+    assert len(asked) < 20
