@@ -52,8 +52,9 @@ def near_cells(first: Tensor, second: Tensor, size: Size, ratio: float) -> Tenso
 
     A pair is near where the distance of its centres is below ``ratio`` times the diagonal of
     a cell, of the view whose cells are larger (equation 1 of arXiv 2011.10043). Distances and
-    diagonals are in shares of the image, as in PixPro's code: for an image that is not square,
-    "near" is an ellipse in pixels, as wide and as high as the image's own proportions.
+    diagonals are in shares of the image, as in PixPro's code: where the image is not square,
+    "near" is an ellipse of the image's proportions. For distances in pixels multiply both
+    views by (W, H, W, H, 1) first.
 
     Args:
         first, second (Tensor): (B, 5), two views of the same images.
