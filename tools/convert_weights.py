@@ -1,15 +1,19 @@
 #!/usr/bin/env python
-"""Rename published weights for the backbones of mmpretrain.
+"""Backbones from one code's file into another's: ResNets and DINO's ViTs.
 
     tools/convert_weights.py dino_deitsmall16_pretrain.pth pretrained/dino_vits16.pth
+    tools/convert_weights.py resnet50_detcon_b_imagenet_1k.npy pretrained/detcon.pth
+    tools/convert_weights.py work_dirs/r50_in1k/epoch_300.pth r2o.pkl --to detectron2
 
-then in any config: backbone=dict(..., init_cfg=dict(type='orl_mm.PretrainedBackbone',
-checkpoint='pretrained/dino_vits16.pth')). Takes the ViTs of facebookresearch/dino, as
-backbones and as full checkpoints (--network chooses the teacher or the student); any other
-file is refused. Files are read as data: nothing in them is run.
+Reads R2O and DetCon-PyTorch, DetCon, PixPro, DenseCL, MoCo, DINO as published, torchvision, timm,
+detectron2, mmselfsup 0.x and 1.x, every model of OpenMMLab and every checkpoint of this project;
+says what it has recognised, and by which names, and stops where it recognises nothing or two.
+Writes for OpenMMLab (mmpretrain, mmdet, mmseg), torchvision, timm or detectron2. Heads are left.
+A file that holds less than 99% of a backbone, or another one than it begins as, is refused.
+
+Files are read as data: nothing in them is run. All formats: projects/weights/README.md.
 """
 import argparse
-import hashlib
 import sys
 from pathlib import Path
 
@@ -20,41 +24,75 @@ try:
 except ModuleNotFoundError as error:
     sys.exit(f'{error}; type `make env` once, then `source .venv/bin/activate` (or '
              f'.venv/bin/python {sys.argv[0]} ...)')
-import torch  # noqa: E402
-from orl_mm.engine.checkpoint import load_weights  # noqa: E402
-from orl_mm.engine.dino_weights import convert_dino_vit  # noqa: E402
+from orl_mm.engine import cli  # noqa: E402
+from orl_mm.engine.weights import (ALIASES, KEYS, NETWORKS, TARGETS, Backbone,  # noqa: E402
+                                   provenance, read_backbone, write_backbone)
+from orl_mm.engine.weights.architecture import RESNETS, few, is_counter  # noqa: E402
+from orl_mm.engine.weights.sources import starts  # noqa: E402
+
+SLOW = 500 * 2**20  # bytes: more than a few seconds of reading and hashing
 
 
 def parse_args(argv=None) -> argparse.Namespace:
     """The command line."""
-    parser = argparse.ArgumentParser(description=__doc__,
-                                     formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument('source', type=Path, help='the published file')
-    parser.add_argument('out', type=Path, help='where the converted one goes')
-    parser.add_argument('--network', choices=('teacher', 'student'), default='teacher',
-                        help='of a full checkpoint (default: teacher)')
+    parser = cli.Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument('source', type=Path, help='the file to read')
+    parser.add_argument('out', type=Path, help='the file to write; detectron2 wants a .pkl')
+    parser.add_argument('--from', dest='source_format', default='auto',
+                        choices=('auto', *KEYS, *ALIASES),
+                        help='whose file it is (default auto: by its names; says whose)')
+    parser.add_argument('--to', default='openmmlab', choices=tuple(TARGETS),
+                        help='who reads OUT (default openmmlab: mmpretrain, mmdet, mmseg)')
+    parser.add_argument('--network', choices=tuple(NETWORKS),
+                        help='of a file with two: the trained one (online, student) or its moving '
+                        'average (target, teacher); default: teacher of DINO, else online')
+    parser.add_argument('--prefix', help="what stands before the backbone's names in SOURCE, for "
+                        "files that are not recognised, e.g. module.encoder. or ''")
+    parser.add_argument('--arch', choices=(*(f'resnet{depth}' for depth in RESNETS), 'vit'),
+                        help='refuse any other network')
     return parser.parse_args(argv)
 
 
-def main(argv=None) -> int:
-    """Convert, write, say what was done. Returns the exit status."""
+def main(argv=None) -> None:
+    """Convert, write, say what was done."""
     args = parse_args(argv)
-    try:
-        content = load_weights(args.source)
-        if not isinstance(content, dict):
-            raise ValueError(f'it holds a {type(content).__name__}, not names and tensors')
-        weights = convert_dino_vit(content, args.network)
-    except (FileNotFoundError, ValueError) as error:
-        print(f'{args.source}: {error}', file=sys.stderr)
-        return 1
-    digest = hashlib.sha256(args.source.read_bytes()).hexdigest()
-    args.out.parent.mkdir(parents=True, exist_ok=True)
-    torch.save(dict(state_dict=weights, meta=dict(source=args.source.name, sha256=digest)),
-               args.out)
-    width, blocks = weights['cls_token'].shape[-1], sum('attn.qkv.weight' in n for n in weights)
-    print(f'{args.out}: {len(weights)} tensors of a ViT with {blocks} blocks, {width} wide')
-    return 0
+    with cli.user_errors('convert_weights.py'):
+        try:
+            run(args)
+        except cli.UserError:
+            raise
+        except (ValueError, OSError) as error:  # the user's to mend
+            raise cli.UserError(f'{args.source}: {error}') from error
+
+
+def run(args: argparse.Namespace) -> None:
+    if args.prefix is not None and args.network is not None:
+        raise ValueError('--prefix says which network already; leave --network out')
+    if args.out.exists() and args.source.exists() and args.out.samefile(args.source):
+        raise ValueError('OUT is SOURCE; the published file stays as it is')
+    if args.source.is_file() and args.source.stat().st_size > SLOW:
+        print(f'reading {args.source.stat().st_size / 2**20:.0f} MB ...', file=sys.stderr)
+    backbone = read_backbone(args.source, args.source_format, args.network, args.prefix, args.arch)
+    write_backbone(backbone, args.out, args.to, provenance(args.source, backbone))
+    print('\n'.join(report(args, backbone)))
+
+
+def report(args: argparse.Namespace, backbone: Backbone):
+    """What was recognised, taken, left and written, and what to know before using it."""
+    found, total = backbone.found, len(backbone.architecture.shapes)
+    yield (f'{args.source}: {found.source.title}; its {found.network} network, '
+           f'{found.layout.title} under the prefix {found.prefix!r}')
+    if backbone.left_out:
+        yield f'  left out: {few(starts(backbone.left_out), 8)}'
+    if backbone.missing:
+        yield f'  missing, fewer than 1%: {few(backbone.missing)}'
+    counters = sum(map(is_counter, backbone.weights))
+    yield (f'{args.out}: {total - len(backbone.missing)} of {total} tensors of a '
+           f'{backbone.architecture.title}' + f' and {counters} counters' * bool(counters))
+    for note in backbone.notes:
+        yield f'  note: {note}'
+    yield f'  use: {TARGETS[args.to].usage.replace("FILE", str(args.out))}'
 
 
 if __name__ == '__main__':
-    sys.exit(main())
+    main()

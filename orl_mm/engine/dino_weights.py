@@ -5,16 +5,7 @@ from typing import Dict
 
 from torch import Tensor
 
-# mmpretrain's names for those of facebookresearch/dino (timm's), in order.
-_NAMES = (
-    (r'^(cls_token|pos_embed)$', r'\1'),
-    (r'^patch_embed\.proj\.(weight|bias)$', r'patch_embed.projection.\1'),
-    (r'^blocks\.(\d+)\.norm([12])\.(weight|bias)$', r'layers.\1.ln\2.\3'),
-    (r'^blocks\.(\d+)\.attn\.(qkv|proj)\.(weight|bias)$', r'layers.\1.attn.\2.\3'),
-    (r'^blocks\.(\d+)\.mlp\.fc1\.(weight|bias)$', r'layers.\1.ffn.layers.0.0.\2'),
-    (r'^blocks\.(\d+)\.mlp\.fc2\.(weight|bias)$', r'layers.\1.ffn.layers.1.\2'),
-    (r'^norm\.(weight|bias)$', r'ln1.\1'),
-)
+from .weights.layouts import DINO_VIT
 
 
 def convert_dino_vit(weights: Dict[str, Dict[str, Tensor]],
@@ -23,6 +14,7 @@ def convert_dino_vit(weights: Dict[str, Dict[str, Tensor]],
 
     Takes the published backbones (``dino_deitsmall16_pretrain.pth``, ``deit-small`` here)
     and full checkpoints, of which one network's backbone is taken and its head left.
+    Renaming only; :func:`~orl_mm.engine.weights.read_backbone` reads and checks a file.
 
     Args:
         weights (dict): What the file holds: names and tensors, or a full checkpoint with
@@ -46,16 +38,10 @@ def convert_dino_vit(weights: Dict[str, Dict[str, Tensor]],
     if any(name.startswith('backbone.') for name in weights):
         weights = {re.sub(r'^backbone\.', '', name): value for name, value in weights.items()
                    if not name.startswith('head.')}
-    converted, unknown = {}, []
-    for name, value in weights.items():
-        for pattern, replacement in _NAMES:
-            if re.match(pattern, name):
-                converted[re.sub(pattern, replacement, name)] = value
-                break
-        else:
-            unknown.append(name)
-    if unknown or not converted:
+    renamed = {name: DINO_VIT.to_ours(name) for name in weights}
+    unknown = [name for name, ours in renamed.items() if ours is None]
+    if unknown or not renamed:
         raise ValueError(f'not a ViT of facebookresearch/dino: it has names such as {unknown[:5]} '
                          f'({len(unknown)} unknown of {len(weights)}); XCiT and ResNet weights need '
                          'no or another renaming')
-    return converted
+    return {ours: weights[name] for name, ours in renamed.items()}
