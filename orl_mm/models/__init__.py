@@ -1,5 +1,5 @@
 from . import (data_preprocessors, heads, losses, necks, positives, probes,  # noqa: F401
                refiners, utils)
-from .selfsup import DINO, DetCon, InfoMin, R2O, VADeR
+from .selfsup import DINO, DetCon, InfoMin, PixPro, R2O, VADeR
 
-__all__ = ['DINO', 'DetCon', 'InfoMin', 'R2O', 'VADeR']
+__all__ = ['DINO', 'DetCon', 'InfoMin', 'PixPro', 'R2O', 'VADeR']
