@@ -1,8 +1,16 @@
 #!/usr/bin/env python
-"""The thesis's tables with what was run here, as Markdown and JSON.
+"""The thesis's tables with what was run here, as Markdown, JSON and a picture.
 
+    tools/tables.py 2.1 work_dirs/coco_*
+    tools/tables.py 2.2 work_dirs/voc_* work_dirs/cityscapes_* --plot table22.svg
+    tools/tables.py 2.3 work_dirs/voc_*
     tools/tables.py 3.1 work_dirs/vits16_chexpert_* --template average=average.npz
     tools/tables.py 3.2 work_dirs/linear_vits16_* --json table32.json
+
+2.1 to 2.3 read what the work directories of configs/transfer have recorded of their last
+checkpoint, a test or else the validation of the training, and test where nothing is. Which row
+a run is follows from its name, <transfer>_<config of pretraining>, and the checkpoint it started
+from. Numbers on part of the data, of other settings or of an unfinished run are marked.
 
 3.1 tests the last checkpoint of each work directory on JSRT and Montgomery, by
 configs/transfer, with the network and image size of its training. 3.2 tests linear probes by
@@ -31,22 +39,23 @@ from mmengine.registry import init_default_scope  # noqa: E402
 from orl_mm.engine import cli  # noqa: E402
 from orl_mm.engine.checkpoint import use_safe_loading  # noqa: E402
 
-from _tables import table31, table32  # noqa: E402
+from _tables import natural, plot, table31, table32  # noqa: E402
 from _tables.evaluate import write_json  # noqa: E402
 from _tables.runs import find_run  # noqa: E402
-
-LATER = {'2.1': 'COCO', '2.2': 'VOC and Cityscapes', '2.3': 'VOC'}
-
+from _tables.thesis import NATURAL  # noqa: E402
 
 def parse_args(argv=None):
     parser = cli.Parser(description="The thesis's tables with what was run here")
-    parser.add_argument('table', choices=('3.1', '3.2', *LATER), metavar='TABLE',
-                        help='3.1: attention AP; 3.2: linear probes')
+    parser.add_argument('table', choices=(*NATURAL, '3.1', '3.2'), metavar='TABLE',
+                        help='2.1: COCO; 2.2: VOC and Cityscapes; 2.3: K; 3.1: attention AP; '
+                        '3.2: linear probes')
     parser.add_argument('runs', nargs='*', metavar='RUN',
                         help='work directory, of which the last checkpoint counts, or checkpoint')
     parser.add_argument('--row', action='append', default=[], metavar='NAME=RUN',
-                        help='a run for a row by name: dino-in1k, dino, dino-cxr-aug, '
-                        'triangular, average, deformable, random, or a row of its own')
+                        help='a run for a row by name: byol, detcon-b_100e, r2o, r50_in100_k4 ... '
+                        '(configs of pretraining, with or without _r50_in1k); for 3.1 and 3.2 '
+                        'dino-in1k, dino, dino-cxr-aug, triangular, average, deformable, random; '
+                        'or a row of its own')
     parser.add_argument('--template', action='append', default=[], metavar='NAME=PATH',
                         help='3.1: the template of a row, scored itself: .json, .npz, or a '
                         "folder of tools/register_templates.py for the test images (several "
@@ -55,6 +64,11 @@ def parse_args(argv=None):
                         '(default: $ORL_CXR, else data)')
     parser.add_argument('--json', metavar='FILE', help='all numbers')
     parser.add_argument('--markdown', metavar='FILE', help='the table as printed')
+    parser.add_argument('--plot', metavar='FILE', help='a picture: .png, .svg or .pdf')
+    parser.add_argument('--test', action='store_true', default=None, help='2.x: test each last '
+                        'checkpoint, whatever its work directory has recorded')
+    parser.add_argument('--no-test', dest='test', action='store_false',
+                        help='2.x: test nothing, also where nothing is recorded')
     parser.add_argument('--again', action='store_true', help='test anew whatever is stored')
     parser.add_argument('--cfg-options', nargs='+', action=cli.KeyValueAction, default={},
                         metavar='KEY=VALUE', help='override keys of the evaluation configs')
@@ -67,44 +81,60 @@ def parse_args(argv=None):
 
 
 def make(args):
-    """The table as numbers, and as text."""
-    if args.table in LATER:
-        raise cli.UserError(f'table {args.table} needs the transfer to {LATER[args.table]}, which '
-                            'is not in this repository yet; tables that are: 3.1, 3.2')
+    """The table as numbers, as text, and as what is drawn."""
+    named = [tuple(pair.split('=', 1)) for pair in args.row]
+    if args.table in NATURAL:
+        refuse(args, 'template', 'data')
+        if args.again and args.test is False:
+            raise cli.UserError('--again tests and --no-test does not: leave one out')
+        table = natural.build(args.table, args.runs, named, args.cfg_options, args.test,
+                              args.again)
+        return table, natural
+    if args.test is not None:
+        raise cli.UserError('--test and --no-test belong to tables 2.1 to 2.3; 3.1 and 3.2 test '
+                            'whatever is not stored')
     if args.data:
         os.environ['ORL_CXR'] = args.data
-    named = [pair.split('=', 1) for pair in args.row]
     runs = [find_run(path) for path in args.runs] + [find_run(path, row) for row, path in named]
     templates = {}
     for name, path in (pair.split('=', 1) for pair in args.template):
         templates.setdefault(name, []).append(path)
     if args.table == '3.2':
-        if templates:
-            raise cli.UserError('--template belongs to table 3.1')
-        if args.data:  # a dumped config names its folder
-            raise cli.UserError('--data belongs to table 3.1; probes are tested on the data of '
-                                'their configs: --cfg-options '
-                                'test_dataloader.dataset.data_root=DIR')
-        table = table32.build(runs, args.cfg_options, args.again)
-        return table, table32.to_markdown(table)
-    table = table31.build(runs, templates, args.cfg_options, args.again)
-    return table, table31.to_markdown(table)
+        refuse(args, 'template', 'data')
+        return table32.build(runs, args.cfg_options, args.again), table32
+    return table31.build(runs, templates, args.cfg_options, args.again), table31
+
+
+def refuse(args, *options):
+    """Those that would do nothing."""
+    for option in options:
+        if getattr(args, option):
+            where = '' if option == 'template' else (  # a dumped config names its folder
+                '; others are tested on the data of their configs: --cfg-options '
+                'test_dataloader.dataset.data_root=DIR')
+            raise cli.UserError(f'--{option} belongs to table 3.1{where}')
 
 
 def main(argv=None):
     args = parse_args(argv)
     with cli.user_errors('tables.py'):
+        if args.plot:
+            plot.check_suffix(Path(args.plot))
         use_safe_loading()
         init_default_scope('mmpretrain')
         MMLogger.get_current_instance().setLevel('WARNING')  # each score is in the table
         with cli.config_errors():
-            table, text = make(args)
+            table, layout = make(args)
+        text = layout.to_markdown(table)
         if args.json:
             Path(args.json).parent.mkdir(parents=True, exist_ok=True)
             write_json(Path(args.json), table)
         if args.markdown:
             Path(args.markdown).parent.mkdir(parents=True, exist_ok=True)
             Path(args.markdown).write_text(text, encoding='utf-8')
+        if args.plot:
+            figure = plot.plot(text.splitlines()[0].strip('*'), *layout.panels(table))
+            plot.save(figure, Path(args.plot))
         print(f'\n{text}')
 
 

@@ -239,7 +239,11 @@ def test_the_last_checkpoint(tmp_path):
 
 def test_mistakes(tables, capsys, runs, data, tmp_path):
     (tmp_path / 'empty').mkdir()
-    assert 'needs the transfer to COCO' in mistake(tables, capsys, '2.1', *runs)
+    assert 'left out, no transfer to COCO' in call(tables, capsys, '2.1', *runs)
+    assert '--test and --no-test belong to' in mistake(tables, capsys, '3.1', *runs, '--test')
+    assert '--data belongs to table 3.1' in mistake(tables, capsys, '2.1', '--data', tmp_path)
+    assert '--template belongs to table 3.1' in mistake(
+        tables, capsys, '2.1', '--template', 'a=b')
     assert 'holds no checkpoint' in mistake(tables, capsys, '3.1', tmp_path / 'empty')
     assert 'no work directory' in mistake(tables, capsys, '3.1', tmp_path / 'none')
     torch.save({}, tmp_path / 'empty' / 'x.pth')

@@ -5,7 +5,7 @@ import json
 import os
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any, Dict
+from typing import Any, Dict, Optional
 
 import torch
 from mmengine.config import Config
@@ -35,21 +35,38 @@ def evaluate(cfg: Config, checkpoint: Path, name: str, again: bool = False) -> D
 
     Returns:
         dict: ``metrics``, without the evaluator's prefix; ``details``, part -> image -> AP,
-        and ``patients``, image -> patient, where the metric has them.
+        and ``patients``, image -> patient, where the metric has them; ``images``, how many.
     """
-    stored = checkpoint.with_name(f'{checkpoint.stem}.{name}.json')
-    key = dict(format=FORMAT, checkpoint=file_digest(checkpoint), config=config_digest(cfg))
-    found = None if again else _read(stored)
-    if found is not None and found.get('key') == key:
-        print(f'{checkpoint}, {name}: from {stored}')
+    found = None if again else stored_result(cfg, checkpoint, name)
+    if found is not None:
         return found
     print(f'{checkpoint}, {name}: testing ...', flush=True)
-    found = dict(key=key, checkpoint=str(checkpoint), **_test(cfg, checkpoint))
+    found = dict(key=_key(cfg, checkpoint), checkpoint=str(checkpoint), **_test(cfg, checkpoint))
+    stored = stored_file(checkpoint, name)
     try:
         write_json(stored, found)
     except OSError as error:
         print(f'{stored} cannot be written, so the next table tests again: {error}')
     return found
+
+
+def stored_result(cfg: Config, checkpoint: Path, name: str) -> Optional[Dict[str, Any]]:
+    """What an earlier :func:`evaluate` of the same checkpoint and config has left, or None."""
+    stored = stored_file(checkpoint, name)
+    found = _read(stored)
+    if found is None or found.get('key') != _key(cfg, checkpoint):
+        return None
+    print(f'{checkpoint}, {name}: from {stored}')
+    return found
+
+
+def stored_file(checkpoint: Path, name: str) -> Path:
+    """Where the result of a checkpoint on a data set is stored."""
+    return checkpoint.with_name(f'{checkpoint.stem}.{name}.json')
+
+
+def _key(cfg: Config, checkpoint: Path) -> Dict[str, Any]:
+    return dict(format=FORMAT, checkpoint=file_digest(checkpoint), config=config_digest(cfg))
 
 
 def _test(cfg: Config, checkpoint: Path) -> Dict[str, Any]:
@@ -68,7 +85,8 @@ def _test(cfg: Config, checkpoint: Path) -> Dict[str, Any]:
     metric = runner.test_evaluator.metrics[0]
     prefix = f'{metric.prefix}/'
     return dict(metrics={key.removeprefix(prefix): value for key, value in metrics.items()},
-                details=getattr(metric, 'details', {}), patients=getattr(metric, 'patients', {}))
+                details=getattr(metric, 'details', {}), patients=getattr(metric, 'patients', {}),
+                images=len(runner.test_dataloader.dataset))
 
 
 def file_digest(path: Path) -> str:

@@ -12,6 +12,7 @@ from .compare import above, reports
 from .evaluate import evaluate
 from .layout import NO_DATA, NOT_GIVEN, NOT_RUN, markdown, score, thesis_number
 from .maps import own_template, score_maps, template_maps, truth
+from .plot import Panel, span
 from .runs import Run
 from .thesis import DATASETS, GUIDED, PARTS, TABLE_3_1, rows_of
 
@@ -113,6 +114,17 @@ def to_markdown(table: Dict[str, Any]) -> str:
                       *_map_cells(table['ceiling'], part)])
     return '\n'.join([markdown('Table 3.1: attention AP', header, lines, table['note']),
                       *reports(table), ''])
+
+
+def panels(table: Dict[str, Any]) -> Tuple[List[str], List[Panel]]:
+    """For a picture: names of the rows, and a panel for each data set and part."""
+    rows = table['rows']
+    return [row['name'] for row in rows], [
+        Panel(f'{title}: {PARTS[part].lower()}',
+              [row['thesis'].get(name, {}).get(part) for row in rows],
+              [span(row['here'].get(name, {}), part) for row in rows],
+              [row['checkpoint'] is None for row in rows], [False] * len(rows))
+        for name, title in DATASETS.items() for part in TABLE_3_1[name]]
 
 
 def _cells(row: Dict[str, Any], name: str, part: str) -> List[str]:

@@ -8,6 +8,7 @@ from orl_mm.engine.cli import UserError
 
 from .evaluate import evaluate
 from .layout import NOT_RUN, markdown, score, thesis_number
+from .plot import Panel, span
 from .runs import Run
 from .thesis import TABLE_3_2, rows_of
 
@@ -59,6 +60,16 @@ def to_markdown(table: Dict[str, Any]) -> str:
                for column in table['columns'])] for row in table['rows']]
     return markdown('Table 3.2: linear probes', ['Regimen', 'Thesis', *table['columns']], rows,
                     table['note'])
+
+
+def panels(table: Dict[str, Any]) -> Tuple[List[str], List[Panel]]:
+    """For a picture: names of the rows, and a panel for each column."""
+    rows = table['rows']
+    return [row['name'] for row in rows], [
+        Panel(column, [row['thesis'] if column == _title(MAIN) else None for row in rows],
+              [span(row['here'].get(column, {}), 'mean') for row in rows],
+              [column not in row['here'] for row in rows], [False] * len(rows))
+        for column in table['columns']]
 
 
 def _column(run: Run) -> Tuple[str, float]:

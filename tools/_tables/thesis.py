@@ -1,6 +1,75 @@
-"""The thesis's tables 3.1 and 3.2: rows, columns and numbers, in percent."""
+"""The thesis's tables: rows, columns and numbers, in percent."""
 
-from typing import Dict, List, Tuple
+from typing import Dict, List, NamedTuple, Optional, Tuple
+
+
+class NaturalRow(NamedTuple):
+    """A row of tables 2.1 to 2.3.
+
+    Attributes:
+        key (str): The config that pretrains it; work directories are named after it.
+        name (str): As printed, with its epochs where two rows share a name.
+        epochs (int, optional): Of pretraining, as printed.
+        numbers (dict): Column -> number; a column that is empty there is left out.
+    """
+    key: str
+    name: str
+    epochs: Optional[int]
+    numbers: Dict[str, float]
+
+
+# Column -> title; data set -> its columns.
+COLUMNS: Dict[str, str] = {'box': 'COCO box AP', 'mask': 'COCO mask AP', 'voc': 'VOC mIoU',
+                           'cityscapes': 'Cityscapes mIoU'}
+COLUMNS_OF: Dict[str, Tuple[str, ...]] = {'coco': ('box', 'mask'), 'voc': ('voc', ),
+                                          'cityscapes': ('cityscapes', )}
+# Table -> the data sets it is about.
+TABLES: Dict[str, Tuple[str, ...]] = {'2.1': ('coco', ), '2.2': ('voc', 'cityscapes'),
+                                      '2.3': ('voc', )}
+
+
+def _rows(columns: Tuple[str, ...], rows: Dict[str, tuple]) -> List[NaturalRow]:
+    return [NaturalRow(key, name, epochs, {column: number for column, number in
+                                           zip(columns, numbers) if number is not None})
+            for key, (name, epochs, *numbers) in rows.items()]
+
+
+NATURAL: Dict[str, List[NaturalRow]] = {
+    '2.1': _rows(('box', 'mask'), {
+        'supervised_r50_in1k': ('Supervised', 90, 39.6, 35.6),
+        'mocov1_r50_in1k': ('MoCo', 200, 38.5, 35.1),
+        'mocov2_r50_in1k': ('MoCo v2', 200, 40.4, 36.4),
+        'byol_r50_in1k': ('BYOL', 300, 40.6, 37.5),
+        'vader_r50_in1k': ('VADeR', 600, 39.2, 35.6),
+        'densecl_r50_in1k': ('DenseCL', 200, 40.3, 36.4),
+        'pixpro_r50_in1k': ('PixPro', 400, 41.4, None),
+        'infomin_r50_in1k': ('InfoMin', 200, 40.6, 36.7),
+        'detcon-b_r50_in1k': ('DetCon_B', 300, 40.5, 37.5),
+        'r50_in1k_100e': ('R2O, 100 epochs', 100, 40.4, 37.3),
+        'r50_in1k': ('R2O, 300 epochs', 300, 40.9, 37.8),
+    }),
+    '2.2': _rows(('voc', 'cityscapes'), {
+        'supervised_r50_in1k': ('Supervised', 200, 67.7, 73.7),
+        'mocov2_r50_in1k': ('MoCo v2', 200, 67.5, 74.5),
+        'byol_r50_in1k': ('BYOL', 300, 73.1, 75.2),
+        'densecl_r50_in1k': ('DenseCL', 200, 69.4, 75.7),
+        'pixpro_r50_in1k': ('PixPro', 400, None, 77.2),
+        'infomin_r50_in1k': ('InfoMin', 200, None, 75.6),
+        'detcon-b_100e_r50_in1k': ('DetCon_B, 100 epochs', 100, 70.7, 73.1),
+        'detcon-b_r50_in1k': ('DetCon_B, 300 epochs', 300, 73.8, 75.7),
+        'r50_in1k_100e': ('R2O, 100 epochs', 100, 72.2, 73.9),
+        'r50_in1k': ('R2O, 300 epochs', 300, 74.3, 75.6),
+    }),
+    # ImageNet100; the thesis does not say for how many epochs.
+    '2.3': _rows(('voc', ), {
+        'r50_in100_k4': ('R2O, K = 4', None, 65.49),
+        'r50_in100_k16': ('R2O, K = 16', None, 65.27),
+        'r50_in100_k64': ('R2O, K = 64', None, 65.76),
+    }),
+}
+
+# Rows that the thesis does not have, by their names.
+OTHERS: Dict[str, str] = {'random_r50_in1k': 'Random', 'r50_in1k_official': 'R2O, public code'}
 
 # Key, which names of configs and work directories end with -> the row's name.
 REGIMENS: Dict[str, str] = {
