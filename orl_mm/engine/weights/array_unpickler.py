@@ -15,7 +15,10 @@ _ANSWERS: Dict[Tuple[str, str], str] = {
     ('collections', 'OrderedDict'): '_mapping',
     ('haiku._src.data_structures', 'FlatMapping'): '_mapping',
     ('haiku._src.data_structures', 'frozendict'): '_mapping',
-    ('_codecs', 'encode'): '_encode',  # how Python 2's protocol writes bytes
+    # How protocols before 3 and 4 write bytes and sets.
+    ('_codecs', 'encode'): '_encode', **{
+        (module, name): f'_{name}' for module in ('builtins', '__builtin__')
+        for name in ('bytes', 'set', 'frozenset')},
     **{(f'numpy.{core}.{module}', name): name
        for core in ('core', '_core')
        for module, name in (('multiarray', '_reconstruct'), ('multiarray', 'scalar'),
@@ -102,6 +105,15 @@ class ArrayUnpickler(pickle.Unpickler):
         if encoding not in ('latin1', 'latin-1'):
             raise pickle.UnpicklingError(f'bytes encoded as {encoding!r}')
         return text.encode('latin1')
+
+    def _bytes(self) -> bytes:
+        return b''
+
+    def _set(self, items: list) -> set:
+        return set(items)
+
+    def _frozenset(self, items: list) -> frozenset:
+        return frozenset(items)
 
 
 class ForbiddenName(pickle.UnpicklingError):

@@ -1,0 +1,233 @@
+"""Each published file becomes a ResNet-50 of mmpretrain, counted and compared by features."""
+
+from copy import deepcopy
+
+import numpy as np
+import pytest
+import torch
+from mmpretrain.models import ResNet
+from torch.nn import functional as F
+
+from orl_mm.engine.weights import read_backbone
+
+from . import published
+
+WHOLE, COUNTERS = 265, 53  # of a ResNet-50: 53 convolutions, 53 norms with four tensors each
+
+
+@pytest.fixture(scope='module')
+def reference():
+    return published.resnet50()
+
+
+@pytest.fixture(scope='module')
+def image():
+    return published.photograph()
+
+
+@pytest.fixture(scope='module')
+def expected(reference, image):
+    with torch.no_grad():
+        return published.features(reference, image)
+
+
+@pytest.fixture(scope='module')
+def mm_resnet50():
+    model = ResNet(depth=50, out_indices=(0, 1, 2, 3))
+    model.eval()
+    return model
+
+
+def fill(model, weights):
+    """Load, strictly; from values that are no weights at all."""
+    for tensor in model.state_dict().values():
+        tensor.fill_(3)
+    assert not any(model.load_state_dict(weights, strict=True))
+
+
+# What it is called, what the file holds, what it is recognised as, prefix, what is left out.
+TORCH_FILES = [
+    ('r2o', published.r2o, 'R2O or DetCon-PyTorch', 'module.online_network.encoder.', 345),
+    ('r2o', lambda model: published.r2o(model, wrapped=False), 'R2O', 'online_network.encoder.',
+     345),
+    ('r2o', published.detcon_pyramid, 'R2O or DetCon-PyTorch', 'module.online_network.', 322),
+    ('torchvision', published.r2o_torchvision, 'bare names of torchvision', '', 2),
+    ('torchvision', lambda model: model.state_dict(), 'bare names of torchvision', '', 2),
+    ('pixpro', published.pixpro, 'PixPro', 'module.encoder.', 336),
+    ('pixpro', lambda model: published.pixpro(model, published=False), 'PixPro',
+     'module.encoder.', 336),
+    ('densecl', published.densecl, 'DenseCL', '', 0),
+    ('moco', lambda model: published.moco(model, 1), 'MoCo', 'module.encoder_q.', 324),
+    ('moco', lambda model: published.moco(model, 2), 'MoCo', 'module.encoder_q.', 328),
+    ('dino', published.dino_resnet, 'DINO', 'teacher/module.backbone.', 322),
+]
+IDS = ['r2o', 'r2o-bare', 'detcon-pytorch-fpn', 'r2o-torchvision', 'torchvision', 'pixpro',
+       'pixpro-raw', 'densecl', 'mocov1', 'mocov2', 'dino-resnet']
+
+
+@pytest.mark.parametrize('key, content, title, prefix, left', TORCH_FILES, ids=IDS)
+def test_torch_files(key, content, title, prefix, left, reference, image, expected, mm_resnet50,
+                     tmp_path):
+    torch.save(content(reference), tmp_path / 'x.pth')
+    read = read_backbone(tmp_path / 'x.pth')
+    assert read.found.source.title.startswith(title) and read.found.source.key == key
+    assert (read.found.prefix, len(read.left_out)) == (prefix, left)
+    check_resnet50(read, reference, image, expected, mm_resnet50)
+    again = read_backbone(tmp_path / 'x.pth', source=key, architecture='resnet50')
+    assert again.found == read.found
+
+
+def check_resnet50(read, reference, image, expected, model, counters=COUNTERS):
+    assert read.architecture.name == 'resnet50' and not read.missing
+    assert len(read.architecture.shapes) == WHOLE and len(read.weights) == WHOLE + counters
+    for name, value in read.weights.items():
+        assert torch.equal(value, reference.state_dict()[name]), name
+    fill(model, read.weights)
+    with torch.no_grad():
+        close(model(image), expected)
+
+
+def close(found, expected):
+    for a, b in zip(found, expected, strict=True):
+        torch.testing.assert_close(a, b, atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize('author', ['torchvision', 'MOCO', 'PixPro'])
+def test_detectron2(author, reference, image, expected, mm_resnet50, tmp_path):
+    """R2O's third format."""
+    (tmp_path / 'x.pkl').write_bytes(published.detectron2(reference, author))
+    read = read_backbone(tmp_path / 'x.pkl')
+    assert read.found.source.key == 'detectron2' and len(read.left_out) == 2  # stem.fc
+    assert 'RGB' in read.notes[0]
+    check_resnet50(read, reference, image, expected, mm_resnet50)
+
+
+@pytest.mark.parametrize('network, file, prefix', [
+    ('target', published.r2o, 'module.target_network.encoder.'),
+    ('teacher', published.moco, 'module.encoder_k.'),
+    ('target', published.pixpro, 'module.encoder_k.'),
+    ('student', published.dino_resnet, 'student/module.backbone.')])
+def test_the_other_network(network, file, prefix, reference, tmp_path):
+    torch.save(file(reference), tmp_path / 'x.pth')
+    read = read_backbone(tmp_path / 'x.pth', network=network)
+    assert read.found.prefix == prefix and len(read.weights) == WHOLE + COUNTERS
+    assert (read.weights['layer4.2.conv3.weight'] == 0.5).all()
+
+
+# DetCon's own file.
+
+def haiku_forward(params, state, images, name='res_net50'):
+    """Haiku's ResNet v1 in evaluation, by its own names: (B, H, W, 3) -> C2 to C5, (B, h, w, C).
+
+    As utils/networks.py of deepmind/detcon and Haiku's nets/resnet.py, batch_norm.py say:
+    padding 'SAME', eps 1e-5. In the images' precision: double, since this one adds up in another
+    order than PyTorch's norms, and a random network's features are large.
+    """
+
+    def same(x, kernel, stride, value=0.):
+        pads = []
+        for size in (x.shape[3], x.shape[2]):  # F.pad begins with the last axis
+            total = max((-(-size // stride) - 1) * stride + kernel - size, 0)
+            pads += [total // 2, total - total // 2]
+        return F.pad(x, pads, value=value)
+
+    def conv(x, at, stride):
+        w = torch.from_numpy(params[f'{name}/~/{at}']['w']).to(images)
+        return F.conv2d(same(x, w.shape[0], stride), w.permute(3, 2, 0, 1), stride=stride)
+
+    def norm(x, at):
+        mean, var = (torch.from_numpy(state[f'{name}/~/{at}/~/{ema}']['average']).to(images)
+                     .view(1, -1, 1, 1) for ema in ('mean_ema', 'var_ema'))
+        scale, offset = (torch.from_numpy(params[f'{name}/~/{at}'][part]).to(images)
+                         .view(1, -1, 1, 1) for part in ('scale', 'offset'))
+        return (x - mean) * (scale * torch.rsqrt(var + 1e-5)) + offset
+
+    x = images.permute(0, 3, 1, 2)
+    x = norm(conv(x, 'initial_conv', 2), 'initial_batchnorm').relu()
+    x, out = F.max_pool2d(same(x, 3, 2, -torch.inf), 3, 2), []
+    for group, count in enumerate(published.BLOCKS):
+        for block in range(count):
+            at = f'block_group_{group}/~/block_{block}/~'
+            stride = 2 if group > 0 and block == 0 else 1
+            shortcut = x
+            if block == 0:
+                shortcut = norm(conv(x, f'{at}/shortcut_conv', stride), f'{at}/shortcut_batchnorm')
+            for i, step in enumerate((1, stride, 1)):
+                x = norm(conv(x, f'{at}/conv_{i}', step), f'{at}/batchnorm_{i}')
+                x = x.relu() if i < 2 else x
+            x = (x + shortcut).relu()
+        out.append(x.permute(0, 2, 3, 1))
+    return out
+
+
+# How the two may lie side by side.
+HAIKU_LAYOUTS = dict(
+    pair=lambda params, state: dict(params=params, state=state),
+    online=lambda params, state: dict(
+        online_params=params, online_state=state, step=np.int64(7),
+        opt_state=[params], target_params={
+            name: {leaf: np.zeros_like(a) for leaf, a in leaves.items()}
+            for name, leaves in params.items()},
+        target_state={name: {leaf: np.zeros_like(a) for leaf, a in leaves.items()}
+                      for name, leaves in state.items()}),
+    joined=lambda params, state: {**params, **state},
+    tuple=lambda params, state: (params, state))
+
+
+@pytest.mark.parametrize('layout', HAIKU_LAYOUTS)
+def test_detcon(layout, reference, image, mm_resnet50, tmp_path):
+    params, state = published.haiku(reference)
+    content = HAIKU_LAYOUTS[layout](params, state)
+    if layout == 'tuple':  # an array of two objects
+        pair = np.empty(2, object)
+        pair[:] = content
+        content = pair
+    np.save(tmp_path / 'detcon.npy', content, allow_pickle=True)
+    read = read_backbone(tmp_path / 'detcon.npy')
+    assert read.found.source.key == 'detcon' and read.found.prefix.endswith('res_net50/~/')
+    assert len(read.weights) == WHOLE and not read.missing
+    for name, value in read.weights.items():
+        assert torch.equal(value, reference.state_dict()[name]), name
+    if layout == 'online':
+        other = read_backbone(tmp_path / 'detcon.npy', network='target').weights
+        assert len(other) == WHOLE and not any(value.any() for value in other.values())
+
+
+@pytest.fixture
+def detcon(reference, tmp_path):
+    params, state = published.haiku(reference)
+    np.save(tmp_path / 'detcon.npy', dict(params=params, state=state), allow_pickle=True)
+
+    def forward(images):
+        with torch.no_grad():
+            return [x.permute(0, 3, 1, 2)
+                    for x in haiku_forward(params, state, images.permute(0, 2, 3, 1))]
+
+    return read_backbone(tmp_path / 'detcon.npy'), forward
+
+
+def test_detcon_features_in_a_stock_network(detcon, mm_resnet50):
+    """Where every size that is halved is odd, SAME pads both sides as everybody does."""
+    read, forward = detcon
+    assert 'SAME padding' in read.notes[0] and '32 n + 1' in read.notes[0]
+    fill(mm_resnet50, read.weights)
+    images = published.photograph(97).double()  # 49, 25, 13, 7, 4
+    with torch.no_grad():
+        close(deepcopy(mm_resnet50).double()(images), forward(images))
+
+
+def test_detcon_features_at_even_sizes(detcon, mm_resnet50):
+    """The lines of projects/weights/README.md; the stock network's features are others."""
+    read, forward = detcon
+    images = published.photograph(128).double()
+    model = ResNet(depth=50, out_indices=(0, 1, 2, 3),
+                   conv_cfg=dict(type='Conv2dAdaptivePadding'))
+    model.maxpool = torch.nn.MaxPool2d(3, 2, ceil_mode=True)
+    model.eval()
+    fill(model, read.weights)
+    fill(mm_resnet50, read.weights)
+    with torch.no_grad():
+        expected = forward(images)
+        close(model.double()(images), expected)
+        stock = deepcopy(mm_resnet50).double()(images)
+    assert all((a - b).norm() > 0.05 * b.norm() for a, b in zip(stock, expected))
