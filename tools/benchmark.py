@@ -24,6 +24,7 @@ for folder in (HERE, HERE.parent):
 # it wants options of its own, `add_arguments(parser)`; see tools/_bench.
 BENCHMARKS = {
     'r2o': ('_bench.r2o', "R2O's training step against BYOL's and the published one"),
+    'baselines': ('_bench.baselines', "training steps of DetCon_B and PixPro against R2O's, BYOL's"),
     'regions': ('_bench.regions', 'labels to the grid of C4, masks to views, memory'),
     'kmeans': ('_bench.kmeans', 'K-means against scikit-learn and the published loop'),
     'dino': ('_bench.dino',
