@@ -1,6 +1,7 @@
 """COCO's two recipes, parameter by parameter; every difference from mmdet's stock 1x is named.
 
-The numbers are those of the thesis, of mmdet's 1x, and of the authors' config_coco.yaml and train.py.
+The numbers are those of the thesis, of mmdet's 1x, and of the authors' config_coco.yaml and
+train.py.
 """
 
 from pathlib import Path

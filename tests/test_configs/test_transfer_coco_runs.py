@@ -110,7 +110,8 @@ def test_trains_and_tests_on_real_images(recipe, shared_data, pretrained, tmp_pa
 
     class Losses(Hook):
         def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None):
-            losses.append({key: float(value.detach()) for key, value in outputs.items() if 'loss' in key})
+            losses.append({key: float(value.detach()) for key, value in outputs.items()
+                           if 'loss' in key})
 
     runner.register_hook(Losses())
     runner.train()

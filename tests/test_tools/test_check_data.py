@@ -1,0 +1,82 @@
+"""tools/check_data.py: exit status, one line a problem, options of one data set only."""
+
+import importlib.util
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from orl_mm.datasets.layouts import CHECKS, ROOTS
+from orl_mm.engine.cli import UserError
+from tests.coco_files import write_coco
+
+TOOL = Path(__file__).resolve().parents[2] / 'tools' / 'check_data.py'
+
+
+@pytest.fixture(scope='module')
+def tool():
+    spec = importlib.util.spec_from_file_location('check_data', TOOL)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture
+def coco(tmp_path):
+    return write_coco(tmp_path / 'coco')
+
+
+def test_status_0_and_a_count(tool, coco, capsys):
+    assert tool.main(['coco', str(coco)]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].startswith(f'coco in {coco}: 4 train2017 images, ')
+    assert [line.split(':')[0] for line in lines] == [f'coco in {coco}', 'note', 'note', 'ok']
+
+
+def test_status_1_and_a_line_a_problem(tool, coco, capsys):
+    for name in ('train2017/000000000002.jpg', 'val2017/000000000101.jpg'):
+        (coco / name).unlink()
+    assert tool.main(['coco', str(coco)]) == 1
+    problems = [line for line in capsys.readouterr().out.splitlines() if 'PROBLEM' in line]
+    assert len(problems) == 2 and 'ok' not in problems[-1]
+    for line, part in zip(problems, ('000000000002.jpg', '000000000101.jpg')):
+        assert line.startswith('PROBLEM: 1 of ') and part in line and 'extract' in line
+
+
+@pytest.mark.parametrize('name', list(CHECKS))
+def test_every_data_set_by_its_default_folder(tool, name, tmp_path, monkeypatch, capsys):
+    """Where nothing is, that is said with the folder; --all and no option are understood."""
+    monkeypatch.chdir(tmp_path)
+    for options in ([], ['--all']):
+        assert tool.main([name, *options]) == 1
+        assert f'PROBLEM: {ROOTS[name]} is no folder; ' in capsys.readouterr().out
+
+
+def test_options_of_one_data_set(tool, tmp_path, capsys):
+    (tmp_path / 'train' / 'n1').mkdir(parents=True)
+    Image.new('RGB', (8, 8)).save(tmp_path / 'train' / 'n1' / 'a.png')
+    names = tmp_path / 'mine.txt'
+    names.write_text('n1\n')
+    assert tool.main(['imagenet', str(tmp_path)]) == 0
+    assert tool.main(['imagenet100', '--classes', str(names), str(tmp_path)]) == 0
+    capsys.readouterr()
+    for arguments in (['--labels', str(tmp_path)], [str(tmp_path), '--labels']):
+        assert tool.main(['imagenet', *arguments]) == 1
+        assert 'has no folder val' in capsys.readouterr().out
+    names.write_text('n1\nn7\n')
+    assert tool.main(['imagenet100', str(tmp_path), '--classes', str(names)]) == 1
+    assert f'no folder in {tmp_path}/train: n7' in capsys.readouterr().out
+    for arguments in (['coco', '--labels'], ['imagenet', '--classes', 'x']):
+        with pytest.raises(UserError, match=f'{arguments[1]} is no option of {arguments[0]}'):
+            tool.main(arguments)
+
+
+@pytest.mark.parametrize('arguments, code, said', [
+    (['imagnet'], 2, "invalid choice: 'imagnet'"), (['coco', 'none'], 1, 'none is no folder')])
+def test_from_the_shell(arguments, code, said, tmp_path):
+    done = subprocess.run([sys.executable, str(TOOL), *arguments], cwd=tmp_path,
+                          capture_output=True, text=True)
+    assert done.returncode == code, done.stderr
+    assert said in done.stdout + done.stderr and 'Traceback' not in done.stderr
