@@ -196,6 +196,10 @@ def test_loose_images_have_no_label(whole):
     (whole / 'train' / 'n1' / 'n1_0.JPEG').unlink()
     assert check_layout('imagenet', str(whole)).ok
     assert '1 images lie right in' in problem(whole, labels=True)
+    (whole / 'meta').mkdir()
+    (whole / 'meta' / 'train.txt').write_text('a.png 3\nn2/n2_1.JPEG 1\n')
+    report = check_layout('imagenet', str(whole), labels=True)
+    assert report.ok and 'names 2 of the 20 images' in report.notes[0]
 
 
 def test_val(whole):
@@ -246,7 +250,8 @@ def test_meta_is_read_as_mmpretrain_does(whole):
     data = ImageNet(str(whole), split='val', metainfo=dict(classes=CLASSES), pipeline=[])
     assert [x['img_path'] for x in data.load_data_list()] == [f'{whole}/val/n1_0.JPEG']
     (whole / 'meta' / 'val.txt').write_text('n1/n1_0.JPEG 0\n')
-    assert check_layout('imagenet', str(whole), labels=True).ok
+    report = check_layout('imagenet', str(whole), labels=True)
+    assert report.ok and 'names 1 of the 8 images' in report.notes[0]
 
 
 def test_class_list_naming_an_absent_class(whole, tmp_path):

@@ -26,8 +26,8 @@ def check_imagenet(root: str, labels: bool = False, every_file: bool = False,
 
     Args:
         root (str): The folder with ``train`` in it; or the folder of images itself.
-        labels (bool): Demand what the linear probe and k-NN need: the 1,000 classes as
-            folders of ``train``, and ``val`` in class folders or with ``meta/val.txt``.
+        labels (bool): Demand what the linear probe and k-NN need: ``train`` and ``val``,
+            each in folders of the 1,000 classes or with ``meta/train.txt``, ``meta/val.txt``.
         every_file (bool): Decode every image, not a few of them.
         progress (bool): Show bars.
     """
@@ -40,14 +40,13 @@ def check_imagenet(root: str, labels: bool = False, every_file: bool = False,
     if not train.total:
         report.problems.append(f'no image below {path}; {DOWNLOAD}')
         return report
-    if train.loose and labels:
-        report.problems.append(f'{len(train.loose):,} images lie right in {path}, so their labels '
-                               'are unknown; sort them into folders of their classes')
-    if train.classes:
-        _check_classes(train, labels or train.total >= TRAIN_IMAGES / 2, report)
-    elif not labels:
-        report.notes.append(f'{path} has no class folders: enough for pretraining, not for the '
-                            'linear probe and k-NN')
+    if labels:
+        _check_labels(root, 'train', train, report)
+    elif not train.classes:
+        report.notes.append(f'{path} has no class folders: enough for pretraining; the linear '
+                            'probe and k-NN need labels')
+    else:
+        _check_classes(train, train.total >= TRAIN_IMAGES / 2, report)
     train.check_counts(TRAIN_IMAGES, TRAIN_LIMITS, report)
     train.check_images(every_file, progress, report)
     if labels:
@@ -133,8 +132,7 @@ def _check_classes(folder: ClassFolders, demanded: bool, report: LayoutReport) -
 
 
 def _check_val(root: str, every_file: bool, progress: bool, report: LayoutReport) -> None:
-    """``val`` in class folders, or flat with mmpretrain's ``meta/val.txt``."""
-    path, meta = os.path.join(root, 'val'), os.path.join(root, 'meta', 'val.txt')
+    path = os.path.join(root, 'val')
     if not os.path.isdir(path):
         report.problems.append(f'{root} has no folder val, on which the linear probe and k-NN are '
                                f'scored; {DOWNLOAD}')
@@ -144,21 +142,27 @@ def _check_val(root: str, every_file: bool, progress: bool, report: LayoutReport
     if not val.total:
         report.problems.append(f'no image below {path}; {DOWNLOAD}')
         return
-    if os.path.isfile(meta):  # which mmpretrain reads, class folders or not
-        _check_meta(meta, val, report)
-    elif val.loose:
-        report.problems.append(f'{len(val.loose):,} images lie right in {path}, so their labels '
-                               'are unknown; sort them into class folders or add meta/val.txt: '
-                               'projects/data/README.md shows how')
-    else:
-        _check_classes(val, True, report)
-        val.check_counts(VAL_IMAGES, VAL_LIMITS, report)
+    _check_labels(root, 'val', val, report)
+    val.check_counts(VAL_IMAGES, VAL_LIMITS, report)
     val.check_images(every_file, progress, report)
 
 
-def _check_meta(meta: str, val: ClassFolders, report: LayoutReport) -> None:
-    """Every line of ``meta/val.txt`` is an image of ``val`` and a label of 0 to 999."""
-    fix = 'write it anew, or take it away where val has class folders'
+def _check_labels(root: str, split: str, folder: ClassFolders, report: LayoutReport) -> None:
+    """By ``meta/<split>.txt``, which mmpretrain reads where it is, else by class folders."""
+    meta = os.path.join(root, 'meta', f'{split}.txt')
+    if os.path.isfile(meta):
+        _check_meta(meta, folder, report)
+    elif folder.loose:
+        report.problems.append(f'{len(folder.loose):,} images lie right in {folder.path}, so their '
+                               'labels are unknown; sort them into class folders or add '
+                               f'meta/{split}.txt: projects/data/README.md shows how')
+    else:
+        _check_classes(folder, True, report)
+
+
+def _check_meta(meta: str, folder: ClassFolders, report: LayoutReport) -> None:
+    """Every line is an image of the folder and a label of 0 to 999, and every image has one."""
+    fix = f'write it anew, or take it away where {folder.path} has class folders'
     with open(meta, encoding='utf-8') as file:
         lines = [line.strip() for line in file if line.strip()]
     labels: Dict[str, str] = {}
@@ -172,9 +176,11 @@ def _check_meta(meta: str, val: ClassFolders, report: LayoutReport) -> None:
                                '"IMAGE LABEL" with a label of 0 to 999: '
                                f'{some(bad) or "it is empty"}; {fix}')
         return
-    absent = sorted(set(labels).difference(val.names()))
+    names = folder.names()
+    absent = sorted(set(labels).difference(names))
     if absent:
         report.problems.append(f'{len(absent):,} of the {len(labels):,} images of {meta} are not '
-                               f'in {val.path}: {some(absent)}; {fix}')
-    if len(labels) != VAL_IMAGES:
-        report.notes.append(f'{meta} names {len(labels):,} images; the whole has {VAL_IMAGES:,}')
+                               f'in {folder.path}: {some(absent)}; {fix}')
+    if len(labels) < len(names):
+        report.notes.append(f'{meta} names {len(labels):,} of the {len(names):,} images of '
+                            f'{folder.path}: the others are not used')
