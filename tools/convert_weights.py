@@ -5,9 +5,9 @@
     tools/convert_weights.py resnet50_detcon_b_imagenet_1k.npy pretrained/detcon.pth
     tools/convert_weights.py work_dirs/r50_in1k/epoch_300.pth r2o.pkl --to detectron2
 
-Reads R2O and DetCon-PyTorch, DetCon, PixPro, DenseCL, MoCo, DINO as published, torchvision, timm,
-detectron2, mmselfsup 0.x and 1.x, every model of OpenMMLab and every checkpoint of this project;
-says what it has recognised, and by which names, and stops where it recognises nothing or two.
+Reads R2O and DetCon-PyTorch, DetCon, PixPro, InfoMin, DenseCL, MoCo, DINO as published,
+torchvision, timm, detectron2, mmselfsup 0.x and 1.x, every model of OpenMMLab and every checkpoint
+of this project; says what it has recognised, and stops where it recognises nothing or two.
 Writes for OpenMMLab (mmpretrain, mmdet, mmseg), torchvision, timm or detectron2. Heads are left.
 A file that holds less than 99% of a backbone, or another one than it begins as, is refused.
 
@@ -80,8 +80,9 @@ def run(args: argparse.Namespace) -> None:
 def report(args: argparse.Namespace, backbone: Backbone):
     """What was recognised, taken, left and written, and what to know before using it."""
     found, total = backbone.found, len(backbone.architecture.shapes)
-    yield (f'{args.source}: {found.source.title}; its {found.network} network, '
-           f'{found.layout.title} under the prefix {found.prefix!r}')
+    which = f'its {found.network} network, ' * bool(found.source.online and found.source.target)
+    yield (f'{args.source}: {found.source.title}; {which}{found.layout.title} under the prefix '
+           f'{found.prefix!r}')
     if backbone.left_out:
         yield f'  left out: {few(starts(backbone.left_out), 8)}'
     if backbone.missing:

@@ -54,7 +54,7 @@ _EMA_1X = ('encoder_k.module.0.', 'target_net.module.0.', 'momentum_encoder.modu
 _EMA_0X = ('encoder_k.0.', 'target_net.0.', 'momentum_encoder.0.')
 
 SOURCES = (
-    Source('orl_mm', 'R2O, DetCon, PixPro of this project', (RESNET, VIT), _BACKBONE,
+    Source('orl_mm', 'R2O or a baseline of this project', (RESNET, VIT), _BACKBONE,
            ('target.backbone.', ), marks=('target.', )),
     Source('orl_mm', 'DINO or MeDINO of this project', (VIT, RESNET), _BACKBONE,
            ('teacher.backbone.', ), marks=('teacher.', ), default='target'),
@@ -70,6 +70,8 @@ SOURCES = (
     Source('detcon', 'DetCon as published (deepmind)', (HAIKU, ), marks=('', )),
     Source('pixpro', 'PixPro as published (zdaxie)', (RESNET, ), _wrapped('encoder.'),
            _wrapped('encoder_k.'), marks=_wrapped('encoder_k.', 'projector.')),
+    Source('infomin', 'InfoMin as published (HobbitLong/PyContrast)', (RESNET, ),
+           _wrapped('encoder.'), marks=_wrapped('head.', 'head_jig.')),
     Source('densecl', 'DenseCL as published (WXinlong)', (RESNET, ), ('', ), author='DenseCL'),
     Source('moco', 'MoCo as published (facebookresearch)', (RESNET, ), _wrapped('encoder_q.'),
            _wrapped('encoder_k.'), marks=_wrapped('encoder_q.')),
@@ -114,7 +116,7 @@ def find_backbone(names: Sequence[str], author: Any = None, key: str = 'auto',
     if key == 'auto':
         sources = recognise(names, author)
     else:
-        sources = [source for source in SOURCES if source.key == key and _anchors(source, names)]
+        sources = [source for source in SOURCES if source.key == key and _known(source, names)]
         sources = [source for source in sources if _marked(source, names, author)] or sources
         if not sources:
             looks = ' or '.join(source.title for source in recognise(names, author))
@@ -141,9 +143,7 @@ def find_backbone(names: Sequence[str], author: Any = None, key: str = 'auto',
 
 def recognise(names: Sequence[str], author: Any = None) -> List[Source]:
     """The sources that a file may be of; the ones without marks only where no other is."""
-    # A moving average alone says little: everybody calls it encoder_k.
-    known = [source for source in SOURCES if any(
-        found.network == 'online' or not source.online for found in _anchors(source, names))]
+    known = [source for source in SOURCES if _known(source, names)]
     marked = [source for source in known if _marked(source, names, author)]
     return marked or [source for source in known if not source.marks and not source.author]
 
@@ -160,6 +160,12 @@ def starts(names: Sequence[str]) -> List[str]:
         start = '.'.join(name.replace('/~/', '.').split('.')[:2])
         counts[start] = counts.get(start, 0) + 1
     return [f'{start} ({count})' for start, count in counts.items()]
+
+
+def _known(source: Source, names: Sequence[str]) -> bool:
+    # A moving average alone says little: everybody calls it encoder_k.
+    return any(found.network == 'online' or not source.online
+               for found in _anchors(source, names))
 
 
 def _marked(source: Source, names: Sequence[str], author: Any) -> bool:

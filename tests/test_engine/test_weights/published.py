@@ -8,6 +8,7 @@ the network that is not asked for, and heads, are constants of their shape.
 import argparse
 import pickle
 from collections import OrderedDict
+from types import SimpleNamespace
 
 import numpy as np
 import torch
@@ -23,6 +24,26 @@ def resnet50(seed=0):
     """torchvision's, with norms that do something."""
     torch.manual_seed(seed)
     return randomise(torchvision.models.resnet50(num_classes=1000))
+
+
+def light_resnet50():
+    """The same names and shapes, every tensor a constant of its own that takes no room in a file."""
+    with torch.device('meta'):
+        model = torchvision.models.resnet50()
+    model.load_state_dict({
+        name: flat(w.shape, float(i)) if w.is_floating_point() else torch.tensor(i)
+        for i, (name, w) in enumerate(model.state_dict().items())}, assign=True)
+    return model
+
+
+def narrow_resnet50():
+    """A sixteenth as wide, as a state dict alone: for files that store every number."""
+    with torch.device('meta'):
+        shapes = {name: w.shape for name, w in torchvision.models.resnet50().state_dict().items()}
+    torch.manual_seed(0)
+    weights = {name: torch.rand([n // 16 if n >= 64 else n for n in shape])
+               for name, shape in shapes.items() if 'tracked' not in name}
+    return SimpleNamespace(state_dict=lambda: weights)
 
 
 def randomise(model):
@@ -190,6 +211,18 @@ def pixpro(model, published=True):
     return dict(model=weights) if published else dict(
         opt=argparse.Namespace(arch='resnet50', local_rank=0, lr_decay_epochs=[120]),
         model=weights, optimizer={}, scheduler={}, epoch=100)
+
+
+def infomin(model):
+    """HobbitLong/PyContrast: networks/build_backbone.py (RGBMultiHeads), learning/contrast_trainer.py.
+    """
+    head = {'0.weight': flat((2048, 2048)), '0.bias': flat((2048, )),
+            '2.weight': flat((128, 2048)), '2.bias': flat((128, ))}
+    return dict(opt=argparse.Namespace(arch='resnet50', mem='moco'), model=under('module.', {
+        **under('encoder.', bare(model)), **under('head.', head), **under('head_jig.fc1.', head),
+        'head_jig.fc2.weight': flat((128, 1152)), 'head_jig.fc2.bias': flat((128, ))}),
+                contrast={}, optimizer={}, epoch=800,
+                model_ema=under('encoder.', flat_like(bare(model))))
 
 
 def densecl(model):

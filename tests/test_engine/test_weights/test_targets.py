@@ -1,0 +1,191 @@
+"""What is written is what its reader's own network loads and computes; and it comes back whole."""
+
+import pickle
+from collections import OrderedDict
+
+import pytest
+import torch
+import torchvision
+from mmengine.model import BaseModule
+from torch import nn
+from torch.nn import functional as F
+
+from orl_mm.engine.checkpoint import load_weights
+from orl_mm.engine.weights import TARGETS, provenance, read_backbone, write_backbone
+from orl_mm.registry import MODELS
+
+from . import published
+
+
+@pytest.fixture(scope='module')
+def reference():
+    return published.resnet50()
+
+
+@pytest.fixture(scope='module')
+def image():
+    return published.photograph()
+
+
+@pytest.fixture(scope='module')
+def expected(reference, image):
+    with torch.no_grad():
+        return published.features(reference, image)
+
+
+@pytest.fixture(scope='module')
+def ours(reference, tmp_path_factory):
+    """A checkpoint of R2O: an online and a target network, and their heads."""
+    path = tmp_path_factory.mktemp('ours') / 'epoch_300.pth'
+    weights = published.bare(reference)
+    torch.save(dict(meta=dict(epoch=300), optimizer={}, state_dict=OrderedDict({
+        **published.under('backbone.', weights), 'neck.projector.fc0.weight': torch.zeros(3),
+        **published.under('target.backbone.', published.flat_like(weights)),
+        'target.neck.projector.fc0.weight': torch.zeros(3)})), path)
+    return path
+
+
+@pytest.fixture(scope='module')
+def written(ours, tmp_path_factory):
+    """The file of each target, by its name."""
+    folder, files = tmp_path_factory.mktemp('out'), {}
+    backbone = read_backbone(ours)
+    assert backbone.found.source.title == 'R2O or a baseline of this project'
+    for target in TARGETS:
+        files[target] = folder / 'new' / f'{target}.{"pkl" if target == "detectron2" else "pth"}'
+        write_backbone(backbone, files[target], target, provenance(ours, backbone))
+    assert {path.name for path in (folder / 'new').iterdir()} == {
+        path.name for path in files.values()}  # nothing half-written is left
+    return files
+
+
+def close(found, expected):
+    for a, b in zip(found, expected, strict=True):
+        torch.testing.assert_close(a, b, atol=1e-5, rtol=1e-5)
+
+
+def test_torchvision(written, image, expected):
+    state_dict = torch.load(written['torchvision'], weights_only=True)
+    model = torchvision.models.resnet50().eval()
+    missing = model.load_state_dict(state_dict, strict=False)
+    assert missing == (['fc.weight', 'fc.bias'], []) and len(state_dict) == 318
+    with torch.no_grad():
+        close(published.features(model, image), expected)
+
+
+def test_timm(written, image, expected):
+    """timm is no dependency: its resnet50 has torchvision's names, without classifier strictly."""
+    model = torchvision.models.resnet50().eval()
+    model.fc = nn.Identity()  # timm.create_model('resnet50', num_classes=0)
+    model.load_state_dict(torch.load(written['timm'], weights_only=True), strict=True)
+    with torch.no_grad():
+        close(published.features(model, image), expected)
+
+
+def detectron2_forward(weights, images):
+    """detectron2/modeling/backbone/resnet.py (BasicStem, BottleneckBlock), STRIDE_IN_1X1 False.
+
+    Every tensor of ``weights`` is used, and no other: what is left of it at the end is counters.
+    """
+    weights = {name: torch.from_numpy(array) for name, array in weights.items()}
+
+    def conv(x, at, stride=1, padding=0):
+        x = F.conv2d(x, weights.pop(f'{at}.weight'), stride=stride, padding=padding)
+        mean, var, weight, bias = (weights.pop(f'{at}.norm.{leaf}') for leaf in (
+            'running_mean', 'running_var', 'weight', 'bias'))
+        return F.batch_norm(x, mean, var, weight, bias, eps=1e-5)
+
+    x = F.max_pool2d(conv(images, 'stem.conv1', 2, 3).relu(), 3, 2, 1)
+    out = []
+    for stage, count in zip((2, 3, 4, 5), published.BLOCKS, strict=True):
+        for block in range(count):
+            at, stride = f'res{stage}.{block}', 2 if stage > 2 and block == 0 else 1
+            shortcut = conv(x, f'{at}.shortcut', stride) if block == 0 else x
+            y = conv(x, f'{at}.conv1').relu()
+            y = conv(y, f'{at}.conv2', stride, 1).relu()
+            x = (conv(y, f'{at}.conv3') + shortcut).relu()
+        out.append(x)
+    assert all(name.endswith('.norm.num_batches_tracked') for name in weights)
+    return out
+
+
+def test_detectron2(written, image, expected):
+    pickled = written['detectron2'].read_bytes()
+    content = pickle.loads(pickled)
+    # What DetectionCheckpointer looks at; without heuristics no backbone.bottom_up is found.
+    assert content['__author__'] == 'orl_mm' and content['matching_heuristics'] is True
+    names = set(published.detectron2_names().values()) - {'stem.fc.weight', 'stem.fc.bias'}
+    assert set(content['model']) == names and len(names) == 318
+    with torch.no_grad():
+        close(detectron2_forward(content['model'], image), expected)
+    # numpy 2's own name of it would stop the numpy 1 that detectron2's environments have.
+    assert b'numpy.core.multiarray' in pickled and b'numpy._core' not in pickled
+
+
+@pytest.mark.parametrize('package', ['mmpretrain', 'mmseg', 'mmdet'])
+def test_openmmlab(package, written, image, expected):
+    """A stock backbone with a stock init_cfg, without prefix."""
+    try:
+        __import__(f'{package}.models')
+    except ImportError as error:
+        pytest.skip(f'{package} does not import here: {error}')
+    model = MODELS.build(dict(
+        type=f'{package}.ResNet', depth=50, out_indices=(0, 1, 2, 3), init_cfg=dict(
+            type='Pretrained', checkpoint=str(written['openmmlab']))))
+    assert isinstance(model, BaseModule)
+    model.init_weights()
+    model.eval()
+    with torch.no_grad():
+        close(model(image), expected)
+    assert set(load_weights(written['openmmlab'])['state_dict']) == set(model.state_dict())
+
+
+@pytest.mark.parametrize('target', TARGETS)
+def test_round_trip_is_bit_identical(target, written, reference, tmp_path):
+    back = read_backbone(written[target])
+    assert back.architecture.name == 'resnet50' and not back.left_out and not back.missing
+    write_backbone(back, tmp_path / 'back.pth', 'openmmlab', {})
+    first = load_weights(written['openmmlab'])['state_dict']
+    again = load_weights(tmp_path / 'back.pth')['state_dict']
+    assert set(again) == set(first) == set(published.bare(reference))
+    for name, value in again.items():
+        assert value.dtype == first[name].dtype and torch.equal(value, first[name]), name
+        assert torch.equal(value, published.bare(reference)[name]), name
+
+
+@pytest.mark.parametrize('target', TARGETS)
+def test_files_say_where_they_are_from(target, written, ours):
+    path = written[target]
+    if target == 'detectron2':
+        meta = pickle.loads(path.read_bytes())['meta']
+    else:
+        content = torch.load(path, weights_only=True)
+        meta = content['meta'] if target == 'openmmlab' else content.meta
+    import hashlib
+    assert meta['sha256'] == hashlib.sha256(ours.read_bytes()).hexdigest()
+    assert (meta['source'], meta['prefix'], meta['network'], meta['architecture']) == (
+        'epoch_300.pth', 'backbone.', 'online', 'ResNet-50')
+    assert meta['format'] == 'R2O or a baseline of this project'
+
+
+def test_a_file_before_is_kept_until_the_new_one_is_whole(ours, tmp_path, monkeypatch):
+    out = tmp_path / 'x.pth'
+    out.write_text('before')
+    backbone = read_backbone(ours)
+
+    def full_disk(content, path):
+        path.write_text('half')
+        raise OSError('no space left')
+
+    monkeypatch.setattr(torch, 'save', full_disk)
+    with pytest.raises(OSError, match='no space'):
+        write_backbone(backbone, out, 'openmmlab', {})
+    assert out.read_text() == 'before' and list(tmp_path.iterdir()) == [out]
+
+
+@pytest.mark.parametrize('target, name', [('detectron2', 'x.pth'), ('openmmlab', 'x.pkl'),
+                                          ('torchvision', 'x.pkl'), ('timm', 'x.pkl')])
+def test_suffixes_that_a_reader_misreads(target, name, ours, tmp_path):
+    with pytest.raises(ValueError, match=f'--to {target} is read from a .p'):
+        write_backbone(read_backbone(ours), tmp_path / name, target, {})
+    assert not list(tmp_path.iterdir())
