@@ -1,6 +1,8 @@
 """The check of ImageNet's folders: what stops a run, and what is only noted."""
 
+import re
 import time
+from pathlib import Path
 
 import pytest
 from PIL import Image
@@ -308,3 +310,19 @@ def test_no_file_is_asked_for_by_itself(tmp_path, monkeypatch):
     report = check_layout('imagenet', str(tmp_path))
     assert report.counts['train images'] == 10000 and time.perf_counter() - start < 2
     assert len(asked) < 20
+
+
+def test_the_page_turns_kaggles_csv_into_labels(tmp_path, monkeypatch):
+    """The code of projects/data/README.md, run as it stands."""
+    root = Path(__file__).resolve().parents[2]
+    code, = re.findall(r'```python\n(.*?)```',
+                       (root / 'projects' / 'data' / 'README.md').read_text(), re.S)
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / 'orl_mm').symlink_to(root / 'orl_mm')
+    (tmp_path / 'data' / 'imagenet').mkdir(parents=True)
+    (tmp_path / 'LOC_val_solution.csv').write_text(
+        'ImageId,PredictionString\nILSVRC2012_val_00000002,n02123045 85 1 499 272 \n'
+        'ILSVRC2012_val_00000001,n15075141 1 2 3 4 n15075141 5 6 7 8 \n')
+    exec(compile(code, 'README.md', 'exec'), {})
+    assert (tmp_path / 'data' / 'imagenet' / 'meta' / 'val.txt').read_text() == (
+        'ILSVRC2012_val_00000002.JPEG 281\nILSVRC2012_val_00000001.JPEG 999\n')

@@ -1,0 +1,44 @@
+"""Lists of samples that are cut or empty: the message has the file, whichever data set reads it."""
+
+import pytest
+from mmengine.dataset import BaseDataset
+from mmengine.registry import DATASETS
+
+from orl_mm.engine.cli import UserError, config_errors
+
+
+@DATASETS.register_module()
+class ListedSamples(BaseDataset):
+    """A line a sample, as mmseg's data sets read their lists."""
+
+    def load_data_list(self):
+        with open(self.ann_file) as file:
+            return [dict(name=line.strip()) for line in file]
+
+
+@DATASETS.register_module()
+class JsonSamples(BaseDataset):
+    """As mmengine reads its own json files."""
+
+
+def build(tmp_path, kind, text):
+    file = 'train.json' if kind == 'JsonSamples' else 'train.txt'
+    (tmp_path / file).write_text(text)
+    with config_errors():
+        return DATASETS.build(dict(type=kind, data_root=str(tmp_path), ann_file=file))
+
+
+def test_lists_of_samples_pass(tmp_path):
+    assert len(build(tmp_path, 'ListedSamples', 'a\nb\n')) == 2
+    assert len(build(tmp_path, 'JsonSamples', '{"metainfo": {}, "data_list": [{}]}')) == 1
+
+
+@pytest.mark.parametrize('kind, text, said', [
+    ('ListedSamples', '', 'train.txt names no sample'),
+    ('JsonSamples', '{"metainfo": {}, "data_list": []}', 'train.json names no sample'),
+    ('JsonSamples', '{"metainfo": {}, "data_list": [{', 'train.json is cut short or no json')])
+def test_file_and_fix_are_named(kind, text, said, tmp_path):
+    with pytest.raises(UserError) as error:
+        build(tmp_path, kind, text)
+    assert str(error.value).startswith(f'{kind}: {tmp_path}/{said}')
+    assert 'projects/data/README.md' in str(error.value) or 'extract it again' in str(error.value)
