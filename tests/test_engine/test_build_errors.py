@@ -30,7 +30,8 @@ def build(tmp_path, kind, text):
 
 def test_lists_of_samples_pass(tmp_path):
     assert len(build(tmp_path, 'ListedSamples', 'a\nb\n')) == 2
-    assert len(build(tmp_path, 'JsonSamples', '{"metainfo": {}, "data_list": [{}]}')) == 1
+    one = '{"metainfo": {}, "data_list": [{"img_path": "a"}]}'
+    assert len(build(tmp_path, 'JsonSamples', one)) == 1
 
 
 @pytest.mark.parametrize('kind, text, said', [
