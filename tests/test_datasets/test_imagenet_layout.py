@@ -115,11 +115,11 @@ def test_no_image_at_all(tmp_path):
 
 def test_empty_class(whole):
     clear(whole / 'train' / 'n2')
-    Image.new('RGB', (8, 8)).save(whole / 'train' / 'n1' / 'one.png')
-    for i in range(4):  # as many images as before
-        Image.new('RGB', (8, 8)).save(whole / 'train' / f'n{1 + 2 * (i // 2)}' / f'{i}.png')
     report = check_layout('imagenet', str(whole))
-    assert any('1 class folders' in p and 'n2' in p and 'extract' in p for p in report.problems)
+    assert len(report.problems) == 2
+    said, total = report.problems
+    assert '1 class folders' in said and 'n2' in said and 'extract' in said
+    assert '15 images, 5 fewer than the 20' in total
 
 
 def test_missing_class_of_the_whole(whole):
@@ -144,6 +144,16 @@ def test_one_image_too_many(whole):
     (whole / 'train' / 'n1' / 'copy.JPEG').write_bytes(
         (whole / 'train' / 'n1' / 'n1_0.JPEG').read_bytes())
     assert '21 images, 1 more than the 20' in problem(whole)
+
+
+def test_images_in_the_wrong_class(whole):
+    """As many as there should be, but one class has more than any of ImageNet's."""
+    for i in (3, 4):
+        name = 'n4' if i == 3 else 'n3'
+        (whole / 'train' / name / f'{name}_{i}.JPEG').rename(
+            whole / 'train' / 'n1' / f'{name}_{i}.JPEG')
+    said = problem(whole)
+    assert '1 classes of' in said and 'n1 (7)' in said and '4 to 6 images' in said
 
 
 def test_less_than_half_is_a_sample(whole):
@@ -262,6 +272,9 @@ def test_class_list_naming_an_absent_class(whole, tmp_path):
     said = problem(whole, 'imagenet100', classes=str(names))
     for part in ('1 of the 3 classes', 'mine.txt', f'{whole}/train: n9', 'correct the list'):
         assert part in said
+    names.write_text('n8\nn9\n')
+    assert '2 of the 2 classes' in problem(whole / 'train', 'imagenet100', classes=str(names))
+    names.write_text('n1\nn9\nn3\n')
     with pytest.raises(ValueError, match='1 of the 3 classes.*n9'):  # and so at a run's start
         ImageList(str(whole / 'train'), classes_file=str(names))
 
