@@ -190,6 +190,9 @@ def test_views_of_the_published_recipe(published):
     resize, crop, flip = pipeline[2], pipeline[3], pipeline[5]
     assert resize.scale == (1024, 1024) and resize.ratio_range == (0.8, 1.25) and resize.keep_ratio
     assert crop.crop_size == (1024, 1024) and crop.crop_type == 'absolute'
+    assert (crop.recompute_bbox, crop.allow_negative_crop) == (False, True)
+    assert pipeline[4] == dict(type='FilterAnnotations', min_gt_bbox_wh=(1e-5, 1e-5), by_box=True,
+                               by_mask=True, keep_empty=False)
     assert flip.prob == 0.5
     for loader in (published.val_dataloader, published.test_dataloader):
         resize, = [t for t in loader.dataset.pipeline if t.type == 'Resize']
