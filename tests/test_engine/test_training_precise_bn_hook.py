@@ -1,6 +1,11 @@
 """Precise batch-norm statistics: averages of batches, from the pass that training makes."""
 
 import itertools
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -166,3 +171,43 @@ def test_bad_values_are_refused(tmp_path):
             TrainingPreciseBNHook(**options)
     with pytest.raises(ValueError, match='num_samples=3 .* less than one batch .* 4'):
         run(tmp_path / 'a', num_samples=3)
+
+
+def work(folder):
+    """What each of several processes does; the group is gloo, the model is not wrapped."""
+    torch.distributed.init_process_group('gloo')
+    rank = torch.distributed.get_rank()
+    runner, _ = run(folder / str(rank), interval=5)
+    model = runner.model
+    torch.save(dict(seen=model.seen[5:], norm=model.norm.state_dict(),
+                    head=model.head.state_dict()), folder / f'{rank}.pth')
+    torch.distributed.destroy_process_group()
+
+
+def test_two_processes_share_the_samples_and_the_statistics(tmp_path):
+    """Eight samples are one batch of four on each process, and they are not the same."""
+    with socket.socket() as free:
+        free.bind(('127.0.0.1', 0))
+        port = free.getsockname()[1]
+    root = Path(__file__).resolve().parents[2]
+    env = dict(os.environ, WORLD_SIZE='2', MASTER_ADDR='127.0.0.1', MASTER_PORT=str(port),
+               OMP_NUM_THREADS='1', PYTHONPATH=str(root))
+    jobs = [subprocess.Popen([sys.executable, __file__, str(tmp_path)],
+                             env={**env, 'RANK': str(rank)}, stderr=subprocess.PIPE, text=True)
+            for rank in range(2)]
+    for job in jobs:
+        _, error = job.communicate(timeout=240)
+        assert job.returncode == 0, error[-3000:]
+    one, two = (torch.load(tmp_path / f'{rank}.pth') for rank in range(2))
+    assert len(one['seen']) == len(two['seen']) == 1
+    seen = one['seen'] + two['seen']
+    assert len(set(sum(seen, []))) == 8
+    for result in (one, two):
+        for part, power in (('norm', 1), ('head', 2)):
+            mean, var = statistics(seen, power)
+            np.testing.assert_allclose(result[part]['running_mean'], mean, rtol=1e-5)
+            np.testing.assert_allclose(result[part]['running_var'], var, rtol=1e-3, atol=1e-6)
+
+
+if __name__ == '__main__':
+    work(Path(sys.argv[1]))

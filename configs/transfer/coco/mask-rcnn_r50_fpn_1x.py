@@ -3,7 +3,7 @@
 # Paper:    thesis 2.3, table 2.1 ("We follow the 1x training schedule (12 epochs)"); Mask R-CNN,
 #           arXiv 1703.06870.
 # Command:  tools/dist_train.sh configs/transfer/coco/mask-rcnn_r50_fpn_1x.py 8 \
-#           --work-dir work_dirs/coco_mask-rcnn_1x_r50_in1k --cfg-options \
+#           --work-dir work_dirs/coco_mask-rcnn_r50_fpn_1x_r50_in1k --cfg-options \
 #           model.backbone.init_cfg.checkpoint=work_dirs/r50_in1k/epoch_300.pth
 #           8 GPUs x 2 images = batch 16. It needs mmcv's compiled ops: make ops.
 # Weights:  model.backbone.init_cfg.checkpoint=FILE, of R2O, a baseline, or what

@@ -3,7 +3,7 @@
 # Paper:    authors' code, KKallidromitis/r2o evaluation/coco/{config_coco.yaml, train.py}, for
 #           detectron2; after DetCon, arXiv 2103.10957, appendix.
 # Command:  tools/dist_train.sh configs/transfer/coco/mask-rcnn_r50_fpn_published.py 16 \
-#           --work-dir work_dirs/coco_mask-rcnn_published_r50_in1k_official --cfg-options \
+#           --work-dir work_dirs/coco_mask-rcnn_r50_fpn_published_r50_in1k_official --cfg-options \
 #           model.backbone.init_cfg.checkpoint=work_dirs/r50_in1k_official/epoch_300.pth
 #           16 GPUs x 4 images = batch 64. 8 GPUs: train_dataloader.batch_size=8.
 # Weights:  as in mask-rcnn_r50_fpn_1x.py.
