@@ -26,8 +26,8 @@ class TrainingPreciseBNHook(PreciseBNHook):
       ``mode='loss'``; detectron2's PreciseBN does the same. So heads normalise the
       regions they are trained on. In mmpretrain's ``mode='tensor'`` mmdet's mask
       head normalises the first 100 proposals of a batch, all of its first image.
-    - Batches come from a loader of its own, over the same data set. Taken from
-      training's, they would be missing there, and a resumed run would see other images.
+    - Batches come from a loader of its own, as in detectron2, over the same data set. Taken
+      from training's, they would be missing there, and a resumed run would see others.
     - It also runs after the last iteration or epoch, though that be no multiple of
       ``interval``: the last checkpoint is the one that is tested.
     - Its priority places it before the checkpoint is written.
