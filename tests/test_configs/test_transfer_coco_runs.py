@@ -244,7 +244,8 @@ def test_backbone_computes_what_pretraining_computed(tmp_path):
 @pytest.mark.parametrize('fault, said', [
     ('depth', '(?i)architecture|tensors'), ('stem', '(?i)architecture|holds'),
     ('prefix', "0 of the 100.*'encoder.'"), ('names', '(?i)of the 100'),
-    ('part', '9[0-8] of the 100'), ('absent', 'no checkpoint')])
+    ('part', '9[0-8] of the 100'), ('absent', 'no checkpoint'), ('cut', 'cut short'),
+    ('code', 'Path.* is not data')])
 def test_wrong_checkpoint_stops_before_training(fault, said, tmp_path):
     from mmdet.registry import MODELS
     cfg = tiny('1x', tmp_path, tmp_path / 'work', '')
@@ -257,7 +258,9 @@ def test_wrong_checkpoint_stops_before_training(fault, said, tmp_path):
         weights = {key.replace('layer', 'res'): value for key, value in weights.items()}
     if fault == 'part':
         weights = {key: value for key, value in weights.items() if 'layer4.1.conv' not in key}
-    torch.save(dict(state_dict=weights), path)
+    torch.save(dict(state_dict=weights, **(dict(made=Path('/')) if fault == 'code' else {})), path)
+    if fault == 'cut':
+        path.write_bytes(path.read_bytes()[:-2000])
     cfg.model.backbone.init_cfg.update(
         checkpoint=str(path if fault != 'absent' else tmp_path / 'none.pth'),
         **(dict(prefix='encoder.') if fault == 'prefix' else {}))
