@@ -88,6 +88,8 @@ def run(tmp_path, hook=True, epochs=None, workers=0, batch_sampler=None, **optio
         randomness=dict(seed=0), experiment_name=f'{tmp_path.parent.name}_{tmp_path.name}',
         log_level='ERROR')
     runner.train()
+    if workers:  # else the garbage collector waits for them, seconds later
+        runner.train_dataloader._iterator._shutdown_workers()
     return runner, watch
 
 
