@@ -22,6 +22,9 @@ from tests.small import NARROW, Kill, same
 
 pytest.importorskip('mmcv.ops', reason='mmdet needs the compiled ops of mmcv (make ops)')
 
+# Of pycocotools; said once a mask.
+pytestmark = pytest.mark.filterwarnings('ignore:__array__ implementation:DeprecationWarning')
+
 ROOT = Path(__file__).resolve().parents[2]
 CONFIGS = ROOT / 'configs' / 'transfer' / 'coco'
 RECIPES = ('1x', 'published')
