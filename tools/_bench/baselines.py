@@ -83,6 +83,8 @@ def run(args: argparse.Namespace) -> Report:
     seconds = interleave(sides, setup['rounds'], 1, args.device,
                          repeat=5 if args.device == 'cuda' else 1, progress='training steps')
     report.details['seconds'] = seconds
+    _masks(report, models['DetCon_B paper'], inputs, batches['SLIC'], args.device,
+           median(seconds['DetCon_B paper SLIC']))
 
     def ratio(name: str, top: str, bottom: str, target: float) -> None:
         a, b = seconds[top], seconds[bottom]
@@ -96,6 +98,18 @@ def run(args: argparse.Namespace) -> Report:
                   f'R2O as {name} {prior}', 1.05)
     ratio('PixPro / BYOL', 'PixPro', 'BYOL', 1.2)
     return report
+
+
+def _masks(report: Report, detcon: nn.Module, inputs: List[Tensor], batch: RegionBatch,
+           device: str, step: float) -> None:
+    """What the regions of both views and their draws take, alone."""
+
+    def masks():
+        detcon.draw([detcon.view_regions(batch, v, inputs[v], (7, 7)) for v in (0, 1)])
+
+    seconds = median(interleave(dict(masks=masks), 5, 1, device, repeat=10)['masks'])
+    report.add('masks of both views: cut, averaged, drawn / step', 100 * seconds / step, unit='%',
+               note=f'{1000 * seconds:.1f} ms')
 
 
 def build(config: str, depth: int) -> nn.Module:

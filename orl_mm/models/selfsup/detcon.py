@@ -20,9 +20,9 @@ from .momentum_target import MomentumTarget
 class DetCon(MomentumTarget):
     """Contrast of mask-pooled regions between two views (section 3.1 of the paper).
 
-    The label map of the whole image comes to the device once, and is cut there for both
-    views: 1 byte a pixel of one map instead of two, and no work in the loader. The whole
-    image itself is not looked at. Regions are drawn by torch's global generator, so a
+    The label map of the whole image is cut for both views on the device: like R2O's
+    superpixels it comes through the loader as it is, and can be read from a cache. The
+    whole image itself is not looked at. Regions are drawn by torch's global generator, so a
     run that is to be resumed bit for bit needs ``SeedStepHook``. The target is updated
     by ``MomentumUpdateHook``.
 
@@ -89,7 +89,7 @@ class DetCon(MomentumTarget):
         # Each cell of the features belongs to one region; R of these regions are drawn.
         cells = [self.view_regions(batch, v, x, f.shape[-2:])
                  for v, (x, f) in enumerate(zip(views, feats))]
-        ids = target_ids = self._draw(cells)
+        ids = target_ids = self.draw(cells)
         online = self._project(self.neck, feats, cells, ids)
         predictions = self._per_view(self.head.predict, online)
 
@@ -99,7 +99,7 @@ class DetCon(MomentumTarget):
                 self.pending_momentum = None
             feats = self._per_view(lambda x: self.target['backbone'](x)[-1], views)
             if self.target_draw == 'own':
-                target_ids = self._draw(cells)
+                target_ids = self.draw(cells)
             target = self._project(self.target['neck'], feats, cells, target_ids)
         return dict(loss=self.head.loss(predictions, target, ids, target_ids))
 
@@ -117,8 +117,8 @@ class DetCon(MomentumTarget):
         labels = crop_labels(batch.labels, batch.views[:, view], image.shape[-2:])
         return majority_regions(labels, batch.max_count, grid)
 
-    def _draw(self, cells: List[Tensor]) -> List[Tensor]:
-        """(B, R) ids for each view."""
+    def draw(self, cells: List[Tensor]) -> List[Tensor]:
+        """Regions of each view, from torch's generator: (B, h, w) twice -> (B, R) twice."""
         both = torch.cat(cells).flatten(1)
         return list(draw_regions(both, self.num_masks).chunk(2))
 
