@@ -1,4 +1,4 @@
-"""One process of DetCon's distributed test: `python detcon_worker.py OUT`, RANK from the environment.
+"""One process of DetCon's distributed test: `python detcon_worker.py OUT`, RANK set.
 
 Networks without batch norm; regions drawn from shares that belong to an image, not to a rank.
 """
@@ -57,7 +57,7 @@ def train(code, rank, world):
 
 
 def loss_alone(own, rank, world):
-    """The loss on given vectors; gradients of all images, as distributed training sees them."""
+    """The loss on given vectors; gradients of all images, as training sees them."""
     predictions, targets, ids, others = ([t[share_of(rank, world)] for t in x] for x in some_vectors())
     leaves = [p.clone().requires_grad_() for p in predictions]
     loss = DetConLoss(.3)(leaves, targets, ids, others if own else None)

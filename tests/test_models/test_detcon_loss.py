@@ -71,7 +71,7 @@ def test_equals_the_public_code():
 @pytest.mark.parametrize('own', [False, True])
 @pytest.mark.parametrize('regions', [2, 4, 100])
 def test_against_a_loop(regions, own):
-    """With few regions (much excluded), with many (few positives), with a draw of the target's own."""
+    """Few regions (much excluded), many (few positives), a draw of the target's own."""
     predictions, targets, ids, others = some(regions=regions)
     if regions == 100:  # so many that hardly any would be positive by chance
         ids[1][0] = others[1][0] = ids[0][0]
