@@ -86,8 +86,8 @@ def test_it_says_what_it_did(tool, resnet, tmp_path, capsys):
         f'{tmp_path}/moco.pth.tar: MoCo as published (facebookresearch); its online network, '
         "torchvision's names under the prefix 'module.encoder_q.'",
         '  left out: module.encoder_k (119), module.queue (1)',
-        f'{tmp_path}/x.pkl: 100 of 100 tensors of a ResNet-18, stem 8 and first stage 8 wide and 20 '
-        'counters',
+        f'{tmp_path}/x.pkl: 100 of 100 tensors of a ResNet-18, stem 8 and first stage 8 wide and '
+        '20 counters',
         f'  use: MODEL.WEIGHTS {tmp_path}/x.pkl with INPUT.FORMAT RGB, MODEL.RESNETS.STRIDE_IN_1X1 '
         'False, MODEL.PIXEL_MEAN [123.675,116.28,103.53], MODEL.PIXEL_STD [58.395,57.12,57.375]']
     tool.main([str(tmp_path / 'moco.pth.tar'), str(tmp_path / 'x.pth'), '--network', 'target'])
@@ -122,7 +122,7 @@ class Evil:
 
 
 @pytest.mark.parametrize('content, message', [
-    ({'layer1.0.conv1.weight': torch.zeros(1)}, r'not recognised: it holds 1 tensors, named layer1'),
+    ({'layer1.0.conv1.weight': torch.zeros(1)}, 'not recognised: it holds 1 tensors, named layer1'),
     (torch.zeros(3), 'not names'), (dict(epoch=1), 'no names'), (None, 'there is no file')])
 def test_other_files_are_refused(tool, content, message, tmp_path, capsys):
     if content is not None:

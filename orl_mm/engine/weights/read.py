@@ -127,7 +127,7 @@ def _notes(found: Found) -> List[str]:
     if found.layout is HAIKU:
         notes.append(SAME_PADDING)
     if found.source.key == 'detectron2':
-        notes.append('a detectron2 file does not say for which images it is: OpenMMLab\'s R2O '
-                     'configs need one for RGB with the stride in the 3x3 convolution (torchvision, '
-                     'R2O, MoCo; not MSRA\'s R-50, which is for BGR with the stride in the 1x1)')
+        notes.append('a detectron2 file does not say for which images it is; the configs here want '
+                     "RGB and the stride in the 3x3 convolution, as torchvision, R2O and MoCo: "
+                     "MSRA's R-50, for one, is for BGR with the stride in the 1x1")
     return notes

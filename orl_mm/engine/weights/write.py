@@ -6,7 +6,7 @@ import pickle
 from collections import OrderedDict
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Callable, Dict, Iterator, NamedTuple, Union
+from typing import Any, BinaryIO, Callable, Dict, Iterator, NamedTuple, Optional, Union
 
 import torch
 from torch import Tensor
@@ -19,8 +19,8 @@ from .renaming import Renaming
 class Target(NamedTuple):
     """Who reads a file: the names they use, how it is written, and how it is used."""
     resnet: Renaming
-    vit: Union[Renaming, None]
-    write: Callable[[Dict[str, Tensor], Dict[str, Any], Path], None]
+    vit: Optional[Renaming]
+    write: Callable[[Dict[str, Tensor], Dict[str, Any], BinaryIO], None]
     usage: str
 
 
@@ -42,13 +42,15 @@ def write_backbone(backbone: Backbone, out: Union[str, Path], target: str,
     if layout is None:
         raise ValueError(f'--to {target} has no names for a {backbone.architecture.title}')
     # detectron2 chooses its reader by the suffix, everybody else unpickles with torch.
-    if (out.suffix == '.pkl') != (target == 'detectron2'):
-        raise ValueError(f'--to {target} is read from a .{"pkl" if target == "detectron2" else "pth"}'
-                         f' file, not from {out.name}')
-    renamed = {layout.to_theirs(name): value for name, value in backbone.weights.items()}
+    suffix = '.pkl' if target == 'detectron2' else '.pth'
+    if '.pkl' in (suffix, out.suffix) and suffix != out.suffix:
+        raise ValueError(f'--to {target} is read from a {suffix} file, not from {out.name}')
+    # Cloned, since torch writes the whole of what a tensor may be a small part of.
+    renamed = {layout.to_theirs(name): value.clone(memory_format=torch.contiguous_format)
+               for name, value in backbone.weights.items()}
     out.parent.mkdir(parents=True, exist_ok=True)
-    with _replaced(out) as new:
-        to.write(renamed, meta, new)
+    with _replaced(out) as file:
+        to.write(renamed, meta, file)
 
 
 def provenance(path: Union[str, Path], backbone: Backbone) -> Dict[str, str]:
@@ -60,22 +62,25 @@ def provenance(path: Union[str, Path], backbone: Backbone) -> Dict[str, str]:
                 architecture=backbone.architecture.title, notes='; '.join(backbone.notes))
 
 
-def _write_openmmlab(weights: Dict[str, Tensor], meta: Dict[str, Any], out: Path) -> None:
-    torch.save(dict(state_dict=weights, meta=meta), out)
+def _write_openmmlab(weights: Dict[str, Tensor], meta: Dict[str, Any], file: BinaryIO) -> None:
+    torch.save(dict(state_dict=weights, meta=meta), file)
 
 
-def _write_bare(weights: Dict[str, Tensor], meta: Dict[str, Any], out: Path) -> None:
+def _write_bare(weights: Dict[str, Tensor], meta: Dict[str, Any], file: BinaryIO) -> None:
     # Nothing but names and tensors, for load_state_dict; an attribute is in nobody's way.
     state_dict = OrderedDict(weights)
     state_dict.meta = meta
-    torch.save(state_dict, out)
+    torch.save(state_dict, file)
 
 
-def _write_detectron2(weights: Dict[str, Tensor], meta: Dict[str, Any], out: Path) -> None:
-    arrays = {name: value.cpu().numpy() for name, value in weights.items()}
-    with open(out, 'wb') as file:
-        _Pickler(file, protocol=3).dump(dict(model=arrays, __author__='orl_mm',
-                                             matching_heuristics=True, meta=meta))
+def _write_detectron2(weights: Dict[str, Tensor], meta: Dict[str, Any], file: BinaryIO) -> None:
+    try:
+        arrays = {name: value.cpu().numpy() for name, value in weights.items()}
+    except TypeError as error:  # bfloat16
+        raise ValueError(f'--to detectron2 holds numpy arrays: {error}; give weights in float32'
+                         ) from error
+    _Pickler(file, protocol=3).dump(dict(model=arrays, __author__='orl_mm',
+                                         matching_heuristics=True, meta=meta))
 
 
 class _Pickler(pickle._Pickler):
@@ -90,10 +95,11 @@ class _Pickler(pickle._Pickler):
 
 
 @contextmanager
-def _replaced(out: Path) -> Iterator[Path]:
+def _replaced(out: Path) -> Iterator[BinaryIO]:
     new = out.with_name(f'{out.name}.part{os.getpid()}')
     try:
-        yield new
+        with open(new, 'wb') as file:
+            yield file
         os.replace(new, out)
     finally:
         new.unlink(missing_ok=True)
@@ -109,6 +115,6 @@ TARGETS = dict(
     timm=Target(RESNET, DINO_VIT, _write_bare,
                 'timm.create_model(NAME, num_classes=0, checkpoint_path=FILE)'),
     detectron2=Target(DETECTRON2, None, _write_detectron2,
-                      'MODEL.WEIGHTS FILE with INPUT.FORMAT RGB, MODEL.RESNETS.STRIDE_IN_1X1 False, '
-                      'MODEL.PIXEL_MEAN [123.675,116.28,103.53], MODEL.PIXEL_STD '
+                      'MODEL.WEIGHTS FILE with INPUT.FORMAT RGB, MODEL.RESNETS.STRIDE_IN_1X1 '
+                      'False, MODEL.PIXEL_MEAN [123.675,116.28,103.53], MODEL.PIXEL_STD '
                       '[58.395,57.12,57.375]'))

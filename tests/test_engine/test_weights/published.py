@@ -27,7 +27,7 @@ def resnet50(seed=0):
 
 
 def light_resnet50():
-    """The same names and shapes, every tensor a constant of its own that takes no room in a file."""
+    """The same names and shapes; each tensor is a constant of its own that takes no room."""
     with torch.device('meta'):
         model = torchvision.models.resnet50()
     model.load_state_dict({
@@ -214,8 +214,7 @@ def pixpro(model, published=True):
 
 
 def infomin(model):
-    """HobbitLong/PyContrast: networks/build_backbone.py (RGBMultiHeads), learning/contrast_trainer.py.
-    """
+    """HobbitLong/PyContrast: networks/build_backbone.py (RGBMultiHeads), contrast_trainer.py."""
     head = {'0.weight': flat((2048, 2048)), '0.bias': flat((2048, )),
             '2.weight': flat((128, 2048)), '2.bias': flat((128, ))}
     return dict(opt=argparse.Namespace(arch='resnet50', mem='moco'), model=under('module.', {

@@ -22,7 +22,8 @@ ARRAYS = dict(
     half=np.array([1, 2], np.float16), byte=np.array([1, 255], np.uint8),
     truth=np.array([True, False]), flag=np.bool_(True))
 PLAIN = dict(text='a', number=3, real=.5, nothing=None, yes=True, raw=b'\xff\x00', items=[1, [2]],
-             pair=(1, 'b'), unique={1, 2}, fixed=frozenset('a'), ordered=OrderedDict(b=1, a=2), big=2**70)
+             pair=(1, 'b'), unique={1, 2}, fixed=frozenset('a'),
+             ordered=OrderedDict(b=1, a=2), big=2**70)
 
 
 def same(a, b):

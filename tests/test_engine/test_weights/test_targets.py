@@ -1,5 +1,6 @@
 """What is written is what its reader's own network loads and computes; and it comes back whole."""
 
+import hashlib
 import pickle
 from collections import OrderedDict
 
@@ -161,7 +162,6 @@ def test_files_say_where_they_are_from(target, written, ours):
     else:
         content = torch.load(path, weights_only=True)
         meta = content['meta'] if target == 'openmmlab' else content.meta
-    import hashlib
     assert meta['sha256'] == hashlib.sha256(ours.read_bytes()).hexdigest()
     assert (meta['source'], meta['prefix'], meta['network'], meta['architecture']) == (
         'epoch_300.pth', 'backbone.', 'online', 'ResNet-50')
@@ -173,14 +173,36 @@ def test_a_file_before_is_kept_until_the_new_one_is_whole(ours, tmp_path, monkey
     out.write_text('before')
     backbone = read_backbone(ours)
 
-    def full_disk(content, path):
-        path.write_text('half')
+    def full_disk(content, file):
+        file.write(b'half')
         raise OSError('no space left')
 
     monkeypatch.setattr(torch, 'save', full_disk)
     with pytest.raises(OSError, match='no space'):
         write_backbone(backbone, out, 'openmmlab', {})
     assert out.read_text() == 'before' and list(tmp_path.iterdir()) == [out]
+
+
+def test_parts_of_a_larger_tensor_take_no_more_room(tmp_path):
+    """A file of one network of two is half as large, whatever shared what in the other file."""
+    weights = {}
+    for name, value in published.narrow_resnet50().state_dict().items():
+        both = torch.stack([value, value + 1])
+        weights.update({f'module.encoder_q.{name}': both[0], f'module.encoder_k.{name}': both[1]})
+    torch.save(dict(state_dict=weights), tmp_path / 'in.pth')
+    write_backbone(read_backbone(tmp_path / 'in.pth'), tmp_path / 'out.pth', 'openmmlab', {})
+    assert (tmp_path / 'out.pth').stat().st_size < 0.6 * (tmp_path / 'in.pth').stat().st_size
+
+
+def test_detectron2_has_no_bfloat16(tmp_path):
+    weights = {name: value.bfloat16()
+               for name, value in published.narrow_resnet50().state_dict().items()}
+    torch.save(weights, tmp_path / 'in.pth')
+    backbone = read_backbone(tmp_path / 'in.pth')
+    with pytest.raises(ValueError, match='BFloat16.*float32'):
+        write_backbone(backbone, tmp_path / 'x.pkl', 'detectron2', {})
+    write_backbone(backbone, tmp_path / 'x.pth', 'timm', {})
+    assert read_backbone(tmp_path / 'x.pth').weights['conv1.weight'].dtype == torch.bfloat16
 
 
 @pytest.mark.parametrize('target, name', [('detectron2', 'x.pth'), ('openmmlab', 'x.pkl'),
