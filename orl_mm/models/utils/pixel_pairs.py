@@ -9,7 +9,7 @@ from typing import NamedTuple, Optional, Tuple
 import torch
 from torch import Tensor
 
-from .regions import Size, _pair
+from .view_grids import Size, _pair, cell_centers
 
 
 class PixelPairs(NamedTuple):
@@ -31,8 +31,7 @@ def match_cells(views: Tensor, size: Size, other_size: Optional[Size] = None
                 ) -> Tuple[Tensor, Tensor]:
     """For each cell of view 1, the cell of view 2 that its centre lies in.
 
-    The centre of column j is at (j + 0.5) / w of the view, from the right in a flipped one,
-    and at x1 + (x2 - x1) times that share in the image: :class:`ViewGeometry`'s frame.
+    A place that lies on the edge of two cells may fall to either.
 
     Args:
         views (Tensor): (B, 2, 5): x1, y1, x2, y2 in [0, 1] of the whole image and flip 0 /
@@ -49,25 +48,15 @@ def match_cells(views: Tensor, size: Size, other_size: Optional[Size] = None
     if views.dim() != 3 or views.shape[1:] != (2, 5):
         raise ValueError('views must be (B, 2, 5), x1, y1, x2, y2 and flip of two views, got '
                          f'{tuple(views.shape)}')
-    (h, w), (other_h, other_w) = _pair(size), _pair(size if other_size is None else other_size)
-    first, second = views.float().unbind(1)
-    cols, shown_cols = _match(first[:, 0::2], second[:, 0::2], w, other_w)
-    upright = torch.zeros_like(first[:, 4:])
-    rows, shown_rows = _match(torch.cat([first[:, 1:4:2], upright], 1),
-                              torch.cat([second[:, 1:4:2], upright], 1), h, other_h)
-    cells = rows[:, :, None] * other_w + cols[:, None]
-    return cells.flatten(1), (shown_rows[:, :, None] & shown_cols[:, None]).flatten(1)
-
-
-def _match(line: Tensor, other: Tensor, cells: int, other_cells: int) -> Tuple[Tensor, Tensor]:
-    """Along one axis; ``line`` and ``other`` are (B, 3): begin, end and flip."""
-    (begin, end, flip), (other_begin, other_end, other_flip) = (
-        part[:, :, None].unbind(1) for part in (line, other))
-    share = (torch.arange(cells, device=line.device) + 0.5) / cells
-    position = begin + (end - begin) * torch.where(flip > 0, 1 - share, share)
-    share = (position - other_begin) / (other_end - other_begin)
-    share = torch.where(other_flip > 0, 1 - share, share)
-    return ((share * other_cells).long().clamp(0, other_cells - 1), (share >= 0) & (share < 1))
+    h, w = _pair(size if other_size is None else other_size)
+    centres = cell_centers(views[:, 0].float(), size).flatten(1, 2)
+    x1, y1, x2, y2, flip = views[:, 1, :, None].float().unbind(1)
+    x = (centres[..., 0] - x1) / (x2 - x1)
+    y = (centres[..., 1] - y1) / (y2 - y1)
+    x = torch.where(flip.bool(), 1 - x, x)
+    shown = (x >= 0) & (x < 1) & (y >= 0) & (y < 1)
+    cells = (y * h).long().clamp(0, h - 1) * w + (x * w).long().clamp(0, w - 1)
+    return cells, shown
 
 
 def draw_pixel_pairs(views: Tensor, size: Size, num_pairs: int,
