@@ -1,0 +1,20 @@
+# BYOL at the size of configs/r2o/small/r2o.py: same images, views, encoder and steps.
+#
+# Paper:    arXiv 2006.07733, made small: a row of the small table 2.2.
+# Command:  ORL_NATURAL=DIR tools/train.py configs/baselines/small/byol.py     (DIR: see r2o.py)
+# Expected: here: not yet run.
+_base_ = [
+    '../../_base_/models/byol_r50.py',
+    '../../_base_/datasets/natural_small_views.py',
+    '../../_base_/schedules/adamw_natural_small.py',
+    '../../_base_/default_runtime.py',
+]
+
+model = dict(
+    base_momentum=0.03,  # m from 0.97, as R2O's
+    backbone=dict(depth=18, stem_channels=24, base_channels=24, strides=(1, 2, 2, 1)),
+    neck=dict(in_channels=192, hid_channels=512, out_channels=128),
+    head=dict(predictor=dict(in_channels=128, hid_channels=512, out_channels=128)))
+
+custom_hooks = [dict(type='orl_mm.PlainBNOnCPUHook'), dict(type='orl_mm.SetEpochHook')]
+default_hooks = dict(logger=dict(interval=10), checkpoint=dict(interval=2, max_keep_ckpts=-1))

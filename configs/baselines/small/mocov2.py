@@ -1,0 +1,30 @@
+# MoCo v2 at the size of configs/r2o/small/r2o.py: same images, views, encoder and steps.
+#
+# Paper:    arXiv 2003.04297, made small: a row of the small table 2.2.
+# Command:  ORL_NATURAL=DIR tools/train.py configs/baselines/small/mocov2.py     (DIR: see r2o.py)
+# Expected: here: not yet run.
+#
+# The queue holds 2,048 keys, two epochs' worth of images, and the momentum is shorter: 65,536 and
+# 0.999 belong to a million images.
+_base_ = [
+    '../../_base_/datasets/natural_small_views.py',
+    '../../_base_/schedules/adamw_natural_small.py',
+    '../../_base_/default_runtime.py',
+]
+
+model = dict(
+    type='MoCo',
+    queue_len=2048,
+    feat_dim=128,
+    momentum=0.01,
+    backbone=dict(type='ResNet', depth=18, stem_channels=24, base_channels=24,
+                  strides=(1, 2, 2, 1), norm_cfg=dict(type='BN'), zero_init_residual=False),
+    neck=dict(type='MoCoV2Neck', in_channels=192, hid_channels=512, out_channels=128, with_avg_pool=True),
+    head=dict(type='ContrastiveHead', loss=dict(type='CrossEntropyLoss'), temperature=0.2))
+
+custom_hooks = [
+    dict(type='orl_mm.PlainBNOnCPUHook'),
+    dict(type='orl_mm.SetEpochHook'),
+    dict(type='orl_mm.SeedStepHook'),
+]
+default_hooks = dict(logger=dict(interval=10), checkpoint=dict(interval=2, max_keep_ckpts=-1))
