@@ -433,6 +433,16 @@ def test_nothing_recorded(make, tmp_path):
     assert 'nothing recorded: ' in text and 'add --test' in text
 
 
+def test_a_test_that_gives_no_number(make, tmp_path, monkeypatch):
+    """A detector without a detection: mmdet reports nothing, and the table goes on."""
+    from _tables import recorded
+    monkeypatch.setattr(recorded, 'evaluate', lambda *args: dict(metrics={}, images=5000))
+    run = fake.coco(tmp_path / 'coco_mask-rcnn_1x_r50_in1k', .409, .378)
+    table, text = make('2.1', run, test='--test')
+    assert 'nothing recorded' in text and 'gave no coco/bbox_mAP' in text
+    assert only_run(table, 'r50_in1k')['checkpoint']
+
+
 @pytest.fixture(scope='module')
 def tiny(tmp_path_factory):
     """VOC by its own config, with a narrow network, four images and two epochs."""

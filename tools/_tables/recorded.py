@@ -70,6 +70,9 @@ def result_of(run: TransferRun, options: Optional[dict] = None, test: Optional[b
     if record is None and test is not False:
         cfg = _config(run, options)
         record = _of_test(run, cfg, evaluate(cfg.copy(), run.checkpoint, run.dataset, again))
+        if record is None:
+            aside.append(f'the test of {run.checkpoint} gave no {_metric(run)}: a detector without '
+                         'a single detection has none')
     recipe, changed = differences(
         run, test_settings(run.config) if record is None else record.tested)
     doubts = [*_partial(run, record), *_unfinished(run), *_pretraining(run)]
@@ -95,10 +98,12 @@ def _stored(run: TransferRun, options: Optional[dict]) -> Optional[Record]:
     return None if found is None else _of_test(run, cfg, found)
 
 
-def _of_test(run: TransferRun, cfg: Config, found: Dict[str, Any]) -> Record:
+def _of_test(run: TransferRun, cfg: Config, found: Dict[str, Any]) -> Optional[Record]:
     prefix = 'coco/' if run.dataset == 'coco' else ''
     metrics = {f'{prefix}{key}': value for key, value in found['metrics'].items()}
     images = found.get('images')
+    if not _has(run, metrics):
+        return None
     return Record(_values(run, metrics), f'test, {stored_file(run.checkpoint, run.dataset)}',
                   None if images is None else (images, images), test_settings(cfg))
 
