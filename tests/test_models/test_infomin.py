@@ -122,7 +122,8 @@ def test_learns_to_tell_images_apart():
         sum(losses.values()).backward()
         optimizer.step()
         history.append([losses['loss_views'].item(), losses['loss_jigsaw'].item()])
-    assert all(last < first - .2 for first, last in zip(history[0], history[-1]))
+    (views, jigsaw), (last_views, last_jigsaw) = history[0], history[-1]
+    assert last_views < views - .05 and last_jigsaw < jigsaw - 1
 
 
 def test_neck_keeps_the_images_apart_and_the_crops_in_order():
