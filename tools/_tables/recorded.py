@@ -1,5 +1,6 @@
 """The result of a transfer run: what its work directory has recorded, or a test."""
 
+from numbers import Real
 from pathlib import Path
 from typing import Any, Dict, Iterator, List, NamedTuple, Optional, Tuple
 
@@ -146,7 +147,7 @@ def _metric(run: TransferRun) -> str:
 
 
 def _has(run: TransferRun, metrics: Dict[str, Any]) -> bool:
-    return all(isinstance(metrics.get(key), (int, float))
+    return all(isinstance(metrics.get(key), Real)
                for key, _ in METRICS[run.dataset].values())
 
 
