@@ -42,6 +42,6 @@ def convert_dino_vit(weights: Dict[str, Dict[str, Tensor]],
     unknown = [name for name, ours in renamed.items() if ours is None]
     if unknown or not renamed:
         raise ValueError(f'not a ViT of facebookresearch/dino: it has names such as {unknown[:5]} '
-                         f'({len(unknown)} unknown of {len(weights)}); XCiT and ResNet weights need '
-                         'no or another renaming')
+                         f'({len(unknown)} unknown of {len(weights)}); XCiT and ResNet weights '
+                         'need no or another renaming')
     return {ours: weights[name] for name, ours in renamed.items()}

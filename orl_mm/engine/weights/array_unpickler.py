@@ -85,10 +85,8 @@ class ArrayUnpickler(pickle.Unpickler):
     def _dtype(self, code: str, align: Any = False, copy: Any = True) -> '_DType':
         return _DType(code)
 
-    def _reconstruct(self, subtype: str, shape: tuple, code: Any) -> '_Array':
-        if subtype != _NDARRAY or shape != (0, ):
-            raise pickle.UnpicklingError(f'an array of type {subtype!r}, shape {shape!r}')
-        return _Array()
+    def _reconstruct(self, *args: Any) -> '_Array':
+        return _Array()  # its state says all that counts
 
     def _frombuffer(self, data: Any, dtype: '_DType', shape: Any, order: str) -> '_Array':
         array = _Array()
@@ -131,8 +129,8 @@ class _DType:
 
     def __setstate__(self, state: tuple) -> None:
         order = state[1]
-        if order not in ('<', '>', '|', '=') or any(part is not None for part in state[2:5]):
-            raise pickle.UnpicklingError(f'an array of a compound type {state!r}')
+        if order not in ('<', '>', '|', '='):
+            raise pickle.UnpicklingError(f'an array of byte order {order!r}')
         self.code = self.code if self.code == 'O' else order + self.code.lstrip('<>|=')
 
 
@@ -161,9 +159,9 @@ def _build(shape: Any, dtype: Any, fortran: Any, data: Any) -> Any:
             raise pickle.UnpicklingError('an array of objects with another number of them')
         return data if shape else data[0]
     data = data.encode('latin1') if isinstance(data, str) else data
-    kind = np.dtype(dtype.code)
-    if not isinstance(data, (bytes, bytearray)) or len(data) != prod(shape) * kind.itemsize:
-        raise pickle.UnpicklingError(f'an array of shape {shape} with another number of bytes')
+    if not isinstance(data, (bytes, bytearray)):
+        raise pickle.UnpicklingError(f'an array made of a {type(data).__name__}')
+    kind = np.dtype(dtype.code)  # a number of bytes other than the shape's: ValueError
     array = np.frombuffer(data, kind).reshape(shape, order='F' if fortran else 'C')
     return np.array(array, kind.newbyteorder('='), order='C')
 

@@ -9,10 +9,10 @@ from torch import Tensor
 
 SAME_PADDING = (
     "trained with TensorFlow's SAME padding. Where a layer halves an even size, that pads the "
-    'right and lower side only; the ResNets of torchvision, timm, detectron2 and OpenMMLab pad all sides '
-    'and look one cell further to the upper left. So their features are the published ones on '
-    'images of 32 n + 1 pixels a side (225) and others elsewhere (224): projects/weights/README.md '
-    'has the two lines that make them equal on all even sizes')
+    'right and lower side only; the ResNets of torchvision, timm, detectron2 and OpenMMLab pad all '
+    'sides and look one cell further to the upper left. So their features are the published ones '
+    'on images of 32 n + 1 pixels a side (225) and others elsewhere (224): '
+    'projects/weights/README.md has the two lines that make them equal on multiples of 32')
 
 
 def read_haiku(content: Any) -> Dict[str, Tensor]:

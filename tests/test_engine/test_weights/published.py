@@ -266,6 +266,53 @@ def mmselfsup(model, version, algorithm):
     return dict(meta=meta, state_dict=OrderedDict(weights))
 
 
+def vit_small(seed=0):
+    """dino_deitsmall16_pretrain.pth: vision_transformer.py of facebookresearch/dino, vit_small."""
+    draw, width = torch.Generator().manual_seed(seed), 384
+
+    def linear(name, *shape):
+        return {f'{name}.weight': torch.randn(shape, generator=draw) / shape[-1]**.5,
+                f'{name}.bias': torch.randn(shape[0], generator=draw) / 10}
+
+    def norm(name):
+        return {f'{name}.weight': 1 + torch.randn(width, generator=draw) / 10,
+                f'{name}.bias': torch.randn(width, generator=draw) / 10}
+
+    weights = {'cls_token': torch.randn(1, 1, width, generator=draw),
+               'pos_embed': torch.randn(1, 197, width, generator=draw),
+               **linear('patch_embed.proj', width, 3, 16, 16)}
+    for i in range(12):
+        weights.update({
+            **norm(f'blocks.{i}.norm1'), **linear(f'blocks.{i}.attn.qkv', 3 * width, width),
+            **linear(f'blocks.{i}.attn.proj', width, width), **norm(f'blocks.{i}.norm2'),
+            **linear(f'blocks.{i}.mlp.fc1', 4 * width, width),
+            **linear(f'blocks.{i}.mlp.fc2', width, 4 * width)})
+    return {**weights, **norm('norm')}
+
+
+def vit_forward(weights, images, heads=6):
+    """VisionTransformer.forward of vision_transformer.py: all tokens after the last norm."""
+
+    def linear(x, name):
+        return F.linear(x, weights[f'{name}.weight'], weights[f'{name}.bias'])
+
+    def norm(x, name):
+        return F.layer_norm(x, x.shape[-1:], weights[f'{name}.weight'], weights[f'{name}.bias'],
+                            1e-6)
+
+    x = F.conv2d(images, weights['patch_embed.proj.weight'], weights['patch_embed.proj.bias'],
+                 stride=16).flatten(2).transpose(1, 2)
+    x = torch.cat([weights['cls_token'].expand(len(x), -1, -1), x], 1) + weights['pos_embed']
+    for i in range(12):
+        y = linear(norm(x, f'blocks.{i}.norm1'), f'blocks.{i}.attn.qkv')
+        q, k, v = y.unflatten(2, (3, heads, -1)).permute(2, 0, 3, 1, 4)
+        y = (q @ k.transpose(-2, -1) * q.shape[-1]**-.5).softmax(-1) @ v
+        x = x + linear(y.transpose(1, 2).flatten(2), f'blocks.{i}.attn.proj')
+        y = F.gelu(linear(norm(x, f'blocks.{i}.norm2'), f'blocks.{i}.mlp.fc1'))
+        x = x + linear(y, f'blocks.{i}.mlp.fc2')
+    return norm(x, 'norm')
+
+
 def dino_resnet(model):
     """facebookresearch/dino, main_dino.py: a full checkpoint, of a ResNet."""
     head = {'head.mlp.0.weight': flat((2048, 2048)), 'head.last_layer.weight_v': flat((8, 256))}

@@ -1,11 +1,12 @@
 """Each published file becomes a ResNet-50 of mmpretrain, counted and compared by features."""
 
+import argparse
 from copy import deepcopy
 
 import numpy as np
 import pytest
 import torch
-from mmpretrain.models import ResNet
+from mmpretrain.models import ResNet, VisionTransformer
 from torch.nn import functional as F
 
 from orl_mm.engine.weights import read_backbone
@@ -111,6 +112,32 @@ def test_the_other_network(network, file, prefix, reference, tmp_path):
     read = read_backbone(tmp_path / 'x.pth', network=network)
     assert read.found.prefix == prefix and len(read.weights) == WHOLE + COUNTERS
     assert (read.weights['layer4.2.conv3.weight'] == 0.5).all()
+
+
+@pytest.mark.parametrize('full', [False, True])
+def test_dino_vit_small(full, tmp_path):
+    """150 tensors, and the tokens of a photograph; a full checkpoint also holds a student."""
+    weights = published.vit_small()
+    content, prefix, left = weights, '', 0
+    if full:
+        head = {'head.mlp.0.weight': published.flat((2048, 384))}
+        content = dict(  # the teacher of a ViT, which has no batch norm, is not wrapped
+            teacher={**published.under('backbone.', weights), **head},
+            student=published.under('module.', {
+                **published.under('backbone.', published.flat_like(weights)), **head}),
+            optimizer={}, epoch=800, args=argparse.Namespace(arch='vit_small'))
+        prefix, left = 'teacher/backbone.', 152
+    torch.save(content, tmp_path / 'x.pth')
+    read = read_backbone(tmp_path / 'x.pth', architecture='vit')
+    assert read.found.source.key == 'dino' and read.found.prefix == prefix
+    assert (len(read.weights), len(read.left_out), read.missing) == (150, left, [])
+    model = VisionTransformer(arch='deit-small', img_size=224, patch_size=16, out_type='raw')
+    model.eval()
+    fill(model, read.weights)
+    images = published.photograph(224)
+    with torch.no_grad():
+        found, expected = model(images)[0], published.vit_forward(weights, images)
+    torch.testing.assert_close(found, expected, atol=1e-5, rtol=1e-5)
 
 
 # DetCon's own file.
