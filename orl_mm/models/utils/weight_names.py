@@ -77,7 +77,7 @@ def check_weights(name: str, own: Dict[str, Tensor], weights: Dict[str, Tensor],
             f'{source} holds {matched} of the {len(own)} tensors of {name} under prefix '
             f'{prefix!r}, fewer than {min_match:.0%}. Missing: {_few(missing)}. Prefixes in the '
             f'file: {offers}. {fix}, or the backbone config the file was trained with; weights '
-            'of other code must be renamed first')
+            'of other code must be renamed first (tools/convert_weights.py)')
     shapes = [f'{key} is {tuple(weights[prefix + key].shape)} in the file and '
               f'{tuple(value.shape)} here' for key, value in own.items()
               if key not in resized and prefix + key in weights
