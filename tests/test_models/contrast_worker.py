@@ -18,7 +18,8 @@ from orl_mm.structures import RegionBatch
 # The folder of the tests, where a package of that name is installed, too.
 sys.modules['tests'] = ModuleType('tests')
 sys.modules['tests'].__path__ = [str(Path(__file__).parents[1])]
-from tests.small_contrast import GROUPS, infomin, two_views, vader, views_and_crops  # noqa: E402, isort: skip
+from tests.small_contrast import (  # noqa: E402, isort: skip
+    GROUPS, infomin, two_views, vader, views_and_crops)
 
 NUM, CELLS = 4, 16 * 16
 NEAR = [[0, 0, .83, .91, 0], [.11, .17, 1, 1, 1.]]
