@@ -1,0 +1,151 @@
+"""Every config that a user may type: read, its network built, a sample carried to its preprocessor.
+
+The data are drawn and as small as their layouts allow; each lies where the config looks for it.
+"""
+
+import csv
+import os
+from copy import deepcopy
+from pathlib import Path
+
+import numpy as np
+import pytest
+from mmengine.config import Config
+from mmengine.registry import DATASETS, FUNCTIONS, MODELS, init_default_scope
+from PIL import Image
+
+from orl_mm.datasets.chexpert import FOURTEEN
+from orl_mm.datasets.image_list import CLASS_LISTS, SPLITS, read_lines
+from orl_mm.datasets.phantom_folder import phantom_job, phantom_name, write_lists, write_phantoms
+from orl_mm.registration.template import read_template, write_template
+from tests.coco_files import write_coco
+from tests.segmentation_files import write_cityscapes, write_voc
+
+ROOT = Path(__file__).resolve().parents[2]
+CONFIGS = sorted(path.relative_to(ROOT).as_posix() for path in (ROOT / 'configs').rglob('*.py')
+                 if '_base_' not in path.parts)
+HEADER = ['Path', 'Sex', 'Age', 'Frontal/Lateral', 'AP/PA', *FOURTEEN]
+
+
+def link(source, target):
+    target.parent.mkdir(parents=True, exist_ok=True)
+    os.link(source, target)
+
+
+def write_photographs(root):
+    """ImageNet's thousand classes with an image each, and the small tables' list of images."""
+    image = np.random.default_rng(0).integers(0, 256, (9, 12, 3)).repeat(8, 0).repeat(8, 1)
+    photo = root / 'photo.jpg'
+    Image.fromarray(image.astype(np.uint8)).save(photo)
+    mask = root / 'mask.png'
+    Image.fromarray((np.mgrid[:72, :96][1] // 32).astype(np.uint8)).save(mask)
+    for name in read_lines(CLASS_LISTS / 'imagenet.txt', 'classes'):
+        for split in ('train', 'val'):
+            link(photo, root / 'data' / 'imagenet' / split / name / 'a.JPEG')
+        link(mask, root / 'data' / 'masks' / 'train' / name / 'a.png')
+    for name in read_lines(SPLITS / 'natural_small.txt', 'list'):
+        link(photo, root / 'data' / 'natural' / name)
+
+
+def write_xrays(root):
+    """Drawn chests in the places of JSRT, Montgomery, Shenzhen and CheXpert."""
+    phantom = root / 'work_dirs' / 'phantom'
+    job = phantom_job(str(phantom), 8, 128, 0)
+    Path(job.temp_dir).mkdir(parents=True)
+    write_phantoms(job, list(range(8)))
+    write_lists(job, 8)
+    first = phantom_name(0)
+    files = [f for f in phantom.rglob('*') if f.stem == Path(first).stem and f.is_file()]
+    assert len(files) == 4  # the image and the masks of three parts
+    ids = [*read_lines(SPLITS / 'jsrt_score.txt', 'list'),
+           *read_lines(SPLITS / 'jsrt_segmenter.txt', 'list')]
+    places = {'jsrt': ids, 'montgomery': ['MCUCXR_0001_0'], 'shenzhen': ['CHNCXR_0001_0']}
+    for name, stems in places.items():
+        for stem in stems:
+            for file in files:  # X-rays are listed as .jpg; what they are is read from the file
+                target = root / 'data' / name / file.relative_to(phantom).with_stem(stem)
+                link(file, target.with_suffix('.jpg') if file.parent.name == 'images' else target)
+    for name in ('montgomery', 'shenzhen'):
+        stem, = places[name]
+        (root / 'data' / name / 'labels.csv').write_text(f'image,tb\n{stem}.jpg,1\n')
+    image = next(f for f in files if f.parent.name == 'images')
+    for name in read_lines(SPLITS / 'cxr_small.txt', 'list'):
+        if not (root / 'data' / name).exists():
+            link(image, root / 'data' / name)
+    for split in ('train', 'valid'):
+        path = f'CheXpert-v1.0-small/{split}/patient00001/study1/view1_frontal.jpg'
+        target = root / 'data' / 'chexpert' / path
+        target.parent.mkdir(parents=True)
+        Image.open(image).convert('L').save(target)
+        with open(root / 'data' / 'chexpert' / f'{split}.csv', 'w', newline='') as file:
+            csv.writer(file).writerows([HEADER, [
+                path, 'Female', '50', 'Frontal', 'AP', *['1.0'] * len(FOURTEEN)]])
+    for name in ('chexpert', 'cxr_small'):
+        write_template(root / 'data' / 'templates' / f'{name}_average.npz',
+                       read_template('cxr_triangles'))
+
+
+@pytest.fixture(scope='module')
+def place(tmp_path_factory):
+    """A folder to start commands in, with all data in ``data``."""
+    root = tmp_path_factory.mktemp('place')
+    write_photographs(root)
+    write_xrays(root)
+    write_voc(root / 'data' / 'VOCdevkit' / 'VOC2012', train=2, aug=2, val=2)
+    write_cityscapes(root / 'data' / 'cityscapes', train=2, val=2)
+    write_coco(root / 'data' / 'coco')
+    return root
+
+
+def loaders(cfg):
+    """The data sets that are read, each once."""
+    found = []
+    for name in ('train', 'val', 'test'):
+        loader = cfg.get(f'{name}_dataloader')
+        if loader and loader not in found:
+            found.append(loader)
+    return found
+
+
+def without_registered_templates(dataset):
+    """Templates registered to each image are made by a tool; one for all takes their place."""
+    for step in dataset.get('pipeline', ()):
+        if step.type == 'orl_mm.RegisteredTemplate' and Path(step.source).suffix == '' \
+                and step.source != 'cxr_triangles':
+            step.source = 'cxr_triangles'
+
+
+@pytest.mark.parametrize('config', CONFIGS)
+def test_config(config, place, monkeypatch):
+    if config.startswith('configs/transfer/coco'):
+        pytest.importorskip('mmcv.ops', reason='mmdet needs the compiled ops of mmcv (make ops)')
+    for name in ('ORL_CXR', 'ORL_NATURAL', 'ORL_VOC', 'ORL_COCO', 'ORL_CITYSCAPES',
+                 'ORL_DEMO_DATA'):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.chdir(place)
+    cfg = Config.fromfile(str(ROOT / config))
+    init_default_scope(cfg.default_scope)
+
+    model = deepcopy(cfg.model)
+    if 'data_preprocessor' in cfg:
+        model.setdefault('data_preprocessor', cfg.data_preprocessor)
+    model = MODELS.build(model)
+    assert sum(p.numel() for p in model.parameters()) > 1e5
+
+    read = loaders(cfg)
+    assert read
+    for loader in read:
+        without_registered_templates(loader.dataset)
+        dataset = DATASETS.build(loader.dataset)
+        sample = dataset[0]
+        assert {'inputs', 'data_samples'} <= set(sample)
+        collate = dict(loader.get('collate_fn') or dict(type='default_collate'))
+        collate.pop('_scope_', None)
+        if cfg.default_scope != 'mmpretrain':
+            collate = dict(type='pseudo_collate')
+        collate = FUNCTIONS.get(collate['type'])
+        ready = model.data_preprocessor(collate([sample, deepcopy(sample)]), True)
+        inputs = ready['inputs']
+        for tensor in inputs if isinstance(inputs, (list, tuple)) else [inputs]:
+            assert tensor.is_floating_point() and len(tensor) == 2 and tensor.shape[1] == 3
+            assert tensor.std() > 0.01  # normalised pixels, not an empty view
