@@ -1,8 +1,9 @@
-# BYOL as mmpretrain has it: every argument that of its byol_resnet50_16xb256-coslr-200e_in1k.py.
+# BYOL as mmpretrain has it, every argument but one that of its config for 200 epochs,
+# byol_resnet50_16xb256-coslr-200e_in1k.py.
 #
-# The loss is -2 cos in both directions, BYOL's 2 - 2 cos without its constant. The target is
-# moved inside loss(), before it sees the views: with the weights that the last step left, hence
-# after the step like R2O's.
+# The target moves inside loss(), before it sees the views, towards the weights that the last
+# step left: after the step, like R2O's. With max_iters of the run its momentum is BYOL's, one
+# step of the cosine ahead (1e-6 at most).
 model = dict(
     type='BYOL',
     base_momentum=0.01,  # mmpretrain writes 1 - m: m from 0.99 to 1 by cosine
@@ -31,4 +32,5 @@ model = dict(
             with_bias=True,
             with_last_bn=False,
             with_avg_pool=False),
-        loss=dict(type='CosineSimilarityLoss')))
+        # 2 - 2 cos in each direction; mmpretrain leaves out the 2.
+        loss=dict(type='CosineSimilarityLoss', shift_factor=1.)))

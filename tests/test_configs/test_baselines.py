@@ -1,0 +1,277 @@
+"""Baselines on mmpretrain's algorithms against the tables of settings, number by number."""
+
+import math
+from pathlib import Path
+
+import pytest
+import torch
+from mmengine.config import Config
+from mmengine.hub import get_config
+from mmengine.logging import MessageHub
+from mmengine.registry import init_default_scope
+from mmpretrain.models.utils import CosineEMA
+from torch import nn
+
+from orl_mm.registry import HOOKS, MODELS, TRANSFORMS
+
+CONFIGS = Path(__file__).parents[2] / 'configs'
+NAMES = ('supervised', 'random', 'mocov1', 'mocov2', 'byol', 'byol_100e', 'densecl')
+IMAGENET, BATCHES = 1281167, 1281167 // 4096
+
+
+@pytest.fixture(autouse=True)
+def scope():
+    init_default_scope('mmpretrain')
+
+
+def load(name):
+    return Config.fromfile(CONFIGS / 'baselines' / f'{name}_r50_in1k.py')
+
+
+def plain(value):
+    """Without the marks of the package that an inherited part came from."""
+    if isinstance(value, dict):
+        return {key: plain(item) for key, item in value.items() if key != '_scope_'}
+    return [plain(item) for item in value] if isinstance(value, (list, tuple)) else value
+
+
+def only_scheduler(cfg):
+    schedule = cfg.param_scheduler
+    return plain(schedule[0] if isinstance(schedule, list) and len(schedule) == 1 else schedule)
+
+
+def step(pipeline, name):
+    found, = [t for t in pipeline if t.type.split('.')[-1] == name]
+    return found
+
+
+# --- BYOL
+
+
+@pytest.mark.parametrize('name, epochs, rate', [('byol', 300, .3), ('byol_100e', 100, .45)])
+def test_byol_has_the_common_settings(name, epochs, rate):
+    cfg = load(name)
+    assert plain(cfg.optim_wrapper) == dict(
+        type='OptimWrapper', constructor='orl_mm.LARSConstructor',
+        optimizer=dict(type='orl_mm.LARS', lr=pytest.approx(rate * 16), momentum=.9,
+                       weight_decay=1e-6, eta=1e-3))
+    assert only_scheduler(cfg) == dict(type='orl_mm.WarmupCosineLR', warmup=10, end=epochs,
+                                       by_epoch=True, convert_to_iter_based=True)
+    assert cfg.train_cfg.max_epochs == epochs
+    assert cfg.auto_scale_lr.base_batch_size == 4096 == 128 * cfg.train_dataloader.batch_size
+    assert cfg.model.base_momentum == pytest.approx(1 - .99)
+
+
+def test_byol_networks():
+    """ResNet-50, 2048-4096-256 and 256-4096-256, Linear-BN-ReLU-Linear, SyncBN everywhere."""
+    model = MODELS.build(load('byol').model)
+    for mlp, sizes in ((model.neck, (2048, 4096, 256)), (model.head.predictor, (256, 4096, 256))):
+        assert [(m.in_features, m.out_features) for m in mlp.modules()
+                if isinstance(m, nn.Linear)] == [sizes[:2], sizes[1:]]
+        assert [m.num_features for m in mlp.modules()
+                if isinstance(m, nn.SyncBatchNorm)] == [4096]
+    norms = [m for m in model.modules() if isinstance(m, nn.modules.batchnorm._NormBase)]
+    assert all(isinstance(m, nn.SyncBatchNorm) for m in norms)
+    assert len(norms) == 2 * (53 + 1) + 1  # encoder and projector twice, predictor
+    trained = sum(p.numel() for p in model.backbone.parameters())
+    assert trained == 23508032  # torchvision's resnet50 without its classifier
+    assert not any(p.requires_grad for p in model.target_net.parameters())
+
+
+def test_byol_differs_from_r2o_by_the_model_and_its_hooks_alone():
+    """The comparison of table 2.2 is one of methods: views, optimiser and schedule are the same."""
+    mine, theirs = load('byol'), Config.fromfile(CONFIGS / 'r2o' / 'r50_in1k.py')
+    for key in ('optim_wrapper', 'param_scheduler', 'train_cfg', 'auto_scale_lr', 'randomness',
+                'default_hooks', 'data_preprocessor'):
+        assert mine[key] == theirs[key], key
+    ours = dict(mine.train_dataloader.dataset), dict(theirs.train_dataloader.dataset)
+    pipelines = [data.pop('pipeline') for data in ours]
+    assert ours[0] == ours[1]
+    assert step(pipelines[0], 'MultiViewWithGeometry') == step(pipelines[1],
+                                                               'MultiViewWithGeometry')
+
+
+def test_byol_model_is_that_of_mmpretrain():
+    stock = get_config('mmpretrain::byol/byol_resnet50_16xb256-coslr-200e_in1k.py').model
+    mine = plain(load('byol').model)
+    assert mine['head']['loss'].pop('shift_factor') == 1
+    assert mine == plain(stock)
+
+
+def test_byol_loss_by_hand():
+    """2 - 2 cos of each view's prediction and the other one's target, both directions added."""
+    cfg = load('byol')
+    cfg.model.backbone.update(depth=18, base_channels=8, stem_channels=8, norm_cfg=dict(type='BN'))
+    size = dict(hid_channels=16, out_channels=8, norm_cfg=dict(type='BN1d'))
+    cfg.model.neck.update(in_channels=64, **size)
+    cfg.model.head.predictor.update(in_channels=8, **size)
+    torch.manual_seed(0)
+    model = MODELS.build(cfg.model).train()
+    MessageHub.get_current_instance().update_info('max_iters', 10)
+    views = [torch.randn(4, 3, 64, 64) for _ in range(2)]
+    loss = model.loss(views, None)['loss']
+    online = [model.head.predictor(model.neck(model.backbone(x)))[0] for x in views]
+    target = [model.target_net.module(x)[0] for x in views]
+    by_hand = 0.
+    for p, z in zip(online, target[::-1]):
+        cosine = (p * z).sum(1) / (p.norm(dim=1) * z.norm(dim=1))
+        by_hand += (2 - 2 * cosine).mean()
+    torch.testing.assert_close(loss, by_hand)
+    loss.backward()
+    assert model.backbone.conv1.weight.grad.abs().max() > 0
+
+
+def test_byol_momentum_over_the_300_epochs():
+    r"""tau_k = 1 - (1 - 0.99) (cos(pi k / K) + 1) / 2, K = 300 x 312, for the update after step k.
+
+    mmpretrain makes it before the pass of step k + 1 and counts from there.
+    """
+    total = 300 * BATCHES
+    assert total == 93600
+    ema = CosineEMA(nn.Linear(1, 1), momentum=load('byol').model.base_momentum)
+    MessageHub.get_current_instance().update_info('max_iters', total)
+    for k in [0, 1, 10, *range(997, total, 997), total - 2]:
+        paper = 1 - (1 - .99) * (math.cos(math.pi * k / total) + 1) / 2
+        average = torch.ones(1, dtype=torch.float64)
+        ema.avg_func(average, torch.zeros_like(average), torch.tensor(k + 1))
+        assert average.item() == pytest.approx(paper, abs=2e-7), k
+    assert average.item() == pytest.approx(1, abs=1e-8)
+
+
+# --- MoCo, MoCo v2, DenseCL
+
+MOCO_VIEW = dict(
+    crop=dict(type='RandomResizedCrop', scale=224, crop_ratio_range=[.2, 1.], backend='pillow'),
+    grey=dict(type='RandomGrayscale', prob=.2, keep_channels=True,
+              channel_weights=[.114, .587, .2989]),
+    flip=dict(type='RandomFlip', prob=.5))
+
+
+@pytest.mark.parametrize('name', ['mocov1', 'mocov2', 'densecl'])
+def test_contrastive_baselines_have_mocos_settings(name):
+    """SGD 0.03 for 256 images, decay 1e-4, 200 epochs, queue 65,536, momentum 0.999, 128-d."""
+    cfg = load(name)
+    assert plain(cfg.optim_wrapper) == dict(
+        type='OptimWrapper', optimizer=dict(type='SGD', lr=.03, weight_decay=1e-4, momentum=.9))
+    assert cfg.train_cfg.max_epochs == 200
+    assert cfg.auto_scale_lr.base_batch_size == 256 == 8 * cfg.train_dataloader.batch_size
+    assert cfg.train_dataloader.drop_last  # a smaller batch would not divide the queue
+    model = cfg.model
+    assert (model.queue_len, model.feat_dim) == (65536, 128)
+    assert model.momentum == pytest.approx(1 - .999)
+    assert plain(model.backbone) == dict(type='ResNet', depth=50, norm_cfg=dict(type='BN'),
+                                         zero_init_residual=False)
+    assert plain(model.head) == dict(type='ContrastiveHead', loss=dict(type='CrossEntropyLoss'),
+                                     temperature=.07 if name == 'mocov1' else .2)
+    if name == 'mocov1':
+        assert only_scheduler(cfg) == dict(type='MultiStepLR', by_epoch=True,
+                                           milestones=[120, 160], gamma=.1)
+    else:
+        assert only_scheduler(cfg) == dict(type='CosineAnnealingLR', T_max=200, by_epoch=True,
+                                           begin=0, end=200)
+    views = step(cfg.train_dataloader.dataset.pipeline, 'MultiView')
+    assert views.num_views == 2 and len(views.transforms) == 1
+
+
+def test_views_of_mocov1_are_instdiscs():
+    """Grey first, jitter always and with hue 0.4, no blur."""
+    view, = plain(step(load('mocov1').train_pipeline, 'MultiView').transforms)
+    jitter = dict(type='ColorJitter', brightness=.4, contrast=.4, saturation=.4, hue=.4)
+    assert view == [MOCO_VIEW['crop'], MOCO_VIEW['grey'], jitter, MOCO_VIEW['flip']]
+
+
+@pytest.mark.parametrize('name', ['mocov2', 'densecl'])
+def test_views_of_mocov2(name):
+    """Jitter in 0.8 of the views and with hue 0.1, blur in half of them."""
+    view, = plain(step(load(name).train_pipeline, 'MultiView').transforms)
+    jitter = dict(type='RandomApply', prob=.8, transforms=[
+        dict(type='ColorJitter', brightness=.4, contrast=.4, saturation=.4, hue=.1)])
+    blur = dict(type='GaussianBlur', magnitude_range=[.1, 2.], magnitude_std='inf', prob=.5)
+    assert view == [MOCO_VIEW['crop'], jitter, MOCO_VIEW['grey'], blur, MOCO_VIEW['flip']]
+
+
+def test_necks_of_the_contrastive_baselines():
+    """One linear layer, a MLP of 2048, and DenseCL's two with a dense one of 1 x 1."""
+    necks = {}
+    for name in ('mocov1', 'mocov2', 'densecl'):
+        with torch.device('meta'):
+            necks[name] = MODELS.build(load(name).model.neck)
+    shapes = {name: {key: tuple(value.shape) for key, value in neck.state_dict().items()}
+              for name, neck in necks.items()}
+    assert shapes['mocov1'] == {'fc.weight': (128, 2048), 'fc.bias': (128, )}
+    mlp = {'mlp.0.weight': (2048, 2048), 'mlp.0.bias': (2048, ), 'mlp.2.weight': (128, 2048),
+           'mlp.2.bias': (128, )}
+    assert shapes['mocov2'] == mlp
+    dense = {key.replace('mlp', 'mlp2'): shape + (1, 1) * (len(shape) == 2)
+             for key, shape in mlp.items()}
+    assert shapes['densecl'] == {**mlp, **dense}
+    model = load('densecl').model
+    assert model.loss_lambda == .5 and model.neck.num_grid is None
+
+
+def test_the_neck_of_mocov1_averages_the_map():
+    neck = MODELS.build(dict(load('mocov1').model.neck, in_channels=3, out_channels=2))
+    maps = torch.randn(4, 3, 7, 7)
+    torch.testing.assert_close(neck((maps, ))[0], neck.fc(maps.mean((2, 3))))
+
+
+# --- Supervised, random, and all
+
+
+def test_supervised():
+    """He's recipe: SGD 0.1 for 256 images, tenths at 30, 60, 90 of 100, crops of (0.08, 1)."""
+    cfg = load('supervised')
+    assert plain(cfg.optim_wrapper) == dict(
+        optimizer=dict(type='SGD', lr=.1, momentum=.9, weight_decay=1e-4))
+    assert only_scheduler(cfg) == dict(type='MultiStepLR', by_epoch=True,
+                                       milestones=[30, 60, 90], gamma=.1)
+    assert cfg.train_cfg.max_epochs == 100
+    assert cfg.auto_scale_lr.base_batch_size == 256 == 8 * cfg.train_dataloader.batch_size
+    assert cfg.model.head.num_classes == 1000 and cfg.model.backbone.depth == 50
+    types = [[t.type for t in loader.dataset.pipeline]
+             for loader in (cfg.train_dataloader, cfg.val_dataloader, cfg.test_dataloader)]
+    assert types[0] == ['orl_mm.SeedSample', 'orl_mm.LoadImage', 'RandomResizedCrop',
+                        'RandomFlip', 'PackInputs']
+    assert types[1] == types[2] == ['orl_mm.LoadImage', 'ResizeEdge', 'CenterCrop', 'PackInputs']
+    crop = TRANSFORMS.build(dict(plain(step(cfg.train_pipeline, 'RandomResizedCrop')),
+                                 type='mmpretrain.RandomResizedCrop'))
+    assert crop.scale == (224, 224) and crop.crop_ratio_range == (.08, 1.)
+    test = cfg.test_dataloader.dataset.pipeline
+    assert test[0].max_bad == 0  # a validation image is never another one
+    assert (step(test, 'ResizeEdge').scale, step(test, 'CenterCrop').crop_size) == (256, 224)
+    assert [loader.dataset.split for loader in (cfg.train_dataloader, cfg.val_dataloader)] == [
+        'train', 'val']
+
+
+def test_random_is_the_supervised_network():
+    cfg, theirs = load('random'), load('supervised')
+    assert cfg.model == theirs.model and cfg.randomness == theirs.randomness
+    assert cfg.train_cfg.max_epochs == 0 and cfg.val_cfg is None
+    assert 'orl_mm.SaveInitialHook' in [hook.type for hook in cfg.custom_hooks]
+
+
+@pytest.mark.parametrize('name', NAMES)
+def test_every_baseline_is_seeded(name):
+    """Resumable bit for bit: by image, by step where the network draws, and by the run."""
+    cfg = load(name)
+    assert plain(cfg.randomness) == dict(seed=0, diff_rank_seed=True)
+    pipeline = [t.type for t in cfg.train_dataloader.dataset.pipeline]
+    assert pipeline[:2] == ['orl_mm.SeedSample', 'orl_mm.LoadImage']
+    hooks = [hook.type for hook in cfg.custom_hooks]
+    assert all(HOOKS.get(hook) for hook in hooks)
+    if name != 'random':
+        assert 'orl_mm.SetEpochHook' in hooks
+    if name in ('mocov1', 'mocov2', 'densecl'):
+        assert 'orl_mm.SeedStepHook' in hooks
+    root = cfg.train_dataloader.dataset.get('data_root')
+    assert root == dict(supervised='data/imagenet', random=None).get(name, 'data/imagenet/train')
+    if name != 'random':
+        assert cfg.default_hooks.checkpoint.interval == 10
+
+
+@pytest.mark.parametrize('name', NAMES)
+def test_every_header_names_its_command(name):
+    head = (CONFIGS / 'baselines' / f'{name}_r50_in1k.py').read_text().split('_base_ =')[0]
+    for word in ('# Paper:', '# Command:', '# Expected:', '# Data:', 'Here: not yet run'):
+        assert word in head
+    assert f'configs/baselines/{name}_r50_in1k.py' in head

@@ -1,0 +1,156 @@
+"""Baselines on mmpretrain's algorithms made small: trained, killed, resumed, handed on."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from mmengine.config import Config
+from mmengine.registry import init_default_scope
+from mmengine.runner import Runner
+
+from orl_mm.engine.checkpoint import load_weights
+from orl_mm.engine.load_backbone import load_backbone
+from orl_mm.registry import MODELS
+from tests.small import NARROW, SIDE, Kill, same, write_photographs
+
+CONFIGS = Path(__file__).resolve().parents[2] / 'configs' / 'baselines'
+NAMES = ('supervised', 'mocov1', 'mocov2', 'byol', 'densecl')
+# Beside the network that is trained: what must move, and come back when resumed.
+STATE = dict(supervised=(), mocov1=('queue', 'queue_ptr'), mocov2=('queue', 'queue_ptr'),
+             byol=('target_net.steps', 'target_net.module.0.conv1.weight'),
+             densecl=('queue', 'queue2', 'queue2_ptr'))
+
+
+def small(name, images, work_dir, epochs=3, batch_size=4):
+    cfg = Config.fromfile(CONFIGS / f'{name}_r50_in1k.py')
+    model, loader = cfg.model, cfg.train_dataloader
+    model.backbone.update(NARROW)
+    if name == 'supervised':
+        model.head.update(in_channels=64, num_classes=2, topk=(1, ))
+        loader.dataset = dict(type='CustomDataset', data_root=str(images),
+                              pipeline=loader.dataset.pipeline)
+        cfg.val_dataloader = cfg.val_cfg = cfg.val_evaluator = None
+        cfg.test_dataloader = cfg.test_cfg = cfg.test_evaluator = None
+    else:
+        model.neck.update(in_channels=64, out_channels=16)
+        if 'hid_channels' in model.neck:
+            model.neck.hid_channels = 32
+        loader.dataset.data_root = str(images)
+    if name == 'byol':
+        model.head.predictor.update(in_channels=16, hid_channels=32, out_channels=16)
+    elif name != 'supervised':
+        model.update(feat_dim=16, queue_len=16)
+    loader.update(batch_size=batch_size, num_workers=1, persistent_workers=True, pin_memory=False)
+    _shrink(loader.dataset.pipeline)
+    cfg.train_cfg.max_epochs = epochs
+    schedules = cfg.param_scheduler if isinstance(cfg.param_scheduler, list) else [
+        cfg.param_scheduler]
+    for schedule in schedules:
+        if 'warmup' in schedule:
+            schedule.update(warmup=int(epochs > 1), end=epochs)
+    cfg.visualizer.vis_backends = [dict(type='LocalVisBackend')]
+    cfg.default_hooks.checkpoint = dict(type='CheckpointHook', interval=1)
+    cfg.default_hooks.logger.interval = 1
+    cfg.work_dir, cfg.experiment_name = str(work_dir), f'{name}_{work_dir.parent.name}_{work_dir.name}'
+    cfg.log_level = 'WARNING'
+    return cfg
+
+
+def _shrink(node):
+    """Views of 64 pixels, wherever a pipeline says 224."""
+    if isinstance(node, dict):
+        for key, value in node.items():
+            if key in ('scale', 'size') and value == 224:
+                node[key] = SIDE
+            else:
+                _shrink(value)
+    elif isinstance(node, (list, tuple)):
+        for item in node:
+            _shrink(item)
+
+
+def run(cfg, kill=False):
+    init_default_scope(cfg.default_scope)
+    runner = Runner.from_cfg(cfg)
+    if kill:
+        runner.register_hook(Kill())
+        with pytest.raises(KeyboardInterrupt):
+            runner.train()
+    else:
+        runner.train()
+    runner.train_dataloader._iterator._shutdown_workers()  # or the next run waits for them
+
+
+@pytest.fixture(scope='module')
+def photographs(tmp_path_factory):
+    """Two classes of four images."""
+    root = tmp_path_factory.mktemp('photographs')
+    for seed, name in enumerate(('a', 'b')):
+        write_photographs(root / name, 4, patch=40, seed=seed)
+    return root
+
+
+@pytest.mark.parametrize('name', NAMES)
+def test_killed_and_resumed_equals_unbroken(name, photographs, tmp_path):
+    """Bit for bit: weights, momentum copies, queues, optimiser, schedules, losses."""
+    run(small(name, photographs, tmp_path / 'whole'))
+    run(small(name, photographs, tmp_path / 'broken'), kill=True)
+    resumed = small(name, photographs, tmp_path / 'resumed')
+    resumed.resume, resumed.load_from = True, str(tmp_path / 'broken' / 'epoch_1.pth')
+    run(resumed)
+    whole, again, before = (load_weights(tmp_path / path) for path in (
+        'whole/epoch_3.pth', 'resumed/epoch_3.pth', 'broken/epoch_1.pth'))
+    for part in ('state_dict', 'optimizer', 'param_schedulers'):
+        same(whole[part], again[part], part)
+    for key in ('backbone.conv1.weight', *STATE[name]):
+        assert not torch.equal(before['state_dict'][key], whole['state_dict'][key]) or \
+            'ptr' in key, key  # a pointer may have come round
+    losses = [state['message_hub']['log_scalars']['train/loss'].data[0].tolist()
+              for state in (whole, again)]
+    assert losses[0] == losses[1] and len(losses[0]) == 6 and len(set(losses[0])) > 3
+
+
+@pytest.mark.parametrize('name', NAMES)
+def test_trains_on_real_images_and_hands_its_backbone_on(name, shared_data, tmp_path):
+    images = shared_data / 'natural' / 'imagenet_sample' / 'train'
+    if name == 'supervised':  # of the thousand classes, two
+        for folder in sorted(images.iterdir())[:2]:
+            for i, file in enumerate(sorted(folder.iterdir())[:1] * 4):
+                target = tmp_path / 'two' / folder.name / f'{i}{file.suffix}'
+                target.parent.mkdir(parents=True, exist_ok=True)
+                target.symlink_to(file)
+        images = tmp_path / 'two'
+    cfg = small(name, images, tmp_path / 'work', epochs=1)
+    cfg.train_dataloader.dataset.indices = 8
+    run(cfg)
+    state = load_weights(tmp_path / 'work' / 'epoch_1.pth')
+    losses = state['message_hub']['log_scalars']['train/loss'].data[0]
+    assert len(losses) == 2 and all(abs(loss) < 20 for loss in losses)
+    backbone = MODELS.build(dict(type='mmpretrain.ResNet', **NARROW))
+    loaded = load_backbone(backbone, tmp_path / 'work' / 'epoch_1.pth')
+    assert (loaded.prefix, loaded.matched, loaded.missing) == ('backbone.', loaded.total, [])
+    same({f'backbone.{key}': value for key, value in backbone.state_dict().items()},
+         {key: value for key, value in state['state_dict'].items() if key.startswith('backbone.')})
+
+
+def test_random_leaves_its_first_weights(tmp_path, monkeypatch):
+    """No step is made; the same seed gives the same network, another seed another one."""
+    monkeypatch.chdir(tmp_path)
+
+    def weights(folder, seed):
+        cfg = Config.fromfile(CONFIGS / 'random_r50_in1k.py')
+        cfg.model.backbone.update(NARROW)
+        cfg.model.head.update(in_channels=64)
+        cfg.randomness.seed = seed
+        cfg.work_dir, cfg.experiment_name = str(tmp_path / folder), f'random_{folder}'
+        cfg.log_level = 'WARNING'
+        init_default_scope(cfg.default_scope)
+        Runner.from_cfg(cfg).train()
+        backbone = MODELS.build(dict(type='mmpretrain.ResNet', **NARROW))
+        load_backbone(backbone, tmp_path / folder / 'epoch_0.pth')
+        return backbone.state_dict()
+
+    first, again, other = weights('a', 0), weights('b', 0), weights('c', 1)
+    same(first, again)
+    assert not torch.equal(first['conv1.weight'], other['conv1.weight'])
+    assert first['bn1.running_mean'].abs().max() == 0  # nothing has passed through
