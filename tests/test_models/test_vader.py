@@ -2,6 +2,7 @@
 
 import math
 from collections import deque
+from contextlib import nullcontext
 from copy import deepcopy
 
 import pytest
@@ -186,6 +187,19 @@ def test_target_follows_slowly_and_starts_as_the_copy():
         model.target['neck'].last.bias.zero_()
     model.update_target(.999)
     torch.testing.assert_close(model.target['neck'].last.bias, torch.full((DIM, ), .001))
+
+
+def test_step_reads_nothing_back(monkeypatch):
+    """Tensors without values: a step that asked for one, and so waited for a GPU, would raise."""
+    monkeypatch.setattr(torch, 'autocast', lambda *args, **kwargs: nullcontext())  # not for meta
+    model = vader(num_pairs=8).to('meta')
+    inputs, batch = two_views(BOXES)
+    loss = model.loss([x.to('meta') for x in inputs], batch.to('meta'))['loss']
+    loss.backward()
+    model.update_target(.999)
+    assert loss.shape == ()
+    with pytest.raises((RuntimeError, NotImplementedError)):
+        loss.item()
 
 
 def test_head_by_hand():
