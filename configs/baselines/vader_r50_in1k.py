@@ -13,8 +13,8 @@
 #
 # The paper's: encoder from MoCo, FPN-like decoder, momentum copies of both, 32 pairs of
 # pixels an image, 65,536 negatives, two views by geometry and photometry. Ours, since nothing
-# there or here decides it, is what the comments below mark "own choice". See
-# projects/vader/README.md.
+# there or here decides it, is what the comments below mark "own choice"; which of it is what we
+# recall of the paper, unchecked, says projects/vader/README.md.
 _base_ = ['../_base_/datasets/imagenet_byol.py', '../_base_/default_runtime.py']
 
 model = dict(

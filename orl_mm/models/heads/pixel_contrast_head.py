@@ -12,7 +12,7 @@ from orl_mm.registry import MODELS
 
 @MODELS.register_module()
 class PixelContrastHead(BaseModule):
-    """InfoNCE of matched pixels against a queue (VADeR, equation 3; no parameters).
+    """InfoNCE of matched pixels against a queue, VADeR's loss; no parameters.
 
     For pixel p with query q_p, its key k_p in the other view, and queue n_1 .. n_K, all
     unit vectors::

@@ -13,7 +13,7 @@ from orl_mm.registry import MODELS
 
 @MODELS.register_module()
 class PyramidDecoder(BaseModule):
-    """FPN with the semantic branch of panoptic FPN, as VADeR's decoder (section 3.3).
+    """FPN with the semantic branch of panoptic FPN, as VADeR's decoder.
 
     Each level of the pyramid goes through blocks of 3 x 3 convolution, group norm, ReLU and
     bilinear doubling until it has the resolution of the finest one (which has one block
