@@ -56,7 +56,8 @@ del _photometry
 optim_wrapper = dict(
     type='OptimWrapper',
     optimizer=dict(type='SGD', lr=3e-3, momentum=0.9, weight_decay=1e-4),
-    paramwise_cfg=dict(custom_keys={'backbone': dict(lr_mult=1e-4)}))
+    constructor='orl_mm.PartRateConstructor',
+    paramwise_cfg=dict(lr_mult=dict(backbone=1e-4)))
 train_cfg = dict(type='EpochBasedTrainLoop', max_epochs=600)  # the thesis's; batch: own choice
 auto_scale_lr = dict(base_batch_size=128, enable=False)
 

@@ -326,7 +326,7 @@ def test_trains_on_real_images_and_hands_its_backbone_on(name, shared_data, tmp_
     cfg.default_hooks.checkpoint.interval = epochs
     if name == 'vader':  # rates at which twenty epochs tell
         cfg.optim_wrapper.optimizer.lr = .2
-        cfg.optim_wrapper.paramwise_cfg.custom_keys.backbone.lr_mult = 1.
+        cfg.optim_wrapper.paramwise_cfg.lr_mult.backbone = 1.
         cfg.model.head.loss_weight = 1.
     runner = run(cfg)
     scalars = runner.message_hub.log_scalars
