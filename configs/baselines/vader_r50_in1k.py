@@ -68,4 +68,6 @@ custom_hooks = [
     # Own choice: MoCo's momentum, constant.
     dict(type='orl_mm.MomentumUpdateHook', momentum=0.999, end_momentum=0.999),
 ]
-default_hooks = dict(checkpoint=dict(interval=10, max_keep_ckpts=3))
+# There is no schedule to save.
+default_hooks = dict(
+    checkpoint=dict(interval=10, max_keep_ckpts=3, save_param_scheduler=False))
