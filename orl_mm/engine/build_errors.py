@@ -50,7 +50,15 @@ def explain(error: Exception) -> Optional[str]:
         return None
     if isinstance(error, OSError) and not isinstance(error, MISSING_FILE):
         return None
-    return _refused(error, frames) if str(error) else None
+    return _refused(error, frames) if str(error) or _lacks_data(error, frames) else None
+
+
+def _lacks_data(error: Exception, frames: List[FrameType]) -> bool:
+    """A file or folder that a data set did not find; mmseg's assert it, some without a word."""
+    registry = _innermost_build(frames).get('registry')
+    absent = isinstance(error, OSError) or isinstance(error, AssertionError) and (
+        not str(error) or str(error).startswith('Failed to load `ann_file`'))
+    return absent and getattr(registry, 'name', '') == 'dataset'
 
 
 def _one_line(text: str) -> str:
@@ -127,7 +135,15 @@ def _refused(error: Exception, frames: List[FrameType]) -> str:
     local, text = _innermost_build(frames), _bad_list(error, frames) or _one_line(str(error))
     part = local.get('obj_type')
     part = part if isinstance(part, str) else getattr(part, '__name__', None)
-    if isinstance(error, OSError) and getattr(local.get('registry'), 'name', '') == 'dataset':
-        text += ('; put the data there or name its folder, such as --cfg-options '
-                 'train_dataloader.dataset.data_root=FOLDER')
+    if _lacks_data(error, frames):
+        text = text or f'a file or folder of {_named(local.get("args") or {})} is not there'
+        text += ('; put the data there or name its folder as the head of the config says, such as '
+                 '--cfg-options train_dataloader.dataset.data_root=FOLDER. tools/check_data.py says '
+                 'what is missing')
     return f'{part}: {text}' if part else text
+
+
+def _named(args: dict) -> str:
+    """What a data set's config says of files and folders."""
+    said = {key: args[key] for key in ('data_root', 'ann_file', 'data_prefix') if args.get(key)}
+    return ', '.join(f'{key}={value!r}' for key, value in said.items()) or 'its config'

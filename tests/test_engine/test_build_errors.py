@@ -43,3 +43,38 @@ def test_file_and_fix_are_named(kind, text, said, tmp_path):
         build(tmp_path, kind, text)
     assert str(error.value).startswith(f'{kind}: {tmp_path}/{said}')
     assert 'projects/data/README.md' in str(error.value) or 'extract it again' in str(error.value)
+
+
+@DATASETS.register_module()
+class Asserting(BaseDataset):
+    """As mmseg's ``PascalVOCDataset``: one assertion has a text, the other none."""
+
+    def load_data_list(self):
+        # Raised, since pytest writes texts into assertions.
+        raise AssertionError(*([] if self.test_mode else [
+            f'Failed to load `ann_file` {self.ann_file}']))
+
+
+@pytest.mark.parametrize('test_mode, said', [
+    (False, 'Failed to load `ann_file` {root}/train.txt;'),
+    (True, "a file or folder of data_root='{root}', ann_file='train.txt' is not there;")])
+def test_an_assertion_of_a_data_set_is_told_with_its_files(test_mode, said, tmp_path):
+    with pytest.raises(UserError) as error, config_errors():
+        DATASETS.build(dict(type='Asserting', data_root=str(tmp_path), ann_file='train.txt',
+                            test_mode=test_mode))
+    assert str(error.value).startswith(f'Asserting: {said.format(root=tmp_path)}')
+    assert 'name its folder' in str(error.value) and 'tools/check_data.py' in str(error.value)
+
+
+@DATASETS.register_module()
+class Faulty(BaseDataset):
+    """An assertion that has nothing to do with files."""
+
+    def load_data_list(self):
+        raise AssertionError('ids are not unique')
+
+
+def test_other_assertions_do_not_speak_of_folders(tmp_path):
+    with pytest.raises(UserError) as error, config_errors():
+        DATASETS.build(dict(type='Faulty', data_root=str(tmp_path)))
+    assert str(error.value) == 'Faulty: ids are not unique'
