@@ -71,10 +71,10 @@ def test_head(configs, name):
 
 
 def test_auxiliary_head_on_c4_of_voc_alone(configs):
-    head = configs['voc'].model.auxiliary_head
-    assert (head.type, head.in_channels, head.in_index, head.loss_decode.loss_weight) == (
-        'FCNHead', 1024, 2, 0.2)
-    assert (head.num_classes, head.align_corners, head.norm_cfg) == (21, False, SYNC)
+    assert configs['voc'].model.auxiliary_head.to_dict() == dict(
+        type='FCNHead', in_channels=1024, in_index=2, channels=256, num_convs=2, dilation=6,
+        concat_input=False, dropout_ratio=0.1, num_classes=21, norm_cfg=SYNC, align_corners=False,
+        loss_decode=dict(type='CrossEntropyLoss', use_sigmoid=False, loss_weight=0.2))
     assert 'auxiliary_head' not in configs['cityscapes'].model
 
 
@@ -165,3 +165,42 @@ def test_lists_of_images(configs):
     city = configs['cityscapes']
     assert city.train_dataloader.dataset.data_prefix.seg_map_path == 'gtFine/train'
     assert city.test_dataloader.dataset.data_prefix.seg_map_path == 'gtFine/val'
+
+
+@pytest.mark.parametrize('name', SETS)
+def test_hooks(configs, name):
+    """The data are looked at, SyncBN has a CPU's stand-in, draws are functions of the step."""
+    cfg = configs[name]
+    assert [dict(hook) for hook in cfg.custom_hooks] == [
+        dict(type='orl_mm.CheckDataHook', layout=name), dict(type='orl_mm.PlainBNOnCPUHook'),
+        dict(type='orl_mm.SetEpochHook'), dict(type='orl_mm.SeedStepHook')]
+    assert cfg.default_scope == 'mmseg' and cfg.custom_imports.imports == ['orl_mm']
+    assert cfg.train_dataloader.sampler == dict(type='DefaultSampler', shuffle=True)
+    assert cfg.train_dataloader.drop_last  # as mmseg 0.x: a last batch of one is no batch
+    for pipeline in (steps(cfg), cfg.test_dataloader.dataset.pipeline):
+        classes = HEADS[name]['classes']
+        assert step(pipeline, 'orl_mm.CheckLabels') == dict(num_classes=classes)
+
+
+def test_published_differs_in_its_schedule_alone(configs):
+    published = Config.fromfile(TRANSFER / 'voc' / 'fcn_r50_published.py')
+    assert {key for key in published if published[key] != configs['voc'].get(key)} == {
+        'param_scheduler', 'train_cfg', 'default_hooks', 'log_processor'}
+
+
+ROOTS = {'voc': ('ORL_VOC', 'data/VOCdevkit/VOC2012'),
+         'cityscapes': ('ORL_CITYSCAPES', 'data/cityscapes')}
+
+
+@pytest.mark.parametrize('name', SETS)
+def test_one_variable_names_the_folder_of_all_lists(name, monkeypatch):
+    variable, usual = ROOTS[name]
+    for value, expected in ((None, usual), ('/elsewhere', '/elsewhere')):
+        monkeypatch.delenv(variable, raising=False)
+        if value:
+            monkeypatch.setenv(variable, value)
+        cfg = Config.fromfile(TRANSFER / name / 'fcn_r50.py')
+        train = cfg.train_dataloader.dataset
+        for dataset in (*(train.get('datasets') or [train]), cfg.val_dataloader.dataset,
+                        cfg.test_dataloader.dataset):
+            assert dataset.data_root == expected

@@ -9,14 +9,17 @@ import numpy as np
 import pytest
 import torch
 from mmengine.config import Config
+from mmengine.dataset import pseudo_collate
 from mmengine.hooks import Hook
 from mmengine.registry import init_default_scope
 from mmengine.runner import Runner
+from PIL import Image
 from sklearn.metrics import confusion_matrix
 
 from orl_mm.engine.checkpoint import load_weights
+from orl_mm.engine.checkpoint_fit import checkpoints_must_fit
 from orl_mm.engine.cli import UserError, config_errors
-from orl_mm.registry import MODELS
+from orl_mm.registry import DATASETS, MODELS
 from tests.segmentation_files import save_labels, write_cityscapes, write_voc
 from tests.small import NARROW, Kill, same
 
@@ -27,8 +30,9 @@ CONFIGS = ROOT / 'configs' / 'transfer'
 SETS = ('voc', 'cityscapes')
 
 
-def load(name):
-    cfg = Config.fromfile(CONFIGS / name / ('fcn_r50_train.py' if name == 'voc' else 'fcn_r50.py'))
+def load(name, file=None):
+    file = file or ('fcn_r50_train' if name == 'voc' else 'fcn_r50')
+    cfg = Config.fromfile(CONFIGS / name / f'{file}.py')
     init_default_scope('mmseg')
     return cfg
 
@@ -65,8 +69,8 @@ def leaves(dataset):
     return dataset.get('datasets') or [dataset]
 
 
-def tiny(name, root, work_dir, checkpoint, crop=65):
-    cfg = load(name)
+def tiny(name, root, work_dir, checkpoint, crop=65, file=None):
+    cfg = load(name, file)
     cfg.model.backbone.update(depth=18, base_channels=8, stem_channels=8)
     cfg.model.backbone.init_cfg.checkpoint = checkpoint
     cfg.model.decode_head.update(in_channels=64, channels=16)
@@ -75,17 +79,19 @@ def tiny(name, root, work_dir, checkpoint, crop=65):
     cfg.model.data_preprocessor.size = (crop, crop)
     for loader in (cfg.train_dataloader, cfg.val_dataloader, cfg.test_dataloader):
         loader.update(num_workers=0, persistent_workers=False, pin_memory=False)
-        loader.dataset.data_root = str(root)
-        for transform in loader.dataset.pipeline:
-            if transform.type == 'RandomCrop':
-                transform.crop_size = (crop, crop)
-            if 'scale' in transform:
-                transform.scale = (129, 65)
+        for dataset in leaves(loader.dataset):
+            dataset.data_root = str(root)
+            for transform in dataset.pipeline:
+                if transform.type == 'RandomCrop':
+                    transform.crop_size = (crop, crop)
+                if 'scale' in transform:
+                    transform.scale = (129, 65)
     cfg.train_dataloader.batch_size = 2
     cfg.update(work_dir=str(work_dir), log_level='ERROR',
                experiment_name=f'{name}_{work_dir.parent.name}_{work_dir.name}')
     cfg.visualizer.vis_backends = [dict(type='LocalVisBackend')]
-    cfg.train_cfg.update(max_epochs=1, val_interval=1)
+    cfg.train_cfg.update(val_interval=1, **(
+        dict(max_iters=3) if 'max_iters' in cfg.train_cfg else dict(max_epochs=1)))
     cfg.default_hooks.checkpoint.interval = 1
     return cfg
 
@@ -126,7 +132,6 @@ def test_trains_and_tests_on_real_images(name, shared_data, pretrained, tmp_path
     else:  # the sample is one frame of val
         cfg.train_dataloader.update(batch_size=1, drop_last=False)
         cfg.train_dataloader.dataset.data_prefix = cfg.val_dataloader.dataset.data_prefix
-        cfg.custom_hooks = [hook for hook in cfg.custom_hooks if 'CheckData' not in hook.type]
         # A batch of one 5 x 5 map: every norm still sees more than one value.
     runner, losses = Runner.from_cfg(deepcopy(cfg)), Losses()
     runner.register_hook(losses)
@@ -146,6 +151,71 @@ def test_trains_and_tests_on_real_images(name, shared_data, pretrained, tmp_path
     assert all(truth.shape == found.shape for truth, found in kept.pairs)
     assert metrics['mIoU'] == pytest.approx(mean_iou(kept.pairs, classes), abs=0.006)
     assert metrics['mIoU'] == pytest.approx(validated)
+
+
+@pytest.mark.parametrize('file', ['fcn_r50', 'fcn_r50_published'])
+def test_train_aug_trains_on_both_lists(file, pretrained, tmp_path):
+    """By epochs and by iterations; each image of train and of aug once in three steps of two."""
+    root = written('voc', tmp_path, train=4, aug=2, val=1)
+    cfg = tiny('voc', root, tmp_path / 'work', pretrained, file=file)
+    cfg.train_cfg.val_interval = 3
+    runner, losses, shown = Runner.from_cfg(cfg), Losses(), Shown()
+    runner.register_hook(losses)
+    runner.register_hook(shown)
+    runner.train()
+    assert len(losses.seen) == 3 and runner.message_hub.get_scalar('val/mIoU').current() >= 0
+    assert sorted(shown.masks) == [
+        *(f'SegmentationClass/train_{i}.png' for i in range(4)),
+        *(f'SegmentationClassAug/aug_{i}.png' for i in range(2))]
+
+
+class Shown(Hook):
+    def __init__(self):
+        self.masks = []
+
+    def before_train_iter(self, runner, batch_idx, data_batch=None):
+        self.masks += ['/'.join(Path(sample.seg_map_path).parts[-2:])
+                       for sample in data_batch['data_samples']]
+
+
+# What is on disk, and (height, width) of the training input and of the test's.
+SHAPES = {'voc': ((500, 375), (513, 513), (375, 500)),
+          'cityscapes': ((2048, 1024), (769, 769), (1025, 2049))}
+
+
+@pytest.mark.parametrize('name', SETS)
+def test_what_the_network_is_shown(name, tmp_path):
+    """At full size: RGB, normalised, padded with the mean colour and ignored labels."""
+    size, crop, whole = SHAPES[name]
+    root = written(name, tmp_path, size=size, train=2, val=1)
+    for path in (*root.rglob('*.jpg'), *root.rglob('*_leftImg8bit.png')):
+        Image.new('RGB', size, (250, 60, 0)).save(path, quality=100)
+    cfg = load(name)
+    for loader in (cfg.train_dataloader, cfg.test_dataloader):
+        loader.dataset.data_root = str(root)
+        for transform in loader.dataset.pipeline:  # half the size: there is something to pad
+            if 'ratio_range' in transform:
+                transform.ratio_range = (0.5, 0.5)
+    samples = [DATASETS.build(cfg.train_dataloader.dataset)[i] for i in range(2)]
+    half = tuple(sample['data_samples'].gt_sem_seg.shape for sample in samples)
+    height, width = (188, 250) if name == 'voc' else (512, 769)
+    assert half == ((height, width), (height, width))
+    prepare = MODELS.build(cfg.model.data_preprocessor)
+    batch = prepare(pseudo_collate(samples), training=True)
+    assert batch['inputs'].shape == (2, 3, *crop)
+    colour = [(250 - 123.675) / 58.395, (60 - 116.28) / 57.12, -103.53 / 57.375]
+    for image, sample in zip(batch['inputs'], batch['data_samples']):
+        inside = image[:, :height, :width].mean((1, 2))
+        torch.testing.assert_close(inside, torch.tensor(colour), atol=0.05, rtol=0)
+        assert image[:, height:].abs().sum() == 0 and image[:, :, width:].abs().sum() == 0
+        labels = sample.gt_sem_seg.data[0]
+        assert labels.shape == crop
+        assert (labels[height:] == 255).all() and (labels[:, width:] == 255).all()
+        assert (labels[:height, :width] != 255).any()
+    tested = DATASETS.build(cfg.test_dataloader.dataset)[0]
+    assert tested['inputs'].shape == (3, *whole)
+    assert tested['data_samples'].gt_sem_seg.shape == size[::-1]
+    assert prepare(pseudo_collate([tested]))['inputs'].shape == (1, 3, *whole)
 
 
 @pytest.mark.parametrize('name', SETS)
@@ -211,6 +281,16 @@ def test_wrong_checkpoint_stops_before_training(name, fault, said, tmp_path):
     backbone = SEGMENTERS.build(cfg.model.backbone)
     with pytest.raises((ValueError, FileNotFoundError), match=said):
         backbone.init_weights()
+
+
+@pytest.mark.parametrize('name', SETS)
+def test_stock_initialiser_without_prefix_stops_too(name, pretrained, tmp_path):
+    """mmengine's own only warns; under tools/train.py it is an error that names the right one."""
+    cfg = tiny(name, written(name, tmp_path, train=2, val=1), tmp_path / 'work', pretrained)
+    cfg.model.backbone.init_cfg.type = 'Pretrained'
+    with pytest.raises(UserError, match=r"0 of the 100 tensors.*'backbone\.'.*PretrainedBackbone"):
+        with checkpoints_must_fit():
+            Runner.from_cfg(cfg).train()
 
 
 def written(name, root, **splits):
