@@ -85,6 +85,11 @@ FAULTS = {
     'an unknown label': (
         lambda root: _write(root / 'SegmentationClass/val_1.png', [[0, 20, 255, 77]] * 45),
         r'1 of 2 .*val are faulty: \S+/val_1\.png \(label 77, where 0 to 20 and 255 exist\)'),
+    'the first label that is none': (
+        lambda root: _write(root / 'SegmentationClass/val_1.png', np.full((45, 60), 21)),
+        r'val_1\.png \(label 21,'),
+    'no folder of images': (lambda root: (root / 'JPEGImages').rename(root / 'elsewhere'),
+                            r'\S+/JPEGImages is no folder or empty, and \S+/train\.txt names 3'),
     'another size': (
         lambda root: _write(root / 'SegmentationClass/val_1.png', np.zeros((45, 61))),
         r'val_1\.png \(61 x 45, its image 60 x 45\)'),

@@ -43,7 +43,7 @@ def check_voc(root: str, parts: Optional[Sequence[dict]] = None, every_file: boo
     if root and not os.path.isdir(root):
         report.problems.append(f'{root} is no folder; {DOWNLOAD}')
         return report
-    folders, lists = Folders(), {}
+    folders, lists, told = Folders(), {}, set()
     for part in PARTS if parts is None else parts:
         path = os.path.join(root, part['ann_file'])
         if path in lists:  # the same for validation and test
@@ -56,6 +56,9 @@ def check_voc(root: str, parts: Optional[Sequence[dict]] = None, every_file: boo
         lacking = [(folder, fix) for folder, fix in ((images, DOWNLOAD), (masks, masks_fix))
                    if names and not folders.names(folder)]
         for folder, fix in lacking:
+            if folder in told:  # the images of all lists lie in one folder
+                continue
+            told.add(folder)
             report.problems.append(f'{folder} is no folder or empty, and {path} names '
                                    f'{len(names):,} files in it; {fix}')
         if names and not lacking:
