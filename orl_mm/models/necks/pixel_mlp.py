@@ -14,8 +14,8 @@ class PixelMLP(RegionMLP):
     """1x1 convolutions with batch norm over the grid: a map in, a map out.
 
     What ``Conv2d(kernel_size=1)``, ``BatchNorm2d``, ``ReLU``, ``Conv2d(kernel_size=1)`` compute,
-    as linear layers on the B * h * w cells: on a CPU that takes half the time. A convolution's
-    weight (out, in, 1, 1) fits after ``.flatten(1)``.
+    as linear layers on the B * h * w cells, which is faster on a CPU. A convolution's weight
+    (out, in, 1, 1) fits after ``.flatten(1)``.
 
     Args:
         in_channels, hid_channels, out_channels (int): Widths.
