@@ -4,14 +4,14 @@
 #           mmpretrain's resnet50_8xb32_in1k.py, unchanged.
 # Command:  tools/dist_train.sh configs/baselines/supervised_r50_in1k.py 8
 #           8 GPUs x 32 images = batch 256. Other sizes: add --auto-scale-lr.
-#           Or, without training, torchvision's released ResNet50_Weights.IMAGENET1K_V1
-#           (resnet50-0676ba61.pth, 90 epochs, 76.13 top-1), renamed by tools/convert_weights.py
-#           (its --help lists the formats): the file it writes takes the place of this
-#           config's checkpoint in every transfer.
+#           Or, without training, torchvision's released ResNet50_Weights.IMAGENET1K_V1 (90 epochs,
+#           76.13 top-1), renamed, in the place of this config's checkpoint in every transfer:
+#           tools/convert_weights.py resnet50-0676ba61.pth pretrained/supervised_r50_in1k.pth
 # Expected: VOC 67.7 mIoU, Cityscapes 73.7 mIoU, COCO 39.6 box / 35.6 mask AP (the thesis, tables
 #           2.1 and 2.2); top-1 76.55 (mmpretrain). Here: not yet run.
-# Data:     data/imagenet/{train,val}/<class>/*.JPEG, or with labels in data/imagenet/meta/
-#           {train,val}.txt ("path class" a line), which is read first.
+# Data:     data/imagenet, or ORL_IMAGENET=FOLDER: {train,val}/<class>/*.JPEG, or with labels in
+#           meta/{train,val}.txt ("path class" a line), which is read first. What is missing, says
+#           tools/check_data.py imagenet --labels.
 _base_ = ['mmpretrain::resnet/resnet50_8xb32_in1k.py', '../_base_/on_mmpretrain.py']
 
 train_pipeline = [
@@ -25,12 +25,12 @@ train_dataloader = dict(
     pin_memory=True,
     persistent_workers=True,
     collate_fn=dict(type='default_collate'),
-    dataset=dict(pipeline=train_pipeline))
+    dataset=dict(data_root='{{$ORL_IMAGENET:data/imagenet}}', pipeline=train_pipeline))
 val_dataloader = dict(
     pin_memory=True,
     persistent_workers=True,
     collate_fn=dict(type='default_collate'),
-    dataset=dict(pipeline=test_pipeline))
+    dataset=dict(data_root='{{$ORL_IMAGENET:data/imagenet}}', pipeline=test_pipeline))
 test_dataloader = val_dataloader
 
 default_hooks = dict(checkpoint=dict(interval=10, max_keep_ckpts=3))

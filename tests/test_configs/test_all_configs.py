@@ -1,17 +1,23 @@
 """Every config that a user may type: read, its network built, a sample carried to its preprocessor.
 
 The data are drawn and as small as their layouts allow; each lies where the config looks for it.
+What else a run is made of (hooks, metrics, optimiser, schedules) is built, too.
 """
 
 import csv
 import os
+import re
 from copy import deepcopy
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from mmengine.config import Config
-from mmengine.registry import DATASETS, FUNCTIONS, MODELS, init_default_scope
+from mmengine.optim import build_optim_wrapper
+from mmengine.registry import (DATASETS, FUNCTIONS, HOOKS, METRICS, MODELS, PARAM_SCHEDULERS,
+                               init_default_scope)
+from mmengine.visualization import Visualizer
 from PIL import Image
 
 from orl_mm.datasets.chexpert import FOURTEEN
@@ -24,6 +30,8 @@ from tests.segmentation_files import write_cityscapes, write_voc
 ROOT = Path(__file__).resolve().parents[2]
 CONFIGS = sorted(path.relative_to(ROOT).as_posix() for path in (ROOT / 'configs').rglob('*.py')
                  if '_base_' not in path.parts)
+VARIABLES = sorted({name for path in (ROOT / 'configs').rglob('*.py')
+                    for name in re.findall(r'{{\$(\w+):', path.read_text())})
 HEADER = ['Path', 'Sex', 'Age', 'Frontal/Lateral', 'AP/PA', *FOURTEEN]
 
 
@@ -89,6 +97,7 @@ def write_xrays(root):
 def place(tmp_path_factory):
     """A folder to start commands in, with all data in ``data``."""
     root = tmp_path_factory.mktemp('place')
+    Visualizer.get_instance('all_configs')  # hooks that draw ask for it
     write_photographs(root)
     write_xrays(root)
     write_voc(root / 'data' / 'VOCdevkit' / 'VOC2012', train=2, aug=2, val=2)
@@ -98,13 +107,60 @@ def place(tmp_path_factory):
 
 
 def loaders(cfg):
-    """The data sets that are read, each once."""
+    """The data sets that are read, by loops and by hooks, each once."""
     found = []
-    for name in ('train', 'val', 'test'):
-        loader = cfg.get(f'{name}_dataloader')
+    for loader in [*(cfg.get(f'{name}_dataloader') for name in ('train', 'val', 'test')),
+                   *(hook.get('dataloader') for hook in cfg.get('custom_hooks') or ())]:
         if loader and loader not in found:
             found.append(loader)
     return found
+
+
+def build_the_rest(cfg, model):
+    """Parts that a run builds before its first step; what a part does not take, it refuses."""
+    hooks = [*(cfg.get('custom_hooks') or ()), *cfg.default_hooks.values()]
+    for hook in hooks:
+        HOOKS.build(dict(hook))
+    for name in ('val', 'test'):
+        evaluators = cfg.get(f'{name}_evaluator') or []
+        for metric in evaluators if isinstance(evaluators, list) else [evaluators]:
+            METRICS.build(dict(metric))
+    if not cfg.get('optim_wrapper'):
+        return len(hooks)
+    wrapper = deepcopy(cfg.optim_wrapper)
+    if wrapper.get('type') == 'AmpOptimWrapper' and not torch.cuda.is_available():
+        wrapper = {key: value for key, value in wrapper.items()
+                   if key not in ('type', 'loss_scale', 'dtype')}
+    optimizer = build_optim_wrapper(model, wrapper)
+    schedules = cfg.get('param_scheduler') or []
+    for schedule in schedules if isinstance(schedules, list) else [schedules]:
+        default = dict(optimizer=optimizer)
+        if schedule.get('convert_to_iter_based'):
+            default['epoch_length'] = 10
+        PARAM_SCHEDULERS.build(dict(schedule), default_args=default)
+    return len(hooks)
+
+
+def head(config):
+    return re.split(r'^_base_\s*=', (ROOT / config).read_text(), flags=re.M)[0]
+
+
+@pytest.mark.parametrize('config', CONFIGS)
+def test_head(config):
+    """A config is a page: what it is, the paper, how it is typed, and what comes out."""
+    text = head(config)
+    assert text.startswith('# ') and '# Paper:' in text
+    if config.startswith(('configs/baselines', 'configs/r2o')) or \
+            re.match('configs/transfer/(voc|cityscapes|coco|imagenet)/', config):
+        for word in ('# Command:', '# Expected:', config):
+            assert word in text or 'make demo' in text, f'{config} does not say {word}'
+
+
+def test_no_two_pretraining_configs_share_a_work_directory():
+    """It is named after the file; tools/tables.py knows a row by it."""
+    names = [Config.fromfile(str(ROOT / config)).get('work_dir') or Path(config).stem
+             for config in CONFIGS if 'transfer' not in config and 'demo' not in config]
+    assert len(names) > 50 and sorted(set(names)) == sorted(names)
 
 
 def without_registered_templates(dataset):
@@ -119,8 +175,7 @@ def without_registered_templates(dataset):
 def test_config(config, place, monkeypatch):
     if config.startswith('configs/transfer/coco'):
         pytest.importorskip('mmcv.ops', reason='mmdet needs the compiled ops of mmcv (make ops)')
-    for name in ('ORL_CXR', 'ORL_NATURAL', 'ORL_VOC', 'ORL_COCO', 'ORL_CITYSCAPES',
-                 'ORL_DEMO_DATA'):
+    for name in VARIABLES:
         monkeypatch.delenv(name, raising=False)
     monkeypatch.chdir(place)
     cfg = Config.fromfile(str(ROOT / config))
@@ -131,6 +186,7 @@ def test_config(config, place, monkeypatch):
         model.setdefault('data_preprocessor', cfg.data_preprocessor)
     model = MODELS.build(model)
     assert sum(p.numel() for p in model.parameters()) > 1e5
+    assert build_the_rest(cfg, model) >= 5
 
     read = loaders(cfg)
     assert read

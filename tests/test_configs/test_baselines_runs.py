@@ -1,10 +1,12 @@
 """Baselines on mmpretrain's algorithms made small: trained, killed, resumed, handed on."""
 
+import math
 from pathlib import Path
 
 import pytest
 import torch
 from mmengine.config import Config
+from mmengine.hooks import Hook
 from mmengine.registry import init_default_scope
 from mmengine.runner import Runner
 
@@ -131,6 +133,41 @@ def test_trains_on_real_images_and_hands_its_backbone_on(name, shared_data, tmp_
     assert (loaded.prefix, loaded.matched, loaded.missing) == ('backbone.', loaded.total, [])
     same({f'backbone.{key}': value for key, value in backbone.state_dict().items()},
          {key: value for key, value in state['state_dict'].items() if key.startswith('backbone.')})
+
+
+class TargetWatch(Hook):
+    """A weight of BYOL's online network before each step, and of the target that the step used."""
+
+    def __init__(self):
+        self.online, self.target = [], []
+
+    def before_train_iter(self, runner, batch_idx, data_batch=None):
+        self.online.append(runner.model.backbone.conv1.weight.detach().double())
+
+    def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None):
+        weight = runner.model.target_net.module[0].conv1.weight
+        self.target.append(weight.double())
+        assert not weight.requires_grad
+
+
+def test_byols_target_follows_over_a_run(photographs, tmp_path):
+    """xi_0 = theta_0, xi_t = tau_t xi_t-1 + (1 - tau_t) theta_t with all 6 steps of the run as T.
+
+    theta_t is what step t - 1 left, so the target moves after the step (BYOL, section 3.1).
+    """
+    cfg, watch = small('byol', photographs, tmp_path / 'work'), TargetWatch()
+    init_default_scope(cfg.default_scope)
+    cfg.train_dataloader.update(num_workers=0, persistent_workers=False)
+    runner = Runner.from_cfg(cfg)
+    runner.register_hook(watch)
+    runner.train()
+    assert len(watch.online) == 6 == runner.max_iters
+    expected = watch.online[0]
+    for t, (online, target) in enumerate(zip(watch.online, watch.target)):
+        tau = 1 - (1 - .99) * (math.cos(math.pi * t / 6) + 1) / 2
+        expected = tau * expected + (1 - tau) * online
+        torch.testing.assert_close(target, expected, atol=1e-7, rtol=0)
+    assert (watch.online[-1] - watch.target[-1]).abs().max() > 1e-4  # far beyond the tolerance
 
 
 def test_random_leaves_its_first_weights(tmp_path, monkeypatch):

@@ -11,6 +11,7 @@
 _base_ = 'mmpretrain::byol/byol_resnet50_16xb256-coslr-200e_in1k.py'
 
 custom_imports = dict(imports=['orl_mm'], allow_failed_imports=False)
+work_dir = 'work_dirs/mixing_byol_r50_in1k'  # the baseline of this name has the other one
 
 # Without masks the whole image is the one region: BYOL's global average pooling.
 model = dict(

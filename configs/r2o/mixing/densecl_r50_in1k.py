@@ -12,6 +12,7 @@
 _base_ = 'mmpretrain::densecl/densecl_resnet50_8xb32-coslr-200e_in1k.py'
 
 custom_imports = dict(imports=['orl_mm'], allow_failed_imports=False)
+work_dir = 'work_dirs/mixing_densecl_r50_in1k'  # the baseline of this name has the other one
 
 _pipeline = [
     dict(type='orl_mm.SeedSample', seed=0),

@@ -9,9 +9,9 @@
 #           The training images' features, 10.5 GB, are spread over the GPUs; where they do not
 #           fit: --cfg-options custom_hooks.0.device=cpu
 # Expected: not in the thesis. Here: not yet run.
-# Data:     data/imagenet/{train,val}/<class>/*.JPEG, or with labels in data/imagenet/meta/
-#           {train,val}.txt ("path class" a line), which is read first. Elsewhere: --cfg-options
-#           test_dataloader.dataset.data_root=DIR custom_hooks.0.dataloader.dataset.data_root=DIR
+# Data:     data/imagenet, or ORL_IMAGENET=FOLDER: {train,val}/<class>/*.JPEG, or with labels in
+#           meta/{train,val}.txt ("path class" a line), which is read first. What is missing, says
+#           tools/check_data.py imagenet --labels.
 _base_ = '../../_base_/default_runtime.py'
 
 data_preprocessor = dict(
@@ -39,7 +39,7 @@ test_dataloader = dict(
     collate_fn=dict(type='default_collate'),
     dataset=dict(
         type='ImageNet',
-        data_root='data/imagenet',
+        data_root='{{$ORL_IMAGENET:data/imagenet}}',
         split='val',
         pipeline=_pipeline))
 custom_hooks = [
@@ -50,7 +50,7 @@ custom_hooks = [
             num_workers=8,
             dataset=dict(
                 type='ImageNet',
-                data_root='data/imagenet',
+                data_root='{{$ORL_IMAGENET:data/imagenet}}',
                 split='train',
                 pipeline=_pipeline))),
 ]

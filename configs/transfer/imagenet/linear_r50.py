@@ -9,8 +9,9 @@
 #           tools/test.py configs/transfer/imagenet/linear_r50.py
 #           work_dirs/imagenet_linear_r50_r50_in1k/epoch_90.pth
 # Expected: not in the thesis. BYOL of 200 epochs: 71.8 (mmpretrain's metafile). Here: not yet run.
-# Data:     data/imagenet/{train,val}/<class>/*.JPEG, or with labels in data/imagenet/meta/
-#           {train,val}.txt ("path class" a line), which is read first.
+# Data:     data/imagenet, or ORL_IMAGENET=FOLDER: {train,val}/<class>/*.JPEG, or with labels in
+#           meta/{train,val}.txt ("path class" a line), which is read first. What is missing, says
+#           tools/check_data.py imagenet --labels.
 #
 # frozen_stages=4 freezes all of the backbone, the running statistics of its norms included.
 _base_ = [
@@ -37,12 +38,12 @@ train_dataloader = dict(
     pin_memory=True,
     persistent_workers=True,
     collate_fn=dict(type='default_collate'),
-    dataset=dict(pipeline=train_pipeline))
+    dataset=dict(data_root='{{$ORL_IMAGENET:data/imagenet}}', pipeline=train_pipeline))
 val_dataloader = dict(
     pin_memory=True,
     persistent_workers=True,
     collate_fn=dict(type='default_collate'),
-    dataset=dict(pipeline=test_pipeline))
+    dataset=dict(data_root='{{$ORL_IMAGENET:data/imagenet}}', pipeline=test_pipeline))
 test_dataloader = val_dataloader
 
 env_cfg = dict(cudnn_benchmark=True)
