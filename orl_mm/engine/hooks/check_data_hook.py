@@ -63,7 +63,7 @@ class CheckDataHook(Hook):
             for report in self._look(runner, loaders):
                 for line in report.lines()[:1 + len(report.notes)]:
                     runner.logger.info(line)
-                problems += [f'{problem}' for problem in report.problems]
+                problems += report.problems
         # A process that stopped alone would leave the others waiting.
         problems = list(dict.fromkeys(sum(all_gather_object(problems), [])))
         if problems:
@@ -88,7 +88,7 @@ def _leaves(dataset) -> Iterator[Tuple[str, dict]]:
     """Root and parts of every data set within wrappers; built data sets are passed over."""
     if not isinstance(dataset, dict):
         return
-    inner = dataset.get('datasets') or [dataset[key] for key in ('dataset', ) if key in dataset]
+    inner = dataset.get('datasets') or ([dataset['dataset']] if 'dataset' in dataset else [])
     for child in inner:
         yield from _leaves(child)
     if not inner:
