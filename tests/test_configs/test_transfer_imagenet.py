@@ -1,5 +1,9 @@
 """Linear probe and k-NN on ImageNet's labels: settings, and real runs on small folders."""
 
+import importlib.util
+import json
+import os
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +19,8 @@ from orl_mm.engine.checkpoint import load_weights
 from orl_mm.registry import DATASETS, MODELS
 from tests.small import NARROW, same
 
-CONFIGS = Path(__file__).resolve().parents[2] / 'configs' / 'transfer' / 'imagenet'
+ROOT = Path(__file__).resolve().parents[2]
+CONFIGS = ROOT / 'configs' / 'transfer' / 'imagenet'
 
 
 def load(name):
@@ -37,6 +42,15 @@ def test_settings_of_the_linear_probe():
     assert cfg.model.backbone.depth == 50 and cfg.model.backbone.frozen_stages == 4
     assert cfg.model.backbone.init_cfg.type == 'orl_mm.PretrainedBackbone'
     assert cfg.model.head.num_classes == 1000 and cfg.model.head.in_channels == 2048
+    assert cfg.model.neck.type == 'GlobalAveragePooling'
+    assert [t.type for t in cfg.train_dataloader.dataset.pipeline] == [
+        'orl_mm.SeedSample', 'orl_mm.LoadImage', 'RandomResizedCrop', 'RandomFlip', 'PackInputs']
+    assert cfg.train_dataloader.dataset.pipeline[2].scale == 224
+    for loader in (cfg.val_dataloader, cfg.test_dataloader):
+        read, resize, crop, _ = loader.dataset.pipeline
+        assert read.max_bad == 0  # a validation image is never another one
+        assert (resize.scale, resize.edge, crop.crop_size) == (256, 'short', 224)
+        assert loader.dataset.split == 'val'
 
 
 def test_settings_of_knn():
@@ -48,6 +62,8 @@ def test_settings_of_knn():
     for pipeline in (bank.pipeline, cfg.test_dataloader.dataset.pipeline):
         assert (pipeline[1].scale, pipeline[1].interpolation, pipeline[2].crop_size) == (
             256, 'bicubic', 224)
+        assert pipeline[0].max_bad == 0 and len(pipeline) == 4
+    assert cfg.model.backbone == dict(type='ResNet', depth=50)
 
 
 @pytest.fixture(scope='module')
@@ -150,6 +166,91 @@ def test_knn_through_the_config_is_scikit_learns(folders, pretrained, tmp_path):
     right = classifier.fit(bank, bank_labels).predict(queries) == labels
     assert found['knn/top1'] == pytest.approx(100 * right.mean())
     assert len(bank) == 12 and len(queries) == 6
+
+
+def call(monkeypatch, name, *words):
+    """A tool as it is typed, in this process."""
+    spec = importlib.util.spec_from_file_location(f'{name}_tool', ROOT / 'tools' / f'{name}.py')
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    monkeypatch.setattr(sys, 'argv', [f'{name}.py', *map(str, words)])
+    module.main()
+
+
+@pytest.fixture(scope='module')
+def imagenet(tmp_path_factory):
+    """Six images, real ones where they are there, with labels in meta/; val is train backwards."""
+    root, draw = tmp_path_factory.mktemp('labelled'), np.random.default_rng(1)
+    shared = Path(os.environ.get('ORL_DATA', ROOT.parent / 'shared' / 'data'))
+    real = sorted((shared / 'natural' / 'imagenet_sample' / 'train').glob('*/*'))[::160]
+    (root / 'train').mkdir()
+    for i in range(6):
+        if real:
+            os.symlink(real[i], root / 'train' / f'{i}.JPEG')
+        else:
+            Image.fromarray(draw.integers(0, 256, (60, 80, 3), np.uint8)).save(
+                root / 'train' / f'{i}.JPEG')
+    os.symlink(root / 'train', root / 'val')
+    (root / 'meta').mkdir()
+    lines = [f'{i}.JPEG {7 * i}' for i in range(6)]
+    (root / 'meta' / 'train.txt').write_text('\n'.join(lines))
+    (root / 'meta' / 'val.txt').write_text('\n'.join(lines[::-1]))
+    return root
+
+
+SMALL = [f'model.backbone.{key}={value}' for key, value in NARROW.items()]
+
+
+def test_random_probed_through_the_tools(imagenet, tmp_path, monkeypatch):
+    """Row Random, then both probes of it: the commands of the heads, made small."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv('ORL_IMAGENET', str(imagenet))
+    call(monkeypatch, 'train', ROOT / 'configs/baselines/random_r50_in1k.py', '--cfg-options',
+         *SMALL, 'model.head.in_channels=64')
+    start = Path('work_dirs/random_r50_in1k/epoch_0.pth')
+    assert start.is_file()  # where the transfers look for it
+    loaders = [f'{split}_dataloader.{key}={value}' for split in ('train', 'val', 'test')
+               for key, value in (('batch_size', 3), ('num_workers', 0))]
+    call(monkeypatch, 'train', CONFIGS / 'linear_r50.py', '--work-dir', 'linear', '--cfg-options',
+         *SMALL, f'model.backbone.init_cfg.checkpoint={start}', 'model.head.in_channels=64',
+         'train_cfg.max_epochs=1', 'default_hooks.checkpoint.interval=1', *loaders)
+    # Tested without the pretrained file: the probe's checkpoint is whole.
+    call(monkeypatch, 'test', CONFIGS / 'linear_r50.py', 'linear/epoch_1.pth', '--out',
+         'linear.json', '--out-item', 'metrics', '--work-dir', 'tested', '--cfg-options', *SMALL,
+         'model.head.in_channels=64', *loaders)
+    scalars = load_weights('linear/epoch_1.pth')['message_hub']['log_scalars']
+    found = json.loads(Path('linear.json').read_text())
+    assert found.keys() == {'accuracy/top1', 'accuracy/top5'}
+    for key, value in found.items():
+        assert value == pytest.approx(json.loads(last_line('linear'))[key], abs=1e-4)
+    assert scalars['train/loss'].data[0][0] == pytest.approx(np.log(1000), rel=.05)
+    same({key: value for key, value in load_weights(start)['state_dict'].items()
+          if key.startswith('backbone.')},
+         {key: value for key, value in load_weights('linear/epoch_1.pth')['state_dict'].items()
+          if key.startswith('backbone.')})
+    call(monkeypatch, 'test', CONFIGS / 'knn_r50.py', start, '--out', 'knn.json', '--out-item',
+         'metrics', '--work-dir', 'knn', '--cfg-options', *SMALL, 'model.k=6',
+         'test_dataloader.batch_size=4', 'test_dataloader.num_workers=0',
+         'custom_hooks.0.dataloader.num_workers=0')
+    knn = json.loads(Path('knn.json').read_text())
+    assert knn == {'knn/top1': 100., 'knn/top5': 100.}  # each image is its own nearest one
+
+
+def last_line(work_dir):
+    """What a run's log in json says last."""
+    file, = Path(work_dir).glob('*/vis_data/scalars.json')
+    return file.read_text().splitlines()[-1]
+
+
+def test_knn_of_another_network_ends_in_one_line(imagenet, tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv('ORL_IMAGENET', str(imagenet))
+    other = MODELS.build(dict(NARROW, type='mmpretrain.ResNet', depth=34))
+    torch.save(dict(state_dict=other.state_dict()), tmp_path / 'other.pth')
+    with pytest.raises(SystemExit) as stop:
+        call(monkeypatch, 'test', CONFIGS / 'knn_r50.py', tmp_path / 'other.pth', '--work-dir',
+             tmp_path, '--cfg-options', *SMALL, 'test_dataloader.num_workers=0')
+    lines = [x for x in capsys.readouterr().err.splitlines() if x.startswith('test.py: ')]
+    assert stop.value.code == 2 and len(lines) == 1 and 'another architecture' in lines[0], lines
 
 
 def test_another_network_is_refused(tmp_path):
