@@ -53,7 +53,8 @@ def small(name, images, work_dir, epochs=3, batch_size=4):
     cfg.visualizer.vis_backends = [dict(type='LocalVisBackend')]
     cfg.default_hooks.checkpoint = dict(type='CheckpointHook', interval=1)
     cfg.default_hooks.logger.interval = 1
-    cfg.work_dir, cfg.experiment_name = str(work_dir), f'{name}_{work_dir.parent.name}_{work_dir.name}'
+    cfg.work_dir = str(work_dir)
+    cfg.experiment_name = f'{name}_{work_dir.parent.name}_{work_dir.name}'
     cfg.log_level = 'WARNING'
     return cfg
 

@@ -1,4 +1,4 @@
-"""One process of the k-NN test: `python knn_worker.py OUT`, RANK and WORLD_SIZE from the environment.
+"""One process of the k-NN test: `python knn_worker.py OUT`, RANK and WORLD_SIZE by environment.
 
 Seven training images, an odd number, and four queries, half of them in each of two processes;
 rank 0 saves the votes for all queries in their order.

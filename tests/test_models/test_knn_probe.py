@@ -85,8 +85,9 @@ def launch(world, out):
     with socket.socket() as s:
         s.bind(('127.0.0.1', 0))
         port = s.getsockname()[1]
+    path = os.pathsep.join([str(ROOT), os.environ.get('PYTHONPATH', '')])
     env = dict(os.environ, WORLD_SIZE=str(world), MASTER_ADDR='127.0.0.1', MASTER_PORT=str(port),
-               OMP_NUM_THREADS='1', PYTHONPATH=f"{ROOT}{os.pathsep}{os.environ.get('PYTHONPATH', '')}")
+               OMP_NUM_THREADS='1', PYTHONPATH=path)
     jobs = [subprocess.Popen([sys.executable, str(WORKER), str(out)], env={**env, 'RANK': str(r)},
                              stderr=subprocess.PIPE, text=True) for r in range(world)]
     for job in jobs:
