@@ -220,6 +220,7 @@ def test_without_a_log_the_images_are_not_known(make, tmp_path):
      'tested on.ann_file: ImageSets/Segmentation/val.txt -> mine.txt'),
     (dict(model__decode_head__dilation=1), 'model.decode_head.dilation: 6 -> 1'),
     (dict(val_dataloader__dataset__indices=50), 'tested on.indices: None -> 50'),
+    (dict(model__test_cfg__mode='slide'), 'model.test_cfg.mode: whole -> slide'),
 ])
 def test_other_settings_are_marked(make, tmp_path, options, said):
     run = fake.voc(tmp_path / 'voc_fcn_r50_byol_r50_in1k', **options)
@@ -265,6 +266,9 @@ def test_the_public_recipe_has_a_line_of_its_own(make, tmp_path):
     run = only_run(table, 'r50_in1k_official')
     assert run['values'] == {'voc': 28.}
     assert '‡ iter_28000.pth is not the end, iteration 30000' in text
+    # A checkpoint that was not validated has no number, not the one before.
+    fake.checkpoint(folder, 'iter_29000.pth')
+    assert only_run(make('2.2', folder)[0], 'r50_in1k_official')['values'] is None
 
 
 def test_an_unfinished_run_is_marked(make, tmp_path):
@@ -347,9 +351,11 @@ class TestRecordedTests:
         table, _ = make('2.2', self.run(tmp_path, stamp='20251231_000000'))
         assert only_run(table, 'byol_r50_in1k')['values'] == {'voc': 70.}
 
-    def test_on_other_data(self, make, tmp_path):
-        table, text = make('2.2', self.run(
-            tmp_path, test_dataloader__dataset__ann_file='ImageSets/Segmentation/train.txt'))
+    @pytest.mark.parametrize('options', [
+        dict(test_dataloader__dataset__ann_file='ImageSets/Segmentation/train.txt'),
+        dict(model__test_cfg__mode='slide'), dict(test_evaluator__ignore_index=0)])
+    def test_on_other_data_or_otherwise(self, make, tmp_path, options):
+        table, text = make('2.2', self.run(tmp_path, **options))
         assert only_run(table, 'byol_r50_in1k')['values'] == {'voc': 70.}
         assert 'was tested on other data or otherwise' in text
 
