@@ -179,7 +179,8 @@ def test_in_an_installed_package(tmp_path):
     for name in ('orl_mm', 'configs', 'tools', 'projects'):
         shutil.copytree(ROOT / name, source / name,
                         ignore=shutil.ignore_patterns('__pycache__', '*.egg-info'))
-    for name in ('setup.py', 'pyproject.toml', 'MANIFEST.in', 'model-index.yml', 'requirements.txt'):
+    for name in ('setup.py', 'pyproject.toml', 'MANIFEST.in', 'model-index.yml',
+                 'requirements.txt'):
         shutil.copy(ROOT / name, source)
     subprocess.run([sys.executable, 'setup.py', '-q', 'build_py', '--build-lib', tmp_path / 'lib'],
                    cwd=source, check=True, capture_output=True)
