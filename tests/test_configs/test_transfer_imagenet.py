@@ -66,6 +66,20 @@ def test_settings_of_knn():
     assert cfg.model.backbone == dict(type='ResNet', depth=50)
 
 
+@pytest.mark.parametrize('name, others', [
+    ('linear', ['PlainBNOnCPUHook', 'SetEpochHook', 'SeedStepHook']),  # those it inherits
+    ('knn', ['FeatureBankHook']),  # the first, as the head of the config calls it
+])
+def test_hooks(name, others):
+    hooks = [dict(hook) for hook in load(name).custom_hooks]
+    check, = [hook for hook in hooks if 'CheckData' in hook['type']]
+    assert check == dict(type='orl_mm.CheckDataHook', layout='imagenet', labels=True)
+    hooks.remove(check)
+    assert [hook['type'] for hook in hooks] == [f'orl_mm.{other}' for other in others]
+    if name == 'knn':
+        assert load(name).custom_hooks[0].type == 'orl_mm.FeatureBankHook'
+
+
 @pytest.fixture(scope='module')
 def folders(tmp_path_factory):
     """Two classes that differ in colour, twelve images to train on and six to test on."""
@@ -106,6 +120,8 @@ def small_data(loader, root, split, batch_size):
 
 
 def quiet(cfg, work_dir):
+    # The two drawn classes are none of ImageNet's, which the hook would say.
+    cfg.custom_hooks = [hook for hook in cfg.custom_hooks if 'CheckData' not in hook.type]
     cfg.work_dir, cfg.log_level = str(work_dir), 'WARNING'
     cfg.experiment_name = f'{work_dir.parent.name}_{work_dir.name}'
     cfg.visualizer.vis_backends = [dict(type='LocalVisBackend')]
@@ -240,6 +256,44 @@ def last_line(work_dir):
     """What a run's log in json says last."""
     file, = Path(work_dir).glob('*/vis_data/scalars.json')
     return file.read_text().splitlines()[-1]
+
+
+@pytest.mark.parametrize('tool', ['train', 'test'])
+@pytest.mark.parametrize('wrong, said', [
+    ('no val', 'has no folder val'),
+    ('no such image', "gone.JPEG"),
+    ('strange label', 'with a label of 0 to 999'),
+])
+def test_wrong_data_end_both_probes_before_they_begin(tool, wrong, said, imagenet, pretrained,
+                                                      tmp_path, monkeypatch, capsys):
+    """One line that names what is missing; no image is read and no checkpoint written."""
+    root = tmp_path / 'imagenet'
+    (root / 'meta').mkdir(parents=True)
+    for split in ('train', 'val'):
+        if (split, wrong) == ('val', 'no val'):
+            continue
+        os.symlink(imagenet / 'train', root / split)
+        lines = (imagenet / 'meta' / f'{split}.txt').read_text()
+        if split == 'train':
+            lines += {'no such image': '\ngone.JPEG 3', 'strange label': '\n0.JPEG 1000'}.get(
+                wrong, '')
+        (root / 'meta' / f'{split}.txt').write_text(lines)
+    if wrong == 'no val':  # its list alone is left: the data set is built, no image is there
+        (root / 'meta' / 'val.txt').write_text((imagenet / 'meta' / 'val.txt').read_text())
+    monkeypatch.setenv('ORL_IMAGENET', str(root))
+    words = {
+        'train': [CONFIGS / 'linear_r50.py', '--cfg-options', 'model.head.in_channels=64',
+                  f'model.backbone.init_cfg.checkpoint={pretrained}',
+                  *[f'{split}_dataloader.num_workers=0' for split in ('train', 'val', 'test')]],
+        'test': [CONFIGS / 'knn_r50.py', pretrained, '--cfg-options', 'model.k=6',
+                 'test_dataloader.num_workers=0', 'custom_hooks.0.dataloader.num_workers=0']}
+    monkeypatch.setattr('orl_mm.datasets.transforms.LoadImage.transform', None)
+    with pytest.raises(SystemExit) as stop:
+        call(monkeypatch, tool, *words[tool], *SMALL, '--work-dir', tmp_path / 'work')
+    lines = [x for x in capsys.readouterr().err.splitlines() if x.startswith(f'{tool}.py: ')]
+    assert stop.value.code == 2 and len(lines) == 1, lines
+    assert 'the data cannot be used' in lines[0] and said in lines[0], lines
+    assert not list((tmp_path / 'work').rglob('*.pth'))
 
 
 def test_knn_of_another_network_ends_in_one_line(imagenet, tmp_path, monkeypatch, capsys):

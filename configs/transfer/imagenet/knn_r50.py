@@ -53,6 +53,7 @@ custom_hooks = [
                 data_root='{{$ORL_IMAGENET:data/imagenet}}',
                 split='train',
                 pipeline=_pipeline))),
+    dict(type='orl_mm.CheckDataHook', layout='imagenet', labels=True),
 ]
 test_evaluator = dict(type='Accuracy', topk=(1, 5), prefix='knn')
 test_cfg = dict()

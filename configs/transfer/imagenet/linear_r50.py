@@ -46,6 +46,10 @@ val_dataloader = dict(
     dataset=dict(data_root='{{$ORL_IMAGENET:data/imagenet}}', pipeline=test_pipeline))
 test_dataloader = val_dataloader
 
+custom_hooks = [
+    dict(type='orl_mm.CheckDataHook', layout='imagenet', labels=True),
+    *_base_.custom_hooks,
+]
 env_cfg = dict(cudnn_benchmark=True)
 randomness = dict(_delete_=True, seed=0, diff_rank_seed=True)
 auto_scale_lr = dict(base_batch_size=4096)
