@@ -3,9 +3,11 @@
 from pathlib import Path
 
 import numpy as np
+import pytest
 import torch
 from mmengine.config import Config
 from mmengine.hooks import Hook
+from mmengine.runner import Runner
 from PIL import Image
 
 CONFIGS = Path(__file__).resolve().parents[1] / 'configs' / 'r2o'
@@ -98,6 +100,24 @@ class Kill(Hook):
     def before_train_iter(self, runner, batch_idx, data_batch=None):
         if runner.epoch == 1 and batch_idx == 1:
             raise KeyboardInterrupt
+
+
+def train(cfg, kill=False):
+    """Run a config's training, to its end or to the middle of its second epoch.
+
+    Its workers are stopped: left to the garbage collector they cost the next test seconds.
+    """
+    runner = Runner.from_cfg(cfg)
+    if kill:
+        runner.register_hook(Kill())
+        with pytest.raises(KeyboardInterrupt):
+            runner.train()
+    else:
+        runner.train()
+    workers = getattr(runner.train_dataloader, '_iterator', None)
+    if hasattr(workers, '_shutdown_workers'):
+        workers._shutdown_workers()
+    return runner
 
 
 def same(a, b, where=''):

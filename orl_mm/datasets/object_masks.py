@@ -2,12 +2,13 @@
 
 import json
 from pathlib import Path
-from typing import Iterator, List, NamedTuple, Tuple, Union
+from typing import Iterator, List, NamedTuple, Union
 
 import numpy as np
 from PIL import Image
-from skimage.draw import polygon2mask
 from skimage.measure import label
+
+from orl_mm.structures.view_geometry import ViewGeometry
 
 VOC_IGNORE = 255
 SPECK = 1e-3  # share of the image
@@ -76,11 +77,16 @@ def coco_objects(annotations: Union[str, Path], folder: Union[str, Path],
     Args:
         annotations (str or Path): ``instances_*.json``.
         folder (str or Path): The images.
-        size (int): Side of the masks; a pixel counts by its centre.
+        size (int): Side of the masks; nearest neighbour.
 
     Raises:
-        ValueError: A file that is not there, or no image with objects.
+        ValueError: A file that is not there, no image with objects, or no pycocotools.
     """
+    try:
+        from pycocotools import mask as coco_mask
+    except ImportError as error:
+        raise ValueError("COCO's masks are read by pycocotools, which comes with "
+                         'onedl-mmdetection: pip install pycocotools') from error
     annotations, folder = Path(annotations), Path(folder)
     if not annotations.is_file():
         raise ValueError(f'there is no {annotations}')
@@ -99,41 +105,22 @@ def coco_objects(annotations: Union[str, Path], folder: Union[str, Path],
         ignore = np.zeros((size, size), bool)
         masks = []
         for item in items:
+            # Polygons, which come as one run a part, or runs.
+            runs = coco_mask.frPyObjects(item['segmentation'], *shape)
+            runs = coco_mask.merge(runs) if isinstance(runs, list) else runs
+            mask = _squash(coco_mask.decode(runs).astype(bool), size)
             if item.get('iscrowd'):
-                ignore |= _squash(_run_lengths(item['segmentation']), size)
+                ignore |= mask
             else:
-                masks.append(_polygons(item['segmentation'], shape, size))
+                masks.append(mask)
         found.append(ObjectMasks(path, _stack([m for m in masks if m.any()], size), ignore))
     if not found:
         raise ValueError(f'{annotations} has no image with objects')
     return found
 
 
-def _polygons(parts: List[List[float]], shape: Tuple[int, int], size: int) -> np.ndarray:
-    """COCO's (x, y) run continuously over the image, pixel i from i to i + 1."""
-    mask = np.zeros((size, size), bool)
-    for part in parts:
-        xy = np.asarray(part, float).reshape(-1, 2)
-        # Rows and columns in which integers are the centres of the mask's pixels.
-        rows = xy[:, 1] * size / shape[0] - 0.5
-        columns = xy[:, 0] * size / shape[1] - 0.5
-        mask |= polygon2mask((size, size), np.stack([rows, columns], 1))
-    return mask
-
-
-def _run_lengths(segmentation: dict) -> np.ndarray:
-    """COCO's uncompressed runs, column by column, zeros first."""
-    counts, (height, width) = segmentation['counts'], segmentation['size']
-    if isinstance(counts, str):
-        from pycocotools import mask  # compressed runs, which instances_*.json has nowhere
-        return mask.decode(segmentation).astype(bool)
-    flat = np.repeat(np.arange(len(counts)) % 2, counts)
-    return flat.reshape(width, height).T.astype(bool)
-
-
 def _squash(ids: np.ndarray, size: int) -> np.ndarray:
-    rows, columns = (((2 * np.arange(size) + 1) * side) // (2 * size) for side in ids.shape[:2])
-    return ids[rows[:, None], columns]
+    return ViewGeometry.whole(*ids.shape).apply_labels(ids, size)
 
 
 def _stack(masks: List[np.ndarray], size: int) -> np.ndarray:

@@ -13,7 +13,7 @@ from mmengine.runner import Runner
 from orl_mm.engine.checkpoint import load_weights
 from orl_mm.engine.load_backbone import load_backbone
 from orl_mm.registry import MODELS
-from tests.small import NARROW, SIDE, Kill, same, write_photographs
+from tests.small import NARROW, SIDE, same, train, write_photographs
 
 CONFIGS = Path(__file__).resolve().parents[2] / 'configs' / 'baselines'
 NAMES = ('supervised', 'mocov1', 'mocov2', 'byol', 'densecl')
@@ -74,14 +74,7 @@ def _shrink(node):
 
 def run(cfg, kill=False):
     init_default_scope(cfg.default_scope)
-    runner = Runner.from_cfg(cfg)
-    if kill:
-        runner.register_hook(Kill())
-        with pytest.raises(KeyboardInterrupt):
-            runner.train()
-    else:
-        runner.train()
-    runner.train_dataloader._iterator._shutdown_workers()  # or the next run waits for them
+    train(cfg, kill)
 
 
 @pytest.fixture(scope='module')

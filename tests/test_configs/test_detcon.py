@@ -6,12 +6,11 @@ from pathlib import Path
 import pytest
 import torch
 from mmengine.config import Config
-from mmengine.runner import Runner
 
 from orl_mm.engine.checkpoint import load_weights
 from orl_mm.engine.load_backbone import load_backbone
 from orl_mm.registry import MODELS, TRANSFORMS
-from tests.small import NARROW, Kill, same, write_photographs
+from tests.small import NARROW, same, train, write_photographs
 from tests.small_detcon import BASELINES, DETCON, load, small_detcon
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -150,17 +149,6 @@ def test_label_maps_leave_as_many_regions_as_images_of_their_own_size():
     assert found['at224'] < .65 * found['own']
 
 
-def run(cfg, kill=False):
-    runner = Runner.from_cfg(cfg)
-    if kill:
-        runner.register_hook(Kill())
-        with pytest.raises(KeyboardInterrupt):
-            runner.train()
-    else:
-        runner.train()
-    return runner
-
-
 @pytest.mark.parametrize('name', ['detcon-b', 'detcon-b_paper'])
 def test_killed_and_resumed_equals_unbroken(name, tmp_path):
     """Bit for bit: weights, optimiser, schedules; regions are drawn in the network."""
@@ -170,11 +158,11 @@ def test_killed_and_resumed_equals_unbroken(name, tmp_path):
         return small_detcon(name, images, tmp_path / work_dir, epochs=3, warmup=1,
                             num_workers=int(name == 'detcon-b'))
 
-    run(config('whole'))
-    run(config('broken'), kill=True)
+    train(config('whole'))
+    train(config('broken'), kill=True)
     resumed = config('resumed')
     resumed.resume, resumed.load_from = True, str(tmp_path / 'broken' / 'epoch_1.pth')
-    run(resumed)
+    train(resumed)
     whole, again, before = (load_weights(tmp_path / path) for path in (
         'whole/epoch_3.pth', 'resumed/epoch_3.pth', 'broken/epoch_1.pth'))
     for part in ('state_dict', 'optimizer', 'param_schedulers'):
@@ -212,7 +200,7 @@ def test_trains_on_real_images_from_a_cache_and_hands_its_backbone_on(shared_dat
     cfg.train_cfg.max_epochs = cfg.param_scheduler[0].end = 6
     cfg.optim_wrapper.optimizer.lr = 1.
     cfg.default_hooks.checkpoint.interval = 6
-    runner = run(cfg)
+    runner = train(cfg)
     losses = runner.message_hub.log_scalars['train/loss'].data[0]
     assert len(losses) >= 12 and torch.isfinite(torch.tensor(losses)).all()
 

@@ -6,12 +6,11 @@ import numpy as np
 import pytest
 import torch
 from mmengine.config import Config
-from mmengine.runner import Runner
 from PIL import Image
 
 from orl_mm.engine.checkpoint import load_weights
 from orl_mm.registry import MODELS
-from tests.small import Kill, same, tiny_dino
+from tests.small import same, tiny_dino, train
 
 CONFIG = Path(__file__).parents[2] / 'configs' / 'baselines' / 'dino_vits16_in1k.py'
 
@@ -73,13 +72,7 @@ def run(photographs, work_dir, kill=False, **changes):
     cfg = Config.fromfile(CONFIG)
     tiny_dino(cfg, photographs, locals_=2)
     cfg.update(work_dir=str(work_dir), experiment_name=f'dino_{work_dir.name}', **changes)
-    runner = Runner.from_cfg(cfg)
-    if kill:
-        runner.register_hook(Kill())
-        with pytest.raises(KeyboardInterrupt):
-            runner.train()
-    else:
-        runner.train()
+    train(cfg, kill)
     return load_weights(work_dir / ('epoch_1.pth' if kill else 'epoch_3.pth'))
 
 

@@ -7,12 +7,11 @@ import numpy as np
 import pytest
 import torch
 from mmengine.config import Config
-from mmengine.runner import Runner
 from PIL import Image
 
 from orl_mm.engine.checkpoint import load_weights
 from orl_mm.registration.template import Template, write_template
-from tests.small import Kill, same, tiny_dino
+from tests.small import same, tiny_dino, train
 
 CONFIGS = Path(__file__).parents[2] / 'configs' / 'medino'
 PARTS = ('left_lung', 'right_lung', 'heart')
@@ -52,14 +51,8 @@ def config(folder, name, source=None, **hook):
 def run(cfg, work_dir, kill=False, epochs=3, **changes):
     cfg.train_cfg.max_epochs = epochs
     cfg.update(work_dir=str(work_dir), experiment_name=str(work_dir).replace('/', '_'), **changes)
-    runner = Runner.from_cfg(cfg)
-    if not kill:
-        runner.train()
-        return load_weights(work_dir / f'epoch_{epochs}.pth')
-    runner.register_hook(Kill())
-    with pytest.raises(KeyboardInterrupt):
-        runner.train()
-    return load_weights(work_dir / 'epoch_1.pth')
+    train(cfg, kill)
+    return load_weights(work_dir / f'epoch_{1 if kill else epochs}.pth')
 
 
 def test_guided_run_killed_and_resumed_equals_unbroken(folder, tmp_path):

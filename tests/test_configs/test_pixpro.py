@@ -4,7 +4,6 @@ import numpy as np
 import pytest
 import torch
 from mmengine.registry import init_default_scope
-from mmengine.runner import Runner
 from mmpretrain.datasets.transforms import GaussianBlur
 from PIL import Image, ImageFilter
 
@@ -12,7 +11,7 @@ from orl_mm.engine.checkpoint import load_weights
 from orl_mm.engine.load_backbone import load_backbone
 from orl_mm.engine.optimizers import LARSConstructor
 from orl_mm.registry import MODELS, TRANSFORMS
-from tests.small import NARROW, Kill, same, write_photographs
+from tests.small import NARROW, same, train, write_photographs
 from tests.small_pixpro import BASELINES, PIXPRO, load, small_pixpro
 
 EPOCHS = {'pixpro': 400, 'pixpro_100e': 100}
@@ -152,17 +151,6 @@ def test_every_config_opens_with_paper_command_and_expectation(name):
         assert words in head, words
 
 
-def run(cfg, kill=False):
-    runner = Runner.from_cfg(cfg)
-    if kill:
-        runner.register_hook(Kill())
-        with pytest.raises(KeyboardInterrupt):
-            runner.train()
-    else:
-        runner.train()
-    return runner
-
-
 def test_killed_and_resumed_equals_unbroken(tmp_path):
     """Bit for bit: weights, optimiser, schedules, losses."""
     images = write_photographs(tmp_path / 'photographs', 6, patch=32)
@@ -170,11 +158,11 @@ def test_killed_and_resumed_equals_unbroken(tmp_path):
     def config(work_dir):
         return small_pixpro(images, tmp_path / work_dir, epochs=3, warmup=1, num_workers=1)
 
-    run(config('whole'))
-    run(config('broken'), kill=True)
+    train(config('whole'))
+    train(config('broken'), kill=True)
     resumed = config('resumed')
     resumed.resume, resumed.load_from = True, str(tmp_path / 'broken' / 'epoch_1.pth')
-    run(resumed)
+    train(resumed)
     whole, again, before = (load_weights(tmp_path / path) for path in (
         'whole/epoch_3.pth', 'resumed/epoch_3.pth', 'broken/epoch_1.pth'))
     for part in ('state_dict', 'optimizer', 'param_schedulers'):
@@ -199,7 +187,7 @@ def test_trains_on_real_images_and_hands_its_backbone_on(shared_data, tmp_path):
     cfg = small_pixpro(images, tmp_path / 'work', batch_size=len(chosen) // 2, epochs=8)
     cfg.optim_wrapper.optimizer.lr = .2
     cfg.default_hooks.checkpoint.interval = 8
-    runner = run(cfg)
+    runner = train(cfg)
     losses = runner.message_hub.log_scalars['train/loss'].data[0]
     assert len(losses) >= 16 and np.isfinite(losses).all()
     assert losses[0] > -1 and losses[-4:].mean() < losses[0] - 1

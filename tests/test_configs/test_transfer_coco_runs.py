@@ -18,7 +18,7 @@ from PIL import Image
 from orl_mm.engine.checkpoint import load_weights
 from orl_mm.engine.cli import UserError, config_errors
 from tests.coco_files import COLOUR, read_json, write_coco, write_json
-from tests.small import NARROW, Kill, same
+from tests.small import NARROW, same, train
 
 pytest.importorskip('mmcv.ops', reason='mmdet needs the compiled ops of mmcv (make ops)')
 
@@ -286,14 +286,7 @@ def test_killed_and_resumed_equals_unbroken(coco, pretrained, tmp_path):
         cfg.train_dataloader.update(num_workers=1, persistent_workers=True)
         cfg.val_dataloader = cfg.val_evaluator = cfg.val_cfg = None
         cfg.update(changes)
-        runner = Runner.from_cfg(cfg)
-        if kill:
-            runner.register_hook(Kill())
-            with pytest.raises(KeyboardInterrupt):
-                runner.train()
-        else:
-            runner.train()
-        runner.train_dataloader._iterator._shutdown_workers()  # or the next run waits for them
+        train(cfg, kill)
         return None if kill else load_weights(tmp_path / name / 'epoch_3.pth')
 
     whole = run('whole')

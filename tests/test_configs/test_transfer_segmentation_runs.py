@@ -21,7 +21,7 @@ from orl_mm.engine.checkpoint_fit import checkpoints_must_fit
 from orl_mm.engine.cli import UserError, config_errors
 from orl_mm.registry import DATASETS, MODELS
 from tests.segmentation_files import save_labels, write_cityscapes, write_voc
-from tests.small import NARROW, Kill, same
+from tests.small import NARROW, same, train
 
 pytest.importorskip('mmseg')
 
@@ -309,14 +309,7 @@ def test_killed_and_resumed_equals_unbroken(name, pretrained, tmp_path):
         cfg.val_dataloader = cfg.val_evaluator = cfg.val_cfg = None
         cfg.default_hooks.checkpoint.max_keep_ckpts = -1
         cfg.update(changes)
-        runner = Runner.from_cfg(cfg)
-        if kill:
-            runner.register_hook(Kill())
-            with pytest.raises(KeyboardInterrupt):
-                runner.train()
-        else:
-            runner.train()
-        runner.train_dataloader._iterator._shutdown_workers()  # or the next run waits for them
+        train(cfg, kill)
         return None if kill else load_weights(tmp_path / folder / 'epoch_3.pth')
 
     whole = run('whole')

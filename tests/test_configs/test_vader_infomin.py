@@ -10,7 +10,7 @@ from mmengine.runner import Runner
 from orl_mm.engine.checkpoint import load_weights
 from orl_mm.engine.load_backbone import load_backbone
 from orl_mm.registry import DATASETS, MODELS, TRANSFORMS
-from tests.small import NARROW, Kill, same, write_photographs
+from tests.small import NARROW, same, train, write_photographs
 from tests.small_contrast import BASELINES, load, small_infomin, small_vader
 
 NAMES = ('vader', 'infomin')
@@ -266,17 +266,6 @@ def test_header(name, paper, gpus):
         assert words in head, words
 
 
-def run(cfg, kill=False):
-    runner = Runner.from_cfg(cfg)
-    if kill:
-        runner.register_hook(Kill())
-        with pytest.raises(KeyboardInterrupt):
-            runner.train()
-    else:
-        runner.train()
-    return runner
-
-
 SMALL = dict(vader=small_vader, infomin=small_infomin)
 MOVING = dict(
     vader=('backbone.conv1.weight', 'neck.last.weight', 'target.neck.last.weight', 'queue.rows',
@@ -295,11 +284,11 @@ def test_killed_and_resumed_equals_unbroken(name, tmp_path):
         return SMALL[name](images, tmp_path / work_dir, epochs=2,
                            num_workers=dict(vader=1, infomin=0)[name])
 
-    run(config('whole'))
-    run(config('broken'), kill=True)
+    train(config('whole'))
+    train(config('broken'), kill=True)
     resumed = config('resumed')
     resumed.resume, resumed.load_from = True, str(tmp_path / 'broken' / 'epoch_1.pth')
-    run(resumed)
+    train(resumed)
     whole, again, before = (load_weights(tmp_path / path) for path in (
         'whole/epoch_2.pth', 'resumed/epoch_2.pth', 'broken/epoch_1.pth'))
     for part in ('state_dict', 'optimizer', 'param_schedulers'):
@@ -328,7 +317,7 @@ def test_trains_on_real_images_and_hands_its_backbone_on(name, shared_data, tmp_
         cfg.optim_wrapper.optimizer.lr = .2
         cfg.optim_wrapper.paramwise_cfg.lr_mult.backbone = 1.
         cfg.model.head.loss_weight = 1.
-    runner = run(cfg)
+    runner = train(cfg)
     scalars = runner.message_hub.log_scalars
     losses = scalars['train/loss'].data[0]
     assert len(losses) == epochs * 2 and np.isfinite(losses).all()

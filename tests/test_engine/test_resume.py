@@ -9,21 +9,11 @@ from pathlib import Path
 
 import pytest
 import torch
-from mmengine.hooks import Hook
-from mmengine.runner import Runner
 
 from orl_mm.engine.checkpoint import load_weights
-from tests.small import set_k, small, write_photographs
+from tests.small import same, set_k, small, train, write_photographs
 
 ROOT = Path(__file__).parents[2]
-
-
-class Kill(Hook):
-    """End the process's work in the middle of an epoch, after its checkpoint was written."""
-
-    def before_train_iter(self, runner, batch_idx, data_batch=None):
-        if runner.epoch == 1 and batch_idx == 1:
-            raise KeyboardInterrupt
 
 
 @pytest.fixture(scope='module')
@@ -42,29 +32,8 @@ def _small(preset, photographs, work_dir, epochs=3):
 def _run(preset, photographs, work_dir, kill=False, **changes):
     cfg = _small(preset, photographs, work_dir)
     cfg.update(changes)
-    runner = Runner.from_cfg(cfg)
-    if kill:
-        runner.register_hook(Kill())
-        with pytest.raises(KeyboardInterrupt):
-            runner.train()
-    else:
-        runner.train()
+    train(cfg, kill)
     return load_weights(work_dir / ('epoch_1.pth' if kill else 'epoch_3.pth'))
-
-
-def _same(a, b, where=''):
-    if isinstance(a, dict):
-        assert a.keys() == b.keys(), where
-        for key in a:
-            _same(a[key], b[key], f'{where}.{key}')
-    elif isinstance(a, (list, tuple)):
-        assert len(a) == len(b), where
-        for i, (x, y) in enumerate(zip(a, b)):
-            _same(x, y, f'{where}[{i}]')
-    elif isinstance(a, torch.Tensor):
-        assert torch.equal(a, b), where
-    else:
-        assert a == b, where
 
 
 @pytest.mark.parametrize(
@@ -75,7 +44,7 @@ def test_killed_and_resumed_equals_unbroken(preset, photographs, tmp_path):
     resumed = _run(preset, photographs, tmp_path / 'resumed', resume=True,
                    load_from=str(tmp_path / 'broken' / 'epoch_1.pth'))
     for part in ('state_dict', 'optimizer', 'param_schedulers'):
-        _same(whole[part], resumed[part], part)
+        same(whole[part], resumed[part], part)
     # Nothing above holds by standing still.
     before = load_weights(tmp_path / 'broken' / 'epoch_1.pth')['state_dict']
     for key in ('backbone.conv1.weight', 'target.backbone.layer4.1.conv2.weight',
@@ -126,4 +95,4 @@ def test_sigkill_and_resume_equal_the_unbroken_run(photographs, tmp_path):
     whole, resumed = (load_weights(tmp_path / name / f'epoch_{epochs}.pth')
                       for name in ('whole', 'broken'))
     for part in ('state_dict', 'optimizer', 'param_schedulers'):
-        _same(whole[part], resumed[part], part)
+        same(whole[part], resumed[part], part)

@@ -96,7 +96,7 @@ def step(golden, official, change=()):
     masks = [golden[f'masks_view{v}'] for v in (1, 2)]
     pairs = RegionPairs(*masks, **model.pair_args)
     online = model._project(model.neck, feats, masks, pairs)
-    predictions = model._per_view(lambda z: model.head.predict(z, pairs, 2 if model.joined else 1),
+    predictions = model.per_view(lambda z: model.head.predict(z, pairs, 2 if model.joined else 1),
                                   online)
     with torch.no_grad():
         target = model._project(model.target['neck'], targets, masks, pairs)

@@ -5,11 +5,10 @@ from typing import Dict, List, NamedTuple, Optional, Tuple
 
 import numpy as np
 from mmengine.config import Config
-from mmengine.runner import Runner
 
-from orl_mm.engine import cli
-from orl_mm.engine.checkpoint_fit import checkpoints_must_fit
 from orl_mm.evaluation.bootstrap import percentile_interval, resample_patients
+
+from _tables.evaluate import build_test_runner, run_test
 
 RESAMPLES = 2000
 
@@ -26,25 +25,18 @@ def areas_of_test(cfg: Config, checkpoint: Path) -> Tuple[Areas, float]:
     Returns:
         tuple: The counts, and mIoU in percent as mmseg reports it.
     """
-    cfg.load_from, cfg.resume, cfg.launcher, cfg.log_level = str(checkpoint), False, 'none', 'ERROR'
-    for key in ('train_dataloader', 'train_cfg', 'optim_wrapper', 'param_scheduler',
-                'val_dataloader', 'val_cfg', 'val_evaluator', 'auto_scale_lr'):
-        cfg.pop(key, None)
-    cfg.visualizer.vis_backends = [dict(type='LocalVisBackend')]
     cfg.work_dir = str(checkpoint.parent / 'test')
-    cfg.experiment_name = str(checkpoint.parent).replace('/', '_') + '_test'
-    with cli.config_errors(), checkpoints_must_fit(whole=True):
-        runner = Runner.from_cfg(cfg)
-        metric = runner.test_evaluator.metrics[0]
-        kept: List[tuple] = []
-        compute = metric.compute_metrics
+    runner = build_test_runner(cfg, checkpoint)
+    metric = runner.test_evaluator.metrics[0]
+    kept: List[tuple] = []
+    compute = metric.compute_metrics
 
-        def keep_and_compute(results: list) -> dict:
-            kept.extend(results)
-            return compute(results)
+    def keep_and_compute(results: list) -> dict:
+        kept.extend(results)
+        return compute(results)
 
-        metric.compute_metrics = keep_and_compute
-        found = runner.test()
+    metric.compute_metrics = keep_and_compute
+    found = run_test(cfg, runner)
     intersect, union = (np.stack([np.asarray(r[i]) for r in kept]) for i in (0, 1))
     return Areas(intersect.astype(float), union.astype(float)), float(found['mIoU'])
 

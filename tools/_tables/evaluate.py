@@ -69,7 +69,13 @@ def _key(cfg: Config, checkpoint: Path) -> Dict[str, Any]:
     return dict(format=FORMAT, checkpoint=file_digest(checkpoint), config=config_digest(cfg))
 
 
-def _test(cfg: Config, checkpoint: Path) -> Dict[str, Any]:
+def build_test_runner(cfg: Config, checkpoint: Path) -> Runner:
+    """A quiet runner that tests a checkpoint, which must fill the whole network.
+
+    Args:
+        cfg (Config): As for tools/test.py, with ``work_dir``; is changed.
+        checkpoint (Path): The file.
+    """
     cfg.load_from, cfg.resume, cfg.launcher = str(checkpoint), False, 'none'
     cfg.log_level = 'WARNING'
     for key in ('train_dataloader', 'train_cfg', 'optim_wrapper', 'param_scheduler',
@@ -78,10 +84,20 @@ def _test(cfg: Config, checkpoint: Path) -> Dict[str, Any]:
     cfg.vis_backends = cfg.visualizer.vis_backends = [dict(type='LocalVisBackend')]
     cfg.experiment_name = f'{cfg.work_dir}_{checkpoint.parent.name}'.replace(os.sep, '_')
     cli.set_dataloader_defaults(cfg, SimpleNamespace(no_pin_memory=False))
+    return Runner.from_cfg(cfg)
+
+
+def run_test(cfg: Config, runner: Runner) -> Dict[str, float]:
+    """The metrics of :func:`build_test_runner`'s runner; mistakes of data and weights in one line."""
     with cli.config_errors(), checkpoints_must_fit(whole=True,
                                                    min_match=cfg.get('min_match', 0.99)):
-        runner = Runner.from_cfg(cfg)
-        metrics = runner.test()
+        return runner.test()
+
+
+def _test(cfg: Config, checkpoint: Path) -> Dict[str, Any]:
+    with cli.config_errors():
+        runner = build_test_runner(cfg, checkpoint)
+    metrics = run_test(cfg, runner)
     metric = runner.test_evaluator.metrics[0]
     prefix = f'{metric.prefix}/'
     return dict(metrics={key.removeprefix(prefix): value for key, value in metrics.items()},

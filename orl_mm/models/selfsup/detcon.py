@@ -4,7 +4,7 @@ Henaff et al. 2021, "Efficient Visual Pretraining with Contrastive Detection" (a
 2103.10957), on BYOL's networks.
 """
 
-from typing import Callable, Dict, List, Optional, Union
+from typing import Dict, List, Optional, Union
 
 import torch
 from torch import Tensor, nn
@@ -60,14 +60,10 @@ class DetCon(MomentumTarget):
                 raise ValueError(f'{name} must be one of {legal}, got {value!r}')
         if num_masks < 1:
             raise ValueError(f'num_masks must be at least 1, got {num_masks}')
-        if not isinstance(data_preprocessor, nn.Module):
-            data_preprocessor = dict(data_preprocessor or {})
-            data_preprocessor.setdefault('type', 'orl_mm.RegionDataPreprocessor')
         super().__init__(backbone=backbone, neck=neck, head=head, pretrained=pretrained,
                          data_preprocessor=data_preprocessor, init_cfg=init_cfg)
         self.num_masks, self.target_draw = num_masks, target_draw
         self.target_update, self.joined = target_update, views == 'joined'
-        self.pending_momentum: Optional[float] = None
         self.make_target(('backbone', 'neck'))
 
     def loss(self, inputs: List[Tensor], data_samples: Union[RegionBatch, list],
@@ -82,22 +78,22 @@ class DetCon(MomentumTarget):
         Returns:
             dict: ``loss``.
         """
-        views = self._two(inputs)
+        views = self.take_inputs(
+            inputs, 2, 'two views', 'with orl_mm.GenerateSuperpixels(keep_image=False) the whole '
+            'image does not come along')
         batch = self._batch(data_samples, views[0])
 
-        feats = self._per_view(lambda x: self.backbone(x)[-1], views)
+        feats = self.per_view(lambda x: self.backbone(x)[-1], views)
         # Each cell of the features belongs to one region; R of these regions are drawn.
         cells = [self.view_regions(batch, v, x, f.shape[-2:])
                  for v, (x, f) in enumerate(zip(views, feats))]
         ids = target_ids = self.draw(cells)
         online = self._project(self.neck, feats, cells, ids)
-        predictions = self._per_view(self.head.predict, online)
+        predictions = self.per_view(self.head.predict, online)
 
         with torch.no_grad():
-            if self.pending_momentum is not None:
-                self.update_target(self.pending_momentum)
-                self.pending_momentum = None
-            feats = self._per_view(lambda x: self.target['backbone'](x)[-1], views)
+            self.update_target_if_pending()
+            feats = self.per_view(lambda x: self.target['backbone'](x)[-1], views)
             if self.target_draw == 'own':
                 target_ids = self.draw(cells)
             target = self._project(self.target['neck'], feats, cells, target_ids)
@@ -127,27 +123,10 @@ class DetCon(MomentumTarget):
         """Pooled and projected regions of each view, (B * R, D) twice."""
         masks = [(i[:, :, None, None] == c[:, None]).to(f.dtype)
                  for i, c, f in zip(ids, cells, feats)]
-        return self._per_view(lambda f, m: neck(f, m)[0], feats, masks)
+        return self.per_view(lambda f, m: neck(f, m)[0], feats, masks)
 
-    def _per_view(self, function: Callable, *args: List[Tensor]) -> List[Tensor]:
-        """Apply to each view, or to both at once where they share batch statistics."""
-        if self.joined:
-            return list(function(*(torch.cat(pair) for pair in args)).chunk(2))
-        return [function(*pair) for pair in zip(*args)]
-
-    def _two(self, inputs: Union[Tensor, List[Tensor]]) -> List[Tensor]:
-        if not isinstance(inputs, (list, tuple)) or len(inputs) != 2:
-            found = len(inputs) if isinstance(inputs, (list, tuple)) else 'a single tensor'
-            raise ValueError(f'DetCon needs two views, got {found}; with '
-                             'orl_mm.GenerateSuperpixels(keep_image=False) the whole image does '
-                             'not come along')
-        return list(inputs)
-
-    @staticmethod
-    def _batch(data_samples: Union[RegionBatch, list], view: Tensor) -> RegionBatch:
-        batch = data_samples
-        if not isinstance(batch, RegionBatch):
-            batch = RegionBatch.from_samples(data_samples).to(view.device)
+    def _batch(self, data_samples: Union[RegionBatch, list], view: Tensor) -> RegionBatch:
+        batch = self.take_batch(data_samples, view)
         if batch.labels is None or batch.views.shape[1] != 2:
             labels = None if batch.labels is None else tuple(batch.labels.shape)
             raise ValueError(

@@ -52,13 +52,9 @@ class PixPro(MomentumTarget):
                  init_cfg: Optional[Union[List[dict], dict]] = None) -> None:
         if pos_ratio <= 0:
             raise ValueError(f'pos_ratio must be above 0, got {pos_ratio}: no pair is nearer')
-        if not isinstance(data_preprocessor, nn.Module):
-            data_preprocessor = dict(data_preprocessor or {})
-            data_preprocessor.setdefault('type', 'orl_mm.RegionDataPreprocessor')
         super().__init__(backbone=backbone, neck=neck, head=head, pretrained=pretrained,
                          data_preprocessor=data_preprocessor, init_cfg=init_cfg)
         self.pos_ratio = pos_ratio
-        self.pending_momentum: Optional[float] = None
         self.make_target(('backbone', 'neck'))
 
     def loss(self, inputs: List[Tensor], data_samples: Union[RegionBatch, list],
@@ -73,40 +69,25 @@ class PixPro(MomentumTarget):
             dict: ``loss``.
         """
         views = self._two(inputs)
-        first, second = self._boxes(data_samples, views[0])
+        first, second = self.take_boxes(data_samples, views[0]).unbind(1)
 
         # x of the paper, and y, what propagation makes of it.
         projections = [self.neck((self.backbone(view)[-1], ))[0] for view in views]
         predictions = [self.head.predict(x) for x in projections]
 
         with torch.no_grad():
-            if self.pending_momentum is not None:
-                self.update_target(self.pending_momentum)
-                self.pending_momentum = None
+            self.update_target_if_pending()
             targets = [self.target['neck']((self.target['backbone'](view)[-1], ))[0]
                        for view in views]
 
         positive = near_cells(first, second, projections[0].shape[-2:], self.pos_ratio)
         return dict(loss=self.head.loss(predictions, targets, positive))
 
-    @staticmethod
-    def _two(inputs: Union[Tensor, List[Tensor]]) -> List[Tensor]:
-        if not isinstance(inputs, (list, tuple)) or len(inputs) != 2:
-            found = len(inputs) if isinstance(inputs, (list, tuple)) else 'a single tensor'
-            raise ValueError(f'PixPro needs two views, got {found}; let orl_mm.MultiViewWith'
-                             'Geometry cut num_views=[1, 1], without GenerateSuperpixels')
-        if inputs[0].shape != inputs[1].shape:
+    def _two(self, inputs: Union[Tensor, List[Tensor]]) -> List[Tensor]:
+        views = self.take_inputs(
+            inputs, 2, 'two views', 'let orl_mm.MultiViewWithGeometry cut num_views=[1, 1], '
+            'without GenerateSuperpixels')
+        if views[0].shape != views[1].shape:
             raise ValueError('both views of PixPro need the same size, got '
-                             f'{tuple(inputs[0].shape)} and {tuple(inputs[1].shape)}')
-        return list(inputs)
-
-    @staticmethod
-    def _boxes(data_samples: Union[RegionBatch, list], view: Tensor) -> List[Tensor]:
-        """(B, 5) of the first and of the second view."""
-        batch = data_samples
-        if not isinstance(batch, RegionBatch):
-            batch = RegionBatch.from_samples(data_samples).to(view.device)
-        if batch.views.shape != (len(view), 2, 5):
-            raise ValueError(f'PixPro needs the boxes of two views of {len(view)} images, '
-                             f'({len(view)}, 2, 5), got {tuple(batch.views.shape)}')
-        return list(batch.views.unbind(1))
+                             f'{tuple(views[0].shape)} and {tuple(views[1].shape)}')
+        return views

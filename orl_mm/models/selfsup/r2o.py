@@ -4,7 +4,7 @@ Chapter 2 of the thesis; also "Refine and Represent" (arXiv 2208.11821).
 """
 
 from types import SimpleNamespace
-from typing import Callable, Dict, List, Optional, Sequence, Union
+from typing import Dict, List, Optional, Sequence, Union
 
 import torch
 from torch import Tensor, nn
@@ -62,9 +62,6 @@ class R2O(MomentumTarget):
                 ('views', views, ('separate', 'joined')), ('rows', rows, ('valid', 'all'))):
             if value not in legal:
                 raise ValueError(f'{name} must be one of {legal}, got {value!r}')
-        if not isinstance(data_preprocessor, nn.Module):
-            data_preprocessor = dict(data_preprocessor or {})
-            data_preprocessor.setdefault('type', 'orl_mm.RegionDataPreprocessor')
         super().__init__(backbone=backbone, neck=neck, head=head, pretrained=pretrained,
                          data_preprocessor=data_preprocessor, init_cfg=init_cfg)
         self.refiner = MODELS.build(refiner)
@@ -73,7 +70,6 @@ class R2O(MomentumTarget):
         self.pair_args = dict(rows=rows, min_area=min_area)
         self.crop_args = dict(size=grid, aligned=aligned)
         self.target_update = target_update
-        self.pending_momentum: Optional[float] = None
         self.timer = StepTimer()
         self.last: Optional[SimpleNamespace] = None
         if target == 'momentum':
@@ -90,12 +86,14 @@ class R2O(MomentumTarget):
         Returns:
             dict: ``loss``.
         """
-        x1, x2, x0 = self._three(inputs)
-        batch = self._batch(data_samples, x0)
+        x1, x2, x0 = self.take_inputs(
+            inputs, 3, 'two views and the whole image x0',
+            'put orl_mm.GenerateSuperpixels before orl_mm.MultiViewWithGeometry')
+        batch = self.take_batch(data_samples, x0)
 
         # Features of the views, h = f(x1) and f(x2). They need no masks, and come
         # first so that a GPU is at work while the host launches the clustering.
-        feats = self._per_view(lambda x: self.backbone(x)[-1], [x1, x2])
+        feats = self.per_view(lambda x: self.backbone(x)[-1], [x1, x2])
 
         # Object segmentation via mask refinement: m0 of x0, seen by the target.
         with self.timer('clustering', x0.device):
@@ -111,7 +109,7 @@ class R2O(MomentumTarget):
         # Object-level representation: pool, project, predict (2.2, 2.3).
         target_feats = self._target_features([x1, x2])
         online = self._project(self.neck, feats, masks, pairs)
-        predictions = self._per_view(
+        predictions = self.per_view(
             lambda z: self.head.predict(z, pairs, 2 if self.joined else 1), online)
         with torch.no_grad():
             target = online if self.target is None else self._project(
@@ -146,32 +144,11 @@ class R2O(MomentumTarget):
     def _target_features(self, views: List[Tensor]) -> Optional[List[Tensor]]:
         if self.target is None:
             return None
-        if self.pending_momentum is not None:
-            self.update_target(self.pending_momentum)
-            self.pending_momentum = None
+        self.update_target_if_pending()
         with torch.no_grad():
-            return self._per_view(lambda x: self.target['backbone'](x)[-1], views)
+            return self.per_view(lambda x: self.target['backbone'](x)[-1], views)
 
     def _project(self, neck: nn.Module, feats: List[Tensor], masks: List[Tensor],
                  pairs: RegionPairs) -> List[Tensor]:
         """Pooled and projected regions of each view, (R, D) twice."""
-        return self._per_view(lambda f, m: neck(f, m, pairs)[0], feats, masks)
-
-    def _per_view(self, function: Callable, *args: List[Tensor]) -> List[Tensor]:
-        """Apply to each view, or to both at once where they share batch statistics."""
-        if self.joined:
-            return list(function(*(torch.cat(pair) for pair in args)).chunk(2))
-        return [function(*pair) for pair in zip(*args)]
-
-    def _three(self, inputs: Union[Tensor, List[Tensor]]) -> List[Tensor]:
-        if not isinstance(inputs, (list, tuple)) or len(inputs) != 3:
-            found = len(inputs) if isinstance(inputs, (list, tuple)) else 'a single tensor'
-            raise ValueError(f'R2O needs two views and the whole image x0, got {found}; put '
-                             'orl_mm.GenerateSuperpixels before orl_mm.MultiViewWithGeometry')
-        return inputs
-
-    @staticmethod
-    def _batch(data_samples: Union[RegionBatch, list], x0: Tensor) -> RegionBatch:
-        if isinstance(data_samples, RegionBatch):
-            return data_samples
-        return RegionBatch.from_samples(data_samples).to(x0.device)
+        return self.per_view(lambda f, m: neck(f, m, pairs)[0], feats, masks)

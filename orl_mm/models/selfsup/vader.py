@@ -50,9 +50,6 @@ class VADeR(MomentumTarget):
                  init_cfg: Optional[Union[List[dict], dict]] = None) -> None:
         if num_pairs < 1:
             raise ValueError(f'num_pairs must be at least 1, got {num_pairs}')
-        if not isinstance(data_preprocessor, nn.Module):
-            data_preprocessor = dict(data_preprocessor or {})
-            data_preprocessor.setdefault('type', 'orl_mm.RegionDataPreprocessor')
         super().__init__(backbone=backbone, neck=neck, head=head, pretrained=pretrained,
                          data_preprocessor=data_preprocessor, init_cfg=init_cfg)
         self.num_pairs = num_pairs
@@ -70,8 +67,9 @@ class VADeR(MomentumTarget):
         Returns:
             dict: ``loss``.
         """
-        x1, x2 = self._two(inputs)
-        boxes = self._boxes(data_samples, x1)
+        x1, x2 = self.take_inputs(
+            inputs, 2, 'two views', 'use orl_mm.MultiViewWithGeometry with num_views=[2], and no x0')
+        boxes = self.take_boxes(data_samples, x1)
 
         # Pixel features f of view 1, and g of view 2 by the moving averages.
         online = self.neck(self.backbone(x1))[-1]
@@ -94,21 +92,3 @@ class VADeR(MomentumTarget):
     def _unit(pixels: Tensor) -> Tensor:
         """(B, P, D) -> (B * P, D) of unit length, fp32."""
         return F.normalize(pixels.flatten(0, 1).float(), dim=1)
-
-    def _two(self, inputs: Union[Tensor, List[Tensor]]) -> List[Tensor]:
-        if not isinstance(inputs, (list, tuple)) or len(inputs) != 2:
-            found = len(inputs) if isinstance(inputs, (list, tuple)) else 'a single tensor'
-            raise ValueError(f'VADeR needs two views, got {found}: use '
-                             'orl_mm.MultiViewWithGeometry with num_views=[2], and no x0')
-        return list(inputs)
-
-    @staticmethod
-    def _boxes(data_samples: Union[RegionBatch, list], view: Tensor) -> Tensor:
-        """(B, 2, 5)."""
-        batch = data_samples
-        if not isinstance(batch, RegionBatch):
-            batch = RegionBatch.from_samples(data_samples).to(view.device)
-        if batch.views.shape != (len(view), 2, 5):
-            raise ValueError(f'VADeR needs the boxes of two views of {len(view)} images, '
-                             f'({len(view)}, 2, 5), got {tuple(batch.views.shape)}')
-        return batch.views
