@@ -64,6 +64,11 @@ def segmentation_table(args, plan):
                 scores[key][kind].append(plan.transfer(ROWS[key], seed, kind))
     run_jobs(list(plan.jobs.values()), plan.out / 'logs', args.jobs, ROOT)
     command = f'tools/evidence.py {args.table} --data DIR --seeds {args.seeds}'
+    for name in ('rows', 'epochs', 'transfer_epochs'):  # a try says that it is one
+        value = getattr(args, name)
+        if value:
+            words = ' '.join(value) if name == 'rows' else value
+            command += f' --{name.replace("_", "-")} {words}'
     table = tables.build(args.table, scores, command, list(range(args.seeds)))
     print(tables.write(table, plan.out))
 

@@ -95,3 +95,14 @@ def test_plan(tmp_path):
     assert 'random_seed2' not in plan.jobs
     assert 'model.backbone.init_cfg=None' in plan.jobs['linear_random_seed2'].command
     assert plan.jobs['no-prior_seed2'].after == []
+
+
+@pytest.mark.parametrize('epochs, warmup', [(1, 0), (3, 1)])
+def test_a_try_has_a_schedule_that_fits(epochs, warmup, tmp_path):
+    plan = Plan(tmp_path, tmp_path / 'data', epochs, epochs)
+    plan.transfer(ROWS['byol'], 0, 'linear')
+    for name in ('byol_seed0', 'linear_byol_seed0'):
+        assert {f'param_scheduler.0.end={epochs}', f'param_scheduler.0.warmup={warmup}',
+                f'train_cfg.max_epochs={epochs}'} <= set(plan.jobs[name].command)
+        assert plan.jobs[name].done.name == f'epoch_{epochs}.pth'
+    assert all(len(load(row.config).param_scheduler) == 1 for row in ROWS.values() if row.config)

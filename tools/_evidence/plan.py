@@ -79,8 +79,7 @@ class Plan:
             after = [f'superpixels_{folder_of_masks.name}']
         if self.epochs:
             options += [f'train_cfg.max_epochs={epochs}', f'default_hooks.checkpoint.interval=1',
-                        *(f'param_scheduler.{i}.end={epochs}'
-                          for i in range(len(cfg.param_scheduler)))]
+                        *_schedule(epochs)]
         self._add(name, self._train(row.config, folder, options), done, after, 8 * row.cost)
         return done, name
 
@@ -99,8 +98,7 @@ class Plan:
             after = [job]
         if self.transfer_epochs:
             options += [f'train_cfg.max_epochs={epochs}', f'train_cfg.val_interval={epochs}',
-                        f'param_scheduler.0.end={epochs}',
-                        f'default_hooks.checkpoint.interval={epochs}']
+                        *_schedule(epochs), f'default_hooks.checkpoint.interval={epochs}']
         checkpoint = folder / f'epoch_{epochs}.pth'
         self._add(name, self._train(config, folder, [*options]) + ['--no-validate'], checkpoint,
                   after, 4 if kind == 'fine-tuned' else 2)
@@ -136,3 +134,8 @@ class Plan:
              touch: bool = False) -> None:
         self.jobs.setdefault(name, Job(name, command, done, list(after), cost, self.environment,
                                        touch=touch))
+
+
+def _schedule(epochs: int) -> List[str]:
+    """The one schedule of all small configs over another number of epochs."""
+    return [f'param_scheduler.0.end={epochs}', f'param_scheduler.0.warmup={min(1, epochs - 1)}']
