@@ -9,7 +9,7 @@ from mmengine.registry import Registry
 
 __all__ = [
     'MODELS', 'HOOKS', 'TRANSFORMS', 'DATASETS', 'OPTIMIZERS',
-    'OPTIM_WRAPPER_CONSTRUCTORS', 'PARAM_SCHEDULERS', 'VISUALIZERS',
+    'OPTIM_WRAPPERS', 'OPTIM_WRAPPER_CONSTRUCTORS', 'PARAM_SCHEDULERS', 'VISUALIZERS',
     'WEIGHT_INITIALIZERS', 'MODEL_WRAPPERS', 'METRICS'
 ]
 
@@ -24,6 +24,7 @@ WEIGHT_INITIALIZERS = _child('weight initializer', _root.WEIGHT_INITIALIZERS,
 MODEL_WRAPPERS = _child('model_wrapper', _root.MODEL_WRAPPERS, 'orl_mm.engine')
 HOOKS = _child('hook', _root.HOOKS, 'orl_mm.engine')
 OPTIMIZERS = _child('optimizer', _root.OPTIMIZERS, 'orl_mm.engine')
+OPTIM_WRAPPERS = _child('optim wrapper', _root.OPTIM_WRAPPERS, 'orl_mm.engine')
 OPTIM_WRAPPER_CONSTRUCTORS = _child('optimizer wrapper constructor',
                                     _root.OPTIM_WRAPPER_CONSTRUCTORS,
                                     'orl_mm.engine')

@@ -43,9 +43,9 @@ def test_equal_budget(config):
     assert (data.batch_size, data.dataset.list_file, data.drop_last) == (32, 'natural_small', True)
     for key in ('depth', 'stem_channels', 'base_channels', 'strides'):
         assert cfg.model.backbone[key] == dict(
-            depth=18, stem_channels=24, base_channels=24, strides=(1, 2, 2, 1))[key]
+            depth=18, stem_channels=16, base_channels=16, strides=(1, 2, 2, 1))[key]
     assert cfg.optim_wrapper == r2o.optim_wrapper and cfg.param_scheduler == r2o.param_scheduler
-    assert cfg.train_cfg == r2o.train_cfg and cfg.train_cfg.max_epochs == 12
+    assert cfg.train_cfg == r2o.train_cfg and cfg.train_cfg.max_epochs == 8
     assert cfg.default_hooks.checkpoint == r2o.default_hooks.checkpoint
 
 
@@ -53,7 +53,7 @@ def test_equal_budget(config):
 def test_transfers_take_that_encoder(kind):
     backbone = load(TRANSFERS[kind]).model.backbone
     assert (backbone.depth, backbone.base_channels, tuple(backbone.strides)) == (
-        18, 24, (1, 2, 2, 1))
+        18, 16, (1, 2, 2, 1))
     assert (backbone.get('frozen_stages'), backbone.norm_eval) == (
         (4, True) if kind == 'linear' else (-1, False))
 
@@ -81,7 +81,7 @@ def test_plan(tmp_path):
     assert (pretrain.after, transfer.after, test.after) == (
         [cache.name], [pretrain.name], [transfer.name])
     assert cache.name == 'superpixels_slic_normalize-True_num_segments-100'
-    assert pretrain.done == tmp_path / 'pretrain/official_seed2/epoch_12.pth'
+    assert pretrain.done == tmp_path / 'pretrain/official_seed2/epoch_8.pth'
     assert {'randomness.seed=2', 'train_dataloader.dataset.pipeline.0.seed=2'} <= set(
         pretrain.command) & set(transfer.command)
     folder = tmp_path / 'superpixels/slic_normalize-True_num_segments-100'

@@ -12,8 +12,8 @@ _base_ = [
 
 model = dict(
     base_momentum=0.03,  # m from 0.97, as R2O's
-    backbone=dict(depth=18, stem_channels=24, base_channels=24, strides=(1, 2, 2, 1)),
-    neck=dict(in_channels=192, hid_channels=512, out_channels=128),
+    backbone=dict(depth=18, stem_channels=16, base_channels=16, strides=(1, 2, 2, 1)),
+    neck=dict(in_channels=128, hid_channels=512, out_channels=128),
     head=dict(predictor=dict(in_channels=128, hid_channels=512, out_channels=128)))
 
 custom_hooks = [dict(type='orl_mm.PlainBNOnCPUHook'), dict(type='orl_mm.SetEpochHook')]

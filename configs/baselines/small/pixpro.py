@@ -11,8 +11,8 @@ _base_ = [
 ]
 
 model = dict(
-    backbone=dict(depth=18, stem_channels=24, base_channels=24, strides=(1, 2, 2, 1)),
-    neck=dict(in_channels=192, hid_channels=512, out_channels=128),
+    backbone=dict(depth=18, stem_channels=16, base_channels=16, strides=(1, 2, 2, 1)),
+    neck=dict(in_channels=128, hid_channels=512, out_channels=128),
     head=dict(channels=128))
 
 custom_hooks = [

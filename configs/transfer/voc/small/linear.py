@@ -3,13 +3,13 @@
 # Paper:    section 2.3 of the thesis, table 2.2, made small; a linear probe of the cells is this
 #           project's addition: it asks what the features hold, fine-tuning what they start.
 # Command:  ORL_VOC=DIR/VOCdevkit/VOC2012 tools/train.py configs/transfer/voc/small/linear.py \
-#           --cfg-options model.backbone.init_cfg.checkpoint=work_dirs/r2o/epoch_12.pth
+#           --cfg-options model.backbone.init_cfg.checkpoint=work_dirs/r2o/epoch_8.pth
 # Expected: projects/r2o/README.md, the small tables.
 _base_ = './fcn.py'
 
 model = dict(
     backbone=dict(frozen_stages=4, norm_eval=True),  # statistics, too, stay as pretrained
-    decode_head=dict(channels=192, num_convs=0, concat_input=False, dropout_ratio=0.,
-                     in_channels=192),
+    decode_head=dict(channels=128, num_convs=0, concat_input=False, dropout_ratio=0.,
+                     in_channels=128),
     auxiliary_head=None)
 optim_wrapper = dict(optimizer=dict(lr=1e-2, weight_decay=0.))
