@@ -1,4 +1,4 @@
-# "DINO (Chexpert)" in ten minutes on 2 cores: DINO's own augmentation, a narrow ViT from scratch.
+# "DINO (Chexpert)" in minutes on 2 cores: DINO's own augmentation, a narrow ViT from scratch.
 #
 # Paper:    chapter 3 of the thesis, row DINO (Chexpert) of table 3.1.
 # Command:  ORL_CXR=DIR tools/train.py configs/medino/small/dino.py
@@ -25,4 +25,4 @@ custom_hooks = [
 ]
 default_hooks = dict(
     logger=dict(interval=10),
-    checkpoint=dict(interval=4, max_keep_ckpts=1))
+    checkpoint=dict(interval=5, max_keep_ckpts=1))

@@ -1,4 +1,4 @@
-# "MeDINO (Triangular)" in ten minutes on 2 cores.
+# "MeDINO (Triangular)" in minutes on 2 cores.
 #
 # Paper:    chapter 3 of the thesis. Command: ORL_CXR=DIR tools/train.py
 #           configs/medino/small/triangular.py

@@ -3,7 +3,7 @@
 #
 # Paper:    chapter 3 of the thesis has CheXpert alone.
 # Command:  ORL_CXR=FOLDER tools/train.py configs/transfer/montgomery/linear_tb_small.py
-#           --cfg-options model.backbone.init_cfg.checkpoint=work_dirs/deformable/epoch_12.pth
+#           --cfg-options model.backbone.init_cfg.checkpoint=work_dirs/deformable/epoch_10.pth
 #           --work-dir work_dirs/linear_tb_deformable
 #           tools/tables.py 3.2 work_dirs/linear_tb_*
 # Expected: no figure of the thesis.
@@ -23,7 +23,7 @@ model = dict(
         **_base_.backbone,
         init_cfg=dict(
             type='orl_mm.PretrainedBackbone',
-            checkpoint='work_dirs/deformable/epoch_12.pth',
+            checkpoint='work_dirs/deformable/epoch_10.pth',
             prefix='evaluated')))
 
 _size = _base_.backbone['img_size']
