@@ -4,11 +4,15 @@
     tools/evidence.py 2.2 --data DIR        what pretraining is worth on VOC
     tools/evidence.py 2.3 --data DIR        what R2O's clustering is worth
     tools/evidence.py objects --data DIR    whether the objects get better (figure 2.1)
+    tools/evidence.py 3.1 --data XRAYS      attention against the true parts
+    tools/evidence.py 3.2 --data XRAYS      tuberculosis from frozen features
+    tools/evidence.py lambda --data XRAYS   how strongly to guide
 
 DIR holds imagenet_sample, coco and VOCdevkit, as orl_mm/datasets/splits/natural_small.txt lists
-them. Everything goes to --out (default: work_dirs/evidence): superpixels, checkpoints, logs, and
-the table as Markdown, JSON and a figure. What is done is not done again; stop it
-whenever you like, and the same command goes on.
+them; XRAYS holds jsrt, shenzhen and montgomery, as tools/convert_cxr.py writes them. Everything
+goes to --out (default: work_dirs/evidence): superpixels, templates, checkpoints, logs, and the
+table as Markdown, JSON and a figure. What is done is not done again; stop it whenever you like,
+and the same command goes on.
 """
 
 import os.path as osp
@@ -30,22 +34,29 @@ from mmengine.config import Config  # noqa: E402
 from orl_mm.engine import cli  # noqa: E402
 from orl_mm.engine.checkpoint import use_safe_loading  # noqa: E402
 
-from _evidence import tables  # noqa: E402
-from _evidence.jobs import Job, run_jobs  # noqa: E402
-from _evidence.plan import ROOT, ROWS, TABLES, TRANSFERS, Plan  # noqa: E402
+from _evidence import attention, chest_tables, probe, tables  # noqa: E402
+from _evidence.base_plan import ROOT  # noqa: E402
+from _evidence.chest_plan import ROWS as CHEST_ROWS  # noqa: E402
+from _evidence.chest_plan import SWEEP, ChestPlan  # noqa: E402
+from _evidence.jobs import run_jobs  # noqa: E402
+from _evidence.plan import ROWS, TABLES, TRANSFERS, Plan  # noqa: E402
 from _evidence.segmentation import areas_of_test  # noqa: E402
+
+PHOTOGRAPHS = ('imagenet_sample', 'coco', 'VOCdevkit/VOC2012')
+XRAYS = ('jsrt', 'shenzhen', 'montgomery')
 
 
 def parse_args(argv=None):
     parser = cli.Parser(description=__doc__.split('\n')[0])
-    parser.add_argument('table', choices=('2.2', '2.3', 'objects'))
-    parser.add_argument('--data', required=True, metavar='DIR', help='the photographs')
+    parser.add_argument('table', choices=sorted(MAKERS))
+    parser.add_argument('--data', required=True, metavar='DIR',
+                        help='the photographs, or for 3.1, 3.2 and lambda the X-rays')
     parser.add_argument('--out', default='work_dirs/evidence', metavar='DIR')
     parser.add_argument('--seeds', type=int, default=3, metavar='N')
     parser.add_argument('--jobs', type=int, default=2, metavar='N',
                         help='commands side by side, a thread each (default: 2)')
-    parser.add_argument('--rows', nargs='+', choices=sorted(ROWS), metavar='ROW',
-                        help=f'only these: {", ".join(ROWS)}')
+    parser.add_argument('--rows', nargs='+', metavar='ROW', choices=[*ROWS, *CHEST_ROWS],
+                        help=f'only these: {", ".join(ROWS)}; {", ".join(CHEST_ROWS)}')
     parser.add_argument('--epochs', type=int, help='of each pretraining, for a try')
     parser.add_argument('--transfer-epochs', type=int, help='of each transfer, for a try')
     args = parser.parse_args(argv)
@@ -54,67 +65,139 @@ def parse_args(argv=None):
     return args
 
 
-def segmentation_table(args, plan):
+def segmentation_table(args):
     """Tables 2.2 and 2.3."""
-    keys = [key for key in TABLES[args.table] if not args.rows or key in args.rows]
+    plan = Plan(Path(args.out), Path(args.data), args.epochs, args.transfer_epochs)
+    keys = chosen(args, TABLES[args.table])
     scores = {key: {kind: [] for kind in TRANSFERS} for key in keys}
     for seed in range(args.seeds):  # seed by seed: each is a whole table
         for key in keys:
             for kind in TRANSFERS:
                 scores[key][kind].append(plan.transfer(ROWS[key], seed, kind))
-    run_jobs(list(plan.jobs.values()), plan.out / 'logs', args.jobs, ROOT)
-    command = f'tools/evidence.py {args.table} --data DIR --seeds {args.seeds}'
-    for name in ('rows', 'epochs', 'transfer_epochs'):  # a try says that it is one
-        value = getattr(args, name)
-        if value:
-            words = ' '.join(value) if name == 'rows' else value
-            command += f' --{name.replace("_", "-")} {words}'
-    table = tables.build(args.table, scores, command, list(range(args.seeds)))
+    work(args, plan)
+    table = tables.build(args.table, scores, command(args), range(args.seeds))
     print(tables.write(table, plan.out))
 
 
-def objects_figure(args, plan):
+def objects_figure(args):
     """Figure 2.1 with numbers: R2O and BYOL, seed 0, over their training."""
+    plan = Plan(Path(args.out), Path(args.data), args.epochs, args.transfer_epochs)
     networks, after = [], []
-    for key in args.rows or ('byol', 'r2o'):
+    for key in chosen(args, ('byol', 'r2o')):
         checkpoint, job = plan.pretrain(ROWS[key], 0)
         networks.append(f'{ROWS[key].name}={checkpoint.parent}')
         after.append(job)
     done = plan.out / 'objects_small.json'
     done.unlink(missing_ok=True)
     stem = str(plan.out / 'objects_small')
-    command = [sys.executable, str(ROOT / 'tools/score_objects.py'), 'configs/r2o/small/r2o.py',
-               *networks, '--voc', plan.environment['ORL_VOC'], '--coco', str(plan.data / 'coco'),
-               '--seeds', str(args.seeds), '--json', str(done), '--figure', f'{stem}.png',
-               '--picture', f'{stem}_images.png']
-    plan.jobs['objects'] = Job('objects', command, done, after, 2, plan.environment)
+    plan.add('objects', plan.python(
+        'tools/score_objects.py', 'configs/r2o/small/r2o.py', *networks, '--voc',
+        plan.environment['ORL_VOC'], '--coco', str(plan.data / 'coco'), '--seeds',
+        str(args.seeds), '--json', str(done), '--figure', f'{stem}.png', '--picture',
+        f'{stem}_images.png'), done, after, 2)
     log = plan.out / 'logs' / 'objects.log'
     log.unlink(missing_ok=True)
-    run_jobs(list(plan.jobs.values()), plan.out / 'logs', args.jobs, ROOT)
+    work(args, plan)
     print(log.read_text(encoding='utf-8')[-3000:])
+
+
+def attention_table(args):
+    """Table 3.1."""
+    plan = ChestPlan(Path(args.out), Path(args.data), args.epochs)
+    files = {key: [] for key in chosen(args, CHEST_ROWS)}
+    for seed in range(args.seeds):
+        for key in files:
+            files[key].append(plan.attention(CHEST_ROWS[key], seed))
+    templates = dict(triangular='cxr_triangles', average=str(plan.average()[0]),
+                     deformable=str(plan.registered_to_scored()[0]))
+    work(args, plan)
+    table = chest_tables.attention_table(files, plan.data, templates, command(args),
+                                         range(args.seeds))
+    print(tables.write(table, plan.out, chest_tables.attention_markdown,
+                       chest_tables.draw_attention))
+
+
+def probe_table(args):
+    """Table 3.2, with tuberculosis."""
+    plan = ChestPlan(Path(args.out), Path(args.data), args.epochs)
+    files = {key: [] for key in ('random', *chosen(args, CHEST_ROWS))}
+    for seed in range(args.seeds):
+        for key in files:
+            files[key].append(plan.features(CHEST_ROWS.get(key), seed))
+    work(args, plan)
+    table = chest_tables.probe_table(files, command(args), range(args.seeds))
+    print(tables.write(table, plan.out, chest_tables.probe_markdown, chest_tables.draw_probe))
+
+
+def sweep(args):
+    """Strengths of the two terms, and of spread, seed 0."""
+    plan = ChestPlan(Path(args.out), Path(args.data), args.epochs)
+    unguided = plan.attention(CHEST_ROWS['dino-cxr-aug'], 0)
+    files = [plan.attention(row, 0) for row in SWEEP]
+    work(args, plan)
+    table = chest_tables.sweep_table(SWEEP, files, unguided, plan.data, command(args), [0])
+    print(tables.write(table, plan.out, chest_tables.sweep_markdown, chest_tables.draw_sweep))
+
+
+MAKERS = {'2.2': segmentation_table, '2.3': segmentation_table, 'objects': objects_figure,
+          '3.1': attention_table, '3.2': probe_table, 'lambda': sweep}
+
+
+def chosen(args, keys):
+    """Rows of a table, those of --rows if it is given."""
+    beyond = [row for row in args.rows or () if row not in keys]
+    if beyond:
+        raise cli.UserError(f'--rows {" ".join(beyond)}: table {args.table} has '
+                            f'{", ".join(keys)}')
+    return [key for key in keys if not args.rows or key in args.rows]
+
+
+def command(args):
+    """The command that repeats a table; a try says that it is one."""
+    text = f'tools/evidence.py {args.table} --data DIR'
+    if args.table != 'lambda':
+        text += f' --seeds {args.seeds}'
+    for name in ('rows', 'epochs', 'transfer_epochs'):
+        value = getattr(args, name)
+        if value:
+            words = ' '.join(value) if name == 'rows' else value
+            text += f' --{name.replace("_", "-")} {words}'
+    return text
+
+
+def work(args, plan):
+    """Whatever is not done yet."""
+    run_jobs(list(plan.jobs.values()), plan.out / 'logs', args.jobs, ROOT)
 
 
 def keep_areas(config, checkpoint, out):
     """A job of the tables: test a segmenter, keep its counts."""
-    use_safe_loading()
     areas, miou = areas_of_test(Config.fromfile(config), Path(checkpoint))
     tables.write_areas(Path(out), areas, miou)
 
 
+# What a table's jobs call: its own commands, one thread each.
+STEPS = {'areas': keep_areas,
+         'attention': lambda checkpoint, data: attention.score(Path(checkpoint), Path(data)),
+         'features': lambda checkpoint, out: probe.extract(checkpoint, Path(out))}
+
+
 def main(argv=None):
     argv = sys.argv[1:] if argv is None else argv
-    if argv[:1] == ['areas']:
+    if argv and argv[0] in STEPS:
         torch.set_num_threads(1)
-        keep_areas(*argv[1:])
+        use_safe_loading()
+        with cli.user_errors('evidence.py'):
+            STEPS[argv[0]](*argv[1:])
         return
     args = parse_args(argv)
     with cli.user_errors('evidence.py'):
-        plan = Plan(Path(args.out), Path(args.data), args.epochs, args.transfer_epochs)
-        for folder in ('imagenet_sample', 'coco', 'VOCdevkit/VOC2012'):
-            if not (plan.data / folder).is_dir():
-                raise cli.UserError(f'there is no folder {plan.data / folder}: --data DIR must '
-                                    'hold imagenet_sample, coco and VOCdevkit')
-        (objects_figure if args.table == 'objects' else segmentation_table)(args, plan)
+        needed = XRAYS if args.table in ('3.1', '3.2', 'lambda') else PHOTOGRAPHS
+        for folder in needed:
+            if not (Path(args.data) / folder).is_dir():
+                raise cli.UserError(f'there is no folder {Path(args.data) / folder}: for '
+                                    f'{args.table}, --data DIR must hold {", ".join(needed)}')
+        MAKERS[args.table](args)
 
 
 if __name__ == '__main__':

@@ -1,16 +1,14 @@
 """What has to be run for each small table."""
 
 import re
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Dict, List, Optional, Tuple
 
 from mmengine.config import Config
 
-from .jobs import Job
+from .base_plan import ROOT, BasePlan, seed_options
 
-ROOT = Path(__file__).resolve().parents[2]
 TRANSFERS = {'linear': 'configs/transfer/voc/small/linear.py',
              'fine-tuned': 'configs/transfer/voc/small/fcn.py'}
 
@@ -45,7 +43,7 @@ TABLES: Dict[str, Tuple[str, ...]] = {
 }
 
 
-class Plan:
+class Plan(BasePlan):
     """Jobs of the small tables, and where each leaves its results.
 
     Args:
@@ -57,11 +55,9 @@ class Plan:
 
     def __init__(self, out: Path, data: Path, epochs: Optional[int] = None,
                  transfer_epochs: Optional[int] = None) -> None:
-        self.out, self.data = out, data.resolve()
-        self.epochs, self.transfer_epochs = epochs, transfer_epochs
-        self.environment = dict(ORL_NATURAL=str(self.data),
-                                ORL_VOC=str(self.data / 'VOCdevkit' / 'VOC2012'))
-        self.jobs: Dict[str, Job] = {}
+        self.data, self.transfer_epochs = data.resolve(), transfer_epochs
+        super().__init__(out, dict(ORL_NATURAL=str(self.data),
+                                   ORL_VOC=str(self.data / 'VOCdevkit' / 'VOC2012')), epochs)
 
     def pretrain(self, row: Row, seed: int) -> Tuple[Path, Optional[str]]:
         """The last checkpoint of a row, and the job that makes it."""
@@ -70,17 +66,16 @@ class Plan:
         cfg = Config.fromfile(str(ROOT / row.config))
         epochs = self.epochs or cfg.train_cfg.max_epochs
         done = folder / f'epoch_{epochs}.pth'
-        options, after = [f'randomness.seed={seed}',
-                          f'train_dataloader.dataset.pipeline.0.seed={seed}'], []
+        options, after = seed_options(seed), []
         cache = self._cache(row, cfg)
         if cache is not None:
             place, folder_of_masks = cache
             options.append(f'train_dataloader.dataset.pipeline.{place}.cache={folder_of_masks}')
             after = [f'superpixels_{folder_of_masks.name}']
         if self.epochs:
-            options += [f'train_cfg.max_epochs={epochs}', f'default_hooks.checkpoint.interval=1',
+            options += [f'train_cfg.max_epochs={epochs}', 'default_hooks.checkpoint.interval=1',
                         *_schedule(epochs)]
-        self._add(name, self._train(row.config, folder, options), done, after, 8 * row.cost)
+        self.add(name, self.train(row.config, folder, options), done, after, 8 * row.cost)
         return done, name
 
     def transfer(self, row: Row, seed: int, kind: str) -> Path:
@@ -88,8 +83,7 @@ class Plan:
         config, name = TRANSFERS[kind], f'{kind}_{row.key}_seed{seed}'
         folder = self.out / 'transfer' / name
         epochs = self.transfer_epochs or Config.fromfile(str(ROOT / config)).train_cfg.max_epochs
-        options, after = [f'randomness.seed={seed}',
-                          f'train_dataloader.dataset.pipeline.0.seed={seed}'], []
+        options, after = seed_options(seed), []
         if row.config is None:
             options.append('model.backbone.init_cfg=None')
         else:
@@ -100,10 +94,10 @@ class Plan:
             options += [f'train_cfg.max_epochs={epochs}', f'train_cfg.val_interval={epochs}',
                         *_schedule(epochs), f'default_hooks.checkpoint.interval={epochs}']
         checkpoint = folder / f'epoch_{epochs}.pth'
-        self._add(name, self._train(config, folder, [*options]) + ['--no-validate'], checkpoint,
-                  after, 4 if kind == 'fine-tuned' else 2)
+        self.add(name, self.train(config, folder, options) + ['--no-validate'], checkpoint,
+                 after, 4 if kind == 'fine-tuned' else 2)
         scores = folder / 'areas.npz'
-        self._add(f'{name}_test', self._python(
+        self.add(f'{name}_test', self.python(
             'tools/evidence.py', 'areas', config, str(checkpoint), str(scores)), scores, [name], .5)
         return scores
 
@@ -115,25 +109,12 @@ class Plan:
                 parts = [method, *(f'{key}-{step[key]}' for key in sorted(step)
                                    if key not in ('type', 'method', 'size', 'keep_image'))]
                 folder = self.out / 'superpixels' / re.sub(r'[^\w.-]', '', '_'.join(parts))
-                self._add(f'superpixels_{folder.name}', self._python(
+                self.add(f'superpixels_{folder.name}', self.python(
                     'tools/cache_superpixels.py', '--config', row.config, '--out', str(folder),
                     '--workers', '1'), folder.parent / f'{folder.name}.done', (), 1,
                     touch=True)
                 return place, folder
         return None
-
-    def _train(self, config: str, folder: Path, options: List[str]) -> List[str]:
-        return self._python('tools/train.py', config, '--work-dir', str(folder), '--resume',
-                            '--cfg-options', *options)
-
-    @staticmethod
-    def _python(tool: str, *args: str) -> List[str]:
-        return [sys.executable, str(ROOT / tool), *args]
-
-    def _add(self, name: str, command: List[str], done: Path, after=(), cost: float = 1.,
-             touch: bool = False) -> None:
-        self.jobs.setdefault(name, Job(name, command, done, list(after), cost, self.environment,
-                                       touch=touch))
 
 
 def _schedule(epochs: int) -> List[str]:

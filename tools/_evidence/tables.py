@@ -1,10 +1,11 @@
 """The small tables 2.2 and 2.3 from what the jobs have left."""
 
 import json
+import os
 import platform
 import time
 from pathlib import Path
-from typing import Any, Dict, List
+from typing import Any, Callable, Dict, List, Sequence
 
 import numpy as np
 import torch
@@ -49,9 +50,21 @@ def build(table: str, scores: Dict[str, Dict[str, List[Path]]], command: str,
                                 reference and [read_areas(file) for file in reference])
         rows.append(row)
     images = len(read_areas(next(iter(next(iter(scores.values())).values()))[0]).union)
-    return dict(table=table, rows=rows, images=images, seeds=seeds, command=command,
-                machine=f'{platform.machine()} {torch.get_num_threads()} thread(s), '
-                        f'torch {torch.__version__}', date=time.strftime('%Y-%m-%d'))
+    return dict(table=table, rows=rows, images=images, **stamp(command, seeds))
+
+
+def stamp(command: str, seeds: Sequence[int]) -> Dict[str, Any]:
+    """What a result says of itself: command, seeds, machine and date."""
+    machine = (f'{os.cpu_count()} cores, {platform.machine()}, '
+               f'{torch.backends.cpu.get_cpu_capability()}, torch {torch.__version__}')
+    return dict(command=command, seeds=list(seeds), date=time.strftime('%Y-%m-%d'),
+                machine=machine.split('+')[0])
+
+
+def span_text(found: Dict[str, Any], key: str, sign: str = '') -> str:
+    """``12.3 [11.0, 13.6]``; the ends of ``difference`` have names of their own."""
+    low, high = ('low', 'high') if f'{key}_low' not in found else (f'{key}_low', f'{key}_high')
+    return f'{found[key]:{sign}.1f} [{found[low]:{sign}.1f}, {found[high]:{sign}.1f}]'
 
 
 def markdown(table: Dict[str, Any]) -> str:
@@ -67,10 +80,9 @@ def markdown(table: Dict[str, Any]) -> str:
             if found is None:
                 cells += ['not yet run', '', '']
                 continue
-            cells += [f'{found["mean"]:.1f} [{found["low"]:.1f}, {found["high"]:.1f}]',
+            cells += [span_text(found, 'mean'),
                       ', '.join(f'{value:.1f}' for value in found['seeds']),
-                      '{difference:+.1f} [{difference_low:+.1f}, {difference_high:+.1f}]'.format(
-                          **found) if 'difference' in found else '']
+                      span_text(found, 'difference', sign='+') if 'difference' in found else '']
         lines.append('| ' + ' | '.join(cells) + ' |')
     note = (f'Small table {table["table"]}: percent, mean of {len(table["seeds"])} seeds, 95% '
             f'intervals over the {table["images"]} test images (resampled together for '
@@ -99,12 +111,14 @@ def draw(table: Dict[str, Any], path: Path) -> None:
     save_figure(figure, path)
 
 
-def write(table: Dict[str, Any], folder: Path) -> str:
+def write(table: Dict[str, Any], folder: Path, text: Callable[[dict], str] = markdown,
+          figure: Callable[[dict, Path], None] = draw) -> str:
     """Markdown, JSON and the figure; returns the Markdown."""
     folder.mkdir(parents=True, exist_ok=True)
-    stem = f'table{table["table"].replace(".", "")}_small'
-    text = markdown(table)
-    (folder / f'{stem}.md').write_text(text, encoding='utf-8')
+    name = table['table'].replace('.', '')
+    stem = f'table{name}_small' if name.isdigit() else f'{name}_small'
+    found = text(table)
+    (folder / f'{stem}.md').write_text(found, encoding='utf-8')
     (folder / f'{stem}.json').write_text(json.dumps(table, indent=1) + '\n', encoding='utf-8')
-    draw(table, folder / f'{stem}.png')
-    return text
+    figure(table, folder / f'{stem}.png')
+    return found
