@@ -32,6 +32,13 @@ def test_each_after_those_it_needs_and_nothing_twice(tmp_path):
     assert (tmp_path / 'logs' / 'first.log').read_text() == before
 
 
+def test_half_a_file_is_not_done(tmp_path):
+    """What a killed command has left is there, but no command has ended well."""
+    (tmp_path / 'one').write_text('on')
+    run_jobs([job(tmp_path, 'one')], tmp_path / 'logs')
+    assert (tmp_path / 'one').read_text() == 'one'
+
+
 def test_two_run_side_by_side(tmp_path):
     """Each waits for the other's file."""
     code = ('import time; other = p.with_name(sys.argv[2].translate({97: 98, 98: 97}))\n'

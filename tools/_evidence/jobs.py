@@ -20,7 +20,8 @@ class Job:
     Attributes:
         name (str): Unique; that of its log, too.
         command (list[str]): What is run, in the repository's root.
-        done (Path): The file that it leaves when it is done: where it is there, nothing is run.
+        done (Path): The file that it leaves. Where it is there, and the job has ended well
+            before (``logs/NAME.done`` says so: a file may be half written), nothing is run.
         after (list[str]): Names of jobs whose files it needs.
         cost (float): Roughly how long it takes beside the others, for the estimate.
         environment (dict): Variables beside those that are set.
@@ -55,7 +56,8 @@ def run_jobs(jobs: Sequence[Job], logs: Path, at_once: int = 2, root: Optional[P
     if len(set(names)) < len(names) or unknown:
         raise UserError(f'jobs must have different names and know each other: {names}, {unknown}')
     logs.mkdir(parents=True, exist_ok=True)
-    ready = {job.name for job in jobs if job.done.exists()}
+    ready = {job.name for job in jobs
+             if job.done.exists() and _marker(logs, job).exists()}
     todo = [job for job in jobs if job.name not in ready]
     running: Dict[Future, Job] = {}
     failed: Optional[str] = None
@@ -78,11 +80,16 @@ def run_jobs(jobs: Sequence[Job], logs: Path, at_once: int = 2, root: Optional[P
                 problem = future.result()
                 failed = failed or problem
                 if problem is None:
+                    _marker(logs, job).touch()
                     ready.add(job.name)
                     bar.update(job.cost)
     bar.close()
     if failed:
         raise UserError(failed)
+
+
+def _marker(logs: Path, job: Job) -> Path:
+    return logs / f'{job.name}.done'
 
 
 def _run(job: Job, log: Path, root: Optional[Path]) -> Optional[str]:
