@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 sys.path.insert(0, str(Path(__file__).parents[2] / 'tools'))
-from _evidence.segmentation import Areas, resampled_miou, summary  # noqa: E402
+from _evidence.segmentation import Areas, resampled_miou, resampled_objects, summary  # noqa: E402
 
 
 @pytest.fixture(scope='module')
@@ -67,3 +67,12 @@ def test_summary(maps):
     # Paired: half of each resample, so nearer to its mean than the score is.
     assert beside['difference_low'] == pytest.approx(beside['low'] / 2)
     assert beside['difference_high'] == pytest.approx(beside['high'] / 2)
+
+
+def test_objects_are_whatever_is_no_background(maps):
+    truth, pred = maps
+    inside = truth != 255
+    both = ((truth > 0) & (pred > 0) & inside).sum()
+    either = (((truth > 0) | (pred > 0)) & inside).sum()
+    got = resampled_objects(areas(maps), np.ones((1, 6)))
+    assert got == pytest.approx(both / either)

@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 from orl_mm.visualization import save_figure
 
 from .plan import ROWS, TRANSFERS
-from .segmentation import Areas, summary
+from .segmentation import Areas, resampled_objects, summary
 
 REFERENCE = 'byol'
 
@@ -46,8 +46,10 @@ def build(table: str, scores: Dict[str, Dict[str, List[Path]]], command: str,
         row = dict(row=key, name=ROWS[key].name)
         for kind, files in scores[key].items():
             reference = scores.get(REFERENCE, {}).get(kind) if key != REFERENCE else None
-            row[kind] = summary([read_areas(file) for file in files],
-                                reference and [read_areas(file) for file in reference])
+            mine = [read_areas(file) for file in files]
+            other = reference and [read_areas(file) for file in reference]
+            row[kind] = summary(mine, other)
+            row[f'{kind}, objects'] = summary(mine, other, resampled_objects)
         rows.append(row)
     images = len(read_areas(next(iter(next(iter(scores.values())).values()))[0]).union)
     return dict(table=table, rows=rows, images=images, **stamp(command, seeds))
@@ -71,32 +73,37 @@ def markdown(table: Dict[str, Any]) -> str:
     """mIoU of both transfers, with intervals, beside the difference from BYOL."""
     head = ['network']
     for kind in TRANSFERS:
-        head += [f'VOC mIoU, {kind}', 'seeds', 'above BYOL']
+        head += [f'VOC mIoU, {kind}', 'seeds', 'above BYOL', 'IoU of objects', 'above BYOL']
     lines = ['| ' + ' | '.join(head) + ' |', '|' + '---|' * len(head)]
     for row in table['rows']:
         cells = [row['name']]
         for kind in TRANSFERS:
             found = row.get(kind)
             if found is None:
-                cells += ['not yet run', '', '']
+                cells += ['not yet run', '', '', '', '']
                 continue
+            objects = row[f'{kind}, objects']
             cells += [span_text(found, 'mean'),
                       ', '.join(f'{value:.1f}' for value in found['seeds']),
-                      span_text(found, 'difference', sign='+') if 'difference' in found else '']
+                      span_text(found, 'difference', sign='+') if 'difference' in found else '',
+                      span_text(objects, 'mean'),
+                      span_text(objects, 'difference', sign='+') if 'difference' in found else '']
         lines.append('| ' + ' | '.join(cells) + ' |')
     note = (f'Small table {table["table"]}: percent, mean of {len(table["seeds"])} seeds, 95% '
             f'intervals over the {table["images"]} test images (resampled together for '
-            f'differences). {table["date"]}, {table["machine"]}. Command: {table["command"]}')
+            'differences). IoU of objects: any class against the background, of the same '
+            f'predictions. {table["date"]}, {table["machine"]}. Command: {table["command"]}')
     return '\n'.join([*lines, '', note, ''])
 
 
 def draw(table: Dict[str, Any], path: Path) -> None:
     """A dot and its interval a row, a panel a transfer; small dots are seeds."""
-    figure = Figure(figsize=(4.6 * len(TRANSFERS), 0.36 * len(table['rows']) + 1.1),
+    kinds = [kind + more for kind in TRANSFERS for more in ('', ', objects')]
+    figure = Figure(figsize=(3 * len(kinds) + 2, 0.36 * len(table['rows']) + 1.1),
                     layout='constrained')
-    panels = figure.subplots(1, len(TRANSFERS), sharey=True)
+    panels = figure.subplots(1, len(kinds), sharey=True)
     names = [row['name'] for row in table['rows']]
-    for axes, kind in zip(np.atleast_1d(panels), TRANSFERS):
+    for axes, kind in zip(panels, kinds):
         for place, row in enumerate(table['rows']):
             found = row.get(kind)
             if found is None:
@@ -105,9 +112,10 @@ def draw(table: Dict[str, Any], path: Path) -> None:
             axes.plot([found['low'], found['high']], [place, place], color=color)
             axes.plot(found['seeds'], [place] * len(found['seeds']), '.', color=color, alpha=0.4)
             axes.plot(found['mean'], place, 'o', color=color)
-        axes.set(xlabel='VOC mIoU (%)', title=kind, yticks=range(len(names)), yticklabels=names)
+        axes.set(xlabel='IoU (%)' if 'objects' in kind else 'VOC mIoU (%)', title=kind,
+                 yticks=range(len(names)), yticklabels=names)
         axes.grid(axis='x', alpha=0.3)
-    np.atleast_1d(panels)[0].invert_yaxis()
+    panels[0].invert_yaxis()
     save_figure(figure, path)
 
 

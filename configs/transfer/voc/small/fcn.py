@@ -5,16 +5,18 @@
 #           --cfg-options model.backbone.init_cfg.checkpoint=work_dirs/r2o/epoch_8.pth
 # Expected: projects/r2o/README.md, the small tables.
 #
-# 112 training images: AdamW and 16 epochs of 14 steps, since the published schedule in so few
-# steps would not leave the start; crops of 192 from images whose longer side is 320; bfloat16.
+# 112 training images: AdamW and 12 epochs of 14 steps, since the published schedule in so few
+# steps would not leave the start; crops of 192 from images whose longer side is 320; bfloat16. The
+# background counts 0.3 in the loss: at 1 every network says "background" everywhere (mIoU 3.7).
 _base_ = '../fcn_r50_train.py'
 
+_loss = dict(class_weight=[0.3] + [1.] * 20)
 model = dict(
     data_preprocessor=dict(size=(192, 192)),
     backbone=dict(depth=18, stem_channels=16, base_channels=16,
                   init_cfg=dict(checkpoint='work_dirs/r2o/epoch_8.pth')),
-    decode_head=dict(in_channels=128, channels=64),
-    auxiliary_head=dict(in_channels=64, channels=64))
+    decode_head=dict(in_channels=128, channels=64, loss_decode=_loss),
+    auxiliary_head=dict(in_channels=64, channels=64, loss_decode=_loss))
 
 _pipeline = _base_.train_pipeline
 _pipeline[5].update(crop_size=(192, 192))
@@ -26,10 +28,10 @@ optim_wrapper = dict(
     type='orl_mm.BFloat16OptimWrapper',
     optimizer=dict(_delete_=True, type='AdamW', lr=1e-3, weight_decay=1e-4))
 param_scheduler = [
-    dict(type='orl_mm.WarmupCosineLR', warmup=1, end=16, by_epoch=True, convert_to_iter_based=True)
+    dict(type='orl_mm.WarmupCosineLR', warmup=1, end=12, by_epoch=True, convert_to_iter_based=True)
 ]
-train_cfg = dict(max_epochs=16, val_interval=16)
+train_cfg = dict(max_epochs=12, val_interval=12)
 auto_scale_lr = dict(base_batch_size=8)
 default_hooks = dict(
     logger=dict(interval=10),
-    checkpoint=dict(interval=16, max_keep_ckpts=1))
+    checkpoint=dict(interval=12, max_keep_ckpts=1))
