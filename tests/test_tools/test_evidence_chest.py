@@ -128,6 +128,11 @@ def test_probe_scores_are_a_logistic_regression_of_standardised_features():
     full, = probe.scores(train, test, 1., 1)
     few = np.mean([roc_auc_score(test.labels, one) for one in found])
     assert roc_auc_score(test.labels, full) > max(few, 0.8)
+    within, = probe.scores_within(train)
+    assert roc_auc_score(train.labels, within) > 0.8
+    # An image's own label is not used for it: turned labels of noise are not learned by heart.
+    noise = probe.Hospital(np.random.default_rng(2).normal(size=(60, 40)), train.labels[:60])
+    assert roc_auc_score(noise.labels, probe.scores_within(noise)[0]) < 0.75
 
 
 def test_probe_summary():
@@ -183,7 +188,7 @@ def test_tables_are_written(tmp_path):
     text = tables.write(sweep, tmp_path, chest_tables.sweep_markdown, chest_tables.draw_sweep)
     assert '| 0.001 | 0.05 | 50.0' in text
     share = dict(auroc=60., low=50., high=70., seeds=[60.])
-    probes = dict(table='3.2', rows=[dict(row='dino', name='DINO', **{'1%': share})],
+    probes = dict(table='3.2', rows=[dict(row='dino', name='DINO', **{'1%': share, 'within': share})],
                   images=dict(train=4, train_positives=2, test=6, test_positives=3),
                   draws={'1%': 20}, **stamp)
     text = tables.write(probes, tmp_path, chest_tables.probe_markdown, chest_tables.draw_probe)

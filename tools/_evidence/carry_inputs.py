@@ -1,4 +1,4 @@
-"""What :mod:`.carry` needs of this machine: counts of the full networks, seconds of full loading."""
+"""What :mod:`.carry` needs of this machine: counts of full networks, seconds of full loading."""
 
 import os
 from pathlib import Path

@@ -109,6 +109,11 @@ def probe_table(features: Dict[str, List[Path]], command: str,
             other = None if row['row'] == 'dino-cxr-aug' else found.get('dino-cxr-aug')
             row[f'{fraction:.0%}'] = probe.summary(found[row['row']], labels, other)
     train = next(iter(hospitals.values()))[0]['train'].labels
+    found = {key: [probe.scores_within(one['train']) for one in each]
+             for key, each in hospitals.items()}
+    for row in rows:
+        other = None if row['row'] == 'dino-cxr-aug' else found.get('dino-cxr-aug')
+        row['within'] = probe.summary(found[row['row']], train, other)
     return dict(table='3.2', rows=rows, images=dict(
         train=len(train), train_positives=int(train.sum()), test=len(labels),
         test_positives=int(labels.sum())), draws={f'{f:.0%}': n for f, n in
@@ -121,11 +126,12 @@ def probe_markdown(table: Dict[str, Any]) -> str:
     shares, head = list(table['draws']), ['row']
     for share in shares:
         head += [f'{share} of the labels', 'above DINO, chest augmentation']
+    head += ['within Shenzhen, 5 folds', 'above DINO, chest augmentation']
     lines = ['| ' + ' | '.join(head) + ' |', '|' + '---|' * len(head)]
     for row in table['rows']:
         cells = [row['name']]
-        for share in shares:
-            found = row[share]
+        for column in (*shares, 'within'):
+            found = row[column]
             cells += [span_text(found, 'auroc'), span_text(found, 'difference', sign='+')
                       if 'difference' in found else '']
         lines.append('| ' + ' | '.join(cells) + ' |')

@@ -36,7 +36,7 @@ def table(found: Dict[str, Any]) -> str:
     for row in found['rows']:
         step, load = row['step'], row['load']
         cells = [row['name'], f'{step["seconds"]:.3f} ({step["low"]:.3f} to {step["high"]:.3f})',
-                 f'{found["batch"] / step["seconds"]:.0f}']
+                 f'{found["batch"] / step["seconds"]:.1f}']
         cells += [_ratio(step['ratio'][r], r == row['key']) for r in found['references']]
         cells += [f'{load["seconds"]:.3f}',
                   *(_ratio(load['ratio'][r], r == row['key']) for r in found['references'])]
@@ -101,7 +101,7 @@ def draw(found: Dict[str, Any], path: Path) -> None:
                  xlabel='ratio to ' + next(r['name'] for r in rows if r['key'] == reference))
         axes.margins(x=0.12)
         axes.invert_yaxis()
-    panels[-1].legend(loc='lower right')
+    figure.legend(*panels[0].get_legend_handles_labels(), loc='outside lower center', ncols=3)
     save_figure(figure, path)
 
 

@@ -94,16 +94,34 @@ def scores(train: Hospital, test: Hospital, fraction: float, draws: int) -> np.n
     """
     found = []
     for chosen in subsets(train.labels, fraction, draws):
-        x, y = train.features[chosen], train.labels[chosen]
-        model = make_pipeline(StandardScaler(), LogisticRegression(C=1e-2, max_iter=500))
-        if np.bincount(y.astype(int)).min() >= FOLDS:
-            model = GridSearchCV(model, {'logisticregression__C': STRENGTHS}, scoring='roc_auc',
-                                 cv=StratifiedKFold(FOLDS, shuffle=True, random_state=0))
-        with warnings.catch_warnings():
-            warnings.simplefilter('ignore', ConvergenceWarning)
-            model.fit(x, y)
-        found.append(model.decision_function(test.features))
+        found.append(_fitted(train.features[chosen], train.labels[chosen])
+                     .decision_function(test.features))
     return np.stack(found)
+
+
+def scores_within(hospital: Hospital) -> np.ndarray:
+    """Log odds (1, N) of each image from the other folds of its own hospital.
+
+    Whether the features know the disease at all, apart from whether that carries to another
+    hospital.
+    """
+    found = np.empty(len(hospital.labels))
+    folds = StratifiedKFold(FOLDS, shuffle=True, random_state=1)
+    for rest, held in folds.split(hospital.features, hospital.labels):
+        found[held] = _fitted(hospital.features[rest], hospital.labels[rest]).decision_function(
+            hospital.features[held])
+    return found[None]
+
+
+def _fitted(x: np.ndarray, y: np.ndarray):
+    """A logistic regression, see :func:`scores`."""
+    model = make_pipeline(StandardScaler(), LogisticRegression(C=1e-2, max_iter=500))
+    if np.bincount(y.astype(int)).min() >= FOLDS:
+        model = GridSearchCV(model, {'logisticregression__C': STRENGTHS}, scoring='roc_auc',
+                             cv=StratifiedKFold(FOLDS, shuffle=True, random_state=0))
+    with warnings.catch_warnings():
+        warnings.simplefilter('ignore', ConvergenceWarning)
+        return model.fit(x, y)
 
 
 def subsets(labels: np.ndarray, fraction: float, draws: int) -> List[np.ndarray]:
