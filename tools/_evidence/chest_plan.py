@@ -58,7 +58,7 @@ def sweep_row(strength: float, spread: float) -> ChestRow:
 
 # lambda 1e-3 with spread is the row of table 3.1; without strengths and spread it is DINO's.
 SWEEP = [sweep_row(strength, spread) for strength, spread in (
-    (1e-4, 0.05), (1e-3, 0.05), (1e-2, 0.05), (1e-3, 0.), (1e-2, 0.))]
+    (1e-4, 0.05), (1e-3, 0.05), (1e-2, 0.05), (1e-3, 0.))]
 
 
 class ChestPlan(BasePlan):
