@@ -146,7 +146,7 @@ def test_attention_is_counted():
 
 def test_launches_of_kmeans_grow_with_iterations():
     few, more, most = (carry_count.kmeans_kernels(8, n) for n in (1, 2, 4))
-    assert 0 < more - few == (most - more) / 2
+    assert 10 < more - few == (most - more) / 2  # distances, minimum, sums, ...
     assert carry_count.kmeans_kernels(16, 1) > few
 
 
@@ -257,11 +257,12 @@ def test_the_page_and_the_figure(tmp_path):
 
 def test_the_extrapolations_page_shows_all_that_enters():
     values = [carry.Assumption(k, v, v, 's', 'here', True) for k, v in VALUES.items()]
-    text = carry_page.page([replace(RECIPE, key='byol', name='BYOL'), RECIPE], values, 'Said so.')
+    text = carry_page.page([replace(RECIPE, key='byol', name='BYOL'), RECIPE], values,
+                           ['A note.'], 'Said so.')
     for name in VALUES:
         assert f'| `{name}` |' in text
     assert '| R2O | ' in text and '| 50 | 10.0 |' in text and text.endswith('Said so.\n')
-    assert 'computed in each of 2 epochs' in text
+    assert 'computed in each of 2 epochs' in text and '\nA note.\n' in text
 
 
 def test_steps_of_a_log(tmp_path):

@@ -35,12 +35,12 @@ ASSUMED = (
     Assumption('gpu_tflops', 29., 9., 'TFLOP/s',
                "sustained by a V100, the thesis's GPU: ResNet-50 at 1,200 images/s in mixed "
                'precision, 367 in fp32 (NVIDIA/DeepLearningExamples, '
-               'PyTorch/Classification/ConvNets/resnet50v1.5) x 24.5 GFLOP an image'),
+               'PyTorch/Classification/ConvNets/resnet50v1.5, with large batches) x 24.5 GFLOP'),
     Assumption('kernel_us', 3., 10., 'us', 'a small kernel of the clustering, launch included'),
     Assumption('norm_us', 30., 100., 'us', 'one SyncBN exchange between all GPUs'),
     Assumption('between_gb_s', 40., 10., 'GB/s',
-               'of each GPU in a ring over 16 nodes: 4 links of 100 Gbit/s a node, or one'),
-    Assumption('within_gb_s', 100., 10., 'GB/s', 'of each GPU within a node: NVLink, or PCIe'),
+               'that a ring over 16 nodes passes on: 4 links of 100 Gbit/s a node, or one'),
+    Assumption('within_gb_s', 100., 10., 'GB/s', 'the same within a node: NVLink, or PCIe'),
     Assumption('overlap', 0.8, 0., 'share', 'of the all-reduce that hides behind the backward '
                'pass'),
     Assumption('cores_per_gpu', 8., 5., 'cores', "the config's 8 workers; 40 cores of a DGX-1 "
@@ -49,7 +49,7 @@ ASSUMED = (
     Assumption('imagenet_images', 1281167, 1281167, 'images', 'ImageNet-1k, train'),
     Assumption('chexpert_images', 191027, 191027, 'images', 'CheXpert, frontal, train'),
     Assumption('r2o_gpus', 128, 128, 'GPUs', 'the thesis; batch 32 each'),
-    Assumption('medino_gpus', 8, 8, 'GPUs', "the thesis; batch 28 each (its 'batch size 28')"),
+    Assumption('medino_gpus', 8, 8, 'GPUs', "the thesis; its batch of 28 is read as each GPU's"),
 )
 
 

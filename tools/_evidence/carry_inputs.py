@@ -1,29 +1,23 @@
 """What :mod:`.carry` needs of this machine: counts of full networks, seconds of full loading."""
 
-import os
 from pathlib import Path
 from typing import Any, Dict, List
 
 import cv2
-import numpy as np
 import torch
-from mmengine.config import Config
-from PIL import Image
 
+from _bench.batches import make_batch
 from _bench.clock import interleave, median, use_clock
+from _bench.steps import BYOLStep, R2OStep, build_model, build_optimizer
 
 from .carry import Assumption, Recipe, kmeans_flops
 from .carry_count import CONFIGS, count_config, kmeans_kernels
+from .carry_data import SMALL, on_copies, resized_copies
 from .cost_loading import Loader, keep_superpixels, superpixel_seconds, superpixel_step
-from .cost_sides import read_config
 
 # projects/medino/README.md, Registration and DINO underneath.
 REGISTRATION_SECONDS, GUIDING_AT_FULL_SIZE = 0.28, 1.007
 DIMS, CLUSTERS = 1024, 64  # C4 of a ResNet-50, the thesis's K
-# Family -> a small config that lists images, and the usual (width, height) of the full data set:
-# ImageNet's JPEGs, and CheXpert-small's.
-SMALL = dict(r2o=('configs/r2o/small/r2o.py', (500, 375)),
-             medino=('configs/medino/small/dino.py', (390, 320)))
 PIPELINES = dict({key: path for key, (path, _) in CONFIGS.items()},
                  dino_chest='configs/medino/vits16_chexpert_dino-cxr-aug.py')
 
@@ -39,7 +33,8 @@ def measure_inputs(folder: Path, templates: Path, photographs: str, turns: int =
 
     Returns:
         dict: ``counts`` of each config; ``load``, processor seconds an image of each pipeline,
-        from JPEGs of the full data set's size; ``superpixels``, of SLIC on 30 images.
+        from JPEGs of the full data set's size; ``superpixels``, of SLIC on 30 images;
+        ``r2o_over_byol``, of their full-size steps on this machine.
     """
     use_clock('process')
     torch.set_num_threads(1)
@@ -61,45 +56,28 @@ def measure_inputs(folder: Path, templates: Path, photographs: str, turns: int =
                 root=cfg.train_dataloader.dataset.data_root)
         loads[key] = Loader(cfg, turns)
     spent = interleave(loads, turns, 1, progress='full-size batches')
-    return dict(counts=counts, superpixels=seconds,
+    return dict(counts=counts, superpixels=seconds, r2o_over_byol=full_size_ratio(photographs),
                 load={key: median(s) / loads[key].size for key, s in spent.items()})
 
 
-def resized_copies(family: str, count: int, folder: Path) -> Path:
-    """JPEGs of the size that the full data set has, of images that are at hand.
+def full_size_ratio(photographs: str, images: int = 8, rounds: int = 3,
+                    depth: int = 50) -> Dict[str, float]:
+    """R2O's step over BYOL's on one set of networks, ResNet-50, 224 pixels, bfloat16.
 
-    Args:
-        family (str): Of :data:`SMALL`.
-        count (int): How many, spread evenly over the list of the small config.
-        folder (Path): Gets a folder of copies, under their own relative names.
+    A check on FLOPs, which leave out all that is not a convolution or a matrix product.
 
     Returns:
-        Path: A list of them.
+        dict: ``value``, of the medians; ``low`` and ``high``, of neighbouring measurements;
+        ``images``, of a batch.
     """
-    config, size = SMALL[family]
-    dataset = Loader(read_config(config), 1).dataset
-    out = folder / f'{family}_{size[0]}x{size[1]}_{count}'
-    names = []
-    for place in np.linspace(0, len(dataset), count, endpoint=False).astype(int):
-        path = dataset.get_data_info(int(place))['img_path']
-        names.append(os.path.relpath(path, dataset.data_root))
-        copy = out / names[-1]
-        copy.parent.mkdir(parents=True, exist_ok=True)
-        with Image.open(path) as image:
-            image.convert('RGB').resize(size, Image.Resampling.BICUBIC).save(
-                copy, format='JPEG', quality=92)
-    listing = out / 'list.txt'
-    listing.write_text('\n'.join(sorted(set(names))) + '\n', encoding='utf-8')
-    return listing
-
-
-def on_copies(config: str, listing: Path) -> Config:
-    """A full-size config whose data are those of a list."""
-    cfg = read_config(config)
-    cfg.train_dataloader.dataset = dict(
-        type='orl_mm.ImageList', data_root=str(listing.parent), list_file=str(listing),
-        pipeline=cfg.train_dataloader.dataset.pipeline)
-    return cfg
+    inputs, batch, _ = make_batch(images, 224, 100, photographs)
+    model = build_model(depth, CLUSTERS)
+    common = (model, build_optimizer(model), inputs, batch, torch.bfloat16)
+    spent = interleave(dict(byol=BYOLStep(*common), r2o=R2OStep(*common)), rounds, 1,
+                       progress='full-size steps')
+    pairs = [a / b for a, b in zip(spent['r2o'], spent['byol'])]
+    return dict(value=median(spent['r2o']) / median(spent['byol']), low=min(pairs),
+                high=max(pairs), images=images)
 
 
 def measured_assumptions(inputs: Dict[str, Any], guiding: float) -> List[Assumption]:
@@ -159,3 +137,19 @@ def recipes(inputs: Dict[str, Any], kmeans: Dict[str, float]) -> List[Recipe]:
         recipe('medino', 'MeDINO, deformable', 'medino', 'medino', 'medino', factor='guiding',
                prepare=('registration', )),
     ]
+
+
+def notes(inputs: Dict[str, Any], kmeans: Dict[str, float]) -> List[str]:
+    """What the table of a step rests on, in sentences."""
+    byol, r2o = (inputs['counts'][key] for key in ('byol', 'r2o'))
+    seen = inputs['r2o_over_byol']
+    flops = (r2o['forward'] + r2o['backward']) / (byol['forward'] + byol['backward'])
+    launches = kmeans_kernels(CLUSTERS, kmeans['iterations'])
+    return [
+        f'K-means runs on each GPU over its own {r2o["batch"]} images, about '
+        f'{r2o["batch"] * r2o["superpixels"]:,.0f} superpixels of {DIMS} channels, without any '
+        f'exchange between GPUs, as in the thesis: {launches:,} launches with '
+        f'{kmeans["iterations"]:.0f} iterations, those of the small table.',
+        f'By FLOPs R2O takes {flops:.2f} of BYOL. Measured on this machine with the same '
+        f'full-size networks, batch {seen["images"]}, bfloat16: {seen["value"]:.2f} '
+        f'({seen["low"]:.2f} to {seen["high"]:.2f}).']

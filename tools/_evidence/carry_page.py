@@ -8,12 +8,14 @@ TERMS = dict(networks='networks', clustering='K-means', norms='SyncBN', all_redu
              loading='loading, beside')
 
 
-def page(recipes: List[Recipe], assumptions: List[Assumption], origin: str) -> str:
+def page(recipes: List[Recipe], assumptions: List[Assumption], notes: List[str],
+         origin: str) -> str:
     """Markdown.
 
     Args:
         recipes (list): Rows.
         assumptions (list): All that :func:`both_ends` needs.
+        notes (list): Sentences below the steps.
         origin (str): Date, machine and command.
     """
     runs = {recipe.key: both_ends(recipe, assumptions) for recipe in recipes}
@@ -42,11 +44,13 @@ def page(recipes: List[Recipe], assumptions: List[Assumption], origin: str) -> s
             each = runs[r.key]['best']['each_epoch_core_hours']
             lines += ['', f'{r.name}: computed in each of {r.epochs} epochs instead of once, '
                       f'{" and ".join(r.prepare)} would take {each:,.0f} core-hours.']
+    for note in notes:
+        lines += ['', note]
     lines += ['', '## Everything that enters', '',
               '`--assume NAME=VALUE` or `NAME=BEST..WORST` changes a value.', '']
     lines += _table(['name', 'best', 'worst', 'unit', 'measured here', 'source'], [
-        [f'`{a.name}`', f'{a.best:.4g}' if a.best < 1e5 else f'{a.best:,.0f}',
-         f'{a.worst:.4g}' if a.worst < 1e5 else f'{a.worst:,.0f}', a.unit,
+        [f'`{a.name}`', *(f'{v:.4g}' if v < 1e5 else f'{v:,.0f}' for v in (a.best, a.worst)),
+         a.unit,
          'yes' if a.measured else 'no', a.source] for a in assumptions])
     return '\n'.join([*lines, '', origin, ''])
 

@@ -119,7 +119,8 @@ def extrapolate(found: Dict[str, Any], args) -> str:
         raise cli.UserError(str(error)) from error
     recipes = carry_inputs.recipes(found['inputs'], found['natural']['kmeans'])
     said = about(args, 'carry')
-    return carry_page.page(recipes, assumptions,
+    notes = carry_inputs.notes(found['inputs'], found['natural']['kmeans'])
+    return carry_page.page(recipes, assumptions, notes,
                            f'{said["date"]}; measured on {found["inputs"]["machine"]}. Command: '
                            f'{said["command"]}')
 
