@@ -7,6 +7,7 @@
     tools/evidence.py 3.1 --data XRAYS      attention against the true parts
     tools/evidence.py 3.2 --data XRAYS      tuberculosis from frozen features
     tools/evidence.py lambda --data XRAYS   how strongly to guide
+    tools/evidence.py cost --natural DIR --xrays XRAYS    what each method costs
 
 DIR holds imagenet_sample, coco and VOCdevkit, as orl_mm/datasets/splits/natural_small.txt lists
 them; XRAYS holds jsrt, shenzhen and montgomery, as tools/convert_cxr.py writes them. Everything
@@ -15,6 +16,7 @@ table as Markdown, JSON and a figure. What is done is not done again; stop it wh
 and the same command goes on.
 """
 
+import os
 import os.path as osp
 import sys
 from pathlib import Path
@@ -24,6 +26,7 @@ for folder in (HERE, osp.dirname(HERE)):
     if folder not in sys.path:
         sys.path.insert(0, folder)
 
+os.environ.setdefault('KINETO_LOG_LEVEL', '5')  # torch's profiler: errors alone
 try:
     import orl_mm  # noqa: F401  (first: mends what the next imports meet)
 except ModuleNotFoundError as error:
@@ -34,7 +37,7 @@ from mmengine.config import Config  # noqa: E402
 from orl_mm.engine import cli  # noqa: E402
 from orl_mm.engine.checkpoint import use_safe_loading  # noqa: E402
 
-from _evidence import attention, chest_tables, probe, tables  # noqa: E402
+from _evidence import attention, chest_tables, cost_tool, probe, tables  # noqa: E402
 from _evidence.base_plan import ROOT  # noqa: E402
 from _evidence.chest_plan import ROWS as CHEST_ROWS  # noqa: E402
 from _evidence.chest_plan import SWEEP, ChestPlan  # noqa: E402
@@ -189,6 +192,9 @@ def main(argv=None):
         use_safe_loading()
         with cli.user_errors('evidence.py'):
             STEPS[argv[0]](*argv[1:])
+        return
+    if argv[:1] == ['cost']:
+        cost_tool.main(argv[1:])  # has options of its own
         return
     args = parse_args(argv)
     with cli.user_errors('evidence.py'):
