@@ -16,6 +16,7 @@ table as Markdown, JSON and a figure. What is done is not done again; stop it wh
 and the same command goes on.
 """
 
+import argparse
 import os
 import os.path as osp
 import sys
@@ -50,7 +51,7 @@ XRAYS = ('jsrt', 'shenzhen', 'montgomery')
 
 
 def parse_args(argv=None):
-    parser = cli.Parser(description=__doc__.split('\n')[0])
+    parser = cli.Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('table', choices=sorted(MAKERS))
     parser.add_argument('--data', required=True, metavar='DIR',
                         help='the photographs, or for 3.1, 3.2 and lambda the X-rays')
