@@ -64,6 +64,7 @@ def parse_args(argv=None):
     parser.add_argument('--epochs', type=int, help='of each pretraining, for a try')
     parser.add_argument('--transfer-epochs', type=int, help='of each transfer, for a try')
     args = parser.parse_args(argv)
+    args.out = os.path.abspath(args.out)  # jobs run in the repository's root
     if min(args.seeds, args.jobs) < 1:
         parser.error(f'--seeds and --jobs must be at least 1, got {args.seeds} and {args.jobs}')
     return args
@@ -89,7 +90,7 @@ def objects_figure(args):
     networks, after = [], []
     for key in chosen(args, ('byol', 'r2o')):
         checkpoint, job = plan.pretrain(ROWS[key], 0)
-        networks.append(f'{ROWS[key].name}={checkpoint.parent}')
+        networks.append(f'{ROWS[key].name.split(",")[0]}={checkpoint.parent}')  # no '=' in it
         after.append(job)
     done = plan.out / 'objects_small.json'
     done.unlink(missing_ok=True)

@@ -37,6 +37,13 @@ def test_half_a_file_is_not_done(tmp_path):
     (tmp_path / 'one').write_text('on')
     run_jobs([job(tmp_path, 'one')], tmp_path / 'logs')
     assert (tmp_path / 'one').read_text() == 'one'
+    # Done once, deleted, and killed while it was made anew.
+    (tmp_path / 'one').unlink()
+    broken = job(tmp_path, 'one', code='p.write_text("on"); sys.exit("killed")')
+    with pytest.raises(UserError, match='killed'):
+        run_jobs([broken], tmp_path / 'logs')
+    run_jobs([job(tmp_path, 'one')], tmp_path / 'logs')
+    assert (tmp_path / 'one').read_text() == 'one'
 
 
 def test_two_run_side_by_side(tmp_path):

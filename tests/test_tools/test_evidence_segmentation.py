@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 sys.path.insert(0, str(Path(__file__).parents[2] / 'tools'))
-from _evidence.segmentation import Areas, resampled_miou, resampled_objects, summary  # noqa: E402
+from _evidence.segmentation import (Areas, image_weights, resampled_miou,  # noqa: E402
+                                    resampled_objects, summary)
 
 
 @pytest.fixture(scope='module')
@@ -76,3 +77,17 @@ def test_objects_are_whatever_is_no_background(maps):
     either = (((truth > 0) | (pred > 0)) & inside).sum()
     got = resampled_objects(areas(maps), np.ones((1, 6)))
     assert got == pytest.approx(both / either)
+
+
+def test_interval_of_a_network_that_says_background_is_centred():
+    """Ten classes of one image each: their number must not change with the resample."""
+    union = np.zeros((20, 11))
+    union[:, 0] = 100
+    union[range(10), range(1, 11)] = 30
+    intersect = np.zeros_like(union)
+    intersect[:, 0] = 85
+    found = summary([Areas(intersect, union)])
+    assert found['mean'] == pytest.approx(85 / 11)
+    assert found['low'] == pytest.approx(85 / 11) and found['high'] == pytest.approx(85 / 11)
+    weights = image_weights(20, 50)
+    assert weights.min() > 0 and weights.sum(1) == pytest.approx(np.full(50, 20))

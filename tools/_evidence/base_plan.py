@@ -1,8 +1,13 @@
 """Jobs by name: what every plan of small tables shares."""
 
+import os
+import platform
 import sys
+import time
 from pathlib import Path
 from typing import Dict, List, Optional
+
+import torch
 
 from .jobs import Job
 
@@ -18,12 +23,14 @@ class BasePlan:
         epochs (int, optional): Of each pretraining, for a try.
 
     Attributes:
+        tag (str): In the names of a try's jobs, so that it is not taken for the real thing.
         jobs (dict): Name -> :class:`.jobs.Job`.
     """
 
     def __init__(self, out: Path, environment: Dict[str, str],
                  epochs: Optional[int] = None) -> None:
         self.out, self.environment, self.epochs = out, environment, epochs
+        self.tag = f'_{epochs}epochs' if epochs else ''
         self.jobs: Dict[str, Job] = {}
 
     def add(self, name: str, command: List[str], done: Path, after=(), cost: float = 1.,
@@ -47,3 +54,14 @@ class BasePlan:
 def seed_options(seed: int) -> List[str]:
     """A seed for the weights, and for the draws of the images."""
     return [f'randomness.seed={seed}', f'train_dataloader.dataset.pipeline.0.seed={seed}']
+
+
+def here() -> Dict[str, str]:
+    """Date and kind of machine, for a result to say."""
+    try:  # what bfloat16's speed rests on
+        amx = ', AMX' * ('amx_bf16' in Path('/proc/cpuinfo').read_text(encoding='utf-8'))
+    except OSError:
+        amx = ''
+    return dict(date=time.strftime('%Y-%m-%d'),
+                machine=f'{os.cpu_count()} cores, {platform.machine()}{amx}, torch '
+                        f'{torch.__version__.split("+")[0]}')

@@ -106,7 +106,7 @@ class ChestPlan(BasePlan):
 
     def pretrain(self, row: ChestRow, seed: int) -> Tuple[Path, str]:
         """The last checkpoint of a row, and the job that makes it."""
-        name = f'{row.key}_seed{seed}'
+        name = f'{row.key}_seed{seed}{self.tag}'
         cfg = Config.fromfile(str(ROOT / row.config))
         epochs = self.epochs or cfg.train_cfg.max_epochs
         options, after = [*seed_options(seed), *row.options], []

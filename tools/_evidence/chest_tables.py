@@ -66,7 +66,7 @@ def attention_markdown(table: Dict[str, Any]) -> str:
         cells += [f'{row[name]["mean"]["coverage"]:.2f}' for name in DATASETS]
         lines.append('| ' + ' | '.join(cells) + ' |')
     note = ('Small table 3.1: attention AP in percent, teacher, mean of the seeds; 95% intervals '
-            'over patients. Unguided rows take the best head of each part, chosen on the scored '
+            'over patients, for these seeds: the spread between trainings is not in them. Unguided rows take the best head of each part, chosen on the scored '
             'images. Coverage: the share of a part where attention exceeds its mean over the '
             f'image. {table["date"]}, {table["machine"]}. Command: {table["command"]}')
     return '\n'.join([*lines, '', note, ''])
@@ -141,7 +141,9 @@ def probe_markdown(table: Dict[str, Any]) -> str:
             f'positive), tested on {n["test"]} of Montgomery ({n["test_positives"]}). Mean of '
             f'{len(table["seeds"])} seeds and of the draws of labels ('
             + ', '.join(f'{share}: {draws}' for share, draws in table['draws'].items())
-            + f'); 95% intervals over the test patients. {table["date"]}, {table["machine"]}. '
+            + '); 95% intervals over the test patients (within Shenzhen: its own, whose images all '
+            'rows but Random have seen without labels), for these seeds: the spread between '
+            f'trainings is not in them. {table["date"]}, {table["machine"]}. '
             f'Command: {table["command"]}')
     return '\n'.join([*lines, '', note, ''])
 
@@ -196,7 +198,7 @@ def sweep_markdown(table: Dict[str, Any]) -> str:
             *(span_text(row[name]['mean'], 'ap') for name in DATASETS),
             *(f'{row[name]["mean"]["coverage"]:.2f}' for name in DATASETS)]) + ' |')
     note = ('Sweep of the strengths, deformable templates, one seed; without guidance the best '
-            f'heads. 95% intervals over patients. {table["date"]}, {table["machine"]}. Command: '
+            f'heads. 95% intervals over patients; the spread between trainings is not in them. {table["date"]}, {table["machine"]}. Command: '
             f'{table["command"]}')
     return '\n'.join([*lines, '', note, ''])
 

@@ -49,7 +49,7 @@ def table(found: Dict[str, Any]) -> str:
     note = (f'Batch {found["batch"]}; medians of {found["rounds"]} steps and of '
             f'{max(2, found["rounds"] // 3)} batches, all methods in turns; in brackets the '
             'extremes, of ratios those of neighbouring measurements. Processor time of one '
-            'process with one thread, so that other programs on the machine do not matter. '
+            'process with one thread, so that other programs matter little (README). '
             'Peak: tensors of one step above what is held between steps (weights, target, '
             'queue, optimiser). ')
     if 'kmeans' in found:

@@ -9,16 +9,15 @@ Results gather in OUT/cost.json; the page and the figure are drawn anew from it 
 
 import json
 import os
-import platform
-import time
 from pathlib import Path
 from typing import Any, Dict, List, Optional
 
-import torch
-
 from orl_mm.engine import cli
 
+from _tables.evaluate import write_json
+
 from . import carry, carry_inputs, carry_page, cost, cost_page, cost_scaling
+from .base_plan import here
 
 STEPS = ('natural', 'xrays', 'inputs', 'scaling', 'carry')
 USUAL = ('natural', 'xrays', 'inputs', 'carry')  # scaling needs an idle machine
@@ -74,7 +73,7 @@ def run(args, out: Path) -> str:
         if step in ('natural', 'xrays'):
             new = cost.measure(step, scratch, templates, args.rounds)
         elif step == 'inputs':
-            if not (templates / 'registered').is_dir():
+            if not (templates / 'registered.done').is_file():
                 raise cli.UserError(f'{templates}/registered is not there yet: run '
                                     '`tools/evidence.py 3.1` first, which registers the X-rays')
             new = carry_inputs.measure_inputs(
@@ -84,7 +83,7 @@ def run(args, out: Path) -> str:
         else:
             continue
         found[step] = dict(new, **about(args, step))
-        store.write_text(json.dumps(found, indent=1) + '\n', encoding='utf-8')
+        write_json(store, found)
     pages = [cost_page.markdown(found)]
     (out / 'cost.md').write_text(pages[0], encoding='utf-8')
     if any(name in found for name in cost_page.TITLES):
@@ -132,14 +131,4 @@ def about(args, step: str) -> Dict[str, str]:
         command += f' --rounds {args.rounds}'
     if step == 'carry' and args.assume:
         command += f' --assume {" ".join(args.assume)}'
-    amx = ', AMX' if _has_amx() else ''
-    return dict(command=command, date=time.strftime('%Y-%m-%d'),
-                machine=f'{os.cpu_count()} cores, {platform.machine()}{amx}, torch '
-                        f'{torch.__version__.split("+")[0]}')
-
-
-def _has_amx() -> bool:
-    try:
-        return 'amx_bf16' in Path('/proc/cpuinfo').read_text()
-    except OSError:
-        return False
+    return dict(command=command, **here())

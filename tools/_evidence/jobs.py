@@ -70,6 +70,7 @@ def run_jobs(jobs: Sequence[Job], logs: Path, at_once: int = 2, root: Optional[P
                 if len(running) == at_once:
                     break
                 todo.remove(job)
+                _marker(logs, job).unlink(missing_ok=True)
                 running[pool.submit(_run, job, logs / f'{job.name}.log', root)] = job
             bar.set_postfix_str(', '.join(job.name for job in running.values()))
             if not running:

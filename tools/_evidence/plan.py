@@ -61,7 +61,7 @@ class Plan(BasePlan):
 
     def pretrain(self, row: Row, seed: int) -> Tuple[Path, Optional[str]]:
         """The last checkpoint of a row, and the job that makes it."""
-        name = f'{row.key}_seed{seed}'
+        name = f'{row.key}_seed{seed}{self.tag}'
         folder = self.out / 'pretrain' / name
         cfg = Config.fromfile(str(ROOT / row.config))
         epochs = self.epochs or cfg.train_cfg.max_epochs
@@ -80,7 +80,9 @@ class Plan(BasePlan):
 
     def transfer(self, row: Row, seed: int, kind: str) -> Path:
         """The pixels that a transfer gets right: see :mod:`.segmentation`."""
-        config, name = TRANSFERS[kind], f'{kind}_{row.key}_seed{seed}'
+        config, name = TRANSFERS[kind], f'{kind}_{row.key}_seed{seed}{self.tag}'
+        if self.transfer_epochs:
+            name += f'_transfer{self.transfer_epochs}'
         folder = self.out / 'transfer' / name
         epochs = self.transfer_epochs or Config.fromfile(str(ROOT / config)).train_cfg.max_epochs
         options, after = seed_options(seed), []

@@ -10,6 +10,7 @@ import torch
 from mmengine.config import Config
 from mmengine.registry import init_default_scope
 from mmengine.runner import Runner
+from scipy.stats import rankdata
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import roc_auc_score
@@ -100,16 +101,16 @@ def scores(train: Hospital, test: Hospital, fraction: float, draws: int) -> np.n
 
 
 def scores_within(hospital: Hospital) -> np.ndarray:
-    """Log odds (1, N) of each image from the other folds of its own hospital.
+    """Rank (1, N) of each image within its fold, by a model of the other folds of its hospital.
 
-    Whether the features know the disease at all, apart from whether that carries to another
+    Ranks, since log odds of different models have different scales. Whether the features know the disease at all, apart from whether that carries to another
     hospital.
     """
     found = np.empty(len(hospital.labels))
     folds = StratifiedKFold(FOLDS, shuffle=True, random_state=1)
     for rest, held in folds.split(hospital.features, hospital.labels):
-        found[held] = _fitted(hospital.features[rest], hospital.labels[rest]).decision_function(
-            hospital.features[held])
+        model = _fitted(hospital.features[rest], hospital.labels[rest])
+        found[held] = rankdata(model.decision_function(hospital.features[held])) / len(held)
     return found[None]
 
 

@@ -6,7 +6,7 @@ from typing import Callable, Dict, List, NamedTuple, Optional, Tuple
 import numpy as np
 from mmengine.config import Config
 
-from orl_mm.evaluation.bootstrap import percentile_interval, resample_patients
+from orl_mm.evaluation.bootstrap import percentile_interval
 
 from _tables.evaluate import build_test_runner, run_test
 
@@ -46,7 +46,7 @@ def resampled_miou(areas: Areas, counts: np.ndarray) -> np.ndarray:
 
     Args:
         areas (Areas): (n, C).
-        counts (np.ndarray): (B, n): how often each image occurs.
+        counts (np.ndarray): (B, n): how much each image counts.
 
     Returns:
         np.ndarray: (B,) in [0, 1]; a class that occurs neither in truth nor in prediction does
@@ -71,12 +71,20 @@ def resampled_objects(areas: Areas, counts: np.ndarray) -> np.ndarray:
     return (pixels - union[:, 0]) / (pixels - intersect[:, 0])
 
 
+def image_weights(images: int, resamples: int, seed: int = 0) -> np.ndarray:
+    """(B, n) positive weights that add up to n, from a flat Dirichlet distribution."""
+    draw = np.random.default_rng(seed)
+    return images * draw.dirichlet(np.ones(images), resamples)
+
+
 def summary(seeds: List[Areas], reference: Optional[List[Areas]] = None,
             score: Callable[[Areas, np.ndarray], np.ndarray] = resampled_miou) -> Dict[str, object]:
     """Mean over seeds, with a 95% interval over images; and the difference from a reference.
 
-    The interval says how much the mean of these seeds would move with other test images; the
-    spread of the seeds is in ``seeds``.
+    The interval says how much the mean of these seeds would move with other test images, not
+    with other seeds, whose spread is in ``seeds``. A Bayesian bootstrap (Rubin 1981): drawn with
+    replacement, the few images of a class would be absent from many resamples, and mIoU a mean
+    over fewer classes there, which moves the interval up.
 
     Args:
         seeds (list): Areas of each seed.
@@ -88,7 +96,7 @@ def summary(seeds: List[Areas], reference: Optional[List[Areas]] = None,
         ``difference_low``, ``difference_high`` (of the same resamples), in percent.
     """
     once = np.ones((1, len(seeds[0].union)))
-    counts = resample_patients(range(len(seeds[0].union)), RESAMPLES)
+    counts = image_weights(len(seeds[0].union), RESAMPLES)
 
     def mean(group: List[Areas], of: np.ndarray) -> np.ndarray:
         return 100 * np.mean([score(areas, of) for areas in group], 0)

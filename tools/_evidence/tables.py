@@ -1,18 +1,15 @@
 """The small tables 2.2 and 2.3 from what the jobs have left."""
 
 import json
-import os
-import platform
-import time
 from pathlib import Path
 from typing import Any, Callable, Dict, List, Sequence
 
 import numpy as np
-import torch
 from matplotlib.figure import Figure
 
 from orl_mm.visualization import save_figure
 
+from .base_plan import here
 from .plan import ROWS, TRANSFERS
 from .segmentation import Areas, resampled_objects, summary
 
@@ -57,10 +54,7 @@ def build(table: str, scores: Dict[str, Dict[str, List[Path]]], command: str,
 
 def stamp(command: str, seeds: Sequence[int]) -> Dict[str, Any]:
     """What a result says of itself: command, seeds, machine and date."""
-    machine = (f'{os.cpu_count()} cores, {platform.machine()}, '
-               f'{torch.backends.cpu.get_cpu_capability()}, torch {torch.__version__}')
-    return dict(command=command, seeds=list(seeds), date=time.strftime('%Y-%m-%d'),
-                machine=machine.split('+')[0])
+    return dict(command=command, seeds=list(seeds), **here())
 
 
 def span_text(found: Dict[str, Any], key: str, sign: str = '') -> str:
@@ -90,8 +84,8 @@ def markdown(table: Dict[str, Any]) -> str:
                       span_text(objects, 'difference', sign='+') if 'difference' in found else '']
         lines.append('| ' + ' | '.join(cells) + ' |')
     note = (f'Small table {table["table"]}: percent, mean of {len(table["seeds"])} seeds, 95% '
-            f'intervals over the {table["images"]} test images (resampled together for '
-            'differences). IoU of objects: any class against the background, of the same '
+            f'intervals over the {table["images"]} test images (weighted together for differences), '
+            'for these seeds: the spread between trainings is not in them. IoU of objects: any class against the background, of the same '
             f'predictions. {table["date"]}, {table["machine"]}. Command: {table["command"]}')
     return '\n'.join([*lines, '', note, ''])
 
