@@ -1,4 +1,4 @@
-"""The small tables of X-rays: plan, AP of several seeds, probes of few labels; by hand or scikit-learn."""
+"""The small tables of X-rays: plan, AP of seeds, probes of few labels; by hand, scikit-learn."""
 
 import sys
 from pathlib import Path
@@ -188,7 +188,8 @@ def test_tables_are_written(tmp_path):
     text = tables.write(sweep, tmp_path, chest_tables.sweep_markdown, chest_tables.draw_sweep)
     assert '| 0.001 | 0.05 | 50.0' in text
     share = dict(auroc=60., low=50., high=70., seeds=[60.])
-    probes = dict(table='3.2', rows=[dict(row='dino', name='DINO', **{'1%': share, 'within': share})],
+    columns = {'1%': share, 'within': share}
+    probes = dict(table='3.2', rows=[dict(row='dino', name='DINO', **columns)],
                   images=dict(train=4, train_positives=2, test=6, test_positives=3),
                   draws={'1%': 20}, **stamp)
     text = tables.write(probes, tmp_path, chest_tables.probe_markdown, chest_tables.draw_probe)

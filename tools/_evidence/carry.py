@@ -7,7 +7,7 @@ changed, and the formulas are the functions below.
 
 import math
 from dataclasses import dataclass, replace
-from typing import Any, Dict, Iterable, List, Optional
+from typing import Any, Dict, Iterable, List, Optional, Tuple
 
 
 @dataclass(frozen=True)
@@ -30,6 +30,7 @@ class Assumption:
     measured: bool = False
 
 
+BUCKET = 25 * 2 ** 20  # bytes: bucket_cap_mb of DistributedDataParallel
 # 3 x 2 x 4.09 GMAC: forward and backward of an image of ResNet-50 v1.5, for the quoted rates.
 ASSUMED = (
     Assumption('gpu_tflops', 29., 9., 'TFLOP/s',
@@ -37,7 +38,8 @@ ASSUMED = (
                'precision, 367 in fp32 (NVIDIA/DeepLearningExamples, '
                'PyTorch/Classification/ConvNets/resnet50v1.5, with large batches) x 24.5 GFLOP'),
     Assumption('kernel_us', 3., 10., 'us', 'a small kernel of the clustering, launch included'),
-    Assumption('norm_us', 30., 100., 'us', 'one SyncBN exchange between all GPUs'),
+    Assumption('norm_us', 30., 300., 'us', 'one SyncBN exchange between all GPUs: a judgement'),
+    Assumption('hop_us', 1., 10., 'us', 'from one GPU of a ring to the next: a judgement'),
     Assumption('between_gb_s', 40., 10., 'GB/s',
                'that a ring over 16 nodes passes on: 4 links of 100 Gbit/s a node, or one'),
     Assumption('within_gb_s', 100., 10., 'GB/s', 'the same within a node: NVLink, or PCIe'),
@@ -64,8 +66,9 @@ class Recipe:
         flops (float): Forward and backward, of an image's step: views, target or teacher, x0.
         gradient_bytes (int): Of the trained network in fp32.
         norm_calls (int): Exchanges of SyncBN in a step.
-        kmeans_flops (float): Of the clustering of a GPU's batch.
-        kmeans_kernels (int): Its launches, one after the other.
+        kmeans_start (tuple): FLOPs of the clustering of a GPU's batch before its first iteration,
+            and its launches, one after the other.
+        kmeans_each (tuple): The same of an iteration.
         factor (str): Name of the assumption that the networks' time is multiplied by, or empty.
         load (str): Name of the assumption with the processor time of loading an image.
         prepare (tuple): Names of those with the time an image of what is computed once.
@@ -78,16 +81,20 @@ class Recipe:
     flops: float
     gradient_bytes: int
     norm_calls: int = 0
-    kmeans_flops: float = 0.
-    kmeans_kernels: int = 0
+    kmeans_start: Tuple[float, float] = (0., 0.)
+    kmeans_each: Tuple[float, float] = (0., 0.)
     factor: str = ''
     load: str = 'load_byol'
     prepare: tuple = ()
 
 
-def ring_seconds(size: float, gpus: int, gb_s: float) -> float:
-    """All-reduce of ``size`` bytes in a ring: each GPU sends 2 (n - 1) / n of them."""
-    return 2 * (gpus - 1) / gpus * size / (gb_s * 1e9)
+def ring_seconds(size: float, gpus: int, gb_s: float, hop_us: float = 0.) -> float:
+    """All-reduce of ``size`` bytes in a ring: each GPU sends 2 (n - 1) / n of them.
+
+    Each bucket of torch's data-parallel wrapper makes 2 (n - 1) hops of its own.
+    """
+    hops = 2 * (gpus - 1) * math.ceil(size / BUCKET)
+    return 2 * (gpus - 1) / gpus * size / (gb_s * 1e9) + hops * hop_us * 1e-6
 
 
 def steps_of_an_epoch(images: int, gpus: int, batch: int) -> int:
@@ -108,12 +115,14 @@ def step_terms(recipe: Recipe, values: Dict[str, float]) -> Dict[str, float]:
     """Seconds of a step of one GPU by cause: ``loading`` runs beside all others."""
     gpus, tflops = int(values[f'{recipe.family}_gpus']), values['gpu_tflops'] * 1e12
     speed = values['between_gb_s' if recipe.family == 'r2o' else 'within_gb_s']
+    flops, launches = (start + values['kmeans_iterations'] * each for start, each in
+                       zip(recipe.kmeans_start, recipe.kmeans_each))
     return dict(
         networks=recipe.batch * recipe.flops / tflops * values.get(recipe.factor, 1.),
-        clustering=recipe.kmeans_flops / tflops +
-        recipe.kmeans_kernels * values['kernel_us'] * 1e-6,
+        clustering=flops / tflops + launches * values['kernel_us'] * 1e-6,
         norms=recipe.norm_calls * values['norm_us'] * 1e-6,
-        all_reduce=(1 - values['overlap']) * ring_seconds(recipe.gradient_bytes, gpus, speed),
+        all_reduce=(1 - values['overlap']) * ring_seconds(recipe.gradient_bytes, gpus, speed,
+                                                               values['hop_us']),
         loading=recipe.batch * values[recipe.load] / values['core_speed'] /
         values['cores_per_gpu'])
 

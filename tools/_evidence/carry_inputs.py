@@ -80,12 +80,14 @@ def full_size_ratio(photographs: str, images: int = 8, rounds: int = 3,
                 high=max(pairs), images=images)
 
 
-def measured_assumptions(inputs: Dict[str, Any], guiding: float) -> List[Assumption]:
-    """What enters and was measured here, in the form of what is assumed.
+def measured_assumptions(inputs: Dict[str, Any], guiding: float,
+                         kmeans: Dict[str, float]) -> List[Assumption]:
+    """What enters and was measured, in the form of what is assumed.
 
     Args:
         inputs (dict): Of :func:`measure_inputs`.
         guiding (float): Step of MeDINO triangular / that of DINO on the same crops, small.
+        kmeans (dict): Of the small table: Lloyd iterations of a step.
     """
     names = dict(byol="BYOL's pipeline", r2o="R2O's, superpixels from the cache",
                  r2o_anew="R2O's, SLIC anew", dino="DINO's, ten crops",
@@ -101,17 +103,19 @@ def measured_assumptions(inputs: Dict[str, Any], guiding: float) -> List[Assumpt
             Assumption('superpixels', *(inputs['superpixels'], ) * 2, 's',
                        'SLIC of one x0 of 224 pixels, 100 segments', True),
             Assumption('registration', *(REGISTRATION_SECONDS, ) * 2, 's',
-                       'projects/medino/README.md, measured 2026-11-25', True),
+                       'projects/medino/README.md, measured 2026-11-25'),
             Assumption('guiding', *ends, 'x', 'AttentionRegHook on / off: full size in fp32 '
-                       '(projects/medino/README.md), and the small table', True)]
+                       '(projects/medino/README.md), and the small table'),
+            Assumption('kmeans_iterations', kmeans['iterations'], 40., 'iterations',
+                       'those of the small table on almost fresh weights, and more: a judgement; '
+                       'a GPU asks whether to stop every fourth')]
 
 
-def recipes(inputs: Dict[str, Any], kmeans: Dict[str, float]) -> List[Recipe]:
+def recipes(inputs: Dict[str, Any]) -> List[Recipe]:
     """The runs to carry to.
 
     Args:
         inputs (dict): Of :func:`measure_inputs`.
-        kmeans (dict): Of the small table: Lloyd iterations of a step.
     """
     counts = inputs['counts']
 
@@ -121,10 +125,11 @@ def recipes(inputs: Dict[str, Any], kmeans: Dict[str, float]) -> List[Recipe]:
                       c['gradient_bytes'], c['norm_calls'], load=f'load_{load}', **more)
 
     r2o = counts['r2o']
-    clustering = dict(
-        kmeans_flops=kmeans_flops(round(r2o['batch'] * r2o['superpixels']), DIMS, CLUSTERS,
-                                  kmeans['iterations']),
-        kmeans_kernels=kmeans_kernels(CLUSTERS, kmeans['iterations']))
+    points = round(r2o['batch'] * r2o['superpixels'])
+    none, one = ((kmeans_flops(points, DIMS, CLUSTERS, n), kmeans_kernels(CLUSTERS, n))
+                 for n in (0, 1))
+    clustering = dict(kmeans_start=none,
+                      kmeans_each=tuple(b - a for a, b in zip(none, one)))
     return [
         recipe('byol', 'BYOL', 'byol', 'r2o', 'byol'),
         recipe('r2o', 'R2O, superpixels once', 'r2o', 'r2o', 'r2o', prepare=('superpixels', ),

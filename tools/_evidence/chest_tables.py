@@ -66,8 +66,8 @@ def attention_markdown(table: Dict[str, Any]) -> str:
         cells += [f'{row[name]["mean"]["coverage"]:.2f}' for name in DATASETS]
         lines.append('| ' + ' | '.join(cells) + ' |')
     note = ('Small table 3.1: attention AP in percent, teacher, mean of the seeds; 95% intervals '
-            'over patients, for these seeds: the spread between trainings is not in them. Unguided rows take the best head of each part, chosen on the scored '
-            'images. Coverage: the share of a part where attention exceeds its mean over the '
+            'over patients, for these seeds: the spread between trainings is not in them. Unguided '
+            'rows take the best head of each part, chosen on the scored images. Coverage: the share of a part where attention exceeds its mean over the '
             f'image. {table["date"]}, {table["machine"]}. Command: {table["command"]}')
     return '\n'.join([*lines, '', note, ''])
 
@@ -198,8 +198,8 @@ def sweep_markdown(table: Dict[str, Any]) -> str:
             *(span_text(row[name]['mean'], 'ap') for name in DATASETS),
             *(f'{row[name]["mean"]["coverage"]:.2f}' for name in DATASETS)]) + ' |')
     note = ('Sweep of the strengths, deformable templates, one seed; without guidance the best '
-            f'heads. 95% intervals over patients; the spread between trainings is not in them. {table["date"]}, {table["machine"]}. Command: '
-            f'{table["command"]}')
+            'heads. 95% intervals over patients; the spread between trainings is not in them. '
+            f'{table["date"]}, {table["machine"]}. Command: {table["command"]}')
     return '\n'.join([*lines, '', note, ''])
 
 

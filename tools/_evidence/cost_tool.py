@@ -111,12 +111,13 @@ def extrapolate(found: Dict[str, Any], args) -> str:
         raise cli.UserError(f'the extrapolation needs the steps {", ".join(absent)} first')
     rows = {row['key']: row for row in found['xrays']['rows']}
     guiding = rows['triangular']['step']['ratio']['dino-cxr-aug']['value']
-    everything = [*carry.ASSUMED, *carry_inputs.measured_assumptions(found['inputs'], guiding)]
+    everything = [*carry.ASSUMED, *carry_inputs.measured_assumptions(
+        found['inputs'], guiding, found['natural']['kmeans'])]
     try:
         assumptions = carry.assume(everything, args.assume)
     except ValueError as error:
         raise cli.UserError(str(error)) from error
-    recipes = carry_inputs.recipes(found['inputs'], found['natural']['kmeans'])
+    recipes = carry_inputs.recipes(found['inputs'])
     said = about(args, 'carry')
     notes = carry_inputs.notes(found['inputs'], found['natural']['kmeans'])
     return carry_page.page(recipes, assumptions, notes,

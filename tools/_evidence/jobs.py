@@ -36,7 +36,8 @@ class Job:
     touch: bool = False
 
 
-def run_jobs(jobs: Sequence[Job], logs: Path, at_once: int = 2, root: Optional[Path] = None) -> None:
+def run_jobs(jobs: Sequence[Job], logs: Path, at_once: int = 2,
+             root: Optional[Path] = None) -> None:
     """Run what is not done yet, ``at_once`` commands side by side, one thread each.
 
     The first command that fails lets the running ones end and starts no other.
@@ -63,7 +64,8 @@ def run_jobs(jobs: Sequence[Job], logs: Path, at_once: int = 2, root: Optional[P
     failed: Optional[str] = None
     bar = tqdm(total=sum(job.cost for job in jobs), initial=sum(
         job.cost for job in jobs if job.name in ready), unit='', desc='evidence',
-        bar_format='{desc}: {percentage:3.0f}%|{bar:20}| {elapsed} gone, {remaining} to go {postfix}')
+        bar_format='{desc}: {percentage:3.0f}%|{bar:20}| {elapsed} gone, {remaining} to go '
+        '{postfix}')
     with ThreadPoolExecutor(at_once) as pool:
         while running or (todo and failed is None):
             for job in [] if failed else [j for j in todo if ready.issuperset(j.after)]:

@@ -103,8 +103,8 @@ def scores(train: Hospital, test: Hospital, fraction: float, draws: int) -> np.n
 def scores_within(hospital: Hospital) -> np.ndarray:
     """Rank (1, N) of each image within its fold, by a model of the other folds of its hospital.
 
-    Ranks, since log odds of different models have different scales. Whether the features know the disease at all, apart from whether that carries to another
-    hospital.
+    Ranks, since log odds of different models have different scales. Whether the features know the
+    disease at all, apart from whether that carries to another hospital.
     """
     found = np.empty(len(hospital.labels))
     folds = StratifiedKFold(FOLDS, shuffle=True, random_state=1)

@@ -1,5 +1,6 @@
 # 10 epochs of 36 steps from scratch. Thesis settings would not leave the start in so few.
-# bfloat16, which processors with AMX multiply in; --cfg-options optim_wrapper.type=OptimWrapper: fp32.
+# bfloat16, which processors with AMX multiply in; fp32: --cfg-options
+# optim_wrapper.type=OptimWrapper.
 _base_ = './adamw_dino_100e.py'
 
 optim_wrapper = dict(type='orl_mm.BFloat16OptimWrapper', optimizer=dict(lr=1e-3, weight_decay=0.04))

@@ -1,5 +1,6 @@
 # 8 epochs of 36 steps from scratch. LARS and the thesis's rate would not leave the start in so few.
-# bfloat16, which processors with AMX multiply in; --cfg-options optim_wrapper.type=OptimWrapper: fp32.
+# bfloat16, which processors with AMX multiply in; fp32: --cfg-options
+# optim_wrapper.type=OptimWrapper.
 optim_wrapper = dict(
     type='orl_mm.BFloat16OptimWrapper',
     optimizer=dict(type='AdamW', lr=1e-3, weight_decay=0.05))
