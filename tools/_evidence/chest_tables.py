@@ -1,7 +1,7 @@
 """The small tables 3.1 and 3.2 and the sweep of the strengths: numbers, text, figures."""
 
 from pathlib import Path
-from typing import Any, Dict, List, Sequence
+from typing import Any, Dict, List, Optional, Sequence
 
 import numpy as np
 from matplotlib.figure import Figure
@@ -9,6 +9,7 @@ from matplotlib.figure import Figure
 from orl_mm.visualization import save_figure
 
 from _tables.maps import score_maps, template_maps, truth
+from _tables.thesis import GUIDED
 
 from . import attention, probe
 from .chest_plan import DATASETS, ROWS, ChestRow
@@ -80,7 +81,7 @@ def draw_attention(table: Dict[str, Any], path: Path) -> None:
     panels = figure.subplots(1, len(COLUMNS), sharey=True)
     for axes, (name, part), title in zip(panels, COLUMNS, HEAD):
         for place, row in enumerate(rows):
-            found, color = row[name][part], 'C1' if row['row'] else '0.6'
+            found, color = row[name][part], _color(row['row'])
             axes.plot([found['low'], found['high']], [place, place], color=color)
             axes.plot(found['seeds'], [place] * len(found['seeds']), '.', color=color, alpha=.4)
             axes.plot(found['ap'], place, 'o', color=color)
@@ -156,7 +157,7 @@ def draw_probe(table: Dict[str, Any], path: Path) -> None:
     for axes, share in zip(panels, table['draws']):
         for place, row in enumerate(table['rows']):
             found = row[share]
-            color = 'C1' if row['row'] in ('triangular', 'average', 'deformable') else 'C0'
+            color = _color(row['row'])
             axes.plot([found['low'], found['high']], [place, place], color=color)
             axes.plot(found['seeds'], [place] * len(found['seeds']), '.', color=color, alpha=.4)
             axes.plot(found['auroc'], place, 'o', color=color)
@@ -224,3 +225,8 @@ def draw_sweep(table: Dict[str, Any], path: Path) -> None:
         axes.grid(alpha=0.3)
     axes.legend()
     save_figure(figure, path)
+
+
+def _color(row: Optional[str]) -> str:
+    """Guided, not guided, and without a network."""
+    return '0.6' if row is None else 'C1' if row in GUIDED else 'C0'
