@@ -39,7 +39,7 @@ from orl_mm.engine import cli  # noqa: E402
 from orl_mm.engine.checkpoint import use_safe_loading  # noqa: E402
 
 from _evidence import attention, chest_tables, cost_tool, probe, tables  # noqa: E402
-from _evidence.base_plan import ROOT  # noqa: E402
+from _evidence.base_plan import ROOT, here  # noqa: E402
 from _evidence.chest_plan import ROWS as CHEST_ROWS  # noqa: E402
 from _evidence.chest_plan import SWEEP, ChestPlan  # noqa: E402
 from _evidence.jobs import run_jobs  # noqa: E402
@@ -87,10 +87,11 @@ def segmentation_table(args):
 def objects_figure(args):
     """Figure 2.1 with numbers: R2O and BYOL, seed 0, over their training."""
     plan = Plan(Path(args.out), Path(args.data), args.epochs, args.transfer_epochs)
-    networks, after = [], []
+    networks, after = [], []  # paths from the root, where jobs run: results show them
     for key in chosen(args, ('byol', 'r2o')):
         checkpoint, job = plan.pretrain(ROWS[key], 0)
-        networks.append(f'{ROWS[key].name.split(",")[0]}={checkpoint.parent}')  # no '=' in it
+        networks.append(f'{ROWS[key].name.split(",")[0]}='  # no '=' in it
+                        f'{os.path.relpath(checkpoint.parent, ROOT)}')
         after.append(job)
     done = plan.out / 'objects_small.json'
     done.unlink(missing_ok=True)
@@ -99,11 +100,12 @@ def objects_figure(args):
         'tools/score_objects.py', 'configs/r2o/small/r2o.py', *networks, '--voc',
         plan.environment['ORL_VOC'], '--coco', str(plan.data / 'coco'), '--seeds',
         str(args.seeds), '--json', str(done), '--figure', f'{stem}.png', '--picture',
-        f'{stem}_images.png'), done, after, 2)
-    log = plan.out / 'logs' / 'objects.log'
-    log.unlink(missing_ok=True)
+        f'{stem}_images.png', '--markdown', f'{stem}.md'), done, after, 2)
     work(args, plan)
-    print(log.read_text(encoding='utf-8')[-3000:])
+    said = here()
+    with open(f'{stem}.md', 'a', encoding='utf-8') as page:
+        page.write(f'\n{said["date"]}, {said["machine"]}. Command: {command(args)}\n')
+    print(Path(f'{stem}.md').read_text(encoding='utf-8'))
 
 
 def attention_table(args):

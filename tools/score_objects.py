@@ -54,6 +54,7 @@ def parse_args(argv=None):
     parser.add_argument('--seeds', type=int, default=1, help='how often each is clustered, in '
                         'other mini-batches, by random networks of other weights (default: 1)')
     parser.add_argument('--json', metavar='FILE', help='all numbers')
+    parser.add_argument('--markdown', metavar='FILE', help='the table as printed')
     parser.add_argument('--figure', metavar='FILE', help='curves over training')
     parser.add_argument('--picture', metavar='FILE', help='objects of a few images')
     parser.add_argument('--num', type=int, default=6, help='images of the picture (default: 6)')
@@ -118,7 +119,11 @@ def main(argv=None):
             if path:
                 Path(path).parent.mkdir(parents=True, exist_ok=True)
                 make(scorer, path, args.num)
-        print(markdown(scorer))
+        text = markdown(scorer)
+        if args.markdown:
+            Path(args.markdown).parent.mkdir(parents=True, exist_ok=True)
+            Path(args.markdown).write_text(f'{text}\n', encoding='utf-8')
+        print(text)
 
 
 if __name__ == '__main__':

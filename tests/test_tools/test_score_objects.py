@@ -65,9 +65,10 @@ def checkpoints(tmp_path_factory):
 
 
 def test_numbers_figure_and_picture(main, voc, checkpoints, tmp_path, capsys):
-    out = {name: tmp_path / f'out/objects.{name}' for name in ('json', 'svg', 'png')}
+    out = {name: tmp_path / f'out/objects.{name}' for name in ('json', 'svg', 'png', 'md')}
     main([DEMO, f'mine={checkpoints}', '--voc', str(voc), '--batch', '4', '--k', '3',
-          '--seeds', '2', '--json', str(out['json']), '--figure', str(out['svg']),
+          '--seeds', '2', '--json', str(out['json']), '--markdown',
+          str(out['md']), '--figure', str(out['svg']),
           '--picture', str(out['png']), '--num', '3', *SMALL])
     rows = json.loads(out['json'].read_text())['rows']
     assert [(r['network'], r['step'], r['seeds']) for r in rows] == [
@@ -88,8 +89,9 @@ def test_numbers_figure_and_picture(main, voc, checkpoints, tmp_path, capsys):
     # Equal weights are found equally, whatever else was scored before.
     assert {k: v for k, v in rows[2].items() if k not in ('step', 'checkpoint')} == \
         {k: v for k, v in rows[3].items() if k not in ('step', 'checkpoint')}
-    assert all(path.stat().st_size > 1000 for path in out.values())
     text = capsys.readouterr().out
+    assert out.pop('md').read_text().strip() in text
+    assert all(path.stat().st_size > 1000 for path in out.values())
     assert '| mine | 10 | VOC |' in text and '| mine | 2 |' not in text
 
 
