@@ -38,7 +38,8 @@ from mmengine.config import Config  # noqa: E402
 from orl_mm.engine import cli  # noqa: E402
 from orl_mm.engine.checkpoint import use_safe_loading  # noqa: E402
 
-from _evidence import attention, chest_tables, cost_tool, probe, tables  # noqa: E402
+from _evidence import (attention, attention_table, cost_tool, probe, probe_table,  # noqa: E402
+                       sweep_table, tables)
 from _evidence.base_plan import ROOT, here  # noqa: E402
 from _evidence.chest_plan import ROWS as CHEST_ROWS  # noqa: E402
 from _evidence.chest_plan import SWEEP, ChestPlan  # noqa: E402
@@ -108,7 +109,7 @@ def objects_figure(args):
     print(Path(f'{stem}.md').read_text(encoding='utf-8'))
 
 
-def attention_table(args):
+def make_attention(args):
     """Table 3.1."""
     plan = ChestPlan(Path(args.out), Path(args.data), args.epochs)
     files = {key: [] for key in chosen(args, CHEST_ROWS)}
@@ -118,13 +119,13 @@ def attention_table(args):
     templates = dict(triangular='cxr_triangles', average=str(plan.average()[0]),
                      deformable=str(plan.registered_to_scored()[0]))
     work(args, plan)
-    table = chest_tables.attention_table(files, plan.data, templates, command(args),
+    table = attention_table.build(files, plan.data, templates, command(args),
                                          range(args.seeds))
-    print(tables.write(table, plan.out, chest_tables.attention_markdown,
-                       chest_tables.draw_attention))
+    print(tables.write(table, plan.out, attention_table.markdown,
+                       attention_table.draw))
 
 
-def probe_table(args):
+def make_probe(args):
     """Table 3.2, with tuberculosis."""
     plan = ChestPlan(Path(args.out), Path(args.data), args.epochs)
     files = {key: [] for key in ('random', *chosen(args, CHEST_ROWS))}
@@ -132,8 +133,8 @@ def probe_table(args):
         for key in files:
             files[key].append(plan.features(CHEST_ROWS.get(key), seed))
     work(args, plan)
-    table = chest_tables.probe_table(files, command(args), range(args.seeds))
-    print(tables.write(table, plan.out, chest_tables.probe_markdown, chest_tables.draw_probe))
+    table = probe_table.build(files, command(args), range(args.seeds))
+    print(tables.write(table, plan.out, probe_table.markdown, probe_table.draw))
 
 
 def sweep(args):
@@ -142,12 +143,12 @@ def sweep(args):
     unguided = plan.attention(CHEST_ROWS['dino-cxr-aug'], 0)
     files = [plan.attention(row, 0) for row in SWEEP]
     work(args, plan)
-    table = chest_tables.sweep_table(SWEEP, files, unguided, plan.data, command(args), [0])
-    print(tables.write(table, plan.out, chest_tables.sweep_markdown, chest_tables.draw_sweep))
+    table = sweep_table.build(SWEEP, files, unguided, plan.data, command(args), [0])
+    print(tables.write(table, plan.out, sweep_table.markdown, sweep_table.draw))
 
 
 MAKERS = {'2.2': segmentation_table, '2.3': segmentation_table, 'objects': objects_figure,
-          '3.1': attention_table, '3.2': probe_table, 'lambda': sweep}
+          '3.1': make_attention, '3.2': make_probe, 'lambda': sweep}
 
 
 def chosen(args, keys):

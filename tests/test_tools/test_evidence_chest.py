@@ -14,7 +14,8 @@ from orl_mm.datasets.image_list import read_lines
 from orl_mm.engine.cli import UserError
 
 sys.path.insert(0, str(Path(__file__).parents[2] / 'tools'))
-from _evidence import attention, chest_tables, probe, tables  # noqa: E402
+from _evidence import (attention, attention_table, probe, probe_table,  # noqa: E402
+                       sweep_table, tables)
 from _evidence.chest_plan import ROWS, SWEEP, ChestPlan, scored_images  # noqa: E402
 
 
@@ -178,21 +179,21 @@ def test_tables_are_written(tmp_path):
     stamp = tables.stamp('tools/evidence.py 3.1', [0])
     table = dict(table='3.1', rows=[dict(row='dino', name='DINO', **row)],
                  maps=[dict(row=None, name='ceiling', **row)], **stamp)
-    text = tables.write(table, tmp_path, chest_tables.attention_markdown,
-                        chest_tables.draw_attention)
+    text = tables.write(table, tmp_path, attention_table.markdown,
+                        attention_table.draw)
     assert '| DINO | 50.0 | 50.0 | 50.0 | 50.0 [20.0, 90.0] | 50.0 |  | 50.0 | 50.0 | 0.50' in text
     lines = [line.count('|') for line in text.splitlines() if line.startswith('|')]
     assert len(set(lines)) == 1
     sweep = dict(table='lambda', rows=[dict(strength=s, spread=k, **row) for s, k in
                                        ((0., 0.), (1e-3, 0.), (1e-3, .05))], **stamp)
-    text = tables.write(sweep, tmp_path, chest_tables.sweep_markdown, chest_tables.draw_sweep)
+    text = tables.write(sweep, tmp_path, sweep_table.markdown, sweep_table.draw)
     assert '| 0.001 | 0.05 | 50.0' in text
     share = dict(auroc=60., low=50., high=70., seeds=[60.])
     columns = {'1%': share, 'within': share}
     probes = dict(table='3.2', rows=[dict(row='dino', name='DINO', **columns)],
                   images=dict(train=4, train_positives=2, test=6, test_positives=3),
                   draws={'1%': 20}, **stamp)
-    text = tables.write(probes, tmp_path, chest_tables.probe_markdown, chest_tables.draw_probe)
+    text = tables.write(probes, tmp_path, probe_table.markdown, probe_table.draw)
     assert '| DINO | 60.0 [50.0, 70.0] |  |' in text and '(2 positive)' in text
     assert {file.name for file in tmp_path.iterdir()} == {
         f'{name}_small.{end}' for name in ('table31', 'table32', 'lambda')

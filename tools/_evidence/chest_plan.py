@@ -9,6 +9,8 @@ from mmengine.config import Config
 from orl_mm.datasets.image_list import read_lines
 from orl_mm.engine.cli import UserError
 
+from _tables.thesis import GUIDED
+
 from .base_plan import ROOT, BasePlan, seed_options
 
 SEGMENTER = 'configs/transfer/jsrt/deeplabv3_r18_small.py'
@@ -159,3 +161,8 @@ def scored_images(data: Path) -> List[str]:
         raise UserError(f'{data}/jsrt/images has {len(files["jsrt"])} of the {len(scored)} scored '
                         'images: see orl_mm/datasets/splits/README.md')
     return [file.relative_to(data).as_posix() for name in DATASETS for file in files[name]]
+
+
+def row_color(row: Optional[str]) -> str:
+    """In figures: guided, not guided, and without a network."""
+    return '0.6' if row is None else 'C1' if row in GUIDED else 'C0'

@@ -5,10 +5,8 @@ from pathlib import Path
 from typing import Any, Callable, Dict, List, Sequence
 
 import numpy as np
-from matplotlib.figure import Figure
 
-from orl_mm.visualization import save_figure
-
+from . import dots
 from .base_plan import here
 from .plan import ROWS, TRANSFERS
 from .segmentation import Areas, resampled_objects, summary
@@ -92,26 +90,14 @@ def markdown(table: Dict[str, Any]) -> str:
 
 
 def draw(table: Dict[str, Any], path: Path) -> None:
-    """A dot and its interval a row, a panel a transfer; small dots are seeds."""
-    kinds = [kind + more for kind in TRANSFERS for more in ('', ', objects')]
-    figure = Figure(figsize=(3 * len(kinds) + 2, 0.36 * len(table['rows']) + 1.1),
-                    layout='constrained')
-    panels = figure.subplots(1, len(kinds), sharey=True)
-    names = [row['name'] for row in table['rows']]
-    for axes, kind in zip(panels, kinds):
-        for place, row in enumerate(table['rows']):
-            found = row.get(kind)
-            if found is None:
-                continue
-            color = 'C1' if row['row'].startswith(('r2o', 'official', 'k', 'no-')) else 'C0'
-            axes.plot([found['low'], found['high']], [place, place], color=color)
-            axes.plot(found['seeds'], [place] * len(found['seeds']), '.', color=color, alpha=0.4)
-            axes.plot(found['mean'], place, 'o', color=color)
-        axes.set(xlabel='IoU (%)' if 'objects' in kind else 'VOC mIoU (%)', title=kind,
-                 yticks=range(len(names)), yticklabels=names)
-        axes.grid(axis='x', alpha=0.3)
-    panels[0].invert_yaxis()
-    save_figure(figure, path)
+    """A panel for each transfer and score; R2O has a colour of its own."""
+    rows = table['rows']
+    colors = ['C1' if row['row'].startswith(('r2o', 'official', 'k', 'no-')) else 'C0'
+              for row in rows]
+    dots.draw([row['name'] for row in rows], colors, [
+        dots.Panel(kind + more, 'IoU (%)' if more else 'VOC mIoU (%)',
+                   [row.get(kind + more) for row in rows], 'mean')
+        for kind in TRANSFERS for more in ('', ', objects')], path)
 
 
 def write(table: Dict[str, Any], folder: Path, text: Callable[[dict], str] = markdown,
