@@ -2,7 +2,7 @@
 #
 # Paper:    arXiv 2006.07733, made small: a row of the small table 2.2.
 # Command:  ORL_NATURAL=DIR tools/train.py configs/baselines/small/byol.py     (DIR: see r2o.py)
-# Expected: here: not yet run.
+# Expected: projects/r2o/small/README.md.
 _base_ = [
     '../../_base_/models/byol_r50.py',
     '../../_base_/datasets/natural_small_views.py',

@@ -2,7 +2,7 @@
 #
 # Paper:    arXiv 2003.04297, made small: a row of the small table 2.2.
 # Command:  ORL_NATURAL=DIR tools/train.py configs/baselines/small/mocov2.py     (DIR: see r2o.py)
-# Expected: here: not yet run.
+# Expected: projects/r2o/small/README.md.
 #
 # The queue holds 2,048 keys, two epochs' worth of images, and the momentum is shorter: 65,536 and
 # 0.999 belong to a million images.

@@ -2,7 +2,7 @@
 #
 # Paper:    chapter 2 of the thesis, made small: table 2.3.
 # Command:  ORL_NATURAL=DIR tools/train.py configs/r2o/small/k16.py       (DIR: see r2o.py)
-# Expected: here: not yet run.
+# Expected: projects/r2o/small/README.md.
 _base_ = './r2o.py'
 
 _hooks = _base_.custom_hooks

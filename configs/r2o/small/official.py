@@ -2,7 +2,7 @@
 #
 # Paper:    arXiv 2208.11821, made small: beside "Ours" of table 2.2.
 # Command:  ORL_NATURAL=DIR tools/train.py configs/r2o/small/official.py       (DIR: see r2o.py)
-# Expected: here: not yet run.
+# Expected: projects/r2o/small/README.md.
 #
 # What configs/r2o/r50_in1k_official.py changes, except the optimiser's part: with AdamW the rate
 # is not multiplied by K / 16, and nothing is excluded from its decay.

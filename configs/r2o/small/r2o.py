@@ -5,7 +5,7 @@
 #           DIR holds imagenet_sample, coco and VOCdevkit as orl_mm/datasets/splits/natural_small.txt
 #           lists them; another folder of images: --cfg-options
 #           train_dataloader.dataset.data_root=DIR train_dataloader.dataset.list_file=None
-# Expected: here: not yet run.
+# Expected: projects/r2o/small/README.md.
 _base_ = [
     '../../_base_/models/r2o_small.py',
     '../../_base_/datasets/natural_small.py',

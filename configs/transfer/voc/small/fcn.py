@@ -3,7 +3,7 @@
 # Paper:    section 2.3 of the thesis, table 2.2, made small.
 # Command:  ORL_VOC=DIR/VOCdevkit/VOC2012 tools/train.py configs/transfer/voc/small/fcn.py \
 #           --cfg-options model.backbone.init_cfg.checkpoint=work_dirs/r2o/epoch_8.pth
-# Expected: projects/r2o/README.md, the small tables.
+# Expected: projects/r2o/small/README.md.
 #
 # 112 training images: AdamW and 12 epochs of 14 steps, since the published schedule in so few
 # steps would not leave the start; crops of 192 from images whose longer side is 320; bfloat16. The

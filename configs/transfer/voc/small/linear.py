@@ -4,7 +4,7 @@
 #           project's addition: it asks what the features hold, fine-tuning what they start.
 # Command:  ORL_VOC=DIR/VOCdevkit/VOC2012 tools/train.py configs/transfer/voc/small/linear.py \
 #           --cfg-options model.backbone.init_cfg.checkpoint=work_dirs/r2o/epoch_8.pth
-# Expected: projects/r2o/README.md, the small tables.
+# Expected: projects/r2o/small/README.md.
 _base_ = './fcn.py'
 
 model = dict(
