@@ -211,7 +211,7 @@ def test_attention_through_the_tool(shared_data, tmp_path, monkeypatch, small_vi
 
 @pytest.mark.parametrize('meta, prefix, said', [
     (dict(attention_heads={0: 'left_lung', 6: 'heart'}), 'backbone.', 'guided the heads.*6 heads'),
-    ({}, 'encoder.layers.', 'holds 0 of the 78 tensors of VisionTransformer'),
+    ({}, 'encoder.layers.', 'holds 0 of the 54 tensors of VisionTransformer'),
 ])
 def test_checkpoints_that_do_not_fit_end_in_one_line(shared_data, tmp_path, monkeypatch, capsys,
                                                      small_vit, meta, prefix, said):
