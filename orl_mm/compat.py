@@ -6,7 +6,8 @@ Importing this module applies all of them, once, before anything else of
 - :func:`mend_torchvision`: torchvision's CUDA build beside a CPU build of torch;
 - :func:`map_packages`: ``mmseg::...`` in ``_base_`` and ``mmengine.hub``;
 - :func:`forbid_installs`: mmengine pip-installs a package it does not find;
-- :func:`drop_import_noise`: three messages that importing mmpretrain prints.
+- :func:`drop_import_noise`: three messages that importing mmpretrain prints;
+- :func:`read_yapf_grammar`: yapf reads a cache that another process is writing.
 """
 
 import functools
@@ -14,13 +15,16 @@ import importlib.machinery
 import importlib.util
 import logging
 import os
+import pickle
 import sys
+import time
 import warnings
 
 import torch
 
 __all__ = [
-    'mend_torchvision', 'map_packages', 'forbid_installs', 'drop_import_noise'
+    'mend_torchvision', 'map_packages', 'forbid_installs', 'drop_import_noise',
+    'read_yapf_grammar'
 ]
 
 # Import name -> distribution to install. The OneDL builds keep the import names.
@@ -174,7 +178,34 @@ def drop_import_noise() -> None:
     MMLogger.drops_import_noise = True
 
 
+def read_yapf_grammar(patience: float = 10.) -> None:
+    """Import yapf, which prints configs, though its cache be half written.
+
+    At its first import yapf pickles its grammar to the user's cache folder; a
+    process that starts meanwhile reads what is there so far and ends in
+    ``EOFError``. So did a rank, or a worker of the tests, on a new machine.
+
+    Args:
+        patience (float): Seconds to wait for the other process.
+
+    Raises:
+        RuntimeError: The cache is still damaged then; it names the folder.
+    """
+    deadline = time.monotonic() + patience
+    while True:
+        try:
+            importlib.import_module('yapf.yapflib.yapf_api')
+            return
+        except (EOFError, pickle.UnpicklingError) as error:
+            if time.monotonic() > deadline:
+                from platformdirs import user_cache_dir
+                raise RuntimeError(f"yapf's cache is damaged: delete {user_cache_dir('YAPF')} "
+                                   'and start again') from error
+            time.sleep(0.1)
+
+
 mend_torchvision()
 map_packages()
 forbid_installs()
 drop_import_noise()
+read_yapf_grammar()

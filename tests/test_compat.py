@@ -180,3 +180,43 @@ def test_imports_are_silent():
                 pass
         """, ROOT)
     assert (done.returncode, done.stdout, done.stderr) == (0, '', '')
+
+
+@pytest.fixture
+def torn_cache(tmp_path, monkeypatch):
+    """yapf's cache as another process has written half of it; returns the file and its whole."""
+    monkeypatch.setenv('XDG_CACHE_HOME', str(tmp_path))
+    assert run('import yapf.yapflib.yapf_api').returncode == 0
+    file = next(tmp_path.glob('YAPF/*/Grammar*.pickle'))
+    whole = file.read_bytes()
+    file.write_bytes(whole[:len(whole) // 2])
+    assert 'pickle data was truncated' in run('import yapf.yapflib.yapf_api').stderr
+    return file, whole
+
+
+@pytest.mark.parametrize('written', [0, 0.5])
+def test_yapf_waits_for_a_cache_being_written(torn_cache, written):
+    file, whole = torn_cache
+    file.write_bytes(whole[:int(written * len(whole))])
+    other = file.with_suffix('.whole')
+    other.write_bytes(whole)
+    done = run(f"""
+        import os, time
+        waited = []
+        time.sleep = lambda seconds: (waited.append(1), os.replace({str(other)!r}, {str(file)!r}))
+        import orl_mm.compat
+        from mmengine.config import Config
+        print(len(waited), Config(dict(lr=0.1)).pretty_text)
+        """, ROOT)
+    assert (done.returncode, done.stdout.strip()) == (0, '1 lr = 0.1'), done.stderr
+
+
+def test_a_damaged_yapf_cache_is_named(torn_cache):
+    file, _ = torn_cache
+    done = run("""
+        import itertools, time
+        time.sleep, time.monotonic = lambda seconds: None, itertools.count(0, 4).__next__
+        import orl_mm.compat
+        """, ROOT)
+    assert done.returncode == 1
+    assert f'damaged: delete {file.parents[1]} and start again' in done.stderr
