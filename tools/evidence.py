@@ -64,6 +64,8 @@ def parse_args(argv=None):
                         help=f'only these: {", ".join(ROWS)}; {", ".join(CHEST_ROWS)}')
     parser.add_argument('--epochs', type=int, help='of each pretraining, for a try')
     parser.add_argument('--transfer-epochs', type=int, help='of each transfer, for a try')
+    parser.add_argument('--redo', action='store_true',
+                        help='delete what was made with other settings, and make it anew')
     args = parser.parse_args(argv)
     args.out = os.path.abspath(args.out)  # jobs run in the repository's root
     if min(args.seeds, args.jobs) < 1:
@@ -175,7 +177,7 @@ def command(args):
 
 def work(args, plan):
     """Whatever is not done yet."""
-    run_jobs(list(plan.jobs.values()), plan.out / 'logs', args.jobs, ROOT)
+    run_jobs(list(plan.jobs.values()), plan.out / 'logs', args.jobs, ROOT, args.redo)
 
 
 def keep_areas(config, checkpoint, out):

@@ -1,13 +1,16 @@
 """Jobs by name: what every plan of small tables shares."""
 
+import json
 import os
 import platform
 import sys
 import time
+from functools import lru_cache
 from pathlib import Path
 from typing import Dict, List, Optional
 
 import torch
+from mmengine.config import Config
 
 from .jobs import Job
 
@@ -34,11 +37,22 @@ class BasePlan:
         self.jobs: Dict[str, Job] = {}
 
     def add(self, name: str, command: List[str], done: Path, after=(), cost: float = 1.,
-            touch: bool = False) -> str:
+            touch: bool = False, folder: Optional[Path] = None) -> str:
         """A job, unless there is one of this name already; returns the name."""
-        self.jobs.setdefault(name, Job(name, command, done, list(after), cost, self.environment,
-                                       touch=touch))
+        if name not in self.jobs:
+            self.jobs[name] = Job(name, command, done, list(after), cost, self.environment, touch,
+                                  self._settings(command), folder)
         return name
+
+    def _settings(self, command: List[str]) -> str:
+        """The command and the configs that it names, wherever repository, data and out lie."""
+        places = {sys.executable: 'python', str(self.out): 'OUT', str(ROOT): 'ROOT',
+                  **{value: key for key, value in self.environment.items()}}
+        text = '\n'.join(command)
+        for place in sorted(places, key=len, reverse=True):
+            text = text.replace(place, places[place])
+        return '\n'.join([text, *(_contents(ROOT / word) for word in command
+                                  if word.startswith('configs/'))])
 
     def train(self, config: str, folder: Path, options: List[str]) -> List[str]:
         """The command of a training that goes on where it stopped."""
@@ -49,6 +63,12 @@ class BasePlan:
     def python(tool: str, *args: str) -> List[str]:
         """The command of one of the repository's tools."""
         return [sys.executable, str(ROOT / tool), *args]
+
+
+@lru_cache
+def _contents(config: Path) -> str:
+    """All that a config says, with what it is based on."""
+    return json.dumps(Config.fromfile(str(config)).to_dict(), sort_keys=True, default=str)
 
 
 def seed_options(seed: int) -> List[str]:

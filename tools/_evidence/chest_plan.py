@@ -83,7 +83,7 @@ class ChestPlan(BasePlan):
         checkpoint = folder / f'epoch_{epochs}.pth'
         segmenter = self.add('segmenter', self.python(
             'tools/train.py', SEGMENTER, '--work-dir', str(folder), '--resume'), checkpoint,
-            cost=5)
+            cost=5, folder=folder)
         return done, self.add('average', self.python(
             'tools/average_template.py', SEGMENTER, str(checkpoint), '--config', LISTED,
             '--out', str(done)), done, [segmenter])
@@ -123,7 +123,7 @@ class ChestPlan(BasePlan):
         folder = self.out / 'pretrain_cxr' / name
         done = folder / f'epoch_{epochs}.pth'
         return done, self.add(name, self.train(row.config, folder, options), done, after,
-                              6 * row.cost)
+                              6 * row.cost, folder=folder)
 
     def attention(self, row: ChestRow, seed: int) -> Path:
         """The checkpoint whose attention a job has scored, on both data sets."""

@@ -1,9 +1,13 @@
 """Commands that leave a file, each after those it needs, a few at a time."""
 
+import fcntl
+import hashlib
 import os
+import shutil
 import subprocess
 import time
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Dict, List, Optional, Sequence
@@ -26,6 +30,9 @@ class Job:
         cost (float): Roughly how long it takes beside the others, for the estimate.
         environment (dict): Variables beside those that are set.
         touch (bool): Make ``done`` when the command has ended well: it leaves many files.
+        settings (str): What decides the result. ``logs/NAME.settings`` keeps its digest, joined
+            with those of the jobs before: where it is another one than now, what was left is old.
+        folder (Path, optional): Holds all that the command leaves, and from which it goes on.
     """
     name: str
     command: List[str]
@@ -34,10 +41,12 @@ class Job:
     cost: float = 1.
     environment: Dict[str, str] = field(default_factory=dict)
     touch: bool = False
+    settings: str = ''
+    folder: Optional[Path] = None
 
 
-def run_jobs(jobs: Sequence[Job], logs: Path, at_once: int = 2,
-             root: Optional[Path] = None) -> None:
+def run_jobs(jobs: Sequence[Job], logs: Path, at_once: int = 2, root: Optional[Path] = None,
+             redo: bool = False) -> None:
     """Run what is not done yet, ``at_once`` commands side by side, one thread each.
 
     The first command that fails lets the running ones end and starts no other.
@@ -47,16 +56,26 @@ def run_jobs(jobs: Sequence[Job], logs: Path, at_once: int = 2,
         logs (Path): Folder; ``NAME.log`` has all that a command says.
         at_once (int): Commands side by side.
         root (Path, optional): Where commands run.
+        redo (bool): Delete what was made with other settings, and make it anew.
 
     Raises:
         UserError: A command failed, or left no file; with the end of its log. A name twice, or
-            an ``after`` that is no job.
+            an ``after`` that is no job. Something was made with other settings, and not ``redo``.
+            Another process runs jobs of this folder.
     """
     names = [job.name for job in jobs]
     unknown = {name for job in jobs for name in job.after} - set(names)
     if len(set(names)) < len(names) or unknown:
         raise UserError(f'jobs must have different names and know each other: {names}, {unknown}')
     logs.mkdir(parents=True, exist_ok=True)
+    with _alone(logs):
+        _run_all(jobs, logs, at_once, root, redo)
+
+
+def _run_all(jobs: Sequence[Job], logs: Path, at_once: int, root: Optional[Path],
+             redo: bool) -> None:
+    digests = _digests(jobs)
+    _drop_old(jobs, digests, logs, redo)
     ready = {job.name for job in jobs
              if job.done.exists() and _marker(logs, job).exists()}
     todo = [job for job in jobs if job.name not in ready]
@@ -73,6 +92,7 @@ def run_jobs(jobs: Sequence[Job], logs: Path, at_once: int = 2,
                     break
                 todo.remove(job)
                 _marker(logs, job).unlink(missing_ok=True)
+                _settings(logs, job).write_text(digests[job.name], encoding='utf-8')
                 running[pool.submit(_run, job, logs / f'{job.name}.log', root)] = job
             bar.set_postfix_str(', '.join(job.name for job in running.values()))
             if not running:
@@ -93,6 +113,53 @@ def run_jobs(jobs: Sequence[Job], logs: Path, at_once: int = 2,
 
 def _marker(logs: Path, job: Job) -> Path:
     return logs / f'{job.name}.done'
+
+
+def _settings(logs: Path, job: Job) -> Path:
+    return logs / f'{job.name}.settings'
+
+
+@contextmanager
+def _alone(logs: Path):
+    """Hold the folder; the lock goes with the process, however that ends."""
+    with open(logs / 'lock', 'w', encoding='utf-8') as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            raise UserError(f'another command is at work in {logs.parent}; wait for it, or give '
+                            'another --out') from None
+        yield
+
+
+def _digests(jobs: Sequence[Job]) -> Dict[str, str]:
+    """Of each job's settings and those of all before it; what waits in a circle has none."""
+    by_name, digests = {job.name: job for job in jobs}, {}
+
+    def digest(name: str, below: frozenset) -> str:
+        if name not in digests and name not in below:
+            job = by_name[name]
+            text = [job.settings, *(digest(before, below | {name}) for before in job.after)]
+            digests[name] = hashlib.sha256('\n'.join(text).encode()).hexdigest()
+        return digests.get(name, '')
+
+    for job in jobs:
+        digest(job.name, frozenset())
+    return digests
+
+
+def _drop_old(jobs: Sequence[Job], digests: Dict[str, str], logs: Path, redo: bool) -> None:
+    """Find what was begun with other settings: delete it, or say so."""
+    old = [job for job in jobs if _settings(logs, job).exists() and _settings(logs, job).read_text(
+        encoding='utf-8') != digests[job.name]]
+    if old and not redo:
+        raise UserError('made with other settings than now: '
+                        f'{", ".join(job.name for job in old)}. --redo deletes these and makes '
+                        'them anew; another --out keeps them')
+    for job in old:
+        if job.folder is not None and job.folder.exists():
+            shutil.rmtree(job.folder)
+        for file in (job.done, _marker(logs, job), _settings(logs, job)):
+            file.unlink(missing_ok=True)
 
 
 def _run(job: Job, log: Path, root: Optional[Path]) -> Optional[str]:

@@ -75,7 +75,8 @@ class Plan(BasePlan):
         if self.epochs:
             options += [f'train_cfg.max_epochs={epochs}', 'default_hooks.checkpoint.interval=1',
                         *_schedule(epochs)]
-        self.add(name, self.train(row.config, folder, options), done, after, 8 * row.cost)
+        self.add(name, self.train(row.config, folder, options), done, after, 8 * row.cost,
+                 folder=folder)
         return done, name
 
     def transfer(self, row: Row, seed: int, kind: str) -> Path:
@@ -97,7 +98,7 @@ class Plan(BasePlan):
                         *_schedule(epochs), f'default_hooks.checkpoint.interval={epochs}']
         checkpoint = folder / f'epoch_{epochs}.pth'
         self.add(name, self.train(config, folder, options) + ['--no-validate'], checkpoint,
-                 after, 4 if kind == 'fine-tuned' else 2)
+                 after, 4 if kind == 'fine-tuned' else 2, folder=folder)
         scores = folder / 'areas.npz'
         self.add(f'{name}_test', self.python(
             'tools/evidence.py', 'areas', config, str(checkpoint), str(scores)), scores, [name], .5)
