@@ -47,7 +47,7 @@ def test_equal_budget(config):
     if not config.endswith('pixpro.py'):  # its own recipe begins with empty branches
         assert cfg.model.backbone.zero_init_residual is False
     assert cfg.optim_wrapper == r2o.optim_wrapper and cfg.param_scheduler == r2o.param_scheduler
-    assert cfg.train_cfg == r2o.train_cfg and cfg.train_cfg.max_epochs == 8
+    assert cfg.train_cfg == r2o.train_cfg and cfg.train_cfg.max_epochs == 12
     assert cfg.default_hooks.checkpoint == r2o.default_hooks.checkpoint
 
 
@@ -84,7 +84,7 @@ def test_plan(tmp_path):
     assert (pretrain.after, transfer.after, test.after) == (
         [cache.name], [pretrain.name], [transfer.name])
     assert cache.name == 'superpixels_slic_normalize-True_num_segments-100'
-    assert pretrain.done == tmp_path / 'pretrain/official_seed2/epoch_8.pth'
+    assert pretrain.done == tmp_path / 'pretrain/official_seed2/epoch_12.pth'
     assert {'randomness.seed=2', 'train_dataloader.dataset.pipeline.0.seed=2'} <= set(
         pretrain.command) & set(transfer.command)
     folder = tmp_path / 'superpixels/slic_normalize-True_num_segments-100'

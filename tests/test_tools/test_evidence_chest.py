@@ -1,6 +1,7 @@
 """The small tables of X-rays: plan, AP of seeds, probes of few labels; by hand, scikit-learn."""
 
 import sys
+from itertools import product
 from pathlib import Path
 
 import numpy as np
@@ -92,11 +93,17 @@ def test_attention_summary_by_hand():
     assert found['mean']['ap'] == pytest.approx(65)
     assert found['mean']['seeds'] == pytest.approx([65, 65])
     assert found['left_lung']['coverage'] == pytest.approx(.6)
-    # A resample of one image alone is its own value: 30 and 80 are the ends of the heart's.
-    assert (found['heart']['low'], found['heart']['high']) == pytest.approx((30, 80))
-    gain = attention.summary([one, two], [result(dict(heart=[.2, .3, .7],
-                                                      left_lung=[.6, .7, .8]))])
-    # 0.3, 0.4, 0.8 less 0.2, 0.3, 0.7: the same in every image, so without a width.
+    # A resample of one image alone is its own value: of one seed, 20 and 90 are the heart's ends.
+    alone = attention.summary([one])['heart']
+    assert (alone['low'], alone['high']) == pytest.approx((20, 90))
+    every = [np.mean([seed['details']['heart'][image] for seed in seeds for image in images])
+             for seeds in product([one, two], repeat=2) for images in product('pqr', repeat=3)]
+    assert [found['heart']['low'], found['heart']['high']] == pytest.approx(
+        100 * np.percentile(every, [2.5, 97.5]), abs=2.5)  # 2,000 draws of 108
+    less = [result({part: [value - .1 for value in one['details'][part].values()]
+                    for part in one['details']}) for one in (one, two)]
+    gain = attention.summary([one, two], less)
+    # The same in every image and seed, so without a width.
     assert [gain['heart'][key] for key in ('difference', 'difference_low', 'difference_high')
             ] == pytest.approx([10, 10, 10])
 
@@ -140,12 +147,17 @@ def test_probe_summary():
     labels = np.array([0., 0, 1, 1])
     right, wrong = np.array([[1., 2, 3, 4]]), np.array([[4., 3, 2, 1]])
     half = np.array([[1., 3, 2, 4]])  # three of four pairs
-    found = probe.summary([np.concatenate([right, half]), half], labels, [right])
+    found = probe.summary([np.concatenate([right, half]), half], labels, [right, right])
     assert found['seeds'] == [87.5, 75.] and found['auroc'] == 81.25
     assert found['difference'] == -18.75
     assert probe.summary([wrong], labels)['auroc'] == 0
     same = probe.summary([half], labels, [half])
     assert (same['difference_low'], same['difference_high']) == (0, 0)
+    with pytest.raises(ValueError, match='2 seeds cannot be compared with 1'):
+        probe.summary([half, half], labels, [half])
+    # A seed that is right and one that is wrong: as often both are drawn as one of them alone.
+    both = probe.summary([right, wrong], labels)
+    assert (both['auroc'], both['low'], both['high']) == (50, 0, 100)
 
 
 def test_extract(tmp_path, monkeypatch):

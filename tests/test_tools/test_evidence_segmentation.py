@@ -9,6 +9,7 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parents[2] / 'tools'))
 from _evidence.segmentation import (Areas, image_weights, resampled_miou,  # noqa: E402
                                     resampled_objects, summary)
+from _evidence.seeds import mean_of_resampled_seeds  # noqa: E402
 
 
 @pytest.fixture(scope='module')
@@ -68,6 +69,29 @@ def test_summary(maps):
     # Paired: half of each resample, so nearer to its mean than the score is.
     assert beside['difference_low'] == pytest.approx(beside['low'] / 2)
     assert beside['difference_high'] == pytest.approx(beside['high'] / 2)
+
+
+def test_resampled_seeds():
+    """Two seeds, 0 and 1: half of all draws take both. A difference takes the same seeds."""
+    zero, one = np.zeros(20000), np.ones(20000)
+    found = mean_of_resampled_seeds([zero, one])
+    values, times = np.unique(found, return_counts=True)
+    assert values.tolist() == [0, .5, 1]
+    assert times / 20000 == pytest.approx([.25, .5, .25], abs=.02)
+    other = mean_of_resampled_seeds([zero + 3, one + 3])
+    assert np.array_equal(other - found, np.full(20000, 3.))
+    alone = np.arange(5.)
+    assert np.array_equal(mean_of_resampled_seeds([alone]), alone)
+
+
+def test_spread_of_the_seeds_is_in_the_interval(maps):
+    good = areas(maps)
+    bad = Areas(good.intersect / 2, good.union)
+    one, two = summary([good]), summary([good, bad])
+    assert two['high'] - two['low'] > one['high'] - one['low']
+    assert two['high'] == pytest.approx(one['high'], rel=.05)  # the better seed alone
+    with pytest.raises(ValueError, match='seed by seed'):
+        summary([good, bad], [good])
 
 
 def test_objects_are_whatever_is_no_background(maps):

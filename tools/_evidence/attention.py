@@ -6,13 +6,15 @@ from typing import Any, Dict, List, Optional
 import numpy as np
 from mmengine.config import Config
 
-from orl_mm.evaluation.bootstrap import percentile_interval, resample_patients, weighted_means
+from orl_mm.evaluation.bootstrap import (Interval, percentile_interval, resample_patients,
+                                         weighted_means)
 
 from _tables.evaluate import evaluate
 from _tables.runs import find_run
 from _tables.table31 import evaluation_config
 
 from .chest_plan import DATASETS
+from .seeds import mean_of_resampled_seeds, paired
 
 RESAMPLES = 2000
 Scored = Dict[str, Any]  # as of _tables.evaluate.evaluate: metrics, details, patients
@@ -32,10 +34,7 @@ def score(checkpoint: Path, data: Path) -> Dict[str, Scored]:
 
 
 def summary(seeds: List[Scored], reference: Optional[List[Scored]] = None) -> Dict[str, Any]:
-    """AP in percent, mean of the seeds, with a 95% interval over patients.
-
-    The interval says how much the mean of these seeds would move with other patients; the
-    spread of the seeds is beside it.
+    """AP in percent, mean of the seeds, with a 95% interval over patients and seeds.
 
     Args:
         seeds (list): One result a seed, all on the same images.
@@ -52,18 +51,23 @@ def summary(seeds: List[Scored], reference: Optional[List[Scored]] = None) -> Di
     counts = resample_patients(patients, RESAMPLES)
     mine, other = _values(seeds, parts, images), None
     if reference is not None:
-        other = _values(reference, parts, images).mean(0)
+        paired(seeds, reference)
+        other = _values(reference, parts, images)
     out: Dict[str, Any] = {}
+
+    def interval(by_image: np.ndarray) -> Interval:  # of (S, N)
+        return percentile_interval(mean_of_resampled_seeds(
+            [weighted_means(one, counts) for one in by_image]))
+
     for name, rows in [*((part, [i]) for i, part in enumerate(parts)),
                        ('mean', list(range(len(parts))))]:
         by_image = mine[:, rows].mean(1)  # (S, N)
-        values = by_image.mean(0)
-        low, high = percentile_interval(weighted_means(values, counts))
-        out[name] = dict(ap=float(values.mean()), low=low, high=high,
+        low, high = interval(by_image)
+        out[name] = dict(ap=float(by_image.mean()), low=low, high=high,
                          seeds=by_image.mean(1).tolist())
         if other is not None:
-            gain = values - other[rows].mean(0)
-            low, high = percentile_interval(weighted_means(gain, counts))
+            gain = by_image - other[:, rows].mean(1)
+            low, high = interval(gain)
             out[name].update(difference=float(gain.mean()), difference_low=low,
                              difference_high=high)
         cover = [np.mean([seed['metrics'][f'{parts[row]}_coverage'] for row in rows])

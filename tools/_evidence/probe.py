@@ -23,6 +23,7 @@ from orl_mm.evaluation.multi_label_auroc import resampled_auroc
 from orl_mm.registry import MODELS
 
 from .base_plan import ROOT
+from .seeds import mean_of_resampled_seeds, paired
 
 CONFIG = 'configs/transfer/montgomery/linear_tb_small.py'
 FRACTIONS = {1.: 1, 0.1: 10, 0.01: 20}  # of the labels: how many draws
@@ -136,7 +137,7 @@ def subsets(labels: np.ndarray, fraction: float, draws: int) -> List[np.ndarray]
 
 def summary(seeds: List[np.ndarray], labels: np.ndarray,
             reference: Optional[List[np.ndarray]] = None) -> Dict[str, Any]:
-    """AUROC in percent, mean over seeds and draws, with a 95% interval over test patients.
+    """AUROC in percent, mean over seeds and draws; a 95% interval over test patients and seeds.
 
     Args:
         seeds (list): (draws, M) for each seed, see :func:`scores`.
@@ -150,18 +151,19 @@ def summary(seeds: List[np.ndarray], labels: np.ndarray,
     counts = resample_patients(range(len(labels)), RESAMPLES)
 
     def resampled(group: List[np.ndarray]) -> np.ndarray:
-        return 100 * np.mean([resampled_auroc(labels, one, counts)
-                              for draws in group for one in draws], 0)
+        return 100 * np.stack([np.mean([resampled_auroc(labels, one, counts) for one in draws], 0)
+                               for draws in group])
 
     def each(group: List[np.ndarray]) -> List[float]:
         return [100 * float(np.mean([roc_auc_score(labels, one) for one in draws]))
                 for draws in group]
 
     values = resampled(seeds)
-    low, high = percentile_interval(values)
+    low, high = percentile_interval(mean_of_resampled_seeds(values))
     out = dict(auroc=float(np.mean(each(seeds))), low=low, high=high, seeds=each(seeds))
     if reference is not None:
-        low, high = percentile_interval(values - resampled(reference))
+        paired(seeds, reference)
+        low, high = percentile_interval(mean_of_resampled_seeds(values - resampled(reference)))
         out.update(difference=out['auroc'] - float(np.mean(each(reference))),
                    difference_low=low, difference_high=high)
     return out

@@ -60,8 +60,7 @@ def markdown(table: Dict[str, Any]) -> str:
             f'{len(table["seeds"])} seeds and of the draws of labels ('
             + ', '.join(f'{share}: {draws}' for share, draws in table['draws'].items())
             + '); 95% intervals over the test patients (within Shenzhen: its own, whose images all '
-            'rows but Random have seen without labels), for these seeds: the spread between '
-            f'trainings is not in them. {table["date"]}, {table["machine"]}. '
+            f'rows but Random have seen without labels) and seeds. {table["date"]}, {table["machine"]}. '
             f'Command: {table["command"]}')
     return '\n'.join([*lines, '', note, ''])
 

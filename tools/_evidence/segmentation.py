@@ -10,6 +10,8 @@ from orl_mm.evaluation.bootstrap import percentile_interval
 
 from _tables.evaluate import build_test_runner, run_test
 
+from .seeds import mean_of_resampled_seeds, paired
+
 RESAMPLES = 2000
 
 
@@ -79,12 +81,11 @@ def image_weights(images: int, resamples: int, seed: int = 0) -> np.ndarray:
 
 def summary(seeds: List[Areas], reference: Optional[List[Areas]] = None,
             score: Callable[[Areas, np.ndarray], np.ndarray] = resampled_miou) -> Dict[str, object]:
-    """Mean over seeds, with a 95% interval over images; and the difference from a reference.
+    """Mean over seeds, with a 95% interval over images and seeds; the difference from a reference.
 
-    The interval says how much the mean of these seeds would move with other test images, not
-    with other seeds, whose spread is in ``seeds``. A Bayesian bootstrap (Rubin 1981): drawn with
-    replacement, the few images of a class would be absent from many resamples, and mIoU a mean
-    over fewer classes there, which moves the interval up.
+    Seeds: see :func:`.seeds.mean_of_resampled_seeds`. Images: a Bayesian bootstrap (Rubin 1981);
+    drawn with replacement, the few images of a class would be absent from many resamples, and
+    mIoU a mean over fewer classes there, which moves the interval up.
 
     Args:
         seeds (list): Areas of each seed.
@@ -98,15 +99,16 @@ def summary(seeds: List[Areas], reference: Optional[List[Areas]] = None,
     once = np.ones((1, len(seeds[0].union)))
     counts = image_weights(len(seeds[0].union), RESAMPLES)
 
-    def mean(group: List[Areas], of: np.ndarray) -> np.ndarray:
-        return 100 * np.mean([score(areas, of) for areas in group], 0)
+    def each(group: List[Areas], of: np.ndarray) -> np.ndarray:
+        return 100 * np.stack([score(areas, of) for areas in group])
 
-    values = mean(seeds, counts)
-    out = dict(mean=float(mean(seeds, once)[0]),
-               seeds=[float(100 * score(areas, once)[0]) for areas in seeds])
-    out['low'], out['high'] = percentile_interval(values)
+    values = each(seeds, counts)
+    found = each(seeds, once)[:, 0]
+    out = dict(mean=float(found.mean()), seeds=found.tolist())
+    out['low'], out['high'] = percentile_interval(mean_of_resampled_seeds(values))
     if reference is not None:
-        out['difference'] = out['mean'] - float(mean(reference, once)[0])
+        paired(seeds, reference)
+        out['difference'] = out['mean'] - float(each(reference, once).mean())
         out['difference_low'], out['difference_high'] = percentile_interval(
-            values - mean(reference, counts))
+            mean_of_resampled_seeds(values - each(reference, counts)))
     return out

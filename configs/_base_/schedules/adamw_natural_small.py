@@ -1,11 +1,11 @@
-# 8 epochs of 36 steps from scratch. LARS and the thesis's rate would not leave the start in so few.
+# 12 epochs of 36 steps from scratch. LARS and the thesis's rate would not leave the start in so few.
 # bfloat16, which processors with AMX multiply in; fp32: --cfg-options
 # optim_wrapper.type=OptimWrapper.
 optim_wrapper = dict(
     type='orl_mm.BFloat16OptimWrapper',
     optimizer=dict(type='AdamW', lr=1e-3, weight_decay=0.05))
 param_scheduler = [
-    dict(type='orl_mm.WarmupCosineLR', warmup=1, end=8, by_epoch=True, convert_to_iter_based=True)
+    dict(type='orl_mm.WarmupCosineLR', warmup=1, end=12, by_epoch=True, convert_to_iter_based=True)
 ]
-train_cfg = dict(type='EpochBasedTrainLoop', max_epochs=8)
+train_cfg = dict(type='EpochBasedTrainLoop', max_epochs=12)
 auto_scale_lr = dict(base_batch_size=32, enable=False)

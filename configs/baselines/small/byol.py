@@ -11,7 +11,7 @@ _base_ = [
 ]
 
 model = dict(
-    base_momentum=0.03,  # m from 0.97, as R2O's
+    base_momentum=0.01,  # m from 0.99, as R2O's
     backbone=dict(depth=18, stem_channels=16, base_channels=16, strides=(1, 2, 2, 1)),
     neck=dict(in_channels=128, hid_channels=512, out_channels=128),
     head=dict(predictor=dict(in_channels=128, hid_channels=512, out_channels=128)))

@@ -24,6 +24,6 @@ custom_hooks = [
     dict(type='orl_mm.PlainBNOnCPUHook'),
     dict(type='orl_mm.SetEpochHook'),
     dict(type='orl_mm.SeedStepHook'),
-    dict(type='orl_mm.MomentumUpdateHook', momentum=0.97, end_momentum=1.0),
+    dict(type='orl_mm.MomentumUpdateHook', momentum=0.99, end_momentum=1.0),
 ]
 default_hooks = dict(logger=dict(interval=10), checkpoint=dict(interval=2, max_keep_ckpts=-1))

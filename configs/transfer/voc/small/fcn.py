@@ -2,7 +2,7 @@
 #
 # Paper:    section 2.3 of the thesis, table 2.2, made small.
 # Command:  ORL_VOC=DIR/VOCdevkit/VOC2012 tools/train.py configs/transfer/voc/small/fcn.py \
-#           --cfg-options model.backbone.init_cfg.checkpoint=work_dirs/r2o/epoch_8.pth
+#           --cfg-options model.backbone.init_cfg.checkpoint=work_dirs/r2o/epoch_12.pth
 # Expected: projects/r2o/small/README.md.
 #
 # 112 training images: AdamW and 12 epochs of 14 steps, since the published schedule in so few
@@ -15,7 +15,7 @@ model = dict(
     data_preprocessor=dict(size=(192, 192)),
     backbone=dict(depth=18, stem_channels=16, base_channels=16,
                   zero_init_residual=False,  # random weights: those that pretraining starts from
-                  init_cfg=dict(checkpoint='work_dirs/r2o/epoch_8.pth')),
+                  init_cfg=dict(checkpoint='work_dirs/r2o/epoch_12.pth')),
     decode_head=dict(in_channels=128, channels=64, loss_decode=_loss),
     auxiliary_head=dict(in_channels=64, channels=64, loss_decode=_loss))
 

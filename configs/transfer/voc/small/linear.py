@@ -3,7 +3,7 @@
 # Paper:    section 2.3 of the thesis, table 2.2, made small; a linear probe of the cells is this
 #           project's addition: it asks what the features hold, fine-tuning what they start.
 # Command:  ORL_VOC=DIR/VOCdevkit/VOC2012 tools/train.py configs/transfer/voc/small/linear.py \
-#           --cfg-options model.backbone.init_cfg.checkpoint=work_dirs/r2o/epoch_8.pth
+#           --cfg-options model.backbone.init_cfg.checkpoint=work_dirs/r2o/epoch_12.pth
 # Expected: projects/r2o/small/README.md.
 _base_ = './fcn.py'
 
