@@ -88,14 +88,15 @@ def segmentation_table(args):
 
 
 def objects_figure(args):
-    """Figure 2.1 with numbers: R2O and BYOL, seed 0, over their training."""
+    """Figure 2.1 with numbers: R2O and BYOL over their training, all seeds."""
     plan = Plan(Path(args.out), Path(args.data), args.epochs, args.transfer_epochs)
     networks, after = [], []  # paths from the root, where jobs run: results show them
-    for key in chosen(args, ('byol', 'r2o')):
-        checkpoint, job = plan.pretrain(ROWS[key], 0)
-        networks.append(f'{ROWS[key].name.split(",")[0]}='  # no '=' in it
-                        f'{os.path.relpath(checkpoint.parent, ROOT)}')
-        after.append(job)
+    for seed in range(args.seeds):
+        for key in chosen(args, ('byol', 'r2o')):
+            checkpoint, job = plan.pretrain(ROWS[key], seed)
+            networks.append(f'{ROWS[key].name.split(",")[0]}='  # no '=' in it
+                            f'{os.path.relpath(checkpoint.parent, ROOT)}')
+            after.append(job)
     done = plan.out / 'objects_small.json'
     done.unlink(missing_ok=True)
     stem = str(plan.out / 'objects_small')

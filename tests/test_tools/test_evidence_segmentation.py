@@ -5,11 +5,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from orl_mm.evaluation.bootstrap import mean_of_resampled_seeds
 
 sys.path.insert(0, str(Path(__file__).parents[2] / 'tools'))
 from _evidence.segmentation import (Areas, image_weights, resampled_miou,  # noqa: E402
                                     resampled_objects, summary)
-from _evidence.seeds import mean_of_resampled_seeds  # noqa: E402
 
 
 @pytest.fixture(scope='module')

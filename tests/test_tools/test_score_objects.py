@@ -66,13 +66,22 @@ def checkpoints(tmp_path_factory):
 
 def test_numbers_figure_and_picture(main, voc, checkpoints, tmp_path, capsys):
     out = {name: tmp_path / f'out/objects.{name}' for name in ('json', 'svg', 'png', 'md')}
-    main([DEMO, f'mine={checkpoints}', '--voc', str(voc), '--batch', '4', '--k', '3',
+    again = tmp_path / 'again'  # the same network trained once more
+    again.mkdir()
+    saved = torch.load(checkpoints / 'epoch_2.pth')
+    draw = torch.Generator().manual_seed(0)
+    saved['state_dict'] = {k: v + 0.5 * v.std() * torch.randn(v.shape, generator=draw)
+                           if v.dim() == 4 else v for k, v in saved['state_dict'].items()}
+    for epoch in (2, 10):
+        torch.save(saved, again / f'epoch_{epoch}.pth')
+    main([DEMO, f'mine={checkpoints}', f'mine={again}', '--voc', str(voc), '--batch', '4', '--k', '3',
           '--seeds', '2', '--json', str(out['json']), '--markdown',
           str(out['md']), '--figure', str(out['svg']),
           '--picture', str(out['png']), '--num', '3', *SMALL])
     rows = json.loads(out['json'].read_text())['rows']
-    assert [(r['network'], r['step'], r['seeds']) for r in rows] == [
-        ('prior masks', 0, 1), ('random network', 0, 2), ('mine', 2, 2), ('mine', 10, 2)]
+    assert [(r['network'], r['step'], r['trainings'], r['clusterings']) for r in rows] == [
+        ('prior masks', 0, 1, 1), ('random network', 0, 2, 2), ('mine', 2, 2, 4),
+        ('mine', 10, 2, 4)]
     # The prior masks by hand; JPEG's pixels, so from the files.
     found = []
     for i in range(5):

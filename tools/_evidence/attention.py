@@ -6,15 +6,14 @@ from typing import Any, Dict, List, Optional
 import numpy as np
 from mmengine.config import Config
 
-from orl_mm.evaluation.bootstrap import (Interval, percentile_interval, resample_patients,
-                                         weighted_means)
+from orl_mm.evaluation.bootstrap import (Interval, mean_of_resampled_seeds, paired,
+                                         percentile_interval, resample_patients, weighted_means)
 
 from _tables.evaluate import evaluate
 from _tables.runs import find_run
 from _tables.table31 import evaluation_config
 
 from .chest_plan import DATASETS
-from .seeds import mean_of_resampled_seeds, paired
 
 RESAMPLES = 2000
 Scored = Dict[str, Any]  # as of _tables.evaluate.evaluate: metrics, details, patients

@@ -149,8 +149,9 @@ def _digests(jobs: Sequence[Job]) -> Dict[str, str]:
 
 def _drop_old(jobs: Sequence[Job], digests: Dict[str, str], logs: Path, redo: bool) -> None:
     """Find what was begun with other settings: delete it, or say so."""
-    old = [job for job in jobs if _settings(logs, job).exists() and _settings(logs, job).read_text(
-        encoding='utf-8') != digests[job.name]]
+    old = [job for job in jobs if _settings(logs, job).exists()
+           and (job.done.exists() or (job.folder is not None and job.folder.exists()))
+           and _settings(logs, job).read_text(encoding='utf-8') != digests[job.name]]
     if old and not redo:
         raise UserError('made with other settings than now: '
                         f'{", ".join(job.name for job in old)}. --redo deletes these and makes '

@@ -18,12 +18,12 @@ from sklearn.model_selection import GridSearchCV, StratifiedKFold, StratifiedShu
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from orl_mm.evaluation.bootstrap import percentile_interval, resample_patients
+from orl_mm.evaluation.bootstrap import (mean_of_resampled_seeds, paired, percentile_interval,
+                                         resample_patients)
 from orl_mm.evaluation.multi_label_auroc import resampled_auroc
 from orl_mm.registry import MODELS
 
 from .base_plan import ROOT
-from .seeds import mean_of_resampled_seeds, paired
 
 CONFIG = 'configs/transfer/montgomery/linear_tb_small.py'
 FRACTIONS = {1.: 1, 0.1: 10, 0.01: 20}  # of the labels: how many draws

@@ -6,11 +6,10 @@ from typing import Callable, Dict, List, NamedTuple, Optional, Tuple
 import numpy as np
 from mmengine.config import Config
 
-from orl_mm.evaluation.bootstrap import percentile_interval
+from orl_mm.evaluation.bootstrap import (mean_of_resampled_seeds, paired,
+                                         percentile_interval)
 
 from _tables.evaluate import build_test_runner, run_test
-
-from .seeds import mean_of_resampled_seeds, paired
 
 RESAMPLES = 2000
 
@@ -83,7 +82,7 @@ def summary(seeds: List[Areas], reference: Optional[List[Areas]] = None,
             score: Callable[[Areas, np.ndarray], np.ndarray] = resampled_miou) -> Dict[str, object]:
     """Mean over seeds, with a 95% interval over images and seeds; the difference from a reference.
 
-    Seeds: see :func:`.seeds.mean_of_resampled_seeds`. Images: a Bayesian bootstrap (Rubin 1981);
+    Seeds: see :func:`~orl_mm.evaluation.bootstrap.mean_of_resampled_seeds`. Images: a Bayesian bootstrap (Rubin 1981);
     drawn with replacement, the few images of a class would be absent from many resamples, and
     mIoU a mean over fewer classes there, which moves the interval up.
 

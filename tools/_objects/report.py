@@ -8,7 +8,8 @@ import cv2
 import numpy as np
 from matplotlib.figure import Figure
 
-from orl_mm.evaluation.bootstrap import percentile_interval, resample_patients
+from orl_mm.evaluation.bootstrap import (mean_of_resampled_seeds, percentile_interval,
+                                         resample_patients)
 from orl_mm.evaluation.object_agreement import ObjectAgreement, summarise
 from orl_mm.visualization import match_ids, objects_panel, rank_by_size, save_figure
 
@@ -22,7 +23,7 @@ COLUMNS = (('best_overlap_large', f'best overlap, objects above {LARGE:.0%}'),
 
 
 def table(scorer: Scorer) -> List[Dict[str, Any]]:
-    """A row a network, step and data set, means over seeds."""
+    """A row a network, step and data set: means over its trainings, and over clusterings of each."""
     groups: Dict[tuple, List[Entry]] = {}
     for entry in scorer.entries:
         groups.setdefault((entry.name, entry.step, entry.data), []).append(entry)
@@ -30,18 +31,28 @@ def table(scorer: Scorer) -> List[Dict[str, Any]]:
     rows = []
     for (name, step, data), entries in groups.items():
         numbers = [summarise(entry.images, LARGE) for entry in entries]
-        row = dict(network=name, step=step, data=data, seeds=len(entries),
+        trainings = _by_training(entries)
+        row = dict(network=name, step=step, data=data, trainings=len(trainings),
+                   clusterings=len(entries),
                    checkpoint=entries[0].checkpoint,
                    **{key: float(np.mean([n[key] for n in numbers])) for key in numbers[0]})
-        mine = _overlaps(entries)
+        mine = [_overlaps(each) for each in trainings]
         row['low'], row['high'] = _interval(mine)
         if data in priors and name != PRIOR:
             base = _overlaps(priors[data])
-            row['above_prior'] = float(mine[0].sum() / mine[1].sum()
+            row['above_prior'] = float(np.mean([one[0].sum() / one[1].sum() for one in mine])
                                        - base[0].sum() / base[1].sum())
             row['above_prior_low'], row['above_prior_high'] = _interval(mine, base)
         rows.append(row)
     return rows
+
+
+def _by_training(entries: List[Entry]) -> List[List[Entry]]:
+    """Clusterings of one checkpoint belong together; random weights are others with each seed."""
+    groups: Dict[Any, List[Entry]] = {}
+    for entry in entries:
+        groups.setdefault(entry.checkpoint or entry.seed, []).append(entry)
+    return list(groups.values())
 
 
 def _overlaps(entries: List[Entry]) -> np.ndarray:
@@ -53,14 +64,16 @@ def _overlaps(entries: List[Entry]) -> np.ndarray:
     return np.stack([sums, [len(of(image)) for image in entries[0].images]])
 
 
-def _interval(mine: np.ndarray, base: np.ndarray = None):
-    counts = resample_patients(range(mine.shape[1]), 2000)
+def _interval(mine: List[np.ndarray], base: np.ndarray = None):
+    """Over images and trainings."""
+    counts = resample_patients(range(mine[0].shape[1]), 2000)
 
     def means(x: np.ndarray) -> np.ndarray:
         with np.errstate(invalid='ignore', divide='ignore'):
             return counts @ x[0] / (counts @ x[1])
 
-    return percentile_interval(means(mine) - (0 if base is None else means(base)))
+    less = 0. if base is None else means(base)
+    return percentile_interval(mean_of_resampled_seeds([means(one) - less for one in mine]))
 
 
 def markdown(scorer: Scorer) -> str:
@@ -83,7 +96,9 @@ def markdown(scorer: Scorer) -> str:
                 *(100 * row[f'above_prior{end}'] for end in ('', '_low', '_high'))))
             lines.append('| ' + ' | '.join(cells) + ' |')
     clusters = scorer.num_clusters or 'as in the config'
-    note = ('In percent; means over seeds, 95% intervals over images. K: '
+    trained = max(row['trainings'] for row in rows)
+    note = (f'In percent; means over {trained} training{"s" * (trained > 1)} and clusterings of '
+            'each, 95% intervals over images and trainings. K: '
             f'{clusters}, in {scorer.batch_size} images. '
             + ', '.join(f'{name}: {len(loaded.truth)} images'
                         for name, loaded in scorer.data.items()))
