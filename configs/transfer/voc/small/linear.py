@@ -13,3 +13,8 @@ model = dict(
     decode_head=dict(channels=128, num_convs=0, concat_input=False, dropout_ratio=0.,
                      in_channels=128))
 optim_wrapper = dict(optimizer=dict(lr=2e-2, weight_decay=0.))
+param_scheduler = [
+    dict(type='orl_mm.WarmupCosineLR', warmup=1, end=12, by_epoch=True, convert_to_iter_based=True)
+]
+train_cfg = dict(max_epochs=12, val_interval=12)
+default_hooks = dict(checkpoint=dict(interval=12))
