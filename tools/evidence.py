@@ -43,7 +43,7 @@ from _evidence import (attention, attention_table, cost_tool, probe, probe_table
 from _evidence.base_plan import ROOT, here  # noqa: E402
 from _evidence.chest_plan import ROWS as CHEST_ROWS  # noqa: E402
 from _evidence.chest_plan import SWEEP, ChestPlan  # noqa: E402
-from _evidence.jobs import run_jobs  # noqa: E402
+from _evidence.jobs import alone, run_jobs  # noqa: E402
 from _evidence.plan import ROWS, TABLES, TRANSFERS, Plan  # noqa: E402
 from _evidence.segmentation import areas_of_test  # noqa: E402
 
@@ -97,14 +97,13 @@ def objects_figure(args):
             networks.append(f'{ROWS[key].name.split(",")[0]}='  # no '=' in it
                             f'{os.path.relpath(checkpoint.parent, ROOT)}')
             after.append(job)
-    done = plan.out / 'objects_small.json'
-    done.unlink(missing_ok=True)
     stem = str(plan.out / 'objects_small')
     plan.add('objects', plan.python(
         'tools/score_objects.py', 'configs/r2o/small/r2o.py', *networks, '--voc',
         plan.environment['ORL_VOC'], '--coco', str(plan.data / 'coco'), '--seeds',
-        str(args.seeds), '--json', str(done), '--figure', f'{stem}.png', '--picture',
-        f'{stem}_images.png', '--markdown', f'{stem}.md'), done, after, 2)
+        str(args.seeds), '--json', f'{stem}.json', '--figure', f'{stem}.png', '--picture',
+        f'{stem}_images.png', '--markdown', f'{stem}.md'),
+        Path(f'{stem}.json'), after, 8, again=True)
     work(args, plan)
     said = here()
     with open(f'{stem}.md', 'a', encoding='utf-8') as page:
@@ -178,7 +177,7 @@ def command(args):
 
 def work(args, plan):
     """Whatever is not done yet."""
-    run_jobs(list(plan.jobs.values()), plan.out / 'logs', args.jobs, ROOT, args.redo)
+    run_jobs(list(plan.jobs.values()), plan.out / 'logs', args.jobs, ROOT, args.redo, args.lock)
 
 
 def keep_areas(config, checkpoint, out):
@@ -211,7 +210,8 @@ def main(argv=None):
             if not (Path(args.data) / folder).is_dir():
                 raise cli.UserError(f'there is no folder {Path(args.data) / folder}: for '
                                     f'{args.table}, --data DIR must hold {", ".join(needed)}')
-        MAKERS[args.table](args)
+        with alone(Path(args.out) / 'logs') as args.lock:
+            MAKERS[args.table](args)
 
 
 if __name__ == '__main__':

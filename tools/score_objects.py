@@ -5,11 +5,12 @@
         --voc data/VOCdevkit/VOC2012 --coco data/coco --json objects.json --figure objects.png
 
 NAME=PATH is a checkpoint, or a work directory: then each of its checkpoints, a curve over
-training. A NAME given several times is one network trained as often. The config says how objects are found (superpixels, K, images a mini-batch); the
-encoder may be any method's, for its features are all that is taken. Beside them stand the
-prior masks and K-means on the same network with random weights. Best overlap is the IoU of
-each object with the region that fits it best, without labels or matching by class; the other
-numbers are adjusted Rand indices, over all pixels and over those of objects.
+training. A NAME given several times is one network trained as often. The config says how
+objects are found (superpixels, K, images a mini-batch); the encoder may be any method's, for
+its features are all that is taken. Beside them stand the prior masks and K-means on the same
+network with random weights. Best overlap is the IoU of each object with the region that fits
+it best, without labels or matching by class; the other numbers are adjusted Rand indices, over
+all pixels and over those of objects.
 Intervals: 95%, over images and trainings.
 """
 

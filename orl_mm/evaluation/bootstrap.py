@@ -64,9 +64,9 @@ def weighted_means(values: np.ndarray, counts: np.ndarray) -> np.ndarray:
 def mean_of_resampled_seeds(values: Sequence[np.ndarray], seed: int = 1) -> np.ndarray:
     """In each resample, the mean of as many seeds as there are, drawn with replacement.
 
-    With the images of a resample drawn beside it, a two-level bootstrap. From three seeds it
-    still takes their spread for a fifth too small (the square root of 2/3), and from one seed
-    for nothing. Rows of one table draw the same seeds, so a difference is seed by seed.
+    With the images of a resample drawn beside it, a two-level bootstrap. It takes the spread of S
+    seeds for too small by the factor sqrt((S - 1) / S): a fifth for three, 0 from one seed. Rows
+    of one table draw the same seeds, so a difference is seed by seed.
 
     Args:
         values (sequence): For each of S seeds (B,), its score in each resample of the images.

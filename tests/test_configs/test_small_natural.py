@@ -47,12 +47,29 @@ def test_equal_budget(config):
     assert cfg.model.backbone.zero_init_residual is False
     assert cfg.optim_wrapper == r2o.optim_wrapper and cfg.param_scheduler == r2o.param_scheduler
     assert cfg.train_cfg == r2o.train_cfg and cfg.train_cfg.max_epochs == 12
+    assert cfg.param_scheduler[0].end == 12
+    assert momentum(cfg) == pytest.approx(0.99)
+    for hook in cfg.custom_hooks:
+        if hook.type == 'orl_mm.KMeansRefineHook' and hook.schedule.type != 'constant':
+            assert hook.schedule.epochs == [0, 12]
     assert cfg.default_hooks.checkpoint == r2o.default_hooks.checkpoint
+
+
+def momentum(cfg):
+    """Of the target network at the start."""
+    hooks = [hook.momentum for hook in cfg.custom_hooks if hook.type == 'orl_mm.MomentumUpdateHook']
+    if hooks:
+        return hooks[0]
+    # mmpretrain counts from the other end.
+    return 1 - cfg.model.get('base_momentum', cfg.model.get('momentum'))
 
 
 @pytest.mark.parametrize('kind', TRANSFERS)
 def test_transfers_take_that_encoder(kind):
-    backbone = load(TRANSFERS[kind]).model.backbone
+    cfg = load(TRANSFERS[kind])
+    assert cfg.param_scheduler[0].end == cfg.train_cfg.max_epochs == cfg.train_cfg.val_interval
+    assert cfg.default_hooks.checkpoint.interval == cfg.train_cfg.max_epochs
+    backbone = cfg.model.backbone
     assert (backbone.depth, backbone.base_channels, tuple(backbone.strides)) == (
         18, 16, (1, 2, 2, 1))
     assert backbone.zero_init_residual is False

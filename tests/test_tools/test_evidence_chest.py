@@ -155,6 +155,8 @@ def test_probe_summary():
     assert (same['difference_low'], same['difference_high']) == (0, 0)
     with pytest.raises(ValueError, match='2 seeds cannot be compared with 1'):
         probe.summary([half, half], labels, [half])
+    follows = probe.summary([right, wrong], labels, [right, wrong])
+    assert (follows['difference_low'], follows['difference_high']) == (0, 0)
     # A seed that is right and one that is wrong: as often both are drawn as one of them alone.
     both = probe.summary([right, wrong], labels)
     assert (both['auroc'], both['low'], both['high']) == (50, 0, 100)

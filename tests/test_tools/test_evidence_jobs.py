@@ -1,6 +1,7 @@
 """Commands in their order, side by side, stopped by a failure, gone on with."""
 
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -8,7 +9,10 @@ import pytest
 from orl_mm.engine.cli import UserError
 
 sys.path.insert(0, str(Path(__file__).parents[2] / 'tools'))
-from _evidence.jobs import Job, run_jobs  # noqa: E402
+from _evidence import base_plan  # noqa: E402
+from _evidence.chest_plan import ROWS as CHEST_ROWS  # noqa: E402
+from _evidence.chest_plan import ChestPlan  # noqa: E402
+from _evidence.jobs import Job, alone, run_jobs  # noqa: E402
 from _evidence.plan import ROWS, Plan  # noqa: E402
 
 WRITE = 'import pathlib, sys; p = pathlib.Path(sys.argv[1]); p.write_text(sys.argv[2]); '
@@ -35,12 +39,13 @@ def test_each_after_those_it_needs_and_nothing_twice(tmp_path):
 
 def test_half_a_file_is_not_done(tmp_path):
     """What a killed command has left is there, but no command has ended well."""
-    (tmp_path / 'one').write_text('on')
+    broken = job(tmp_path, 'one', code='p.write_text("on"); sys.exit("killed")')
+    with pytest.raises(UserError, match='killed'):
+        run_jobs([broken], tmp_path / 'logs')
     run_jobs([job(tmp_path, 'one')], tmp_path / 'logs')
     assert (tmp_path / 'one').read_text() == 'one'
     # Done once, deleted, and killed while it was made anew.
     (tmp_path / 'one').unlink()
-    broken = job(tmp_path, 'one', code='p.write_text("on"); sys.exit("killed")')
     with pytest.raises(UserError, match='killed'):
         run_jobs([broken], tmp_path / 'logs')
     run_jobs([job(tmp_path, 'one')], tmp_path / 'logs')
@@ -99,33 +104,77 @@ def test_what_was_made_with_other_settings_is_not_taken(tmp_path):
 
 
 def test_a_begun_job_of_other_settings_is_not_gone_on_with(tmp_path):
-    stops = job(tmp_path, 'one', code='sys.exit("killed")', settings='0.1')
+    """It has left a folder to go on from, and not its last file."""
+    def train(rate, code=''):
+        made = job(tmp_path / 'run', 'last', code=code, settings=rate)
+        made.folder = tmp_path / 'run'
+        made.done = tmp_path / 'run' / 'last.pth'
+        return made
+
     with pytest.raises(UserError, match='killed'):
-        run_jobs([stops], tmp_path / 'logs')
-    with pytest.raises(UserError, match='other settings'):
-        run_jobs([job(tmp_path, 'one', settings='0.2')], tmp_path / 'logs')
+        run_jobs([train('0.1', 'sys.exit("killed")')], tmp_path / 'logs')
+    with pytest.raises(UserError, match='other settings than now: last'):
+        run_jobs([train('0.2')], tmp_path / 'logs')
+    with pytest.raises(UserError, match='left no'):
+        run_jobs([train('0.1')], tmp_path / 'logs')
 
 
-def test_results_of_before_settings_were_kept_are_taken(tmp_path):
+def test_redo_forgets_that_it_was_done(tmp_path):
+    """Stopped after the deletion, before anything was made anew."""
+    run_jobs([job(tmp_path, 'one', settings='0.1')], tmp_path / 'logs')
+    with pytest.raises(UserError, match='bad ended'):
+        run_jobs([job(tmp_path, 'bad', code='sys.exit(1)'), job(tmp_path, 'one', settings='0.2')],
+                 tmp_path / 'logs', 1, redo=True)
+    assert not (tmp_path / 'one').exists() and not (tmp_path / 'logs' / 'one.done').exists()
+
+
+def test_results_of_before_settings_were_kept_are_not_taken(tmp_path):
     run_jobs([job(tmp_path, 'one')], tmp_path / 'logs')
     (tmp_path / 'logs' / 'one.settings').unlink()
-    (tmp_path / 'one').write_text('of before')
-    run_jobs([job(tmp_path, 'one', settings='0.2')], tmp_path / 'logs')
-    assert (tmp_path / 'one').read_text() == 'of before'
+    with pytest.raises(UserError, match='other settings than now: one'):
+        run_jobs([job(tmp_path, 'one')], tmp_path / 'logs')
 
 
-def test_two_commands_in_one_folder(tmp_path):
-    """The job starts a second command, which is refused; afterwards the folder is free."""
-    second = ('import sys; sys.path.insert(0, sys.argv[3])\nfrom _evidence.jobs import run_jobs\n'
-              'run_jobs([], pathlib.Path(sys.argv[4]))')
-    first = job(tmp_path, 'one', code=second)
-    first.command += [str(Path(__file__).parents[2] / 'tools'), str(tmp_path / 'logs')]
-    with pytest.raises(UserError, match=f'another command is at work in {tmp_path}'):
-        run_jobs([first], tmp_path / 'logs')
-    run_jobs([job(tmp_path, 'two')], tmp_path / 'logs')
+def test_again_is_made_anew_and_a_refusal_leaves_it(tmp_path):
+    run_jobs([job(tmp_path, 'one', again=True, settings='a')], tmp_path / 'logs')
+    run_jobs([job(tmp_path, 'one', again=True, settings='b')], tmp_path / 'logs')
+    assert (tmp_path / 'logs' / 'one.log').read_text().count('$ ') == 2
+    run_jobs([job(tmp_path, 'two', settings='a')], tmp_path / 'logs')
+    with pytest.raises(UserError, match='other settings'):
+        run_jobs([job(tmp_path, 'two', settings='b'), job(tmp_path, 'one', again=True)],
+                 tmp_path / 'logs')
+    assert (tmp_path / 'one').exists()
 
 
-def test_settings_are_configs_and_commands_wherever_things_lie(tmp_path):
+def test_a_folder_is_held_by_its_jobs_too(tmp_path):
+    """A killed command leaves its training running; the folder is free when that ends."""
+    with alone(tmp_path / 'logs') as lock:
+        with pytest.raises(UserError, match=f'at work in {tmp_path}'), alone(tmp_path / 'logs'):
+            pass
+    release, held = tmp_path / 'release', tmp_path / 'held'
+    code = (f'import os, time\nif os.fork(): os._exit(0)\np.with_name("held").touch()\n'
+            f'while not p.with_name("release").exists(): time.sleep(.01)\nos._exit(0)')
+    with alone(tmp_path / 'logs') as lock:
+        run_jobs([job(tmp_path, 'orphan', code=code)], tmp_path / 'logs', lock=lock)
+    while not held.exists():
+        time.sleep(.01)
+    with pytest.raises(UserError, match='a job that one has left'), alone(tmp_path / 'logs'):
+        pass
+    release.touch()
+    wait_until_free(tmp_path / 'logs')
+
+
+def wait_until_free(logs):
+    for _ in range(500):
+        try:
+            with alone(logs):
+                return
+        except UserError:
+            time.sleep(.02)
+    raise AssertionError('never free')
+
+
+def test_settings_are_configs_and_commands_wherever_things_lie(tmp_path, monkeypatch):
     def settings(folder, epochs=None):
         plan = Plan(folder / 'out', folder / 'data', epochs)
         plan.transfer(ROWS['r2o'], 0, 'linear')
@@ -136,3 +185,33 @@ def test_settings_are_configs_and_commands_wherever_things_lie(tmp_path):
     assert '"lr": 0.001' in here['r2o_seed0']
     assert str(tmp_path) not in ''.join(here.values())
     assert settings(tmp_path, 2)['r2o_seed0_2epochs'] != here['r2o_seed0']
+    assert 'imagenet_sample/train/' in here['r2o_seed0']  # the images, not their list's name
+    monkeypatch.setenv('ORL_NATURAL', str(tmp_path))
+    monkeypatch.setenv('ORL_VOC', str(tmp_path))
+    base_plan._contents.cache_clear()
+    assert settings(tmp_path / 'a') == here
+
+
+def test_superpixels_are_one_job_whichever_row_asks(tmp_path):
+    """Two tables share R2O's row: what it is made from must not depend on the table."""
+    def superpixels(*keys):
+        plan = Plan(tmp_path, tmp_path)
+        for key in keys:
+            plan.pretrain(ROWS[key], 0)
+        return {name: job.settings for name, job in plan.jobs.items() if 'superpixels' in name}
+
+    assert superpixels('k4', 'r2o') == superpixels('r2o') == superpixels('k16')
+    assert len(superpixels('r2o', 'official', 'detcon-b', 'no-prior', 'mocov2')) == 3
+
+
+def test_trainings_and_caches_have_a_folder_to_delete(tmp_path):
+    plan = Plan(tmp_path, tmp_path)
+    plan.transfer(ROWS['r2o'], 0, 'linear')
+    chest = ChestPlan(tmp_path, tmp_path)
+    chest.features(CHEST_ROWS['deformable'], 0)
+    folders = {name: job.folder for name, job in [*plan.jobs.items(), *chest.jobs.items()]}
+    assert {name for name, folder in folders.items() if folder is None} == {
+        'average', 'deformable_seed0_features', 'linear_r2o_seed0_test'}
+    for name, folder in folders.items():
+        assert folder is None or folder.is_relative_to(tmp_path) and folder != tmp_path, name
+    assert '"mean"' in chest.jobs['deformable_seed0_features'].settings  # the probe's config

@@ -92,6 +92,14 @@ def test_spread_of_the_seeds_is_in_the_interval(maps):
     assert two['high'] == pytest.approx(one['high'], rel=.05)  # the better seed alone
     with pytest.raises(ValueError, match='seed by seed'):
         summary([good, bad], [good])
+    # A reference that follows each seed differs from it by nothing, whichever seeds are drawn.
+    same = summary([good, bad], [good, bad])
+    assert (same['difference_low'], same['difference_high']) == pytest.approx((0, 0))
+    # One that does not: the seeds' spread is in the difference, too.
+    turned = summary([good, bad], [bad, good])
+    assert turned['difference'] == pytest.approx(0)
+    quarter = one['mean'] / 4  # bad has half of it
+    assert turned['difference_low'] < -quarter and turned['difference_high'] > quarter
 
 
 def test_objects_are_whatever_is_no_background(maps):

@@ -1,4 +1,4 @@
-"""Attention AP of several seeds, with intervals over patients."""
+"""Attention AP of several seeds, with intervals over patients and seeds."""
 
 from pathlib import Path
 from typing import Any, Dict, List, Optional

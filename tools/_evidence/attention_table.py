@@ -61,8 +61,9 @@ def markdown(table: Dict[str, Any]) -> str:
         cells += [f'{row[name]["mean"]["coverage"]:.2f}' for name in DATASETS]
         lines.append('| ' + ' | '.join(cells) + ' |')
     note = ('Small table 3.1: attention AP in percent, teacher, mean of the seeds; 95% intervals '
-            'over patients and seeds (of one seed: over patients alone). Unguided '
-            'rows take the best head of each part, chosen on the scored images. Coverage: the share of a part where attention exceeds its mean over the '
+            'over patients and seeds (of one seed: over patients alone). Unguided rows take the best '
+            'head of each part, chosen on the scored images. Coverage: the share of a part where '
+            'attention exceeds its mean over the '
             f'image. {table["date"]}, {table["machine"]}. Command: {table["command"]}')
     return '\n'.join([*lines, '', note, ''])
 

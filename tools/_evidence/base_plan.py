@@ -7,7 +7,7 @@ import sys
 import time
 from functools import lru_cache
 from pathlib import Path
-from typing import Dict, List, Optional
+from typing import Dict, List, Optional, Sequence
 
 import torch
 from mmengine.config import Config
@@ -15,6 +15,8 @@ from mmengine.config import Config
 from .jobs import Job
 
 ROOT = Path(__file__).resolve().parents[2]
+SPLITS = ROOT / 'orl_mm' / 'datasets' / 'splits'
+IDLE = ('num_workers', 'persistent_workers', 'pin_memory', 'logger', 'visualizer', 'vis_backends')
 
 
 class BasePlan:
@@ -37,21 +39,25 @@ class BasePlan:
         self.jobs: Dict[str, Job] = {}
 
     def add(self, name: str, command: List[str], done: Path, after=(), cost: float = 1.,
-            touch: bool = False, folder: Optional[Path] = None) -> str:
-        """A job, unless there is one of this name already; returns the name."""
+            touch: bool = False, folder: Optional[Path] = None, configs: Sequence[str] = (),
+            again: bool = False) -> str:
+        """A job, unless there is one of this name already; returns the name.
+
+        ``configs`` decide the result though the command does not name them.
+        """
         if name not in self.jobs:
             self.jobs[name] = Job(name, command, done, list(after), cost, self.environment, touch,
-                                  self._settings(command), folder)
+                                  self._settings(command, configs), folder, again)
         return name
 
-    def _settings(self, command: List[str]) -> str:
-        """The command and the configs that it names, wherever repository, data and out lie."""
+    def _settings(self, command: List[str], configs: Sequence[str]) -> str:
+        """The command and the configs behind it, wherever repository, data and out lie."""
         places = {sys.executable: 'python', str(self.out): 'OUT', str(ROOT): 'ROOT',
                   **{value: key for key, value in self.environment.items()}}
         text = '\n'.join(command)
         for place in sorted(places, key=len, reverse=True):
             text = text.replace(place, places[place])
-        return '\n'.join([text, *(_contents(ROOT / word) for word in command
+        return '\n'.join([text, *(_contents(ROOT / word) for word in [*command, *configs]
                                   if word.startswith('configs/'))])
 
     def train(self, config: str, folder: Path, options: List[str]) -> List[str]:
@@ -67,8 +73,23 @@ class BasePlan:
 
 @lru_cache
 def _contents(config: Path) -> str:
-    """All that a config says, with what it is based on."""
-    return json.dumps(Config.fromfile(str(config)).to_dict(), sort_keys=True, default=str)
+    """All that decides a result in a config, what it is based on, and the lists it names."""
+    # Where the data lie is the job's environment, not whatever the shell has exported.
+    places = {key: os.environ.pop(key) for key in list(os.environ) if key.startswith('ORL_')}
+    try:
+        cfg = Config.fromfile(str(config)).to_dict()
+    finally:
+        os.environ.update(places)
+    text = json.dumps(_deciding(cfg), sort_keys=True, default=str)
+    lists = sorted(file for file in SPLITS.glob('*.txt') if f'"{file.stem}"' in text)
+    return '\n'.join([text, *(file.read_text(encoding='utf-8') for file in lists)])
+
+
+def _deciding(value):
+    """Without what changes speed and messages alone."""
+    if isinstance(value, dict):
+        return {key: _deciding(item) for key, item in value.items() if key not in IDLE}
+    return [_deciding(item) for item in value] if isinstance(value, (list, tuple)) else value
 
 
 def seed_options(seed: int) -> List[str]:

@@ -12,6 +12,7 @@ from orl_mm.engine.cli import UserError
 from _tables.thesis import GUIDED
 
 from .base_plan import ROOT, BasePlan, seed_options
+from .probe import CONFIG as PROBE
 
 SEGMENTER = 'configs/transfer/jsrt/deeplabv3_r18_small.py'
 LISTED = 'configs/medino/small/dino.py'  # whose images get templates
@@ -94,7 +95,7 @@ class ChestPlan(BasePlan):
         folder = self.templates / 'registered'
         return folder, self.add('registered', [
             *self._register(folder), '--config', LISTED, '--fallback', str(fallback)],
-            self.templates / 'registered.done', [after], 3, touch=True)
+            self.templates / 'registered.done', [after], 3, touch=True, folder=folder)
 
     def registered_to_scored(self) -> Tuple[Path, str]:
         """The exemplar registered to each scored image: the row 'template itself'."""
@@ -104,7 +105,8 @@ class ChestPlan(BasePlan):
         listed.write_text('\n'.join(scored_images(self.data)) + '\n', encoding='utf-8')
         return folder, self.add('registered_to_scored', [
             *self._register(folder), '--list', str(listed), '--root', str(self.data),
-            '--fallback', str(fallback)], self.templates / 'scored.done', [after], 1, touch=True)
+            '--fallback', str(fallback)], self.templates / 'scored.done', [after], 1, touch=True,
+            folder=folder)
 
     def pretrain(self, row: ChestRow, seed: int) -> Tuple[Path, str]:
         """The last checkpoint of a row, and the job that makes it."""
@@ -142,7 +144,8 @@ class ChestPlan(BasePlan):
             name, after = job, [job]
         done = self.out / 'features' / f'{name}.npz'
         self.add(f'{name}_features', self.python('tools/evidence.py', 'features',
-                                                 str(checkpoint), str(done)), done, after, .5)
+                                                 str(checkpoint), str(done)), done, after, .5,
+                 configs=[PROBE])
         return done
 
     def _register(self, folder: Path) -> List[str]:

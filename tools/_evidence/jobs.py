@@ -10,7 +10,7 @@ from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Dict, List, Optional, Sequence
+from typing import Dict, Iterator, List, Optional, Sequence
 
 from tqdm import tqdm
 
@@ -33,6 +33,7 @@ class Job:
         settings (str): What decides the result. ``logs/NAME.settings`` keeps its digest, joined
             with those of the jobs before: where it is another one than now, what was left is old.
         folder (Path, optional): Holds all that the command leaves, and from which it goes on.
+        again (bool): Run even if done.
     """
     name: str
     command: List[str]
@@ -43,10 +44,33 @@ class Job:
     touch: bool = False
     settings: str = ''
     folder: Optional[Path] = None
+    again: bool = False
+
+
+@contextmanager
+def alone(logs: Path) -> Iterator[int]:
+    """Hold a folder of jobs.
+
+    Yields:
+        int: Descriptor of the lock. Commands inherit it, so that it outlives this process as long
+        as they do, and goes with the last of them however that ends.
+
+    Raises:
+        UserError: Another process holds it.
+    """
+    logs.mkdir(parents=True, exist_ok=True)
+    with open(logs / 'lock', 'w', encoding='utf-8') as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            raise UserError(f'another command, or a job that one has left, is at work in '
+                            f'{logs.parent}; wait for it or end it, or give another '
+                            '--out') from None
+        yield file.fileno()
 
 
 def run_jobs(jobs: Sequence[Job], logs: Path, at_once: int = 2, root: Optional[Path] = None,
-             redo: bool = False) -> None:
+             redo: bool = False, lock: Optional[int] = None) -> None:
     """Run what is not done yet, ``at_once`` commands side by side, one thread each.
 
     The first command that fails lets the running ones end and starts no other.
@@ -57,27 +81,22 @@ def run_jobs(jobs: Sequence[Job], logs: Path, at_once: int = 2, root: Optional[P
         at_once (int): Commands side by side.
         root (Path, optional): Where commands run.
         redo (bool): Delete what was made with other settings, and make it anew.
+        lock (int, optional): Of :func:`alone`.
 
     Raises:
         UserError: A command failed, or left no file; with the end of its log. A name twice, or
-            an ``after`` that is no job. Something was made with other settings, and not ``redo``.
-            Another process runs jobs of this folder.
+            an ``after`` that is no job. Something was made with other settings, or by a command
+            that kept none, and not ``redo``.
     """
     names = [job.name for job in jobs]
     unknown = {name for job in jobs for name in job.after} - set(names)
     if len(set(names)) < len(names) or unknown:
         raise UserError(f'jobs must have different names and know each other: {names}, {unknown}')
     logs.mkdir(parents=True, exist_ok=True)
-    with _alone(logs):
-        _run_all(jobs, logs, at_once, root, redo)
-
-
-def _run_all(jobs: Sequence[Job], logs: Path, at_once: int, root: Optional[Path],
-             redo: bool) -> None:
-    digests = _digests(jobs)
+    digests = digests_of(jobs)
     _drop_old(jobs, digests, logs, redo)
     ready = {job.name for job in jobs
-             if job.done.exists() and _marker(logs, job).exists()}
+             if not job.again and job.done.exists() and _marker(logs, job).exists()}
     todo = [job for job in jobs if job.name not in ready]
     running: Dict[Future, Job] = {}
     failed: Optional[str] = None
@@ -93,7 +112,7 @@ def _run_all(jobs: Sequence[Job], logs: Path, at_once: int, root: Optional[Path]
                 todo.remove(job)
                 _marker(logs, job).unlink(missing_ok=True)
                 _settings(logs, job).write_text(digests[job.name], encoding='utf-8')
-                running[pool.submit(_run, job, logs / f'{job.name}.log', root)] = job
+                running[pool.submit(_run, job, logs / f'{job.name}.log', root, lock)] = job
             bar.set_postfix_str(', '.join(job.name for job in running.values()))
             if not running:
                 failed = failed or 'jobs wait for each other: ' + ', '.join(j.name for j in todo)
@@ -119,19 +138,7 @@ def _settings(logs: Path, job: Job) -> Path:
     return logs / f'{job.name}.settings'
 
 
-@contextmanager
-def _alone(logs: Path):
-    """Hold the folder; the lock goes with the process, however that ends."""
-    with open(logs / 'lock', 'w', encoding='utf-8') as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            raise UserError(f'another command is at work in {logs.parent}; wait for it, or give '
-                            'another --out') from None
-        yield
-
-
-def _digests(jobs: Sequence[Job]) -> Dict[str, str]:
+def digests_of(jobs: Sequence[Job]) -> Dict[str, str]:
     """Of each job's settings and those of all before it; what waits in a circle has none."""
     by_name, digests = {job.name: job for job in jobs}, {}
 
@@ -149,9 +156,13 @@ def _digests(jobs: Sequence[Job]) -> Dict[str, str]:
 
 def _drop_old(jobs: Sequence[Job], digests: Dict[str, str], logs: Path, redo: bool) -> None:
     """Find what was begun with other settings: delete it, or say so."""
-    old = [job for job in jobs if _settings(logs, job).exists()
-           and (job.done.exists() or (job.folder is not None and job.folder.exists()))
-           and _settings(logs, job).read_text(encoding='utf-8') != digests[job.name]]
+    old = []
+    for job in jobs:
+        begun = job.done.exists() or (job.folder is not None and job.folder.exists())
+        kept = _settings(logs, job)
+        if begun and not job.again and (not kept.exists() or kept.read_text(
+                encoding='utf-8') != digests[job.name]):
+            old.append(job)
     if old and not redo:
         raise UserError('made with other settings than now: '
                         f'{", ".join(job.name for job in old)}. --redo deletes these and makes '
@@ -163,7 +174,7 @@ def _drop_old(jobs: Sequence[Job], digests: Dict[str, str], logs: Path, redo: bo
             file.unlink(missing_ok=True)
 
 
-def _run(job: Job, log: Path, root: Optional[Path]) -> Optional[str]:
+def _run(job: Job, log: Path, root: Optional[Path], lock: Optional[int]) -> Optional[str]:
     """Run one command. Returns what went wrong."""
     environment = dict(os.environ, OMP_NUM_THREADS='1', **job.environment)
     job.done.parent.mkdir(parents=True, exist_ok=True)
@@ -171,7 +182,8 @@ def _run(job: Job, log: Path, root: Optional[Path]) -> Optional[str]:
         out.write(f'$ {" ".join(job.command)}   # {time.strftime("%Y-%m-%d %H:%M:%S")}\n')
         out.flush()
         status = subprocess.run(job.command, stdout=out, stderr=subprocess.STDOUT, cwd=root,
-                                env=environment, check=False).returncode
+                                env=environment, check=False,
+                                pass_fds=() if lock is None else (lock,)).returncode
     if status == 0 and job.touch:
         job.done.touch()
     if status == 0 and job.done.exists():

@@ -75,7 +75,7 @@ class Plan(BasePlan):
         if self.epochs:
             options += [f'train_cfg.max_epochs={epochs}', 'default_hooks.checkpoint.interval=1',
                         *_schedule(epochs)]
-        self.add(name, self.train(row.config, folder, options), done, after, 8 * row.cost,
+        self.add(name, self.train(row.config, folder, options), done, after, 12 * row.cost,
                  folder=folder)
         return done, name
 
@@ -98,7 +98,7 @@ class Plan(BasePlan):
                         *_schedule(epochs), f'default_hooks.checkpoint.interval={epochs}']
         checkpoint = folder / f'epoch_{epochs}.pth'
         self.add(name, self.train(config, folder, options) + ['--no-validate'], checkpoint,
-                 after, 4 if kind == 'fine-tuned' else 2, folder=folder)
+                 after, 8 if kind == 'fine-tuned' else 2.5, folder=folder)
         scores = folder / 'areas.npz'
         self.add(f'{name}_test', self.python(
             'tools/evidence.py', 'areas', config, str(checkpoint), str(scores)), scores, [name], .5)
@@ -106,18 +106,29 @@ class Plan(BasePlan):
 
     def _cache(self, row: Row, cfg: Config) -> Optional[Tuple[int, Path]]:
         """Where superpixels of a pipeline are kept, made once for each setting."""
-        for place, step in enumerate(cfg.train_dataloader.dataset.pipeline):
-            method = step.get('method', 'slic')
-            if step.type == 'orl_mm.GenerateSuperpixels' and method != 'none':
-                parts = [method, *(f'{key}-{step[key]}' for key in sorted(step)
-                                   if key not in ('type', 'method', 'size', 'keep_image'))]
-                folder = self.out / 'superpixels' / re.sub(r'[^\w.-]', '', '_'.join(parts))
-                self.add(f'superpixels_{folder.name}', self.python(
-                    'tools/cache_superpixels.py', '--config', row.config, '--out', str(folder),
-                    '--workers', '1'), folder.parent / f'{folder.name}.done', (), 1,
-                    touch=True)
-                return place, folder
-        return None
+        found = _superpixels(cfg)
+        if found is None:
+            return None
+        place, name = found
+        # Whichever row comes first in a table: one config makes them, so that they are one job.
+        config = next(other.config for other in ROWS.values() if other.config and name == (
+            _superpixels(Config.fromfile(str(ROOT / other.config))) or (0, None))[1])
+        folder = self.out / 'superpixels' / name
+        self.add(f'superpixels_{name}', self.python(
+            'tools/cache_superpixels.py', '--config', config, '--out', str(folder),
+            '--workers', '1'), folder.parent / f'{name}.done', (), 1, touch=True, folder=folder)
+        return place, folder
+
+
+def _superpixels(cfg: Config) -> Optional[Tuple[int, str]]:
+    """The place of superpixels in a pipeline, and a name for how they are made."""
+    for place, step in enumerate(cfg.train_dataloader.dataset.pipeline):
+        method = step.get('method', 'slic')
+        if step.type == 'orl_mm.GenerateSuperpixels' and method != 'none':
+            parts = [method, *(f'{key}-{step[key]}' for key in sorted(step)
+                               if key not in ('type', 'method', 'size', 'keep_image'))]
+            return place, re.sub(r'[^\w.-]', '', '_'.join(parts))
+    return None
 
 
 def _schedule(epochs: int) -> List[str]:

@@ -60,7 +60,8 @@ def markdown(table: Dict[str, Any]) -> str:
             f'{len(table["seeds"])} seeds and of the draws of labels ('
             + ', '.join(f'{share}: {draws}' for share, draws in table['draws'].items())
             + '); 95% intervals over the test patients (within Shenzhen: its own, whose images all '
-            f'rows but Random have seen without labels) and seeds. {table["date"]}, {table["machine"]}. '
+            'rows but Random have seen without labels) and seeds (of one seed: over patients '
+            f'alone). {table["date"]}, {table["machine"]}. '
             f'Command: {table["command"]}')
     return '\n'.join([*lines, '', note, ''])
 

@@ -1,4 +1,4 @@
-"""mIoU of several seeds with intervals over images, and differences image by image."""
+"""mIoU of several seeds, differences, and intervals over images and seeds."""
 
 from pathlib import Path
 from typing import Callable, Dict, List, NamedTuple, Optional, Tuple
@@ -80,11 +80,11 @@ def image_weights(images: int, resamples: int, seed: int = 0) -> np.ndarray:
 
 def summary(seeds: List[Areas], reference: Optional[List[Areas]] = None,
             score: Callable[[Areas, np.ndarray], np.ndarray] = resampled_miou) -> Dict[str, object]:
-    """Mean over seeds, with a 95% interval over images and seeds; the difference from a reference.
+    """Mean over seeds and the difference from a reference, 95% intervals over images and seeds.
 
-    Seeds: see :func:`~orl_mm.evaluation.bootstrap.mean_of_resampled_seeds`. Images: a Bayesian bootstrap (Rubin 1981);
-    drawn with replacement, the few images of a class would be absent from many resamples, and
-    mIoU a mean over fewer classes there, which moves the interval up.
+    Seeds: see :func:`~orl_mm.evaluation.bootstrap.mean_of_resampled_seeds`. Images: a Bayesian
+    bootstrap (Rubin 1981); drawn with replacement, the few images of a class would be absent
+    from many resamples, and mIoU a mean over fewer classes there, which moves the interval up.
 
     Args:
         seeds (list): Areas of each seed.

@@ -82,8 +82,9 @@ def markdown(table: Dict[str, Any]) -> str:
                       span_text(objects, 'difference', sign='+') if 'difference' in found else '']
         lines.append('| ' + ' | '.join(cells) + ' |')
     note = (f'Small table {table["table"]}: percent, mean of {len(table["seeds"])} seeds, 95% '
-            f'intervals over the {table["images"]} test images and the seeds (drawn together for '
-            'differences). IoU of objects: any class against the background, of the same predictions. '
+            f'intervals over the {table["images"]} test images and the seeds (of one seed: over '
+            'images alone; drawn together for differences). IoU of objects: any class against the '
+            'background, of the same predictions. '
             f'{table["date"]}, {table["machine"]}. Command: {table["command"]}')
     return '\n'.join([*lines, '', note, ''])
 

@@ -23,7 +23,7 @@ COLUMNS = (('best_overlap_large', f'best overlap, objects above {LARGE:.0%}'),
 
 
 def table(scorer: Scorer) -> List[Dict[str, Any]]:
-    """A row a network, step and data set: means over its trainings, and over clusterings of each."""
+    """A row a network, step and data set: means over trainings, and over clusterings of each."""
     groups: Dict[tuple, List[Entry]] = {}
     for entry in scorer.entries:
         groups.setdefault((entry.name, entry.step, entry.data), []).append(entry)
@@ -96,7 +96,7 @@ def markdown(scorer: Scorer) -> str:
                 *(100 * row[f'above_prior{end}'] for end in ('', '_low', '_high'))))
             lines.append('| ' + ' | '.join(cells) + ' |')
     clusters = scorer.num_clusters or 'as in the config'
-    trained = max(row['trainings'] for row in rows)
+    trained = max((row['trainings'] for row in rows if row['checkpoint']), default=1)
     note = (f'In percent; means over {trained} training{"s" * (trained > 1)} and clusterings of '
             'each, 95% intervals over images and trainings. K: '
             f'{clusters}, in {scorer.batch_size} images. '
@@ -140,7 +140,7 @@ def picture(scorer: Scorer, path: str, num: int = 6) -> None:
     data, loaded = next(iter(scorer.data.items()))
     shown = {}
     for entry in scorer.entries:
-        if entry.data == data and entry.name != PRIOR and entry.seed == 0:
+        if entry.data == data and entry.name != PRIOR and entry.labels is not None:
             shown[entry.name] = np.stack(entry.labels)
     large = [max((mask.mean() for mask in image.objects), default=0) for image in loaded.truth]
     order = sorted(np.argsort(large, kind='stable')[-num:])

@@ -29,13 +29,16 @@ class Loaded(NamedTuple):
 
 
 class Entry(NamedTuple):
-    """One network at one step of its training, clustered once, on one data set."""
+    """One network at one step of its training, clustered once, on one data set.
+
+    ``labels`` (int16) of the first clustering of the first training alone: a picture shows them.
+    """
     name: str
     step: int
     seed: int
     data: str
     images: List[ObjectAgreement]
-    labels: List[np.ndarray]
+    labels: Optional[List[np.ndarray]]
     checkpoint: Optional[str]
 
 
@@ -90,7 +93,9 @@ class Scorer:
                 labels = self._objects(model, loaded, seed)
             images = [object_agreement(found.astype(np.int64), truth.objects, truth.ignore)
                       for found, truth in zip(labels, loaded.truth)]
-            self.entries.append(Entry(name, step, seed, data, images, labels, checkpoint))
+            first = (name, step, data) not in {(e.name, e.step, e.data) for e in self.entries}
+            kept = [found.astype(np.int16) for found in labels] if first else None
+            self.entries.append(Entry(name, step, seed, data, images, kept, checkpoint))
 
     def _objects(self, model: nn.Module, loaded: Loaded, seed: int) -> List[np.ndarray]:
         model = model.to(self.device)
