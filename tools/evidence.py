@@ -62,6 +62,9 @@ def parse_args(argv=None):
                         help='commands side by side, a thread each (default: 2)')
     parser.add_argument('--rows', nargs='+', metavar='ROW', choices=[*ROWS, *CHEST_ROWS],
                         help=f'only these: {", ".join(ROWS)}; {", ".join(CHEST_ROWS)}')
+    parser.add_argument('--transfers', nargs='+', choices=list(TRANSFERS), metavar='KIND',
+                        default=list(TRANSFERS),
+                        help=f'of 2.2 and 2.3 (default: {" ".join(TRANSFERS)})')
     parser.add_argument('--epochs', type=int, help='of each pretraining, for a try')
     parser.add_argument('--transfer-epochs', type=int, help='of each transfer, for a try')
     parser.add_argument('--redo', action='store_true',
@@ -77,10 +80,10 @@ def segmentation_table(args):
     """Tables 2.2 and 2.3."""
     plan = Plan(Path(args.out), Path(args.data), args.epochs, args.transfer_epochs)
     keys = chosen(args, TABLES[args.table])
-    scores = {key: {kind: [] for kind in TRANSFERS} for key in keys}
+    scores = {key: {kind: [] for kind in args.transfers} for key in keys}
     for seed in range(args.seeds):  # seed by seed: each is a whole table
         for key in keys:
-            for kind in TRANSFERS:
+            for kind in args.transfers:
                 scores[key][kind].append(plan.transfer(ROWS[key], seed, kind))
     work(args, plan)
     table = tables.build(args.table, scores, command(args), range(args.seeds))
@@ -167,10 +170,10 @@ def command(args):
     text = f'tools/evidence.py {args.table} --data DIR'
     if args.table != 'lambda':
         text += f' --seeds {args.seeds}'
-    for name in ('rows', 'epochs', 'transfer_epochs'):
+    for name in ('rows', 'transfers', 'epochs', 'transfer_epochs'):
         value = getattr(args, name)
-        if value:
-            words = ' '.join(value) if name == 'rows' else value
+        if value and value != list(TRANSFERS):
+            words = ' '.join(value) if isinstance(value, list) else value
             text += f' --{name.replace("_", "-")} {words}'
     return text
 

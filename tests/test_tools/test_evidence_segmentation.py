@@ -8,6 +8,7 @@ import pytest
 from orl_mm.evaluation.bootstrap import mean_of_resampled_seeds
 
 sys.path.insert(0, str(Path(__file__).parents[2] / 'tools'))
+from _evidence import tables  # noqa: E402
 from _evidence.segmentation import (Areas, image_weights, resampled_miou,  # noqa: E402
                                     resampled_objects, summary)
 
@@ -123,3 +124,19 @@ def test_interval_of_a_network_that_says_background_is_centred():
     assert found['low'] == pytest.approx(85 / 11) and found['high'] == pytest.approx(85 / 11)
     weights = image_weights(20, 50)
     assert weights.min() > 0 and weights.sum(1) == pytest.approx(np.full(50, 20))
+
+
+def test_table_has_the_transfers_that_were_run(maps, tmp_path):
+    good = areas(maps)
+    files = {}
+    for key, part in (('byol', 2), ('r2o', 1)):
+        files[key] = {'linear': [tmp_path / f'{key}.npz']}
+        tables.write_areas(files[key]['linear'][0], Areas(good.intersect / part, good.union), 0.)
+    table = tables.build('2.3', files, 'tools/evidence.py 2.3 --transfers linear', [0])
+    text = tables.write(table, tmp_path)
+    head, _, byol, r2o = (line.split(' | ') for line in text.splitlines()[:4])
+    assert head[1] == 'VOC mIoU, linear' and 'fine-tuned' not in text
+    assert [float(row[2]) for row in (byol, r2o)] == pytest.approx(
+        [summary([good])['mean'] / 2, summary([good])['mean']], abs=.06)
+    assert r2o[3].startswith(f'+{summary([good])["mean"] / 2:.1f} [')
+    assert (tmp_path / 'table23_small.png').stat().st_size > 1000

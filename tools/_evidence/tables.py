@@ -62,14 +62,14 @@ def span_text(found: Dict[str, Any], key: str, sign: str = '') -> str:
 
 
 def markdown(table: Dict[str, Any]) -> str:
-    """mIoU of both transfers, with intervals, beside the difference from BYOL."""
-    head = ['network']
-    for kind in TRANSFERS:
+    """mIoU of each transfer, with intervals, beside the difference from BYOL."""
+    head, kinds = ['network'], _kinds(table)
+    for kind in kinds:
         head += [f'VOC mIoU, {kind}', 'seeds', 'above BYOL', 'IoU of objects', 'above BYOL']
     lines = ['| ' + ' | '.join(head) + ' |', '|' + '---|' * len(head)]
     for row in table['rows']:
         cells = [row['name']]
-        for kind in TRANSFERS:
+        for kind in kinds:
             found = row.get(kind)
             if found is None:
                 cells += ['not yet run', '', '', '', '']
@@ -97,7 +97,12 @@ def draw(table: Dict[str, Any], path: Path) -> None:
     dots.draw([row['name'] for row in rows], colors, [
         dots.Panel(kind + more, 'IoU (%)' if more else 'VOC mIoU (%)',
                    [row.get(kind + more) for row in rows], 'mean')
-        for kind in TRANSFERS for more in ('', ', objects')], path)
+        for kind in _kinds(table) for more in ('', ', objects')], path)
+
+
+def _kinds(table: Dict[str, Any]) -> List[str]:
+    """The transfers that any row has."""
+    return [kind for kind in TRANSFERS if any(kind in row for row in table['rows'])]
 
 
 def write(table: Dict[str, Any], folder: Path, text: Callable[[dict], str] = markdown,

@@ -5,7 +5,7 @@
 #           --cfg-options model.backbone.init_cfg.checkpoint=work_dirs/r2o/epoch_12.pth
 # Expected: projects/r2o/small/README.md.
 #
-# 112 training images: AdamW and 36 epochs of 14 steps, since the published schedule in so few
+# 112 training images: AdamW and 24 epochs of 14 steps, since the published schedule in so few
 # steps would not leave the start; crops of 192 from images whose longer side is 320; bfloat16.
 # Tried on 28 of the 112, held out (DetCon_B, 480 steps): mIoU 8.5; at a rate of 3e-3 6.0; with
 # crops of 128 4.3. The background counts 0.3 in the loss: at 1 the networks of an earlier, shorter
@@ -31,10 +31,10 @@ optim_wrapper = dict(
     type='orl_mm.BFloat16OptimWrapper',
     optimizer=dict(_delete_=True, type='AdamW', lr=1e-3, weight_decay=1e-4))
 param_scheduler = [
-    dict(type='orl_mm.WarmupCosineLR', warmup=1, end=36, by_epoch=True, convert_to_iter_based=True)
+    dict(type='orl_mm.WarmupCosineLR', warmup=1, end=24, by_epoch=True, convert_to_iter_based=True)
 ]
-train_cfg = dict(max_epochs=36, val_interval=36)
+train_cfg = dict(max_epochs=24, val_interval=24)
 auto_scale_lr = dict(base_batch_size=8)
 default_hooks = dict(
     logger=dict(interval=10),
-    checkpoint=dict(interval=36, max_keep_ckpts=1))
+    checkpoint=dict(interval=24, max_keep_ckpts=1))
