@@ -38,8 +38,8 @@ from mmengine.config import Config  # noqa: E402
 from orl_mm.engine import cli  # noqa: E402
 from orl_mm.engine.checkpoint import use_safe_loading  # noqa: E402
 
-from _evidence import (attention, attention_table, cost_tool, probe, probe_table,  # noqa: E402
-                       sweep_table, tables)
+from _evidence import (attention, attention_table, cost_tool, fit, probe,  # noqa: E402
+                       probe_table, sweep_table, tables)
 from _evidence.base_plan import ROOT, here  # noqa: E402
 from _evidence.chest_plan import ROWS as CHEST_ROWS  # noqa: E402
 from _evidence.chest_plan import SWEEP, ChestPlan  # noqa: E402
@@ -191,6 +191,8 @@ def keep_areas(config, checkpoint, out):
 
 # What a table's jobs call: its own commands, one thread each.
 STEPS = {'areas': keep_areas,
+         'fit': lambda config, checkpoint, out: fit.fit_segmenter(Config.fromfile(config),
+                                                                  checkpoint, Path(out)),
          'attention': lambda checkpoint, data: attention.score(Path(checkpoint), Path(data)),
          'features': lambda checkpoint, out: probe.extract(checkpoint, Path(out))}
 

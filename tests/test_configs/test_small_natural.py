@@ -94,8 +94,8 @@ def test_no_scored_image_of_voc_is_listed(shared_data):
 def test_plan(tmp_path):
     """Each transfer waits for its pretraining, that for its superpixels; seeds reach all draws."""
     plan = Plan(tmp_path, tmp_path / 'data')
-    scores = plan.transfer(ROWS['official'], 2, 'linear')
-    assert scores == tmp_path / 'transfer/linear_official_seed2/areas.npz'
+    scores = plan.transfer(ROWS['official'], 2, 'fine-tuned')
+    assert scores == tmp_path / 'transfer/fine-tuned_official_seed2/areas.npz'
     cache, pretrain, transfer, test = plan.jobs.values()
     assert (pretrain.after, transfer.after, test.after) == (
         [cache.name], [pretrain.name], [transfer.name])
@@ -109,25 +109,33 @@ def test_plan(tmp_path):
     # Rows with the same superpixels share them; a random row has no pretraining.
     for key in ('r2o', 'k4', 'no-clustering', 'random', 'no-prior'):
         plan.transfer(ROWS[key], 2, 'linear')
+        plan.transfer(ROWS[key], 2, 'fine-tuned')
     assert sorted(name for name in plan.jobs if name.startswith('superpixels')) == [
         'superpixels_slic_normalize-True_num_segments-100', 'superpixels_slic_num_segments-100']
     assert 'random_seed2' not in plan.jobs
-    assert 'model.backbone.init_cfg=None' in plan.jobs['linear_random_seed2'].command
+    assert 'model.backbone.init_cfg=None' in plan.jobs['fine-tuned_random_seed2'].command
+    fitted = [plan.jobs[f'linear_{key}_seed2'] for key in ('random', 'r2o')]
+    assert [job.command[-2] for job in fitted] == [
+        'random:2', str(tmp_path / 'pretrain/r2o_seed2/epoch_12.pth')]
+    assert [job.after for job in fitted] == [[], ['r2o_seed2']]
+    assert str(fitted[1].done) in plan.jobs['linear_r2o_seed2_test'].command
     assert plan.jobs['no-prior_seed2'].after == []
 
 
 @pytest.mark.parametrize('epochs, warmup', [(1, 0), (3, 1)])
 def test_a_try_has_a_schedule_that_fits(epochs, warmup, tmp_path):
     plan = Plan(tmp_path, tmp_path / 'data', epochs, epochs)
-    plan.transfer(ROWS['byol'], 0, 'linear')
-    names = (f'byol_seed0_{epochs}epochs', f'linear_byol_seed0_{epochs}epochs_transfer{epochs}')
+    plan.transfer(ROWS['byol'], 0, 'fine-tuned')
+    names = (f'byol_seed0_{epochs}epochs', f'fine-tuned_byol_seed0_{epochs}epochs_transfer{epochs}')
     for name in names:
         assert {f'param_scheduler.0.end={epochs}', f'param_scheduler.0.warmup={warmup}',
                 f'train_cfg.max_epochs={epochs}'} <= set(plan.jobs[name].command)
         assert plan.jobs[name].done.name == f'epoch_{epochs}.pth'
     # Nothing of a try lies where the real table looks for it.
     real = Plan(tmp_path, tmp_path / 'data')
-    real.transfer(ROWS['byol'], 0, 'linear')
+    for kind in TRANSFERS:
+        plan.transfer(ROWS['byol'], 0, kind)
+        real.transfer(ROWS['byol'], 0, kind)
     assert not set(real.jobs) & set(plan.jobs)
     assert not {j.done for j in real.jobs.values()} & {j.done for j in plan.jobs.values()}
     assert all(len(load(row.config).param_scheduler) == 1 for row in ROWS.values() if row.config)

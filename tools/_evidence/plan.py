@@ -82,27 +82,38 @@ class Plan(BasePlan):
     def transfer(self, row: Row, seed: int, kind: str) -> Path:
         """The pixels that a transfer gets right: see :mod:`.segmentation`."""
         config, name = TRANSFERS[kind], f'{kind}_{row.key}_seed{seed}{self.tag}'
+        pretrained, after = f'random:{seed}', []
+        if row.config is not None:
+            checkpoint, job = self.pretrain(row, seed)
+            pretrained, after = str(checkpoint), [job]
+        if kind == 'linear':  # a convex layer: see :mod:`.fit`
+            folder = self.out / 'transfer' / name
+            trained = folder / 'fitted.pth'
+            self.add(name, self.python('tools/evidence.py', 'fit', config, pretrained,
+                                       str(trained)), trained, after, .7, folder=folder)
+        else:
+            name, trained = self._fine_tune(config, name, seed, row, pretrained, after)
+        scores = trained.parent / 'areas.npz'
+        self.add(f'{name}_test', self.python('tools/evidence.py', 'areas', config, str(trained),
+                                             str(scores)), scores, [name], .7)
+        return scores
+
+    def _fine_tune(self, config: str, name: str, seed: int, row: Row, pretrained: str,
+                   after: List[str]) -> Tuple[str, Path]:
+        """The job that trains a segmenter, and its checkpoint."""
         if self.transfer_epochs:
             name += f'_transfer{self.transfer_epochs}'
         folder = self.out / 'transfer' / name
         epochs = self.transfer_epochs or Config.fromfile(str(ROOT / config)).train_cfg.max_epochs
-        options, after = seed_options(seed), []
-        if row.config is None:
-            options.append('model.backbone.init_cfg=None')
-        else:
-            checkpoint, job = self.pretrain(row, seed)
-            options.append(f'model.backbone.init_cfg.checkpoint={checkpoint}')
-            after = [job]
+        options = [*seed_options(seed), 'model.backbone.init_cfg=None' if row.config is None else
+                   f'model.backbone.init_cfg.checkpoint={pretrained}']
         if self.transfer_epochs:
             options += [f'train_cfg.max_epochs={epochs}', f'train_cfg.val_interval={epochs}',
                         *_schedule(epochs), f'default_hooks.checkpoint.interval={epochs}']
         checkpoint = folder / f'epoch_{epochs}.pth'
         self.add(name, self.train(config, folder, options) + ['--no-validate'], checkpoint,
-                 after, 8 if kind == 'fine-tuned' else 2.5, folder=folder)
-        scores = folder / 'areas.npz'
-        self.add(f'{name}_test', self.python(
-            'tools/evidence.py', 'areas', config, str(checkpoint), str(scores)), scores, [name], .5)
-        return scores
+                 after, 7, folder=folder)
+        return name, checkpoint
 
     def _cache(self, row: Row, cfg: Config) -> Optional[Tuple[int, Path]]:
         """Where superpixels of a pipeline are kept, made once for each setting."""

@@ -4,7 +4,9 @@
 #           project's addition: it asks what the features hold, fine-tuning what they start.
 # Command:  ORL_VOC=DIR/VOCdevkit/VOC2012 tools/train.py configs/transfer/voc/small/linear.py \
 #           --cfg-options model.backbone.init_cfg.checkpoint=work_dirs/r2o/epoch_12.pth
-# Expected: projects/r2o/small/README.md.
+# Expected: nothing to compare with: the small table fits this layer to the end, by L-BFGS without
+#           augmentation (tools/_evidence/fit.py). Of R2O on held-out training images that gave
+#           mIoU 6.4 in 7 s, training for 48 epochs 6.4, for 12 epochs 5.5.
 _base_ = './fcn.py'
 
 model = dict(
@@ -14,7 +16,7 @@ model = dict(
                      in_channels=128))
 optim_wrapper = dict(optimizer=dict(lr=2e-2, weight_decay=0.))
 param_scheduler = [
-    dict(type='orl_mm.WarmupCosineLR', warmup=1, end=12, by_epoch=True, convert_to_iter_based=True)
+    dict(type='orl_mm.WarmupCosineLR', warmup=1, end=48, by_epoch=True, convert_to_iter_based=True)
 ]
-train_cfg = dict(max_epochs=12, val_interval=12)
-default_hooks = dict(checkpoint=dict(interval=12))
+train_cfg = dict(max_epochs=48, val_interval=48)
+default_hooks = dict(checkpoint=dict(interval=48))
