@@ -66,10 +66,11 @@ def parse_args(argv=None):
                         default=list(TRANSFERS),
                         help=f'of 2.2 and 2.3 (default: {" ".join(TRANSFERS)})')
     parser.add_argument('--epochs', type=int, help='of each pretraining, for a try')
-    parser.add_argument('--transfer-epochs', type=int, help='of each transfer, for a try')
+    parser.add_argument('--transfer-epochs', type=int, help='of each fine-tuning, for a try')
     parser.add_argument('--redo', action='store_true',
                         help='delete what was made with other settings, and make it anew')
     args = parser.parse_args(argv)
+    args.transfers = list(dict.fromkeys(args.transfers))
     args.out = os.path.abspath(args.out)  # jobs run in the repository's root
     if min(args.seeds, args.jobs) < 1:
         parser.error(f'--seeds and --jobs must be at least 1, got {args.seeds} and {args.jobs}')
@@ -172,6 +173,8 @@ def command(args):
         text += f' --seeds {args.seeds}'
     for name in ('rows', 'transfers', 'epochs', 'transfer_epochs'):
         value = getattr(args, name)
+        if name.startswith('transfer') and args.table not in TABLES:
+            continue
         if value and value != list(TRANSFERS):
             words = ' '.join(value) if isinstance(value, list) else value
             text += f' --{name.replace("_", "-")} {words}'
@@ -191,8 +194,8 @@ def keep_areas(config, checkpoint, out):
 
 # What a table's jobs call: its own commands, one thread each.
 STEPS = {'areas': keep_areas,
-         'fit': lambda config, checkpoint, out: fit.fit_segmenter(Config.fromfile(config),
-                                                                  checkpoint, Path(out)),
+         'fit': lambda config, checkpoint, out, strength: fit.fit_segmenter(
+             Config.fromfile(config), checkpoint, Path(out), float(strength)),
          'attention': lambda checkpoint, data: attention.score(Path(checkpoint), Path(data)),
          'features': lambda checkpoint, out: probe.extract(checkpoint, Path(out))}
 

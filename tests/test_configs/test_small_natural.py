@@ -115,7 +115,7 @@ def test_plan(tmp_path):
     assert 'random_seed2' not in plan.jobs
     assert 'model.backbone.init_cfg=None' in plan.jobs['fine-tuned_random_seed2'].command
     fitted = [plan.jobs[f'linear_{key}_seed2'] for key in ('random', 'r2o')]
-    assert [job.command[-2] for job in fitted] == [
+    assert [job.command[-3] for job in fitted] == [
         'random:2', str(tmp_path / 'pretrain/r2o_seed2/epoch_12.pth')]
     assert [job.after for job in fitted] == [[], ['r2o_seed2']]
     assert str(fitted[1].done) in plan.jobs['linear_r2o_seed2_test'].command

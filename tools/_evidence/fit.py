@@ -1,21 +1,22 @@
 """The linear layer of a frozen segmenter, fitted to the end instead of trained for some steps."""
 
-import logging
+import warnings
 from pathlib import Path
 from typing import List, NamedTuple, Tuple
 
 import torch
 import torch.nn.functional as F
 from mmengine.config import Config
+from mmengine.logging import MMLogger
 from mmengine.registry import init_default_scope
 from mmengine.runner import Runner
+from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression
 from torch import Tensor, nn
 
 from orl_mm.registry import MODELS
 
 IGNORED = 255
-STRENGTH = 1e-3  # of the squared weights beside the mean loss of a cell
 ITERATIONS = 2000
 
 
@@ -25,18 +26,23 @@ class Cells(NamedTuple):
     shares: Tensor
 
 
-def fit_segmenter(cfg: Config, checkpoint: str, out: Path) -> None:
-    """Write a config's segmenter whose last layer is the best linear one on the training images.
+def fit_segmenter(cfg: Config, checkpoint: str, out: Path, strength: float) -> None:
+    """Write a config's segmenter whose last layer is a logistic regression of the training cells.
 
-    A logistic regression of the cells of the last feature map (stride 16), without augmentation;
-    the layer is convex, so this is where training it long enough would end, for every network
-    alike. Loss: the mean over cells of the cross entropy, a pixel's weight being its class's in
-    the config, plus :data:`STRENGTH` times the squared weights (biases are free).
+    A cell is one place of the last feature map (stride 16) of an image without augmentation. The
+    loss is convex, so no rate and no number of steps decides which network looks better: the mean
+    over cells of the cross entropy, a pixel's weight being its class's in the config, plus
+    ``strength`` times the squared weights (biases are free). Training the same layer differs by
+    that term, by augmentation, and by a loss of pixels instead of cells.
 
     Args:
         cfg (Config): ``configs/transfer/voc/small/linear.py``; is changed.
         checkpoint (str): Of pretraining, or ``random:SEED`` for a network without any.
         out (Path): A checkpoint that the config's test takes.
+        strength (float): Of the squared weights of the layer on normalised features.
+
+    Raises:
+        ConvergenceWarning: The minimum was not reached.
     """
     model = build_segmenter(cfg, checkpoint)
     cells = cells_of(model, cfg)
@@ -45,7 +51,7 @@ def fit_segmenter(cfg: Config, checkpoint: str, out: Path) -> None:
     norm.running_var.copy_(cells.features.var(0, unbiased=False))
     normed = norm(cells.features[:, :, None, None])[:, :, 0, 0]
     weight, bias = fit_layer(Cells(normed, cells.shares), torch.tensor(
-        cfg.model.decode_head.loss_decode.class_weight))
+        cfg.model.decode_head.loss_decode.class_weight), strength)
     with torch.no_grad():
         layer.weight.copy_(weight[:, :, None, None])
         layer.bias.copy_(bias)
@@ -62,9 +68,8 @@ def build_segmenter(cfg: Config, checkpoint: str) -> nn.Module:
     backbone.init_cfg = None if kind == 'random' else dict(backbone.init_cfg,
                                                            checkpoint=checkpoint)
     model = MODELS.build(cfg.model)
-    logging.disable(logging.INFO)  # a line for each weight
+    MMLogger.get_current_instance().setLevel('WARNING')  # no list of initial weights
     model.init_weights()
-    logging.disable(logging.NOTSET)
     return model.eval()
 
 
@@ -90,7 +95,7 @@ def cells_of(model: nn.Module, cfg: Config) -> Cells:
     return Cells(every.features[inside], every.shares[inside])
 
 
-def fit_layer(cells: Cells, class_weight: Tensor) -> Tuple[Tensor, Tensor]:
+def fit_layer(cells: Cells, class_weight: Tensor, strength: float) -> Tuple[Tensor, Tensor]:
     """Weights (C, D) and biases (C,) that minimise the loss of :func:`fit_segmenter`.
 
     A class that no cell has gets a bias that never wins.
@@ -101,9 +106,11 @@ def fit_layer(cells: Cells, class_weight: Tensor) -> Tuple[Tensor, Tensor]:
     two = len(present) == 2
     # scikit-learn minimises C sum(weight * loss) + |w|^2 / 2. Of two classes it keeps the
     # difference w of their weights, w / 2 and -w / 2, which together have half its square.
-    model = LogisticRegression(C=(1 + two) / (2 * STRENGTH * len(cells.features)),
+    model = LogisticRegression(C=(1 + two) / (2 * strength * len(cells.features)),
                                max_iter=ITERATIONS)
-    model.fit(cells.features[cell].numpy(), label.numpy(), sample_weight=weight.numpy())
+    with warnings.catch_warnings():
+        warnings.simplefilter('error', ConvergenceWarning)
+        model.fit(cells.features[cell].numpy(), label.numpy(), sample_weight=weight.numpy())
     found = [torch.from_numpy(value).float() for value in (model.coef_, model.intercept_)]
     if two:
         found = [torch.cat([-value, value]) / 2 for value in found]

@@ -111,6 +111,8 @@ def run_jobs(jobs: Sequence[Job], logs: Path, at_once: int = 2, root: Optional[P
                     break
                 todo.remove(job)
                 _marker(logs, job).unlink(missing_ok=True)
+                if job.again:
+                    job.done.unlink(missing_ok=True)
                 _settings(logs, job).write_text(digests[job.name], encoding='utf-8')
                 running[pool.submit(_run, job, logs / f'{job.name}.log', root, lock)] = job
             bar.set_postfix_str(', '.join(job.name for job in running.values()))
