@@ -11,8 +11,8 @@ from .base_plan import ROOT, BasePlan, seed_options
 
 TRANSFERS = {'linear': 'configs/transfer/voc/small/linear.py',
              'fine-tuned': 'configs/transfer/voc/small/fcn.py'}
-# Of the linear layer's squared weights; of 1e-4, 1e-3 and 1e-2 the best mIoU on a quarter of the
-# training images, held out.
+# Of the linear layer's squared weights. On a quarter of the training images, held out, five
+# networks had a mean mIoU of 6.2, 6.1 and 5.8 at 1e-4, 1e-3 and 1e-2.
 STRENGTH = 1e-3
 
 
