@@ -132,6 +132,7 @@ def test_table_has_the_transfers_that_were_run(maps, tmp_path):
     for key, part in (('byol', 2), ('r2o', 1)):
         files[key] = {'linear': [tmp_path / f'{key}.npz']}
         tables.write_areas(files[key]['linear'][0], Areas(good.intersect / part, good.union), 0.)
+    (tmp_path / 'effective_rank.txt').write_text('12.34\n')
     table = tables.build('2.3', files, 'tools/evidence.py 2.3 --transfers linear', [0])
     text = tables.write(table, tmp_path)
     head, _, byol, r2o = (line.split(' | ') for line in text.splitlines()[:4])
@@ -139,4 +140,5 @@ def test_table_has_the_transfers_that_were_run(maps, tmp_path):
     assert [float(row[2]) for row in (byol, r2o)] == pytest.approx(
         [summary([good])['mean'] / 2, summary([good])['mean']], abs=.06)
     assert r2o[3].startswith(f'+{summary([good])["mean"] / 2:.1f} [')
+    assert r2o[-1] == '12.3 |'
     assert (tmp_path / 'table23_small.png').stat().st_size > 1000

@@ -14,9 +14,11 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression
 from torch import Tensor, nn
 
+from orl_mm.models.utils.diagnostics import effective_rank
 from orl_mm.registry import MODELS
 
 IGNORED = 255
+RANK = 'effective_rank.txt'
 ITERATIONS = 2000
 
 
@@ -38,7 +40,8 @@ def fit_segmenter(cfg: Config, checkpoint: str, out: Path, strength: float) -> N
     Args:
         cfg (Config): ``configs/transfer/voc/small/linear.py``; is changed.
         checkpoint (str): Of pretraining, or ``random:SEED`` for a network without any.
-        out (Path): A checkpoint that the config's test takes.
+        out (Path): A checkpoint that the config's test takes. Beside it ``effective_rank.txt``,
+            of the centred features: how many directions they have, near 1 in a collapse.
         strength (float): Of the squared weights of the layer on normalised features.
 
     Raises:
@@ -56,6 +59,8 @@ def fit_segmenter(cfg: Config, checkpoint: str, out: Path, strength: float) -> N
         layer.weight.copy_(weight[:, :, None, None])
         layer.bias.copy_(bias)
     out.parent.mkdir(parents=True, exist_ok=True)
+    rank = effective_rank(cells.features - cells.features.mean(0))
+    out.with_name(RANK).write_text(f'{rank:.6g}\n', encoding='utf-8')
     torch.save(dict(state_dict=model.state_dict()), out)
 
 

@@ -9,6 +9,7 @@ import numpy as np
 from . import dots
 from .base_plan import here
 from .plan import ROWS, TRANSFERS
+from .fit import RANK
 from .segmentation import Areas, resampled_objects, summary
 
 REFERENCE = 'byol'
@@ -44,6 +45,10 @@ def build(table: str, scores: Dict[str, Dict[str, List[Path]]], command: str,
             mine = [read_areas(file) for file in files]
             other = reference and [read_areas(file) for file in reference]
             row[kind] = summary(mine, other)
+            ranks = [file.with_name(RANK) for file in files]
+            if all(file.exists() for file in ranks):
+                row['effective_rank'] = [float(file.read_text(encoding='utf-8'))
+                                         for file in ranks]
             row[f'{kind}, objects'] = summary(mine, other, resampled_objects)
         rows.append(row)
     images = len(read_areas(next(iter(next(iter(scores.values())).values()))[0]).union)
@@ -66,6 +71,7 @@ def markdown(table: Dict[str, Any]) -> str:
     head, kinds = ['network'], _kinds(table)
     for kind in kinds:
         head += [f'VOC mIoU, {kind}', 'seeds', 'above BYOL', 'IoU of objects', 'above BYOL']
+    head.append('effective rank')
     lines = ['| ' + ' | '.join(head) + ' |', '|' + '---|' * len(head)]
     for row in table['rows']:
         cells = [row['name']]
@@ -80,11 +86,14 @@ def markdown(table: Dict[str, Any]) -> str:
                       span_text(found, 'difference', sign='+') if 'difference' in found else '',
                       span_text(objects, 'mean'),
                       span_text(objects, 'difference', sign='+') if 'difference' in found else '']
+        ranks = row.get('effective_rank')
+        cells.append(f'{np.mean(ranks):.1f}' if ranks else '')
         lines.append('| ' + ' | '.join(cells) + ' |')
     note = (f'Small table {table["table"]}: percent, mean of {len(table["seeds"])} seeds, 95% '
             f'intervals over the {table["images"]} test images and the seeds (of one seed: over '
             'images alone; drawn together for differences). IoU of objects: any class against the '
-            'background, of the same predictions. '
+            'background, of the same predictions. Effective rank: of the centred C5 of the '
+            'training images, 128 channels, mean of the seeds. '
             f'{table["date"]}, {table["machine"]}. Command: {table["command"]}')
     return '\n'.join([*lines, '', note, ''])
 
