@@ -213,7 +213,8 @@ def test_hooks_and_target_take_part(two_methods):
 
     def change(cfg):
         tiny(cfg)
-        cfg.custom_hooks[-1].schedule = dict(type='linear', epochs=[0, 8], values=[9, 3])
+        cfg.custom_hooks[-1].schedule = dict(
+            type='linear', epochs=[0, cfg.train_cfg.max_epochs], values=[9, 3])
 
     cfg = read_config('configs/r2o/small/r2o.py', change)
     load = Loader(cfg, 2)
