@@ -35,6 +35,7 @@ except ModuleNotFoundError as error:
              f'.venv/bin/python {sys.argv[0]} ...)')
 import torch  # noqa: E402
 from mmengine.config import Config  # noqa: E402
+from mmengine.logging import MMLogger  # noqa: E402
 from orl_mm.engine import cli  # noqa: E402
 from orl_mm.engine.checkpoint import use_safe_loading  # noqa: E402
 
@@ -63,17 +64,18 @@ def parse_args(argv=None):
     parser.add_argument('--rows', nargs='+', metavar='ROW', choices=[*ROWS, *CHEST_ROWS],
                         help=f'only these: {", ".join(ROWS)}; {", ".join(CHEST_ROWS)}')
     parser.add_argument('--transfers', nargs='+', choices=list(TRANSFERS), metavar='KIND',
-                        default=list(TRANSFERS),
                         help=f'of 2.2 and 2.3 (default: {" ".join(TRANSFERS)})')
     parser.add_argument('--epochs', type=int, help='of each pretraining, for a try')
     parser.add_argument('--transfer-epochs', type=int, help='of each fine-tuning, for a try')
     parser.add_argument('--redo', action='store_true',
                         help='delete what was made with other settings, and make it anew')
     args = parser.parse_args(argv)
-    args.transfers = list(dict.fromkeys(args.transfers))
     args.out = os.path.abspath(args.out)  # jobs run in the repository's root
     if min(args.seeds, args.jobs) < 1:
         parser.error(f'--seeds and --jobs must be at least 1, got {args.seeds} and {args.jobs}')
+    if args.table not in TABLES and (args.transfers or args.transfer_epochs):
+        parser.error(f'--transfers and --transfer-epochs are of {" and ".join(TABLES)}, not of '
+                     f'{args.table}')
     return args
 
 
@@ -81,10 +83,11 @@ def segmentation_table(args):
     """Tables 2.2 and 2.3."""
     plan = Plan(Path(args.out), Path(args.data), args.epochs, args.transfer_epochs)
     keys = chosen(args, TABLES[args.table])
-    scores = {key: {kind: [] for kind in args.transfers} for key in keys}
+    kinds = dict.fromkeys(args.transfers or TRANSFERS)
+    scores = {key: {kind: [] for kind in kinds} for key in keys}
     for seed in range(args.seeds):  # seed by seed: each is a whole table
         for key in keys:
-            for kind in args.transfers:
+            for kind in kinds:
                 scores[key][kind].append(plan.transfer(ROWS[key], seed, kind))
     work(args, plan)
     table = tables.build(args.table, scores, command(args), range(args.seeds))
@@ -125,10 +128,8 @@ def make_attention(args):
     templates = dict(triangular='cxr_triangles', average=str(plan.average()[0]),
                      deformable=str(plan.registered_to_scored()[0]))
     work(args, plan)
-    table = attention_table.build(files, plan.data, templates, command(args),
-                                         range(args.seeds))
-    print(tables.write(table, plan.out, attention_table.markdown,
-                       attention_table.draw))
+    table = attention_table.build(files, plan.data, templates, command(args), range(args.seeds))
+    print(tables.write(table, plan.out, attention_table.markdown, attention_table.draw))
 
 
 def make_probe(args):
@@ -173,9 +174,7 @@ def command(args):
         text += f' --seeds {args.seeds}'
     for name in ('rows', 'transfers', 'epochs', 'transfer_epochs'):
         value = getattr(args, name)
-        if name.startswith('transfer') and args.table not in TABLES:
-            continue
-        if value and value != list(TRANSFERS):
+        if value:
             words = ' '.join(value) if isinstance(value, list) else value
             text += f' --{name.replace("_", "-")} {words}'
     return text
@@ -204,6 +203,7 @@ def main(argv=None):
     argv = sys.argv[1:] if argv is None else argv
     if argv and argv[0] in STEPS:
         torch.set_num_threads(1)
+        MMLogger.get_current_instance().setLevel('WARNING')  # no list of initial weights
         use_safe_loading()
         with cli.user_errors('evidence.py'):
             STEPS[argv[0]](*argv[1:])

@@ -52,7 +52,7 @@ def slope(x, shares, class_weight, weight, bias, strength=1e-3):
 
 @pytest.mark.parametrize('soft', [[.5, .3, .1, 0], [.5, 0, .4, 0]], ids=['three', 'two'])
 def test_layer_is_at_the_minimum_of_its_loss(soft):
-    """The gradient of the loss as the docstring has it, by autograd; soft labels, absent classes."""
+    """The gradient of the docstring's loss, by autograd; soft labels, absent classes."""
     draw = torch.Generator().manual_seed(0)
     x = torch.randn(300, 6, generator=draw)
     shares = F.one_hot((x[:, 0] + torch.randn(300, generator=draw) > 0).long() * 2, 4).float()

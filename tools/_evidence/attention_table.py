@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Any, Dict, List, Sequence
 
+from _tables import layout
 from _tables.maps import score_maps, template_maps, truth
 
 from . import attention, dots
@@ -18,7 +19,7 @@ HEAD = [f'{TITLES[name]} {TITLES[part]}' for name, part in COLUMNS]
 
 
 def build(checkpoints: Dict[str, List[Path]], data: Path, templates: Dict[str, str],
-                    command: str, seeds: Sequence[int]) -> Dict[str, Any]:
+          command: str, seeds: Sequence[int]) -> Dict[str, Any]:
     """Table 3.1: every row against the row before it; templates themselves; the ceiling.
 
     Args:
@@ -48,8 +49,8 @@ def build(checkpoints: Dict[str, List[Path]], data: Path, templates: Dict[str, s
 
 def markdown(table: Dict[str, Any]) -> str:
     """AP with the mean's interval, gain over the row before, coverage of the parts."""
-    lines = ['| ' + ' | '.join(['row', *HEAD[:4], 'seeds', 'above the row before', *HEAD[4:],
-                                'coverage JSRT', 'Montgomery']) + ' |', '|' + '---|' * 11]
+    head, rows = ['row', *HEAD[:4], 'seeds', 'above the row before', *HEAD[4:], 'coverage JSRT',
+                  'Montgomery'], []
     for row in [*table['rows'], *table['maps']]:
         cells = [row['name'] if row['row'] else f'*{row["name"]}*']
         for name, part in COLUMNS:
@@ -59,13 +60,13 @@ def markdown(table: Dict[str, Any]) -> str:
         cells[5:5] = [', '.join(f'{value:.1f}' for value in mean['seeds']) if row['row'] else '',
                       span_text(mean, 'difference', sign='+') if 'difference' in mean else '']
         cells += [f'{row[name]["mean"]["coverage"]:.2f}' for name in DATASETS]
-        lines.append('| ' + ' | '.join(cells) + ' |')
+        rows.append(cells)
     note = ('Small table 3.1: attention AP in percent, teacher, mean of the seeds; 95% intervals '
-            'over patients and seeds (of one seed: over patients alone). Unguided rows take the best '
-            'head of each part, chosen on the scored images. Coverage: the share of a part where '
-            'attention exceeds its mean over the '
-            f'image. {table["date"]}, {table["machine"]}. Command: {table["command"]}')
-    return '\n'.join([*lines, '', note, ''])
+            'over patients and seeds (of one seed: over patients alone). Unguided rows take the '
+            'best head of each part, chosen on the scored images. Coverage: the share of a part '
+            'where attention exceeds its mean over the image. '
+            f'{table["date"]}, {table["machine"]}. Command: {table["command"]}')
+    return '\n'.join([*layout.plain(head, rows), '', note, ''])
 
 
 def draw(table: Dict[str, Any], path: Path) -> None:

@@ -12,10 +12,13 @@ from typing import Dict, List, Optional, Sequence
 import torch
 from mmengine.config import Config
 
+from _tables.evaluate import without
+
 from .jobs import Job
 
 ROOT = Path(__file__).resolve().parents[2]
 SPLITS = ROOT / 'orl_mm' / 'datasets' / 'splits'
+# What changes speed and messages alone.
 IDLE = ('num_workers', 'persistent_workers', 'pin_memory', 'logger', 'visualizer', 'vis_backends')
 
 
@@ -72,6 +75,12 @@ class BasePlan:
 
 
 @lru_cache
+def read_config(config: str) -> Config:
+    """A config of the repository, read once; not to be changed."""
+    return Config.fromfile(str(ROOT / config))
+
+
+@lru_cache
 def _contents(config: Path) -> str:
     """All that decides a result in a config, what it is based on, and the lists it names."""
     # Where the data lie is the job's environment, not whatever the shell has exported.
@@ -80,16 +89,9 @@ def _contents(config: Path) -> str:
         cfg = Config.fromfile(str(config)).to_dict()
     finally:
         os.environ.update(places)
-    text = json.dumps(_deciding(cfg), sort_keys=True, default=str)
+    text = json.dumps(without(IDLE, cfg), sort_keys=True, default=str)
     lists = sorted(file for file in SPLITS.glob('*.txt') if f'"{file.stem}"' in text)
     return '\n'.join([text, *(file.read_text(encoding='utf-8') for file in lists)])
-
-
-def _deciding(value):
-    """Without what changes speed and messages alone."""
-    if isinstance(value, dict):
-        return {key: _deciding(item) for key, item in value.items() if key not in IDLE}
-    return [_deciding(item) for item in value] if isinstance(value, (list, tuple)) else value
 
 
 def seed_options(seed: int) -> List[str]:

@@ -122,7 +122,7 @@ def step_terms(recipe: Recipe, values: Dict[str, float]) -> Dict[str, float]:
         clustering=flops / tflops + launches * values['kernel_us'] * 1e-6,
         norms=recipe.norm_calls * values['norm_us'] * 1e-6,
         all_reduce=(1 - values['overlap']) * ring_seconds(recipe.gradient_bytes, gpus, speed,
-                                                               values['hop_us']),
+                                                          values['hop_us']),
         loading=recipe.batch * values[recipe.load] / values['core_speed'] /
         values['cores_per_gpu'])
 

@@ -2,6 +2,8 @@
 
 from typing import Any, Dict, List
 
+from _tables import layout
+
 from .carry import Assumption, Recipe, both_ends
 
 TERMS = dict(networks='networks', clustering='K-means', norms='SyncBN', all_reduce='all-reduce',
@@ -23,8 +25,8 @@ def page(recipes: List[Recipe], assumptions: List[Assumption], notes: List[str],
     lines = ['## Carried to the thesis\'s runs', '',
              'From best to worst: all favourable values at once, then all unfavourable ones. '
              'Nothing of this was run.', '']
-    lines += _table(['run', 'hours', 'GPU-hours', 'beside its base', 'core-hours of loading',
-                     'cores of a GPU that keep up', 'core-hours once', 'what limits'], [
+    lines += layout.plain(['run', 'hours', 'GPU-hours', 'beside its base', 'core-hours of loading',
+                           'cores of a GPU that keep up', 'core-hours once', 'what limits'], [
         [r.name, *(_span(runs[r.key], key) for key in ('hours', 'gpu_hours')),
          _beside(runs, r, base[r.family]), _span(runs[r.key], 'load_core_hours'),
          _span(runs[r.key], 'cores_to_keep_up'),
@@ -32,8 +34,8 @@ def page(recipes: List[Recipe], assumptions: List[Assumption], notes: List[str],
         for r in recipes])
     lines += ['', 'Base: BYOL for R2O, DINO on the same two crops for MeDINO.', '',
               '## Milliseconds of a step of one GPU', '']
-    lines += _table(['run', 'steps', *TERMS.values(), 'GFLOP an image', 'MB of gradient',
-                     'SyncBN exchanges'], [
+    lines += layout.plain(['run', 'steps', *TERMS.values(), 'GFLOP an image', 'MB of gradient',
+                           'SyncBN exchanges'], [
         [r.name, f'{runs[r.key]["best"]["steps"]:,}',
          *(_span({end: {term: 1000 * run['terms'][term]} for end, run in runs[r.key].items()},
                  term) for term in TERMS),
@@ -48,7 +50,7 @@ def page(recipes: List[Recipe], assumptions: List[Assumption], notes: List[str],
         lines += ['', note]
     lines += ['', '## Everything that enters', '',
               '`--assume NAME=VALUE` or `NAME=BEST..WORST` changes a value.', '']
-    lines += _table(['name', 'best', 'worst', 'unit', 'measured here', 'source'], [
+    lines += layout.plain(['name', 'best', 'worst', 'unit', 'measured here', 'source'], [
         [f'`{a.name}`', *(f'{v:.4g}' if v < 1e5 else f'{v:,.0f}' for v in (a.best, a.worst)),
          a.unit,
          'yes' if a.measured else 'no', a.source] for a in assumptions])
@@ -75,8 +77,3 @@ def _short(value: float) -> str:
     if value >= 100:
         return f'{value:,.0f}'
     return f'{value:.1f}' if value >= 1 or value == 0 else f'{value:.2f}'
-
-
-def _table(head: List[str], rows: List[List[str]]) -> List[str]:
-    return ['| ' + ' | '.join(cells) + ' |' if cells else '|' + '---|' * len(head)
-            for cells in (head, None, *rows)]

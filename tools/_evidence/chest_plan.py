@@ -4,14 +4,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Dict, List, Optional, Tuple
 
-from mmengine.config import Config
-
 from orl_mm.datasets.image_list import read_lines
 from orl_mm.engine.cli import UserError
 
 from _tables.thesis import GUIDED
 
-from .base_plan import ROOT, BasePlan, seed_options
+from .base_plan import BasePlan, read_config, seed_options
 from .probe import CONFIG as PROBE
 
 SEGMENTER = 'configs/transfer/jsrt/deeplabv3_r18_small.py'
@@ -80,7 +78,7 @@ class ChestPlan(BasePlan):
     def average(self) -> Tuple[Path, str]:
         """The predicted global template (thesis 3.2.2), and the job that makes it."""
         folder, done = self.out / 'segmenter', self.templates / 'average.npz'
-        epochs = Config.fromfile(str(ROOT / SEGMENTER)).train_cfg.max_epochs
+        epochs = read_config(SEGMENTER).train_cfg.max_epochs
         checkpoint = folder / f'epoch_{epochs}.pth'
         segmenter = self.add('segmenter', self.python(
             'tools/train.py', SEGMENTER, '--work-dir', str(folder), '--resume'), checkpoint,
@@ -111,7 +109,7 @@ class ChestPlan(BasePlan):
     def pretrain(self, row: ChestRow, seed: int) -> Tuple[Path, str]:
         """The last checkpoint of a row, and the job that makes it."""
         name = f'{row.key}_seed{seed}{self.tag}'
-        cfg = Config.fromfile(str(ROOT / row.config))
+        cfg = read_config(row.config)
         epochs = self.epochs or cfg.train_cfg.max_epochs
         options, after = [*seed_options(seed), *row.options], []
         if row.template is not None:

@@ -7,6 +7,8 @@ from matplotlib.figure import Figure
 
 from orl_mm.visualization import save_figure
 
+from _tables import layout
+
 TITLES = dict(natural='Photographs: table 2.2 small', xrays='X-rays: table 3.1 small')
 MIB = 2**20
 
@@ -32,7 +34,7 @@ def table(found: Dict[str, Any]) -> str:
     head += ['peak MiB of a step', *(f'peak / {names[r]}' for r in found['references']),
              'MiB held']
     peaks = {row['key']: row['peak_bytes'] for row in found['rows']}
-    lines = [f'## {TITLES[found["table"]]}', '', _line(head), '|' + '---|' * len(head)]
+    rows = []
     for row in found['rows']:
         step, load = row['step'], row['load']
         cells = [row['name'], f'{step["seconds"]:.3f} ({step["low"]:.3f} to {step["high"]:.3f})',
@@ -45,7 +47,7 @@ def table(found: Dict[str, Any]) -> str:
         cells += [f'{row["peak_bytes"] / MIB:.0f}',
                   *(f'{row["peak_bytes"] / peaks[r]:.2f}' for r in found['references']),
                   f'{row["held_bytes"] / MIB:.1f}']
-        lines.append(_line(cells))
+        rows.append(cells)
     note = (f'Batch {found["batch"]}; medians of {found["rounds"]} steps and of '
             f'{max(2, found["rounds"] // 3)} batches, all methods in turns; in brackets the '
             'extremes, of ratios those of neighbouring measurements. Processor time of one '
@@ -60,24 +62,26 @@ def table(found: Dict[str, Any]) -> str:
                  f'{100 * k["refine"]:.0f}%. ')
     if found['without']:
         note += f'Left out, because their templates were not there: {", ".join(found["without"])}. '
-    return '\n'.join([*lines, '', note + _origin(found), ''])
+    return '\n'.join([f'## {TITLES[found["table"]]}', '', *layout.plain(head, rows), '',
+                      note + _origin(found), ''])
 
 
 def scaling_table(found: Dict[str, Any]) -> str:
     """Images a second of two processes over one."""
     head = ['method', 'loader workers of a process', 'images/s, 1 process', '2 processes',
             'ratio', 'of a step waiting for data, 1 and 2']
-    lines = ['## From one process to two', '', _line(head), '|' + '---|' * len(head)]
+    rows = []
     for row in found['rows']:
         waits = ', '.join(f'{s["loading"] / s["step"]:.0%}' for s in row['seconds'].values())
-        lines.append(_line([row['name'], str(row['workers']), f'{row["one"]:.1f}',
-                            f'{row["two"]:.1f}', f'{row["speedup"]:.2f}', waits]))
+        rows.append([row['name'], str(row['workers']), f'{row["one"]:.1f}', f'{row["two"]:.1f}',
+                     f'{row["speedup"]:.2f}', waits])
     note = (f'Wall clock, median of {found["steps"]} steps after 8 of warm-up, the same batch in '
             'each process, a thread each. ')
     for name, reduce in found.get('all_reduce', {}).items():
         note += (f'All-reduce of the gradient of {name} ({reduce["bytes"] / 1e6:.1f} MB, gloo, 2 '
                  f'processes): {1000 * reduce["seconds"]:.1f} ms. ')
-    return '\n'.join([*lines, '', note + _origin(found), ''])
+    return '\n'.join(['## From one process to two', '', *layout.plain(head, rows), '',
+                      note + _origin(found), ''])
 
 
 def draw(found: Dict[str, Any], path: Path) -> None:
@@ -114,6 +118,3 @@ def _ratio(found: Dict[str, float], itself: bool) -> str:
 def _origin(found: Dict[str, Any]) -> str:
     return f'{found["date"]}, {found["machine"]}. Command: {found["command"]}'
 
-
-def _line(cells: List[str]) -> str:
-    return '| ' + ' | '.join(cells) + ' |'

@@ -18,8 +18,8 @@ class HeldLoop(EpochBasedTrainLoop):
     """mmengine's loop, stopped at the start of its middle epoch; a call is one iteration.
 
     All hooks of the config run as in training, with the schedules half-way (K, momentum, the
-    prototypes of DINO, which are free after the first epoch) and fresh weights. Held batches take turns, so loading
-    is not in it.
+    prototypes of DINO, which are free after the first epoch) and fresh weights. Held batches take
+    turns, so loading is not in it.
     """
     batches: List[dict] = []
 

@@ -14,14 +14,14 @@ class Panel(NamedTuple):
     Attributes:
         title (str): Above.
         label (str): Below.
-        found (list): Row by row a dict with ``low``, ``high``, ``seeds`` and ``key``, or None.
+        found (list): Row by row a dict with ``low``, ``high``, ``seeds`` and ``key``.
         key (str): Where the mean is.
         line (float, optional): Drawn through all rows.
         limits (tuple, optional): Of the axis.
     """
     title: str
     label: str
-    found: List[Optional[Dict[str, Any]]]
+    found: List[Dict[str, Any]]
     key: str
     line: Optional[float] = None
     limits: Optional[tuple] = None
@@ -35,8 +35,6 @@ def draw(names: Sequence[str], colors: Sequence[str], panels: Sequence[Panel],
     every = figure.subplots(1, len(panels), sharey=True, squeeze=False)[0]
     for axes, panel in zip(every, panels):
         for place, (found, color) in enumerate(zip(panel.found, colors)):
-            if found is None:
-                continue
             axes.plot([found['low'], found['high']], [place, place], color=color)
             axes.plot(found['seeds'], [place] * len(found['seeds']), '.', color=color, alpha=.4)
             axes.plot(found[panel.key], place, 'o', color=color)

@@ -7,7 +7,6 @@ from typing import List, NamedTuple, Tuple
 import torch
 import torch.nn.functional as F
 from mmengine.config import Config
-from mmengine.logging import MMLogger
 from mmengine.registry import init_default_scope
 from mmengine.runner import Runner
 from sklearn.exceptions import ConvergenceWarning
@@ -73,7 +72,6 @@ def build_segmenter(cfg: Config, checkpoint: str) -> nn.Module:
     backbone.init_cfg = None if kind == 'random' else dict(backbone.init_cfg,
                                                            checkpoint=checkpoint)
     model = MODELS.build(cfg.model)
-    MMLogger.get_current_instance().setLevel('WARNING')  # no list of initial weights
     model.init_weights()
     return model.eval()
 

@@ -7,7 +7,7 @@ from typing import Dict, List, Optional, Tuple
 
 from mmengine.config import Config
 
-from .base_plan import ROOT, BasePlan, seed_options
+from .base_plan import BasePlan, read_config, seed_options
 
 TRANSFERS = {'linear': 'configs/transfer/voc/small/linear.py',
              'fine-tuned': 'configs/transfer/voc/small/fcn.py'}
@@ -66,7 +66,7 @@ class Plan(BasePlan):
         """The last checkpoint of a row, and the job that makes it."""
         name = f'{row.key}_seed{seed}{self.tag}'
         folder = self.out / 'pretrain' / name
-        cfg = Config.fromfile(str(ROOT / row.config))
+        cfg = read_config(row.config)
         epochs = self.epochs or cfg.train_cfg.max_epochs
         done = folder / f'epoch_{epochs}.pth'
         options, after = seed_options(seed), []
@@ -108,7 +108,7 @@ class Plan(BasePlan):
         if self.transfer_epochs:
             name += f'_transfer{self.transfer_epochs}'
         folder = self.out / 'transfer' / name
-        epochs = self.transfer_epochs or Config.fromfile(str(ROOT / config)).train_cfg.max_epochs
+        epochs = self.transfer_epochs or read_config(config).train_cfg.max_epochs
         options = [*seed_options(seed), 'model.backbone.init_cfg=None' if row.config is None else
                    f'model.backbone.init_cfg.checkpoint={pretrained}']
         if self.transfer_epochs:
@@ -127,7 +127,7 @@ class Plan(BasePlan):
         place, name = found
         # Whichever row comes first in a table: one config makes them, so that they are one job.
         config = next(other.config for other in ROWS.values() if other.config and name == (
-            _superpixels(Config.fromfile(str(ROOT / other.config))) or (0, None))[1])
+            _superpixels(read_config(other.config)) or (0, None))[1])
         folder = self.out / 'superpixels' / name
         self.add(f'superpixels_{name}', self.python(
             'tools/cache_superpixels.py', '--config', config, '--out', str(folder),

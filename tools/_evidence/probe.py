@@ -1,6 +1,5 @@
 """What frozen features know of tuberculosis: Shenzhen's labels, Montgomery's patients."""
 
-import logging
 import warnings
 from pathlib import Path
 from typing import Any, Dict, List, NamedTuple, Optional
@@ -54,9 +53,7 @@ def extract(checkpoint: str, out: Path) -> None:
         else dict(init, checkpoint=checkpoint)
     cfg.model.data_preprocessor = cfg.data_preprocessor
     model = MODELS.build(cfg.model)
-    logging.disable(logging.INFO)
     model.init_weights()
-    logging.disable(logging.NOTSET)
     model.eval()
     arrays = {}
     for name, loader in (('train', cfg.train_dataloader), ('test', cfg.test_dataloader)):

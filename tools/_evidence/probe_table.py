@@ -3,13 +3,15 @@
 from pathlib import Path
 from typing import Any, Dict, List, Sequence
 
+from _tables import layout
+
 from . import dots, probe
 from .chest_plan import ROWS, row_color
 from .tables import span_text, stamp
 
 
 def build(features: Dict[str, List[Path]], command: str,
-                seeds: Sequence[int]) -> Dict[str, Any]:
+          seeds: Sequence[int]) -> Dict[str, Any]:
     """Table 3.2 with tuberculosis: every row against DINO with chest augmentation.
 
     Args:
@@ -45,14 +47,14 @@ def markdown(table: Dict[str, Any]) -> str:
     for share in shares:
         head += [f'{share} of the labels', 'above DINO, chest augmentation']
     head += ['within Shenzhen, 5 folds', 'above DINO, chest augmentation']
-    lines = ['| ' + ' | '.join(head) + ' |', '|' + '---|' * len(head)]
+    rows = []
     for row in table['rows']:
         cells = [row['name']]
         for column in (*shares, 'within'):
             found = row[column]
             cells += [span_text(found, 'auroc'), span_text(found, 'difference', sign='+')
                       if 'difference' in found else '']
-        lines.append('| ' + ' | '.join(cells) + ' |')
+        rows.append(cells)
     n = table['images']
     note = (f'Small table 3.2: tuberculosis, AUROC in percent of a logistic regression on frozen '
             f'features, trained on {n["train"]} images of Shenzhen ({n["train_positives"]} '
@@ -63,7 +65,7 @@ def markdown(table: Dict[str, Any]) -> str:
             'rows but Random have seen without labels) and seeds (of one seed: over patients '
             f'alone). {table["date"]}, {table["machine"]}. '
             f'Command: {table["command"]}')
-    return '\n'.join([*lines, '', note, ''])
+    return '\n'.join([*layout.plain(head, rows), '', note, ''])
 
 
 def draw(table: Dict[str, Any], path: Path) -> None:

@@ -7,13 +7,15 @@ from matplotlib.figure import Figure
 
 from orl_mm.visualization import save_figure
 
+from _tables import layout
+
 from . import attention
 from .chest_plan import DATASETS, ChestRow
 from .tables import span_text, stamp
 
 
 def build(rows: Sequence[ChestRow], checkpoints: List[Path], unguided: Path, data: Path,
-                command: str, seeds: Sequence[int]) -> Dict[str, Any]:
+          command: str, seeds: Sequence[int]) -> Dict[str, Any]:
     """AP and coverage by the strength of the two terms.
 
     Args:
@@ -35,17 +37,16 @@ def build(rows: Sequence[ChestRow], checkpoints: List[Path], unguided: Path, dat
 
 def markdown(table: Dict[str, Any]) -> str:
     """Strength by strength."""
-    lines = ['| lambda1 = lambda2 | spread | JSRT mean AP | Montgomery mean AP | coverage JSRT | '
-             'coverage Montgomery |', '|' + '---|' * 6]
-    for row in table['rows']:
-        lines.append('| ' + ' | '.join([
-            f'{row["strength"]:g}', f'{row["spread"]:g}',
-            *(span_text(row[name]['mean'], 'ap') for name in DATASETS),
-            *(f'{row[name]["mean"]["coverage"]:.2f}' for name in DATASETS)]) + ' |')
+    head = ['lambda1 = lambda2', 'spread', 'JSRT mean AP', 'Montgomery mean AP', 'coverage JSRT',
+            'coverage Montgomery']
+    rows = [[f'{row["strength"]:g}', f'{row["spread"]:g}',
+             *(span_text(row[name]['mean'], 'ap') for name in DATASETS),
+             *(f'{row[name]["mean"]["coverage"]:.2f}' for name in DATASETS)]
+            for row in table['rows']]
     note = ('Sweep of the strengths, deformable templates, one seed; without guidance the best '
             'heads. 95% intervals over patients; the spread between trainings is not in them. '
             f'{table["date"]}, {table["machine"]}. Command: {table["command"]}')
-    return '\n'.join([*lines, '', note, ''])
+    return '\n'.join([*layout.plain(head, rows), '', note, ''])
 
 
 def draw(table: Dict[str, Any], path: Path) -> None:

@@ -6,10 +6,12 @@ from typing import Any, Callable, Dict, List, Sequence
 
 import numpy as np
 
+from _tables import layout
+
 from . import dots
 from .base_plan import here
-from .plan import ROWS, TRANSFERS
 from .fit import RANK
+from .plan import ROWS, TRANSFERS
 from .segmentation import Areas, resampled_objects, summary
 
 REFERENCE = 'byol'
@@ -45,10 +47,9 @@ def build(table: str, scores: Dict[str, Dict[str, List[Path]]], command: str,
             mine = [read_areas(file) for file in files]
             other = reference and [read_areas(file) for file in reference]
             row[kind] = summary(mine, other)
-            ranks = [file.with_name(RANK) for file in files]
-            if all(file.exists() for file in ranks):
-                row['effective_rank'] = [float(file.read_text(encoding='utf-8'))
-                                         for file in ranks]
+            if kind == 'linear':  # the fit leaves it beside the layer
+                row['effective_rank'] = [float(file.with_name(RANK).read_text(encoding='utf-8'))
+                                         for file in files]
             row[f'{kind}, objects'] = summary(mine, other, resampled_objects)
         rows.append(row)
     images = len(read_areas(next(iter(next(iter(scores.values())).values()))[0]).union)
@@ -71,31 +72,28 @@ def markdown(table: Dict[str, Any]) -> str:
     head, kinds = ['network'], _kinds(table)
     for kind in kinds:
         head += [f'VOC mIoU, {kind}', 'seeds', 'above BYOL', 'IoU of objects', 'above BYOL']
-    head.append('effective rank')
-    lines = ['| ' + ' | '.join(head) + ' |', '|' + '---|' * len(head)]
+    if 'linear' in kinds:
+        head.append('effective rank')
+    rows = []
     for row in table['rows']:
         cells = [row['name']]
         for kind in kinds:
-            found = row.get(kind)
-            if found is None:
-                cells += ['not yet run', '', '', '', '']
-                continue
-            objects = row[f'{kind}, objects']
+            found, objects = row[kind], row[f'{kind}, objects']
             cells += [span_text(found, 'mean'),
                       ', '.join(f'{value:.1f}' for value in found['seeds']),
                       span_text(found, 'difference', sign='+') if 'difference' in found else '',
                       span_text(objects, 'mean'),
                       span_text(objects, 'difference', sign='+') if 'difference' in found else '']
-        ranks = row.get('effective_rank')
-        cells.append(f'{np.mean(ranks):.1f}' if ranks else '')
-        lines.append('| ' + ' | '.join(cells) + ' |')
+        if 'linear' in kinds:
+            cells.append(f'{np.mean(row["effective_rank"]):.1f}')
+        rows.append(cells)
     note = (f'Small table {table["table"]}: percent, mean of {len(table["seeds"])} seeds, 95% '
             f'intervals over the {table["images"]} test images and the seeds (of one seed: over '
             'images alone; drawn together for differences). IoU of objects: any class against the '
             'background, of the same predictions. Effective rank: of the centred C5 of the '
             'training images, 128 channels, mean of the seeds. '
             f'{table["date"]}, {table["machine"]}. Command: {table["command"]}')
-    return '\n'.join([*lines, '', note, ''])
+    return '\n'.join([*layout.plain(head, rows), '', note, ''])
 
 
 def draw(table: Dict[str, Any], path: Path) -> None:
@@ -105,13 +103,13 @@ def draw(table: Dict[str, Any], path: Path) -> None:
               for row in rows]
     dots.draw([row['name'] for row in rows], colors, [
         dots.Panel(kind + more, 'IoU (%)' if more else 'VOC mIoU (%)',
-                   [row.get(kind + more) for row in rows], 'mean')
+                   [row[kind + more] for row in rows], 'mean')
         for kind in _kinds(table) for more in ('', ', objects')], path)
 
 
 def _kinds(table: Dict[str, Any]) -> List[str]:
-    """The transfers that any row has."""
-    return [kind for kind in TRANSFERS if any(kind in row for row in table['rows'])]
+    """The transfers that were run, of all rows alike."""
+    return [kind for kind in TRANSFERS if kind in table['rows'][0]]
 
 
 def write(table: Dict[str, Any], folder: Path, text: Callable[[dict], str] = markdown,

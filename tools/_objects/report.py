@@ -13,6 +13,8 @@ from orl_mm.evaluation.bootstrap import (mean_of_resampled_seeds, percentile_int
 from orl_mm.evaluation.object_agreement import ObjectAgreement, summarise
 from orl_mm.visualization import match_ids, objects_panel, rank_by_size, save_figure
 
+from _tables import layout
+
 from .score import Entry, Scorer
 
 PRIOR = 'prior masks'
@@ -81,7 +83,7 @@ def markdown(scorer: Scorer) -> str:
     rows = table(scorer)
     last = {(row['network'], row['data']): row for row in sorted(rows, key=lambda r: r['step'])}
     head = ['network', 'step', 'data', *(text for _, text in COLUMNS), 'above the prior masks']
-    lines = ['| ' + ' | '.join(head) + ' |', '|' + '---|' * len(head)]
+    lines = []
     for data in scorer.data:
         for (name, of), row in last.items():
             if of != data:
@@ -94,7 +96,7 @@ def markdown(scorer: Scorer) -> str:
                 cells.append(value)
             cells.append('' if 'above_prior' not in row else '{:+.1f} [{:+.1f}, {:+.1f}]'.format(
                 *(100 * row[f'above_prior{end}'] for end in ('', '_low', '_high'))))
-            lines.append('| ' + ' | '.join(cells) + ' |')
+            lines.append(cells)
     clusters = scorer.num_clusters or 'as in the config'
     trained = max((row['trainings'] for row in rows if row['checkpoint']), default=1)
     note = (f'In percent; means over {trained} training{"s" * (trained > 1)} and clusterings of '
@@ -102,7 +104,7 @@ def markdown(scorer: Scorer) -> str:
             f'{clusters}, in {scorer.batch_size} images. '
             + ', '.join(f'{name}: {len(loaded.truth)} images'
                         for name, loaded in scorer.data.items()))
-    return '\n'.join([*lines, '', note])
+    return '\n'.join([*layout.plain(head, lines), '', note])
 
 
 def write_json(scorer: Scorer, path: str, num: int = 0) -> None:

@@ -5,7 +5,7 @@ import json
 import os
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any, Dict, Optional
+from typing import Any, Collection, Dict, Optional
 
 import torch
 from mmengine.config import Config
@@ -113,16 +113,17 @@ def file_digest(path: Path) -> str:
 
 def config_digest(cfg: Config) -> str:
     """Of everything in a config that its test score depends on."""
-    parts = {key: _without_idle(cfg.get(key)) for key in DECIDING}
+    parts = {key: without(IDLE, cfg.get(key)) for key in DECIDING}
     text = json.dumps(parts, sort_keys=True, default=str)
     return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
 
 
-def _without_idle(value: Any) -> Any:
+def without(idle: Collection[str], value: Any) -> Any:
+    """A config's value without these keys, at any depth."""
     if isinstance(value, dict):
-        return {key: _without_idle(item) for key, item in value.items() if key not in IDLE}
+        return {key: without(idle, item) for key, item in value.items() if key not in idle}
     if isinstance(value, (list, tuple)):
-        return [_without_idle(item) for item in value]
+        return [without(idle, item) for item in value]
     return value
 
 

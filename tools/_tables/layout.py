@@ -26,6 +26,12 @@ def thesis_number(value: Optional[float]) -> str:
     return '' if value is None else f'{value:.1f}'
 
 
+def plain(header: List[str], rows: List[List[str]]) -> List[str]:
+    """The lines of a Markdown table, its columns not in line."""
+    head, *body = ('| ' + ' | '.join(cells) + ' |' for cells in (header, *rows))
+    return [head, '|' + '---|' * len(header), *body]
+
+
 def markdown(title: str, header: List[str], rows: List[List[str]], note: str) -> str:
     """A table with its columns in line, and a note below."""
     widths = [max(len(row[i]) for row in [header, *rows]) for i in range(len(header))]
