@@ -1,7 +1,10 @@
-"""Object-level self-supervised pretraining for OpenMMLab; importing it registers every part under ``orl_mm``."""
+"""Object-level self-supervised pretraining for OpenMMLab.
 
-from . import compat  # noqa: F401  (first: it mends what the next imports meet)
-from . import (datasets, engine, evaluation, models, structures,  # noqa: F401
-               visualization)
+Importing the package registers every part under the scope ``orl_mm``.
+"""
+
+# Before the packages that it repairs are imported.
+from . import compat  # isort: skip
+from . import datasets, engine, evaluation, models, structures, visualization
 
 __version__ = '0.1.0'

@@ -23,8 +23,11 @@ import warnings
 import torch
 
 __all__ = [
-    'mend_torchvision', 'map_packages', 'forbid_installs', 'drop_import_noise',
-    'read_yapf_grammar'
+    'mend_torchvision',
+    'map_packages',
+    'forbid_installs',
+    'drop_import_noise',
+    'read_yapf_grammar',
 ]
 
 # Import name -> distribution to install. The OneDL builds keep the import names.
@@ -36,8 +39,7 @@ DISTRIBUTIONS = {
 
 # Said while mmpretrain.models and its relatives import; no part of this project
 # needs CLRNet's line NMS or the OneDL data sets.
-IMPORT_NOISE = ('This model cannot work without CUDA',
-                'Could not import OneDL')
+IMPORT_NOISE = ('This model cannot work without CUDA', 'Could not import OneDL')
 
 _torchvision_schemas = None  # the library lives as long as this reference
 
@@ -66,25 +68,25 @@ def mend_torchvision() -> bool:
     if _loads(folder, '_C') or _declared('nms'):
         return False
     library = torch.library.Library('torchvision', 'FRAGMENT')
-    library.define('nms(Tensor dets, Tensor scores, float iou_threshold) -> '
-                   'Tensor')
-    library.define('qnms(Tensor dets, Tensor scores, float iou_threshold) -> '
-                   'Tensor')
+    library.define('nms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor')
+    library.define('qnms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor')
     _torchvision_schemas = library
     if torch.version.cuda or torch.version.hip:
         logging.getLogger(__name__).warning(
             'torchvision (%s) was built for another torch than %s: its compiled '
             'ops (nms, roi_align, image decoding) are missing. Install the '
-            'torchvision that belongs to this torch.', folder,
-            torch.__version__)
+            'torchvision that belongs to this torch.',
+            folder,
+            torch.__version__,
+        )
     return True
 
 
 def _loads(folder: str, name: str) -> bool:
     """Whether the compiled library ``name`` of ``folder`` loads into torch."""
     finder = importlib.machinery.FileFinder(
-        folder, (importlib.machinery.ExtensionFileLoader,
-                 importlib.machinery.EXTENSION_SUFFIXES))
+        folder, (importlib.machinery.ExtensionFileLoader, importlib.machinery.EXTENSION_SUFFIXES)
+    )
     spec = finder.find_spec(name)
     if spec is None:
         return False
@@ -143,7 +145,8 @@ def require_package(package: str) -> None:
         raise ModuleNotFoundError(
             f'{package!r} is not installed, and nothing is installed behind '
             f'your back; type: {os.path.basename(sys.executable)} -m pip '
-            f'install {name}')
+            f'install {name}'
+        )
 
 
 def drop_import_noise() -> None:
@@ -171,14 +174,14 @@ def drop_import_noise() -> None:
         return keep(self, record)
 
     warnings.filterwarnings(
-        'ignore', message='Fail to import ``MultiScaleDeformableAttention``',
-        category=UserWarning)
+        'ignore', message='Fail to import ``MultiScaleDeformableAttention``', category=UserWarning
+    )
     mmengine.logging.print_log = quiet_print_log
     MMLogger.filter = quiet_filter
     MMLogger.drops_import_noise = True
 
 
-def read_yapf_grammar(patience: float = 10.) -> None:
+def read_yapf_grammar(patience: float = 10.0) -> None:
     """Import yapf, which prints configs, though its cache be half written.
 
     At its first import yapf pickles its grammar to the user's cache folder; a
@@ -199,8 +202,10 @@ def read_yapf_grammar(patience: float = 10.) -> None:
         except (EOFError, pickle.UnpicklingError) as error:
             if time.monotonic() > deadline:
                 from platformdirs import user_cache_dir
-                raise RuntimeError(f"yapf's cache is damaged: delete {user_cache_dir('YAPF')} "
-                                   'and start again') from error
+
+                raise RuntimeError(
+                    f"yapf's cache is damaged: delete {user_cache_dir('YAPF')} and start again"
+                ) from error
             time.sleep(0.1)
 
 

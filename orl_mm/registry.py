@@ -8,9 +8,18 @@ from mmengine import registry as _root
 from mmengine.registry import Registry
 
 __all__ = [
-    'MODELS', 'HOOKS', 'TRANSFORMS', 'DATASETS', 'OPTIMIZERS',
-    'OPTIM_WRAPPERS', 'OPTIM_WRAPPER_CONSTRUCTORS', 'PARAM_SCHEDULERS', 'VISUALIZERS',
-    'WEIGHT_INITIALIZERS', 'MODEL_WRAPPERS', 'METRICS'
+    'MODELS',
+    'HOOKS',
+    'TRANSFORMS',
+    'DATASETS',
+    'OPTIMIZERS',
+    'OPTIM_WRAPPERS',
+    'OPTIM_WRAPPER_CONSTRUCTORS',
+    'PARAM_SCHEDULERS',
+    'VISUALIZERS',
+    'WEIGHT_INITIALIZERS',
+    'MODEL_WRAPPERS',
+    'METRICS',
 ]
 
 
@@ -19,17 +28,15 @@ def _child(name: str, parent: Registry, location: str) -> Registry:
 
 
 MODELS = _child('model', _root.MODELS, 'orl_mm.models')
-WEIGHT_INITIALIZERS = _child('weight initializer', _root.WEIGHT_INITIALIZERS,
-                             'orl_mm.engine')
+WEIGHT_INITIALIZERS = _child('weight initializer', _root.WEIGHT_INITIALIZERS, 'orl_mm.engine')
 MODEL_WRAPPERS = _child('model_wrapper', _root.MODEL_WRAPPERS, 'orl_mm.engine')
 HOOKS = _child('hook', _root.HOOKS, 'orl_mm.engine')
 OPTIMIZERS = _child('optimizer', _root.OPTIMIZERS, 'orl_mm.engine')
 OPTIM_WRAPPERS = _child('optim wrapper', _root.OPTIM_WRAPPERS, 'orl_mm.engine')
-OPTIM_WRAPPER_CONSTRUCTORS = _child('optimizer wrapper constructor',
-                                    _root.OPTIM_WRAPPER_CONSTRUCTORS,
-                                    'orl_mm.engine')
-PARAM_SCHEDULERS = _child('parameter scheduler', _root.PARAM_SCHEDULERS,
-                          'orl_mm.engine')
+OPTIM_WRAPPER_CONSTRUCTORS = _child(
+    'optimizer wrapper constructor', _root.OPTIM_WRAPPER_CONSTRUCTORS, 'orl_mm.engine'
+)
+PARAM_SCHEDULERS = _child('parameter scheduler', _root.PARAM_SCHEDULERS, 'orl_mm.engine')
 DATASETS = _child('dataset', _root.DATASETS, 'orl_mm.datasets')
 TRANSFORMS = _child('transform', _root.TRANSFORMS, 'orl_mm.datasets')
 VISUALIZERS = _child('visualizer', _root.VISUALIZERS, 'orl_mm.visualization')

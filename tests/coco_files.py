@@ -18,26 +18,39 @@ def write_coco(root, train=4, val=2, size=(64, 48), box=(10, 12, 30, 20)):
         ids = range(first, first + count)
         for i in ids:
             write_picture(root / split / f'{i:012}.jpg', size, box)
-        write_json(root, split, dict(
-            images=[dict(id=i, file_name=f'{i:012}.jpg', width=size[0], height=size[1])
-                    for i in ids],
-            annotations=[annotation(i, box, category=1 + i % 3) for i in ids],
-            categories=[dict(id=i, name=name) for i, name in CATEGORIES.items()]))
+        write_json(
+            root,
+            split,
+            dict(
+                images=[
+                    dict(id=i, file_name=f'{i:012}.jpg', width=size[0], height=size[1]) for i in ids
+                ],
+                annotations=[annotation(i, box, category=1 + i % 3) for i in ids],
+                categories=[dict(id=i, name=name) for i, name in CATEGORIES.items()],
+            ),
+        )
     return root
 
 
 def write_picture(path, size, box):
     x, y, width, height = box
     pixels = np.full((size[1], size[0], 3), 128, np.uint8)
-    pixels[y:y + height, x:x + width] = COLOUR
+    pixels[y : y + height, x : x + width] = COLOUR
     Image.fromarray(pixels).save(path, quality=95)
 
 
 def annotation(image, box, category=1):
     x, y, width, height = box
     corners = [x, y, x + width, y, x + width, y + height, x, y + height]
-    return dict(id=image, image_id=image, category_id=category, iscrowd=0, bbox=list(box),
-                area=width * height, segmentation=[corners])
+    return dict(
+        id=image,
+        image_id=image,
+        category_id=category,
+        iscrowd=0,
+        bbox=list(box),
+        area=width * height,
+        segmentation=[corners],
+    )
 
 
 def json_of(root, split):

@@ -17,6 +17,7 @@ torch.set_num_threads(int(os.environ.get('OMP_NUM_THREADS', 2)))
 def format_each_config_once():
     """A runner has yapf format the text of its config five times: a second of each test."""
     from yapf.yapflib import yapf_api
+
     plain, styles = yapf_api.FormatCode, {}
 
     @lru_cache(maxsize=8)

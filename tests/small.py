@@ -36,15 +36,13 @@ def small(name, images, work_dir, batch_size=4, epochs=1, warmup=0):
     model.refiner.update(mask_size=16)
     model.neck.projector.update(in_channels=64, hid_channels=64, out_channels=32)
     model.head.predictor.update(in_channels=32, hid_channels=64, out_channels=32)
-    loader.update(batch_size=batch_size, num_workers=0, persistent_workers=False,
-                  pin_memory=False)
+    loader.update(batch_size=batch_size, num_workers=0, persistent_workers=False, pin_memory=False)
     loader.dataset.data_root = str(images)
     loader.dataset.pop('classes_file', None)
     for transform in loader.dataset.pipeline:
         if transform.type in ('orl_mm.GenerateSuperpixels', 'orl_mm.MultiViewWithGeometry'):
             transform.size = SIDE
-    cfg.custom_hooks = [h for h in cfg.custom_hooks
-                        if h.type != 'orl_mm.ObjectVisualizationHook']
+    cfg.custom_hooks = [h for h in cfg.custom_hooks if h.type != 'orl_mm.ObjectVisualizationHook']
     cfg.train_cfg.max_epochs = epochs
     for scheduler in cfg.param_scheduler:
         scheduler.update(warmup=warmup, end=epochs)
@@ -65,28 +63,36 @@ def set_k(cfg, **schedule):
 def tiny_dino(cfg, images, locals_=0):
     """DINO's recipe in three epochs of two steps: a ViT 12 wide, global crops of 32, local 16."""
     cfg.model.backbone = dict(
-        type=cfg.model.backbone.type, img_size=32, patch_size=8, arch=dict(
-            embed_dims=12, num_layers=2, num_heads=3, feedforward_channels=24),
-        **({} if cfg.model.type == 'MoCoV3' else dict(out_type='cls_token', drop_path_rate=.1)))
+        type=cfg.model.backbone.type,
+        img_size=32,
+        patch_size=8,
+        arch=dict(embed_dims=12, num_layers=2, num_heads=3, feedforward_channels=24),
+        **({} if cfg.model.type == 'MoCoV3' else dict(out_type='cls_token', drop_path_rate=0.1)),
+    )
     if cfg.model.type == 'MoCoV3':
         cfg.model.neck.update(in_channels=12, hid_channels=16, out_channels=8)
         cfg.model.head.predictor.update(in_channels=8, hid_channels=16, out_channels=8)
     else:
-        cfg.model.head.update(in_channels=12, hid_channels=16, bottleneck_channels=8,
-                              out_channels=20)
+        cfg.model.head.update(
+            in_channels=12, hid_channels=16, bottleneck_channels=8, out_channels=20
+        )
         cfg.model.loss.out_channels = 20
-    views, = [t for t in cfg.train_dataloader.dataset.pipeline
-              if t.type == 'orl_mm.MultiViewWithGeometry']
+    (views,) = [
+        t for t in cfg.train_dataloader.dataset.pipeline if t.type == 'orl_mm.MultiViewWithGeometry'
+    ]
     views.template_size = 4
     if len(views.num_views) > 1:
         views.num_views = [1, 1, locals_]
-    for view, size in zip(views.transforms, (32, 32, 16)):
+    for view, size in zip(views.transforms, (32, 32, 16), strict=False):
         for step in view:
             if step.type == 'RandomResizedCrop':
                 step.scale = size
     cfg.train_dataloader.update(batch_size=3, num_workers=1, pin_memory=False)
-    cfg.train_dataloader.dataset = dict(type='orl_mm.ImageList', data_root=str(images),
-                                        pipeline=cfg.train_dataloader.dataset.pipeline)
+    cfg.train_dataloader.dataset = dict(
+        type='orl_mm.ImageList',
+        data_root=str(images),
+        pipeline=cfg.train_dataloader.dataset.pipeline,
+    )
     for schedule in cfg.param_scheduler:
         schedule.update(end=3, **(dict(warmup=1) if 'warmup' in schedule else {}))
     cfg.train_cfg.max_epochs = 3
@@ -127,7 +133,7 @@ def same(a, b, where=''):
             same(a[key], b[key], f'{where}.{key}')
     elif isinstance(a, (list, tuple)):
         assert len(a) == len(b), where
-        for i, (x, y) in enumerate(zip(a, b)):
+        for i, (x, y) in enumerate(zip(a, b, strict=False)):
             same(x, y, f'{where}[{i}]')
     elif isinstance(a, torch.Tensor):
         assert torch.equal(a, b), where

@@ -16,19 +16,30 @@ GROUPS = dict(type='GN', num_groups=2)  # of each image alone, unlike batch norm
 
 
 def encoder(norm, **kwargs):
-    return dict(type='mmpretrain.ResNet', **NARROW, norm_cfg=norm, zero_init_residual=False,
-                **kwargs)
+    return dict(
+        type='mmpretrain.ResNet', **NARROW, norm_cfg=norm, zero_init_residual=False, **kwargs
+    )
 
 
-def vader(norm=dict(type='BN'), num_pairs=32, queue_len=50, temperature=.3, loss_weight=2.,
-          **kwargs):
+def vader(norm=None, num_pairs=32, queue_len=50, temperature=0.3, loss_weight=2.0, **kwargs):
+    if norm is None:
+        norm = dict(type='BN')
     model = VADeR(
         backbone=encoder(norm, out_indices=(0, 1, 2, 3)),
-        neck=dict(type='orl_mm.PyramidDecoder', in_channels=STAGES, pyramid_channels=8,
-                  out_channels=DIM, num_groups=2),
-        head=dict(type='orl_mm.PixelContrastHead', temperature=temperature,
-                  loss_weight=loss_weight),
-        num_pairs=num_pairs, queue_len=queue_len, **kwargs)
+        neck=dict(
+            type='orl_mm.PyramidDecoder',
+            in_channels=STAGES,
+            pyramid_channels=8,
+            out_channels=DIM,
+            num_groups=2,
+        ),
+        head=dict(
+            type='orl_mm.PixelContrastHead', temperature=temperature, loss_weight=loss_weight
+        ),
+        num_pairs=num_pairs,
+        queue_len=queue_len,
+        **kwargs,
+    )
     model.init_weights()
     return model.train()
 
@@ -40,23 +51,37 @@ def two_views(boxes, side=SIDE, seed=0):
     return inputs, RegionBatch(torch.as_tensor(boxes, dtype=torch.float32))
 
 
-def infomin(norm=dict(type='BN'), queue_len=50, temperature=.3, momentum=.1, **kwargs):
+def infomin(norm=None, queue_len=50, temperature=0.3, momentum=0.1, **kwargs):
+    if norm is None:
+        norm = dict(type='BN')
     neck = dict(type='mmpretrain.MoCoV2Neck', in_channels=64, hid_channels=16, out_channels=DIM)
-    kwargs.setdefault('jigsaw_neck', dict(type='orl_mm.JigsawNeck', crop_neck=neck,
-                                          crop_channels=DIM, out_channels=DIM))
+    kwargs.setdefault(
+        'jigsaw_neck',
+        dict(type='orl_mm.JigsawNeck', crop_neck=neck, crop_channels=DIM, out_channels=DIM),
+    )
     model = InfoMin(
-        backbone=encoder(norm), neck=neck,
-        head=dict(type='mmpretrain.ContrastiveHead', temperature=temperature,
-                  loss=dict(type='mmpretrain.CrossEntropyLoss')),
-        queue_len=queue_len, feat_dim=DIM, momentum=momentum, **kwargs)
+        backbone=encoder(norm),
+        neck=neck,
+        head=dict(
+            type='mmpretrain.ContrastiveHead',
+            temperature=temperature,
+            loss=dict(type='mmpretrain.CrossEntropyLoss'),
+        ),
+        queue_len=queue_len,
+        feat_dim=DIM,
+        momentum=momentum,
+        **kwargs,
+    )
     model.init_weights()
     return model.train()
 
 
 def views_and_crops(num, side=SIDE, crop=32, crops=9, seed=0):
     generator = torch.Generator().manual_seed(seed)
-    return [torch.randn(num, 3, h, w, generator=generator)
-            for h, w in ((side, side), (side, side), (crops * crop, crop))]
+    return [
+        torch.randn(num, 3, h, w, generator=generator)
+        for h, w in ((side, side), (side, side), (crops * crop, crop))
+    ]
 
 
 def load(name):
@@ -66,8 +91,12 @@ def load(name):
 def _small(cfg, name, images, work_dir, batch_size, epochs, num_workers):
     cfg.model.backbone.update(NARROW)
     loader = cfg.train_dataloader
-    loader.update(batch_size=batch_size, num_workers=num_workers,
-                  persistent_workers=num_workers > 0, pin_memory=False)
+    loader.update(
+        batch_size=batch_size,
+        num_workers=num_workers,
+        persistent_workers=num_workers > 0,
+        pin_memory=False,
+    )
     loader.dataset.data_root = str(images)
     cfg.train_cfg.max_epochs = epochs
     cfg.visualizer.vis_backends = [dict(type='LocalVisBackend')]
@@ -87,8 +116,9 @@ def small_vader(images, work_dir, moco=None, batch_size=3, epochs=1, num_workers
         cfg.model.backbone.pop('init_cfg')
     else:
         cfg.model.backbone.init_cfg.checkpoint = str(moco)
-    views, = (t for t in cfg.train_dataloader.dataset.pipeline
-              if t.type == 'orl_mm.MultiViewWithGeometry')
+    (views,) = (
+        t for t in cfg.train_dataloader.dataset.pipeline if t.type == 'orl_mm.MultiViewWithGeometry'
+    )
     views.size = SIDE
     return cfg
 
@@ -100,8 +130,8 @@ def small_infomin(images, work_dir, batch_size=3, epochs=1, num_workers=0):
         neck.update(in_channels=64, hid_channels=16, out_channels=DIM)
     cfg.model.jigsaw_neck.update(crop_channels=DIM, out_channels=DIM)
     cfg.model.update(queue_len=10, feat_dim=DIM)
-    views, = (t for t in cfg.train_dataloader.dataset.pipeline if t.type == 'MultiView')
-    for kind, size in zip(views.transforms, (SIDE, 111)):
+    (views,) = (t for t in cfg.train_dataloader.dataset.pipeline if t.type == 'MultiView')
+    for kind, size in zip(views.transforms, (SIDE, 111), strict=False):
         kind[0].scale = size
     views.transforms[1][-1].crop_size = 32
     for scheduler in cfg.param_scheduler:

@@ -21,8 +21,12 @@ def small_detcon(name, images, work_dir, batch_size=3, epochs=1, warmup=0, num_w
     model.backbone.update(NARROW)
     model.neck.projector.update(in_channels=64, hid_channels=64, out_channels=32)
     model.head.predictor.update(in_channels=32, hid_channels=64, out_channels=32)
-    loader.update(batch_size=batch_size, num_workers=num_workers,
-                  persistent_workers=num_workers > 0, pin_memory=False)
+    loader.update(
+        batch_size=batch_size,
+        num_workers=num_workers,
+        persistent_workers=num_workers > 0,
+        pin_memory=False,
+    )
     loader.dataset.data_root = str(images)
     for transform in loader.dataset.pipeline:
         if transform.type == 'orl_mm.GenerateSuperpixels':

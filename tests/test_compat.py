@@ -13,6 +13,7 @@ import torch
 from mmengine.config import Config
 from mmengine.config.utils import MODULE2PACKAGE
 from mmengine.logging import MMLogger, print_log
+
 from orl_mm import compat
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -23,7 +24,10 @@ def run(code: str, *paths) -> subprocess.CompletedProcess:
     lines = ''.join(f'sys.path.insert(0, {str(path)!r})\n' for path in paths)
     return subprocess.run(
         [sys.executable, '-c', 'import sys\n' + lines + textwrap.dedent(code)],
-        capture_output=True, text=True, timeout=300)
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
 
 
 LOAD_COMPAT = f"""
@@ -39,13 +43,15 @@ def fake_torchvision(folder: Path) -> Path:
     """A package that does what torchvision's import does about nms."""
     package = folder / 'torchvision'
     package.mkdir()
-    (package / '__init__.py').write_text(textwrap.dedent("""
+    (package / '__init__.py').write_text(
+        textwrap.dedent("""
         import torch
 
         @torch.library.register_fake('torchvision::nms')
         def nms(dets, scores, iou_threshold):
             return dets
-    """))
+    """)
+    )
     return package
 
 
@@ -57,11 +63,15 @@ def test_torchvision_without_its_library_imports(tmp_path):
             import torchvision
         except RuntimeError as error:
             print('before:', error)
-        """ + textwrap.indent(LOAD_COMPAT, ' ' * 8) + """
+        """
+        + textwrap.indent(LOAD_COMPAT, ' ' * 8)
+        + """
         import torchvision, torch
         print('after:', torch.ops.torchvision.nms, torch.ops.torchvision.qnms)
         print('twice:', compat.mend_torchvision())
-        """, tmp_path)
+        """,
+        tmp_path,
+    )
     assert done.returncode == 0, done.stderr
     assert 'before: operator torchvision::nms does not exist' in done.stdout
     assert 'after: torchvision.nms torchvision.qnms' in done.stdout
@@ -72,22 +82,28 @@ def test_working_torchvision_is_left_alone(tmp_path):
     """A library that loads stands for one that declares its own operators."""
     package = fake_torchvision(tmp_path)
     library = next(
-        path for path in (Path(torch.__file__).parent / 'lib').iterdir()
-        if path.name.startswith('libc10.'))
+        path
+        for path in (Path(torch.__file__).parent / 'lib').iterdir()
+        if path.name.startswith('libc10.')
+    )
     (package / '_C.so').symlink_to(library)
     done = run(
-        textwrap.dedent(LOAD_COMPAT) + textwrap.dedent("""
+        textwrap.dedent(LOAD_COMPAT)
+        + textwrap.dedent("""
         import torch
         print('declared:', hasattr(torch.ops.torchvision, 'nms'),
               compat._torchvision_schemas)
-        """), tmp_path)
+        """),
+        tmp_path,
+    )
     assert done.returncode == 0, done.stderr
     assert 'declared: False None' in done.stdout
 
 
 def test_torchvision_of_this_environment_imports():
     import torchvision
-    boxes, scores = torch.tensor([[0., 0, 2, 2], [0, 0, 2, 2]]), torch.ones(2)
+
+    boxes, scores = torch.tensor([[0.0, 0, 2, 2], [0, 0, 2, 2]]), torch.ones(2)
     try:
         kept = torchvision.ops.nms(boxes, scores, 0.5)
     except RuntimeError as error:  # its ops are absent, and it says so
@@ -114,7 +130,7 @@ PACKAGED = {
 }
 
 
-@pytest.mark.parametrize('package, config', PACKAGED.items())
+@pytest.mark.parametrize(('package', 'config'), PACKAGED.items())
 def test_configs_of_packages_resolve(package, config, tmp_path, no_commands):
     pytest.importorskip(package)
     cfg = mmengine.hub.get_config(f'{package}::{config}')
@@ -146,14 +162,18 @@ def test_nothing_is_installed(no_commands):
 
 
 def test_hub_imported_before_is_mended_too():
-    done = run('import mmengine.hub' + textwrap.dedent(LOAD_COMPAT) +
-               'print(mmengine.hub.hub.install_package.__module__)')
+    done = run(
+        'import mmengine.hub'
+        + textwrap.dedent(LOAD_COMPAT)
+        + 'print(mmengine.hub.hub.install_package.__module__)'
+    )
     assert done.stdout.strip() == 'compat', done.stderr
 
 
 def test_noise_is_dropped_and_nothing_else(capsys):
     # Modules take print_log from mmengine.logging when they are imported.
     from mmengine.logging import print_log as quiet
+
     quiet('Could not import OneDL', level=logging.DEBUG)
     quiet('Could not import OneDL. Skipping OneDL datasets.')
     assert capsys.readouterr().out == ''
@@ -162,15 +182,21 @@ def test_noise_is_dropped_and_nothing_else(capsys):
     assert capsys.readouterr().out == 'could not import anything else\nkept\n'
 
     logger, seen = MMLogger('noise'), []
-    logger.addHandler(type('Seen', (logging.Handler, ), {
-        'emit': lambda self, record: seen.append(record.getMessage())})())
+    logger.addHandler(
+        type(
+            'Seen',
+            (logging.Handler,),
+            {'emit': lambda self, record: seen.append(record.getMessage())},
+        )()
+    )
     logger.warning('Line NMS.\nThis model cannot work without CUDA, therefore')
     logger.warning('This GPU is warm')
     assert seen == ['This GPU is warm']
 
 
 def test_imports_are_silent():
-    done = run("""
+    done = run(
+        """
         import orl_mm
         import mmpretrain.models, mmpretrain.datasets
         for name in ('mmdet.datasets', 'mmseg.models', 'mmseg.datasets'):
@@ -178,7 +204,9 @@ def test_imports_are_silent():
                 __import__(name)
             except ModuleNotFoundError:
                 pass
-        """, ROOT)
+        """,
+        ROOT,
+    )
     assert (done.returncode, done.stdout, done.stderr) == (0, '', '')
 
 
@@ -189,7 +217,7 @@ def torn_cache(tmp_path, monkeypatch):
     assert run('import yapf.yapflib.yapf_api').returncode == 0
     file = next(tmp_path.glob('YAPF/*/Grammar*.pickle'))
     whole = file.read_bytes()
-    file.write_bytes(whole[:len(whole) // 2])
+    file.write_bytes(whole[: len(whole) // 2])
     assert 'pickle data was truncated' in run('import yapf.yapflib.yapf_api').stderr
     return file, whole
 
@@ -197,26 +225,32 @@ def torn_cache(tmp_path, monkeypatch):
 @pytest.mark.parametrize('written', [0, 0.5])
 def test_yapf_waits_for_a_cache_being_written(torn_cache, written):
     file, whole = torn_cache
-    file.write_bytes(whole[:int(written * len(whole))])
+    file.write_bytes(whole[: int(written * len(whole))])
     other = file.with_suffix('.whole')
     other.write_bytes(whole)
-    done = run(f"""
+    done = run(
+        f"""
         import os, time
         waited = []
         time.sleep = lambda seconds: (waited.append(1), os.replace({str(other)!r}, {str(file)!r}))
         import orl_mm.compat
         from mmengine.config import Config
         print(len(waited), Config(dict(lr=0.1)).pretty_text)
-        """, ROOT)
+        """,
+        ROOT,
+    )
     assert (done.returncode, done.stdout.strip()) == (0, '1 lr = 0.1'), done.stderr
 
 
 def test_a_damaged_yapf_cache_is_named(torn_cache):
     file, _ = torn_cache
-    done = run("""
+    done = run(
+        """
         import itertools, time
         time.sleep, time.monotonic = lambda seconds: None, itertools.count(0, 4).__next__
         import orl_mm.compat
-        """, ROOT)
+        """,
+        ROOT,
+    )
     assert done.returncode == 1
     assert f'damaged: delete {file.parents[1]} and start again' in done.stderr

@@ -14,19 +14,32 @@ FORBIDDEN = {
     'orl_mm': ('mmdet', 'mmseg', 'tools'),
     'orl_mm/structures': ('orl_mm.models', 'orl_mm.engine', 'orl_mm.datasets'),
     'orl_mm/datasets': ('orl_mm.models', 'orl_mm.engine', 'mmpretrain.models'),
-    'orl_mm/superpixels': ('orl_mm.models', 'orl_mm.engine',
-                           'mmpretrain.models'),
+    'orl_mm/superpixels': ('orl_mm.models', 'orl_mm.engine', 'mmpretrain.models'),
     'orl_mm/models': ('orl_mm.engine', 'orl_mm.datasets'),
-    'orl_mm/models/utils': ('orl_mm.models.necks', 'orl_mm.models.heads',
-                            'orl_mm.models.losses', 'orl_mm.models.refiners',
-                            'orl_mm.models.selfsup'),
-    'orl_mm/models/necks': ('orl_mm.models.selfsup', ),
-    'orl_mm/models/heads': ('orl_mm.models.selfsup', ),
-    'orl_mm/models/losses': ('orl_mm.models.selfsup', ),
-    'orl_mm/models/refiners': ('orl_mm.models.selfsup', ),
+    'orl_mm/models/utils': (
+        'orl_mm.models.necks',
+        'orl_mm.models.heads',
+        'orl_mm.models.losses',
+        'orl_mm.models.refiners',
+        'orl_mm.models.selfsup',
+    ),
+    'orl_mm/models/necks': ('orl_mm.models.selfsup',),
+    'orl_mm/models/heads': ('orl_mm.models.selfsup',),
+    'orl_mm/models/losses': ('orl_mm.models.selfsup',),
+    'orl_mm/models/refiners': ('orl_mm.models.selfsup',),
     # Hooks speak to models through plain attributes; pure functions they may use.
-    'orl_mm/engine': tuple(f'orl_mm.models.{part}' for part in (
-        'data_preprocessors', 'heads', 'losses', 'necks', 'positives', 'refiners', 'selfsup')),
+    'orl_mm/engine': tuple(
+        f'orl_mm.models.{part}'
+        for part in (
+            'data_preprocessors',
+            'heads',
+            'losses',
+            'necks',
+            'positives',
+            'refiners',
+            'selfsup',
+        )
+    ),
 }
 
 
@@ -38,7 +51,7 @@ def imported(path: Path, root: Path = ROOT) -> set:
         if isinstance(node, ast.Import):
             names.update(alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
-            start = package[:len(package) - node.level + 1] if node.level else ()
+            start = package[: len(package) - node.level + 1] if node.level else ()
             module = '.'.join([*start, *filter(None, [node.module])])
             names.update(f'{module}.{alias.name}' for alias in node.names)
     return names
@@ -52,9 +65,12 @@ def within(name: str, package: str) -> bool:
 def test_imports_point_one_way(folder):
     files = [path for path in SOURCES if (ROOT / folder) in path.parents]
     assert files
-    wrong = [f'{path.relative_to(ROOT)} imports {name}'
-             for path in files for name in sorted(imported(path))
-             if any(within(name, package) for package in FORBIDDEN[folder])]
+    wrong = [
+        f'{path.relative_to(ROOT)} imports {name}'
+        for path in files
+        for name in sorted(imported(path))
+        if any(within(name, package) for package in FORBIDDEN[folder])
+    ]
     assert not wrong, '\n'.join(wrong)
 
 
@@ -62,11 +78,16 @@ def test_reader_resolves_relative_imports(tmp_path):
     """The rule above sees through every form of import."""
     path = tmp_path / 'orl_mm' / 'models' / 'utils' / 'x.py'
     path.parent.mkdir(parents=True)
-    path.write_text('from ..heads import H\nfrom . import y\nimport mmdet.ops\n'
-                    'def f():\n    from ...engine.hooks import z\n')
+    path.write_text(
+        'from ..heads import H\nfrom . import y\nimport mmdet.ops\n'
+        'def f():\n    from ...engine.hooks import z\n'
+    )
     assert imported(path, tmp_path) == {
-        'orl_mm.models.heads.H', 'orl_mm.models.utils.y', 'mmdet.ops',
-        'orl_mm.engine.hooks.z'}
+        'orl_mm.models.heads.H',
+        'orl_mm.models.utils.y',
+        'mmdet.ops',
+        'orl_mm.engine.hooks.z',
+    }
 
 
 @pytest.mark.parametrize('path', CONFIGS, ids=lambda p: p.name)

@@ -12,8 +12,13 @@ from pydicom.uid import ExplicitVRLittleEndian, generate_uid
 DX = '1.2.840.10008.5.1.4.1.1.1.1'
 
 
-def dicom_bytes(pixels: np.ndarray, bits: int = 12, syntax=ExplicitVRLittleEndian,
-                preamble: bool = True, **fields) -> bytes:
+def dicom_bytes(
+    pixels: np.ndarray,
+    bits: int = 12,
+    syntax=ExplicitVRLittleEndian,
+    preamble: bool = True,
+    **fields,
+) -> bytes:
     """A DX image: uint16 or int16 pixels (H, W), or uint8 (H, W, 3); further fields by keyword."""
     meta = FileMetaDataset()
     meta.MediaStorageSOPClassUID = DX

@@ -11,6 +11,7 @@ probability is 0.5 or more. The second averages masks that are there and needs n
 Stop it whenever you like; the same command goes on. Then train with
 RegisteredTemplate(source='data/average.npz').
 """
+
 import argparse
 import os
 import sys
@@ -22,10 +23,13 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 try:
     import orl_mm  # noqa: E402, F401  (first: mends what the next imports meet)
 except ModuleNotFoundError as error:
-    sys.exit(f'{error}; type `make env` once, then `source .venv/bin/activate` (or '
-             f'.venv/bin/python {sys.argv[0]} ...)')
+    sys.exit(
+        f'{error}; type `make env` once, then `source .venv/bin/activate` (or '
+        f'.venv/bin/python {sys.argv[0]} ...)'
+    )
 import torch  # noqa: E402
 from tqdm import tqdm  # noqa: E402
+
 from orl_mm.datasets.image_list import XRAY_EXTENSIONS  # noqa: E402
 from orl_mm.engine import cli  # noqa: E402
 from orl_mm.engine.checkpoint import use_safe_loading  # noqa: E402
@@ -34,30 +38,39 @@ from orl_mm.engine.part_maps import MaskMaps, SegmenterMaps  # noqa: E402
 from orl_mm.registration.average import PartsAverage, job_key  # noqa: E402
 from orl_mm.registration.template import read_template, write_template  # noqa: E402
 
-SAVE_EVERY = 30.  # seconds
+SAVE_EVERY = 30.0  # seconds
 
 
 def parse_args(argv=None):
     parser = cli.Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('segmenter', nargs='?', metavar='CONFIG', help="the segmenter's config")
     parser.add_argument('checkpoint', nargs='?', metavar='CHECKPOINT', help='its weights')
-    parser.add_argument('--masks', metavar='DIR', help='average the masks of this folder (see '
-                        'orl_mm.ChestXRayParts) instead; --list then names ids')
+    parser.add_argument(
+        '--masks',
+        metavar='DIR',
+        help='average the masks of this folder (see '
+        'orl_mm.ChestXRayParts) instead; --list then names ids',
+    )
     add_image_arguments(parser, required=False)
     parser.add_argument('--out', required=True, metavar='FILE.npz', help='the template')
     how = parser.add_mutually_exclusive_group()
-    how.add_argument('--threshold', type=float, default=0.5,
-                     help='probability from which on a pixel is part (default 0.5)')
+    how.add_argument(
+        '--threshold',
+        type=float,
+        default=0.5,
+        help='probability from which on a pixel is part (default 0.5)',
+    )
     how.add_argument('--soft', action='store_true', help='average the probabilities themselves')
-    parser.add_argument('--parts', nargs='+', metavar='NAME',
-                        help='which, in which order (default: all)')
+    parser.add_argument(
+        '--parts', nargs='+', metavar='NAME', help='which, in which order (default: all)'
+    )
     parser.add_argument('--size', type=int, default=256, help='side of the maps (default 256)')
     parser.add_argument('--batch-size', type=int, default=16, help='images at a time (default 16)')
-    parser.add_argument('--workers', type=int, default=2,
-                        help='processes that load images (default 2)')
+    parser.add_argument(
+        '--workers', type=int, default=2, help='processes that load images (default 2)'
+    )
     parser.add_argument('--device', default='cuda' if torch.cuda.is_available() else 'cpu')
-    parser.add_argument('--overwrite', action='store_true',
-                        help='begin anew, whatever --out holds')
+    parser.add_argument('--overwrite', action='store_true', help='begin anew, whatever --out holds')
     args = parser.parse_args(argv)
     if bool(args.masks) == bool(args.checkpoint):
         parser.error('give either CONFIG CHECKPOINT or --masks DIR')
@@ -66,8 +79,10 @@ def parse_args(argv=None):
     if not args.masks and not (args.folder or args.list or args.config):
         parser.error('which images? --folder, --list or --config')
     if min(args.size, args.batch_size, args.workers + 1) < 1:
-        parser.error(f'--size={args.size} and --batch-size={args.batch_size} must be at least 1, '
-                     f'--workers={args.workers} at least 0')
+        parser.error(
+            f'--size={args.size} and --batch-size={args.batch_size} must be at least 1, '
+            f'--workers={args.workers} at least 0'
+        )
     if not args.out.endswith('.npz'):
         parser.error(f'--out must end in .npz, got {args.out}')
     return args
@@ -96,15 +111,22 @@ def maps_of(args, argv):
     images = image_source(args, argv, XRAY_EXTENSIONS)
     cfg = cli.load_config(args.segmenter)
     cli.check_parts(cfg, 'predicting', 'test_dataloader')
-    return SegmenterMaps(cfg, args.checkpoint, images, args.parts, args.size, args.batch_size,
-                         args.workers, args.device)
+    return SegmenterMaps(
+        cfg,
+        args.checkpoint,
+        images,
+        args.parts,
+        args.size,
+        args.batch_size,
+        args.workers,
+        args.device,
+    )
 
 
 def run(args, argv) -> None:
     maps = maps_of(args, argv)
     average = PartsAverage(maps.parts, args.size, None if args.soft else args.threshold)
-    key = job_key(dict(maps.job, parts=average.parts, size=args.size,
-                       threshold=average.threshold))
+    key = job_key(dict(maps.job, parts=average.parts, size=args.size, threshold=average.threshold))
     begun = f'{args.out}.partial'
     if args.overwrite:
         Path(begun).unlink(missing_ok=True)
@@ -119,9 +141,13 @@ def run(args, argv) -> None:
     template = average.template(dict(maps.provenance, key=key))
     write_template(args.out, template)
     Path(begun).unlink(missing_ok=True)
-    print(f'{args.out}: {average.count} images, ' + ', '.join(
-        f'{part} {share:.1%} of the area' for part, share in zip(
-            template.parts, template.maps.mean((1, 2)))))
+    print(
+        f'{args.out}: {average.count} images, '
+        + ', '.join(
+            f'{part} {share:.1%} of the area'
+            for part, share in zip(template.parts, template.maps.mean((1, 2)), strict=False)
+        )
+    )
     if average.skipped:
         print(f'{len(average.skipped)} images could not be read, first {average.skipped[0]}')
 

@@ -24,11 +24,16 @@ for folder in (HERE, HERE.parent):
 # it wants options of its own, `add_arguments(parser)`; see tools/_bench.
 BENCHMARKS = {
     'r2o': ('_bench.r2o', "R2O's training step against BYOL's and the published one"),
-    'baselines': ('_bench.baselines', "training steps of DetCon_B and PixPro against R2O's, BYOL's"),
+    'baselines': (
+        '_bench.baselines',
+        "training steps of DetCon_B and PixPro against R2O's, BYOL's",
+    ),
     'regions': ('_bench.regions', 'labels to the grid of C4, masks to views, memory'),
     'kmeans': ('_bench.kmeans', 'K-means against scikit-learn and the published loop'),
-    'dino': ('_bench.dino',
-             "DINO's training step, guided and not, against the public code's and lightly's"),
+    'dino': (
+        '_bench.dino',
+        "DINO's training step, guided and not, against the public code's and lightly's",
+    ),
     'attention': ('_bench.dino', 'the same figures: AttentionRegHook on against off'),
     'loader': ('_bench.loader_report', 'data loading with and without cached superpixels'),
     'registration': ('_bench.registration', 'the exemplar to JSRT: seconds and Dice'),
@@ -43,28 +48,42 @@ def listing() -> str:
 def main(argv=None) -> int:
     """Parse, measure, print, write. Returns the exit status."""
     parser = argparse.ArgumentParser(
-        description=__doc__, epilog=f'benchmarks:\n{listing()}',
-        formatter_class=argparse.RawDescriptionHelpFormatter)
+        description=__doc__,
+        epilog=f'benchmarks:\n{listing()}',
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     parser.add_argument('name', nargs='?', help='which benchmark')
     parser.add_argument('--json', metavar='FILE', help='also write the figures as JSON')
     parser.add_argument('--device', default='cpu', choices=('cpu', 'cuda'))
-    parser.add_argument('--quick', action='store_true',
-                        help='tiny sizes, to see that it runs; the figures mean nothing')
+    parser.add_argument(
+        '--quick',
+        action='store_true',
+        help='tiny sizes, to see that it runs; the figures mean nothing',
+    )
     parser.add_argument('--batch', type=int, help="images (default: the benchmark's)")
     parser.add_argument('--rounds', type=int, help='measurements of each side')
     parser.add_argument('--threads', type=int, help='default: all cores, as torch counts them')
-    parser.add_argument('--clock', choices=('wall', 'process'), default='wall',
-                        help='process: processor time, for a busy machine, with --threads 1')
-    parser.add_argument('--images', metavar='FOLDER',
-                        help="photographs (default: $ORL_DATA, else scikit-image's own)")
+    parser.add_argument(
+        '--clock',
+        choices=('wall', 'process'),
+        default='wall',
+        help='process: processor time, for a busy machine, with --threads 1',
+    )
+    parser.add_argument(
+        '--images',
+        metavar='FOLDER',
+        help="photographs (default: $ORL_DATA, else scikit-image's own)",
+    )
     name = next((a for a in (sys.argv[1:] if argv is None else argv) if a in BENCHMARKS), None)
     module = None
     if name is not None:
         try:
             module = importlib.import_module(BENCHMARKS[name][0])
         except ModuleNotFoundError as error:
-            sys.exit(f'{error}; type `make env` once, then `source .venv/bin/activate` (or '
-                     f'.venv/bin/python {sys.argv[0]} ...)')
+            sys.exit(
+                f'{error}; type `make env` once, then `source .venv/bin/activate` (or '
+                f'.venv/bin/python {sys.argv[0]} ...)'
+            )
         getattr(module, 'add_arguments', lambda parser: None)(parser)
     args = parser.parse_args(argv)
     if args.name is None:
@@ -77,10 +96,12 @@ def main(argv=None) -> int:
 
 def _measure(module, args: argparse.Namespace) -> int:
     import torch
+
     if args.device == 'cuda' and not torch.cuda.is_available():
         print('--device cuda: torch sees no CUDA device here; use --device cpu', file=sys.stderr)
         return 2
     from _bench.clock import use_clock
+
     use_clock(args.clock)
     if args.threads:
         torch.set_num_threads(args.threads)

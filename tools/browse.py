@@ -28,45 +28,82 @@ sys.path.insert(0, osp.dirname(osp.dirname(osp.abspath(__file__))))
 try:
     import orl_mm  # noqa: F401, E402  (first: mends what the next imports meet)
 except ModuleNotFoundError as error:
-    sys.exit(f'{error}; type `make env` once, then `source .venv/bin/activate` (or '
-             f'.venv/bin/python {sys.argv[0]} ...)')
+    sys.exit(
+        f'{error}; type `make env` once, then `source .venv/bin/activate` (or '
+        f'.venv/bin/python {sys.argv[0]} ...)'
+    )
 import numpy as np  # noqa: E402
 from mmengine.dataset import default_collate  # noqa: E402
 from mmengine.registry import FUNCTIONS, TRANSFORMS, init_default_scope  # noqa: E402
+
 from orl_mm.engine import cli  # noqa: E402
 from orl_mm.registry import MODELS  # noqa: E402
 from orl_mm.structures import RegionBatch  # noqa: E402
 from orl_mm.superpixels.entry import CacheError  # noqa: E402
 from orl_mm.visualization import rank_by_size, save_figure, views_panel  # noqa: E402
 from orl_mm.visualization.fixed_batch import load_samples, spread_indices  # noqa: E402
-from orl_mm.visualization.image_source import (build_dataset, image_paths,  # noqa: E402
-                                               training_dataset_config)
+from orl_mm.visualization.image_source import (
+    build_dataset,
+    image_paths,  # noqa: E402
+    training_dataset_config,
+)
 from orl_mm.visualization.probe import to_rgb  # noqa: E402
-from orl_mm.visualization.templates import (TemplateColumn, TemplateViews,  # noqa: E402
-                                            template_views_panel, templates_panel)
-from orl_mm.visualization.whole_image import (keep_whole, short_name,  # noqa: E402
-                                              with_whole_image)
+from orl_mm.visualization.templates import (
+    TemplateColumn,
+    TemplateViews,  # noqa: E402
+    template_views_panel,
+    templates_panel,
+)
+from orl_mm.visualization.whole_image import (
+    keep_whole,
+    short_name,  # noqa: E402
+    with_whole_image,
+)
 
 
 def parse_args():
     parser = cli.Parser(description='Show what the network will be shown')
     parser.add_argument('config', nargs='?', help='config file, or package::path of one')
-    parser.add_argument('--images', nargs='+', metavar='PATH',
-                        help="files or folders instead of the config's training data")
-    parser.add_argument('--templates', nargs='+', action=cli.KeyValueAction,
-                        metavar='NAME=SOURCE', help='templates beside one another, a column each; '
-                        'with --images instead of a config')
-    parser.add_argument('--root', help='folder that relative paths of registered templates begin '
-                        'at, if the images were moved')
-    parser.add_argument('--num', type=int, default=8, metavar='N',
-                        help='how many images, evenly spread over the data (default: 8)')
-    parser.add_argument('--out', metavar='DIR',
-                        help="folder of the picture (default: work_dirs/ and the config's "
-                        'name and /browse)')
-    parser.add_argument('--seed', type=int, default=0,
-                        help='other views (a pipeline with SeedSample: the epoch)')
-    parser.add_argument('--cfg-options', nargs='+', action=cli.KeyValueAction,
-                        metavar='KEY=VALUE', help='override keys of the config')
+    parser.add_argument(
+        '--images',
+        nargs='+',
+        metavar='PATH',
+        help="files or folders instead of the config's training data",
+    )
+    parser.add_argument(
+        '--templates',
+        nargs='+',
+        action=cli.KeyValueAction,
+        metavar='NAME=SOURCE',
+        help='templates beside one another, a column each; with --images instead of a config',
+    )
+    parser.add_argument(
+        '--root',
+        help='folder that relative paths of registered templates begin '
+        'at, if the images were moved',
+    )
+    parser.add_argument(
+        '--num',
+        type=int,
+        default=8,
+        metavar='N',
+        help='how many images, evenly spread over the data (default: 8)',
+    )
+    parser.add_argument(
+        '--out',
+        metavar='DIR',
+        help="folder of the picture (default: work_dirs/ and the config's name and /browse)",
+    )
+    parser.add_argument(
+        '--seed', type=int, default=0, help='other views (a pipeline with SeedSample: the epoch)'
+    )
+    parser.add_argument(
+        '--cfg-options',
+        nargs='+',
+        action=cli.KeyValueAction,
+        metavar='KEY=VALUE',
+        help='override keys of the config',
+    )
     parser.set_defaults(launcher='none', local_rank=0, work_dir=None)
     args = parser.parse_args()
     if args.num < 1:
@@ -118,10 +155,16 @@ def draw(data, preprocessor):
         # Ids by size, so that neighbours differ clearly in colour.
         labels = np.stack([rank_by_size(m) for m in labels.cpu().numpy()])
         counts = np.array(regions.counts)
-        numbers += (f', {counts.mean():.0f} superpixels ({counts.min()} to {counts.max()})')
-    return views_panel(whole, views, pictures, labels, 'What the network is shown',
-                       'Colours trace a superpixel from the image into its views.'
-                       if labels is not None else '', 'superpixel'), numbers
+        numbers += f', {counts.mean():.0f} superpixels ({counts.min()} to {counts.max()})'
+    return views_panel(
+        whole,
+        views,
+        pictures,
+        labels,
+        'What the network is shown',
+        'Colours trace a superpixel from the image into its views.' if labels is not None else '',
+        'superpixel',
+    ), numbers
 
 
 def has_template(pipeline):
@@ -131,16 +174,27 @@ def has_template(pipeline):
 
 def draw_template_views(samples, pictures):
     """Views of the whole images and their templates, and a line of numbers."""
-    shown = [TemplateViews(
-        sample.whole_image, sample.whole_template, sample.views.cpu().numpy(),
-        sample.motions.cpu().numpy() if 'motions' in sample else None, sample.ori_shape[:2],
-        [view[b] for view in pictures], sample.template.cpu().numpy())
-        for b, sample in enumerate(samples)]
+    shown = [
+        TemplateViews(
+            sample.whole_image,
+            sample.whole_template,
+            sample.views.cpu().numpy(),
+            sample.motions.cpu().numpy() if 'motions' in sample else None,
+            sample.ori_shape[:2],
+            [view[b] for view in pictures],
+            sample.template.cpu().numpy(),
+        )
+        for b, sample in enumerate(samples)
+    ]
     (guided, _, size, _), parts = samples[0].template.shape, samples[0].parts
-    note = (f'White: where views were cut. In a view, the template on the grid of {size} x {size} '
-            'that guides attention, outlined where it covers half of a patch.')
-    return (template_views_panel(shown, parts, 'What the network is shown', note),
-            f'{len(pictures)} views an image, {guided} of them guided by {", ".join(parts)}')
+    note = (
+        f'White: where views were cut. In a view, the template on the grid of {size} x {size} '
+        'that guides attention, outlined where it covers half of a patch.'
+    )
+    return (
+        template_views_panel(shown, parts, 'What the network is shown', note),
+        f'{len(pictures)} views an image, {guided} of them guided by {", ".join(parts)}',
+    )
 
 
 def draw_templates(cfg, args):
@@ -150,8 +204,14 @@ def draw_templates(cfg, args):
         paths = image_paths(args.images)
     else:
         init_default_scope(cfg.get('default_scope') or 'mmpretrain')
-        load = next((step for step in training_dataset_config(cfg)['pipeline']
-                     if short_name(step).startswith('Load')), load)
+        load = next(
+            (
+                step
+                for step in training_dataset_config(cfg)['pipeline']
+                if short_name(step).startswith('Load')
+            ),
+            load,
+        )
         dataset = build_dataset(cfg, args.images)
         paths = [dataset.get_data_info(i)['img_path'] for i in range(len(dataset))]
     paths = [paths[i] for i in spread_indices(len(paths), args.num)]
@@ -161,8 +221,11 @@ def draw_templates(cfg, args):
         raise ValueError(f'{paths[samples.index(None)]} cannot be read')
     columns, lacking = [], []
     for name, source in args.templates.items():
-        template = TRANSFORMS.build(dict(type='orl_mm.RegisteredTemplate', source=str(source),
-                                         root=args.root, threshold=None))
+        template = TRANSFORMS.build(
+            dict(
+                type='orl_mm.RegisteredTemplate', source=str(source), root=args.root, threshold=None
+            )
+        )
         maps = []
         for sample in samples:
             try:
@@ -176,8 +239,10 @@ def draw_templates(cfg, args):
     names = [osp.splitext(osp.basename(path))[0] for path in paths]
     images = [keep_whole(dict(img=sample['img']))['whole_image'] for sample in samples]
     note = 'The stronger a colour, the nearer the template to 1; outlined at one half.'
-    return (templates_panel(images, columns, names, 'Templates', note),
-            f'{len(images)} images, {len(columns)} templates')
+    return (
+        templates_panel(images, columns, names, 'Templates', note),
+        f'{len(images)} images, {len(columns)} templates',
+    )
 
 
 def main():

@@ -10,6 +10,7 @@ Each problem is one line that names the file or folder and the fix; notes, such 
 is a sample, stop nothing. Exit status: 0 where a run may start, 1 where there are
 problems, 2 for a mistake in the command. The layouts are described in projects/data/README.md.
 """
+
 import argparse
 import inspect
 import sys
@@ -20,8 +21,10 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 try:
     import orl_mm  # noqa: E402, F401  (first: mends what the next imports meet)
 except ModuleNotFoundError as error:
-    sys.exit(f'{error}; type `make env` once, then `source .venv/bin/activate` (or '
-             f'.venv/bin/python {sys.argv[0]} ...)')
+    sys.exit(
+        f'{error}; type `make env` once, then `source .venv/bin/activate` (or '
+        f'.venv/bin/python {sys.argv[0]} ...)'
+    )
 from orl_mm.datasets.layouts import CHECKS, ROOTS, check_layout  # noqa: E402
 from orl_mm.engine import cli  # noqa: E402
 
@@ -29,14 +32,26 @@ from orl_mm.engine import cli  # noqa: E402
 def parse_args(argv=None):
     parser = cli.Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('name', choices=list(CHECKS), help='the data set')
-    parser.add_argument('root', nargs='?', help='its folder (default: ' + ', '.join(
-        sorted(set(ROOTS.values()))) + ')')
-    parser.add_argument('--all', action='store_true', dest='every_file',
-                        help='open every image, not a few of them')
-    parser.add_argument('--labels', action='store_true', default=argparse.SUPPRESS,
-                        help='imagenet: demand what the linear probe and k-NN need')
-    parser.add_argument('--classes', metavar='FILE', default=argparse.SUPPRESS,
-                        help='imagenet100: another class list, one folder a line')
+    parser.add_argument(
+        'root',
+        nargs='?',
+        help='its folder (default: ' + ', '.join(sorted(set(ROOTS.values()))) + ')',
+    )
+    parser.add_argument(
+        '--all', action='store_true', dest='every_file', help='open every image, not a few of them'
+    )
+    parser.add_argument(
+        '--labels',
+        action='store_true',
+        default=argparse.SUPPRESS,
+        help='imagenet: demand what the linear probe and k-NN need',
+    )
+    parser.add_argument(
+        '--classes',
+        metavar='FILE',
+        default=argparse.SUPPRESS,
+        help='imagenet100: another class list, one folder a line',
+    )
     return parser.parse_intermixed_args(argv)  # ROOT may follow an option
 
 

@@ -15,6 +15,7 @@ Stop it whenever you like; the same command goes on. What cannot be read, and im
 do not fit, are listed in OUT/unreadable.txt; with --polarity, what looks inverted in
 OUT/inverted.txt.
 """
+
 import argparse
 import os
 import sys
@@ -27,12 +28,24 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 try:
     import orl_mm  # noqa: E402, F401  (first: mends what the next imports meet)
 except ModuleNotFoundError as error:
-    sys.exit(f'{error}; type `make env` once, then `source .venv/bin/activate` (or '
-             f'.venv/bin/python {sys.argv[0]} ...)')
-from orl_mm.datasets.convert import (KINDS, carry_tables, convert, find_items,  # noqa: E402
-                                     find_kind)
-from orl_mm.datasets.xray_folder import (INVERTED, UNREADABLE, FolderJob,  # noqa: E402
-                                         fill_folder, prepare_folder)
+    sys.exit(
+        f'{error}; type `make env` once, then `source .venv/bin/activate` (or '
+        f'.venv/bin/python {sys.argv[0]} ...)'
+    )
+from orl_mm.datasets.convert import (
+    KINDS,
+    carry_tables,
+    convert,
+    find_items,  # noqa: E402
+    find_kind,
+)
+from orl_mm.datasets.xray_folder import (
+    INVERTED,
+    UNREADABLE,
+    FolderJob,  # noqa: E402
+    fill_folder,
+    prepare_folder,
+)
 from orl_mm.datasets.xray_io import POLARITIES, check_options  # noqa: E402
 from orl_mm.engine import cli, workers  # noqa: E402
 
@@ -42,21 +55,40 @@ def parse_args(argv=None):
     parser.add_argument('source', help='folder of the download')
     parser.add_argument('out', help='folder to write')
     parser.add_argument('--kind', choices=KINDS, help='what SOURCE is (default: by its content)')
-    parser.add_argument('--size', type=int, default=512,
-                        help='shorter side in pixels; nothing is enlarged (default 512)')
+    parser.add_argument(
+        '--size',
+        type=int,
+        default=512,
+        help='shorter side in pixels; nothing is enlarged (default 512)',
+    )
     parser.add_argument('--square', action='store_true', help='squash to SIZE x SIZE instead')
-    parser.add_argument('--format', choices=('jpg', 'png'), default='jpg',
-                        help='of the images (default jpg); masks are 1-bit png')
+    parser.add_argument(
+        '--format',
+        choices=('jpg', 'png'),
+        default='jpg',
+        help='of the images (default jpg); masks are 1-bit png',
+    )
     parser.add_argument('--quality', type=int, default=95, help='of jpg (default 95)')
-    parser.add_argument('--polarity', choices=POLARITIES, default='as_stored',
-                        help='check: list images that look inverted; mend: invert them too')
-    parser.add_argument('--window', default='bits',
-                        help='for samples of more than 8 bits: bits (default), range, or '
-                        'BLACK,WHITE in stored values')
-    parser.add_argument('--every-file', action='store_true',
-                        help='in a folder every file is an image, whatever its suffix')
-    parser.add_argument('--overwrite', action='store_true',
-                        help='write over images made with other settings')
+    parser.add_argument(
+        '--polarity',
+        choices=POLARITIES,
+        default='as_stored',
+        help='check: list images that look inverted; mend: invert them too',
+    )
+    parser.add_argument(
+        '--window',
+        default='bits',
+        help='for samples of more than 8 bits: bits (default), range, or '
+        'BLACK,WHITE in stored values',
+    )
+    parser.add_argument(
+        '--every-file',
+        action='store_true',
+        help='in a folder every file is an image, whatever its suffix',
+    )
+    parser.add_argument(
+        '--overwrite', action='store_true', help='write over images made with other settings'
+    )
     workers.add_worker_arguments(parser, chunk=16)
     return parser.parse_args(argv)
 
@@ -90,21 +122,34 @@ def run(args) -> None:
         raise ValueError(f'OUT={out} must not lie in SOURCE')
     kind = args.kind or find_kind(root)
     items = find_items(root, kind, f'.{args.format}', args.every_file)
-    settings = dict(source=root, kind=kind, size=args.size, square=args.square, format=args.format,
-                    quality=args.quality, polarity=args.polarity, window=window)
+    settings = dict(
+        source=root,
+        kind=kind,
+        size=args.size,
+        square=args.square,
+        format=args.format,
+        quality=args.quality,
+        polarity=args.polarity,
+        window=window,
+    )
     job = FolderJob(out, 'converted', settings, args.quality)
     prepare_folder(job, args.overwrite)  # refuse before a bar is drawn
     print(f'{len(items)} images ({kind}): {root} -> {out}')
     counts = workers.execute(
         partial(fill_folder, job, convert, items, chunk=args.chunk),
-        lambda counts: dict(made=counts.written, there=counts.skipped,
-                            bad=len(counts.unreadable)), len(items), args)
+        lambda counts: dict(made=counts.written, there=counts.skipped, bad=len(counts.unreadable)),
+        len(items),
+        args,
+    )
     tables = carry_tables(job, root, kind, items)
-    print(f'{counts.written} images made, {counts.skipped} were there'
-          + f'; {", ".join(tables)}' * bool(tables))
+    print(
+        f'{counts.written} images made, {counts.skipped} were there'
+        + f'; {", ".join(tables)}' * bool(tables)
+    )
     if counts.unreadable:
-        print(f'{len(counts.unreadable)} could not be converted: see '
-              f'{os.path.join(out, UNREADABLE)}')
+        print(
+            f'{len(counts.unreadable)} could not be converted: see {os.path.join(out, UNREADABLE)}'
+        )
     if counts.inverted:
         print(f'{len(counts.inverted)} look inverted: see {os.path.join(out, INVERTED)}')
 

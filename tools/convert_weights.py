@@ -13,6 +13,7 @@ A file that holds less than 99% of a backbone, or another one than it begins as,
 
 Files are read as data: nothing in them is run. All formats: projects/weights/README.md.
 """
+
 import argparse
 import sys
 from pathlib import Path
@@ -22,11 +23,21 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 try:
     import orl_mm  # noqa: E402, F401
 except ModuleNotFoundError as error:
-    sys.exit(f'{error}; type `make env` once, then `source .venv/bin/activate` (or '
-             f'.venv/bin/python {sys.argv[0]} ...)')
+    sys.exit(
+        f'{error}; type `make env` once, then `source .venv/bin/activate` (or '
+        f'.venv/bin/python {sys.argv[0]} ...)'
+    )
 from orl_mm.engine import cli  # noqa: E402
-from orl_mm.engine.weights import (ALIASES, KEYS, NETWORKS, TARGETS, Backbone,  # noqa: E402
-                                   provenance, read_backbone, write_backbone)
+from orl_mm.engine.weights import (
+    ALIASES,
+    KEYS,
+    NETWORKS,
+    TARGETS,
+    Backbone,  # noqa: E402
+    provenance,
+    read_backbone,
+    write_backbone,
+)
 from orl_mm.engine.weights.architecture import RESNETS, few, is_counter  # noqa: E402
 from orl_mm.engine.weights.sources import starts  # noqa: E402
 
@@ -38,18 +49,35 @@ def parse_args(argv=None) -> argparse.Namespace:
     parser = cli.Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('source', type=Path, help='the file to read')
     parser.add_argument('out', type=Path, help='the file to write; detectron2 wants a .pkl')
-    parser.add_argument('--from', dest='source_format', default='auto',
-                        choices=('auto', *KEYS, *ALIASES),
-                        help='whose file it is (default auto: by its names; says whose)')
-    parser.add_argument('--to', default='openmmlab', choices=tuple(TARGETS),
-                        help='who reads OUT (default openmmlab: mmpretrain, mmdet, mmseg)')
-    parser.add_argument('--network', choices=tuple(NETWORKS),
-                        help='of a file with two: the trained one (online, student) or its moving '
-                        'average (target, teacher); default: teacher of DINO, else online')
-    parser.add_argument('--prefix', help="what stands before the backbone's names in SOURCE, for "
-                        "files that are not recognised, e.g. module.encoder. or ''")
-    parser.add_argument('--arch', choices=(*(f'resnet{depth}' for depth in RESNETS), 'vit'),
-                        help='refuse any other network')
+    parser.add_argument(
+        '--from',
+        dest='source_format',
+        default='auto',
+        choices=('auto', *KEYS, *ALIASES),
+        help='whose file it is (default auto: by its names; says whose)',
+    )
+    parser.add_argument(
+        '--to',
+        default='openmmlab',
+        choices=tuple(TARGETS),
+        help='who reads OUT (default openmmlab: mmpretrain, mmdet, mmseg)',
+    )
+    parser.add_argument(
+        '--network',
+        choices=tuple(NETWORKS),
+        help='of a file with two: the trained one (online, student) or its moving '
+        'average (target, teacher); default: teacher of DINO, else online',
+    )
+    parser.add_argument(
+        '--prefix',
+        help="what stands before the backbone's names in SOURCE, for "
+        "files that are not recognised, e.g. module.encoder. or ''",
+    )
+    parser.add_argument(
+        '--arch',
+        choices=(*(f'resnet{depth}' for depth in RESNETS), 'vit'),
+        help='refuse any other network',
+    )
     return parser.parse_args(argv)
 
 
@@ -81,15 +109,19 @@ def report(args: argparse.Namespace, backbone: Backbone):
     """What was recognised, taken, left and written, and what to know before using it."""
     found, total = backbone.found, len(backbone.architecture.shapes)
     which = f'its {found.network} network, ' * bool(found.source.online and found.source.target)
-    yield (f'{args.source}: {found.source.title}; {which}{found.layout.title} under the prefix '
-           f'{found.prefix!r}')
+    yield (
+        f'{args.source}: {found.source.title}; {which}{found.layout.title} under the prefix '
+        f'{found.prefix!r}'
+    )
     if backbone.left_out:
         yield f'  left out: {few(starts(backbone.left_out), 8)}'
     if backbone.missing:
         yield f'  missing, fewer than 1%: {few(backbone.missing)}'
     counters = sum(map(is_counter, backbone.weights))
-    yield (f'{args.out}: {total - len(backbone.missing)} of {total} tensors of a '
-           f'{backbone.architecture.title}' + f' and {counters} counters' * bool(counters))
+    yield (
+        f'{args.out}: {total - len(backbone.missing)} of {total} tensors of a '
+        f'{backbone.architecture.title}' + f' and {counters} counters' * bool(counters)
+    )
     for note in backbone.notes:
         yield f'  note: {note}'
     yield f'  use: {TARGETS[args.to].usage.replace("FILE", str(args.out))}'

@@ -31,22 +31,32 @@ os.environ.setdefault('KINETO_LOG_LEVEL', '5')  # torch's profiler: errors alone
 try:
     import orl_mm  # noqa: F401  (first: mends what the next imports meet)
 except ModuleNotFoundError as error:
-    sys.exit(f'{error}; type `make env` once, then `source .venv/bin/activate` (or '
-             f'.venv/bin/python {sys.argv[0]} ...)')
+    sys.exit(
+        f'{error}; type `make env` once, then `source .venv/bin/activate` (or '
+        f'.venv/bin/python {sys.argv[0]} ...)'
+    )
 import torch  # noqa: E402
-from mmengine.config import Config  # noqa: E402
-from mmengine.logging import MMLogger  # noqa: E402
-from orl_mm.engine import cli  # noqa: E402
-from orl_mm.engine.checkpoint import use_safe_loading  # noqa: E402
-
-from _evidence import (attention, attention_table, cost_tool, fit, probe,  # noqa: E402
-                       probe_table, sweep_table, tables)
+from _evidence import (
+    attention,
+    attention_table,
+    cost_tool,
+    fit,
+    probe,  # noqa: E402
+    probe_table,
+    sweep_table,
+    tables,
+)
 from _evidence.base_plan import ROOT, here  # noqa: E402
 from _evidence.chest_plan import ROWS as CHEST_ROWS  # noqa: E402
 from _evidence.chest_plan import SWEEP, ChestPlan  # noqa: E402
 from _evidence.jobs import alone, run_jobs  # noqa: E402
 from _evidence.plan import ROWS, TABLES, TRANSFERS, Plan  # noqa: E402
 from _evidence.segmentation import areas_of_test  # noqa: E402
+from mmengine.config import Config  # noqa: E402
+from mmengine.logging import MMLogger  # noqa: E402
+
+from orl_mm.engine import cli  # noqa: E402
+from orl_mm.engine.checkpoint import use_safe_loading  # noqa: E402
 
 PHOTOGRAPHS = ('imagenet_sample', 'coco', 'VOCdevkit/VOC2012')
 XRAYS = ('jsrt', 'shenzhen', 'montgomery')
@@ -55,27 +65,50 @@ XRAYS = ('jsrt', 'shenzhen', 'montgomery')
 def parse_args(argv=None):
     parser = cli.Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('table', choices=sorted(MAKERS))
-    parser.add_argument('--data', required=True, metavar='DIR',
-                        help='the photographs, or for 3.1, 3.2 and lambda the X-rays')
+    parser.add_argument(
+        '--data',
+        required=True,
+        metavar='DIR',
+        help='the photographs, or for 3.1, 3.2 and lambda the X-rays',
+    )
     parser.add_argument('--out', default='work_dirs/evidence', metavar='DIR')
     parser.add_argument('--seeds', type=int, default=3, metavar='N')
-    parser.add_argument('--jobs', type=int, default=2, metavar='N',
-                        help='commands side by side, a thread each (default: 2)')
-    parser.add_argument('--rows', nargs='+', metavar='ROW', choices=[*ROWS, *CHEST_ROWS],
-                        help=f'only these: {", ".join(ROWS)}; {", ".join(CHEST_ROWS)}')
-    parser.add_argument('--transfers', nargs='+', choices=list(TRANSFERS), metavar='KIND',
-                        help=f'of 2.2 and 2.3 (default: {" ".join(TRANSFERS)})')
+    parser.add_argument(
+        '--jobs',
+        type=int,
+        default=2,
+        metavar='N',
+        help='commands side by side, a thread each (default: 2)',
+    )
+    parser.add_argument(
+        '--rows',
+        nargs='+',
+        metavar='ROW',
+        choices=[*ROWS, *CHEST_ROWS],
+        help=f'only these: {", ".join(ROWS)}; {", ".join(CHEST_ROWS)}',
+    )
+    parser.add_argument(
+        '--transfers',
+        nargs='+',
+        choices=list(TRANSFERS),
+        metavar='KIND',
+        help=f'of 2.2 and 2.3 (default: {" ".join(TRANSFERS)})',
+    )
     parser.add_argument('--epochs', type=int, help='of each pretraining, for a try')
     parser.add_argument('--transfer-epochs', type=int, help='of each fine-tuning, for a try')
-    parser.add_argument('--redo', action='store_true',
-                        help='delete what was made with other settings, and make it anew')
+    parser.add_argument(
+        '--redo',
+        action='store_true',
+        help='delete what was made with other settings, and make it anew',
+    )
     args = parser.parse_args(argv)
     args.out = os.path.abspath(args.out)  # jobs run in the repository's root
     if min(args.seeds, args.jobs) < 1:
         parser.error(f'--seeds and --jobs must be at least 1, got {args.seeds} and {args.jobs}')
     if args.table not in TABLES and (args.transfers or args.transfer_epochs):
-        parser.error(f'--transfers and --transfer-epochs are of {" and ".join(TABLES)}, not of '
-                     f'{args.table}')
+        parser.error(
+            f'--transfers and --transfer-epochs are of {" and ".join(TABLES)}, not of {args.table}'
+        )
     return args
 
 
@@ -101,16 +134,38 @@ def objects_figure(args):
     for seed in range(args.seeds):
         for key in chosen(args, ('byol', 'r2o')):
             checkpoint, job = plan.pretrain(ROWS[key], seed)
-            networks.append(f'{ROWS[key].name.split(",")[0]}='  # no '=' in it
-                            f'{os.path.relpath(checkpoint.parent, ROOT)}')
+            networks.append(
+                f'{ROWS[key].name.split(",")[0]}='  # no '=' in it
+                f'{os.path.relpath(checkpoint.parent, ROOT)}'
+            )
             after.append(job)
     stem = str(plan.out / 'objects_small')
-    plan.add('objects', plan.python(
-        'tools/score_objects.py', 'configs/r2o/small/r2o.py', *networks, '--voc',
-        plan.environment['ORL_VOC'], '--coco', str(plan.data / 'coco'), '--seeds',
-        str(args.seeds), '--json', f'{stem}.json', '--figure', f'{stem}.png', '--picture',
-        f'{stem}_images.png', '--markdown', f'{stem}.md'),
-        Path(f'{stem}.json'), after, 8, again=True)
+    plan.add(
+        'objects',
+        plan.python(
+            'tools/score_objects.py',
+            'configs/r2o/small/r2o.py',
+            *networks,
+            '--voc',
+            plan.environment['ORL_VOC'],
+            '--coco',
+            str(plan.data / 'coco'),
+            '--seeds',
+            str(args.seeds),
+            '--json',
+            f'{stem}.json',
+            '--figure',
+            f'{stem}.png',
+            '--picture',
+            f'{stem}_images.png',
+            '--markdown',
+            f'{stem}.md',
+        ),
+        Path(f'{stem}.json'),
+        after,
+        8,
+        again=True,
+    )
     work(args, plan)
     said = here()
     with open(f'{stem}.md', 'a', encoding='utf-8') as page:
@@ -125,8 +180,11 @@ def make_attention(args):
     for seed in range(args.seeds):
         for key in files:
             files[key].append(plan.attention(CHEST_ROWS[key], seed))
-    templates = dict(triangular='cxr_triangles', average=str(plan.average()[0]),
-                     deformable=str(plan.registered_to_scored()[0]))
+    templates = dict(
+        triangular='cxr_triangles',
+        average=str(plan.average()[0]),
+        deformable=str(plan.registered_to_scored()[0]),
+    )
     work(args, plan)
     table = attention_table.build(files, plan.data, templates, command(args), range(args.seeds))
     print(tables.write(table, plan.out, attention_table.markdown, attention_table.draw))
@@ -154,16 +212,21 @@ def sweep(args):
     print(tables.write(table, plan.out, sweep_table.markdown, sweep_table.draw))
 
 
-MAKERS = {'2.2': segmentation_table, '2.3': segmentation_table, 'objects': objects_figure,
-          '3.1': make_attention, '3.2': make_probe, 'lambda': sweep}
+MAKERS = {
+    '2.2': segmentation_table,
+    '2.3': segmentation_table,
+    'objects': objects_figure,
+    '3.1': make_attention,
+    '3.2': make_probe,
+    'lambda': sweep,
+}
 
 
 def chosen(args, keys):
     """Rows of a table, those of --rows if it is given."""
     beyond = [row for row in args.rows or () if row not in keys]
     if beyond:
-        raise cli.UserError(f'--rows {" ".join(beyond)}: table {args.table} has '
-                            f'{", ".join(keys)}')
+        raise cli.UserError(f'--rows {" ".join(beyond)}: table {args.table} has {", ".join(keys)}')
     return [key for key in keys if not args.rows or key in args.rows]
 
 
@@ -192,11 +255,14 @@ def keep_areas(config, checkpoint, out):
 
 
 # What a table's jobs call: its own commands, one thread each.
-STEPS = {'areas': keep_areas,
-         'fit': lambda config, checkpoint, out, strength: fit.fit_segmenter(
-             Config.fromfile(config), checkpoint, Path(out), float(strength)),
-         'attention': lambda checkpoint, data: attention.score(Path(checkpoint), Path(data)),
-         'features': lambda checkpoint, out: probe.extract(checkpoint, Path(out))}
+STEPS = {
+    'areas': keep_areas,
+    'fit': lambda config, checkpoint, out, strength: fit.fit_segmenter(
+        Config.fromfile(config), checkpoint, Path(out), float(strength)
+    ),
+    'attention': lambda checkpoint, data: attention.score(Path(checkpoint), Path(data)),
+    'features': lambda checkpoint, out: probe.extract(checkpoint, Path(out)),
+}
 
 
 def main(argv=None):
@@ -216,8 +282,10 @@ def main(argv=None):
         needed = XRAYS if args.table in ('3.1', '3.2', 'lambda') else PHOTOGRAPHS
         for folder in needed:
             if not (Path(args.data) / folder).is_dir():
-                raise cli.UserError(f'there is no folder {Path(args.data) / folder}: for '
-                                    f'{args.table}, --data DIR must hold {", ".join(needed)}')
+                raise cli.UserError(
+                    f'there is no folder {Path(args.data) / folder}: for '
+                    f'{args.table}, --data DIR must hold {", ".join(needed)}'
+                )
         with alone(Path(args.out) / 'logs') as args.lock:
             MAKERS[args.table](args)
 

@@ -9,6 +9,7 @@ No X-ray is needed or used. The folder has the layout that orl_mm.ChestXRayParts
 as for JSRT, and labels.csv with two findings for orl_mm.ImageLabelCsv. Each picture says PHANTOM.
 Stop it whenever you like; the same command goes on, and a larger --num adds to it.
 """
+
 import argparse
 import os
 import sys
@@ -21,10 +22,15 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 try:
     import orl_mm  # noqa: E402, F401  (first: mends what the next imports meet)
 except ModuleNotFoundError as error:
-    sys.exit(f'{error}; type `make env` once, then `source .venv/bin/activate` (or '
-             f'.venv/bin/python {sys.argv[0]} ...)')
-from orl_mm.datasets.phantom_folder import (phantom_job, write_lists,  # noqa: E402
-                                            write_phantoms)
+    sys.exit(
+        f'{error}; type `make env` once, then `source .venv/bin/activate` (or '
+        f'.venv/bin/python {sys.argv[0]} ...)'
+    )
+from orl_mm.datasets.phantom_folder import (
+    phantom_job,
+    write_lists,  # noqa: E402
+    write_phantoms,
+)
 from orl_mm.datasets.xray_folder import fill_folder, prepare_folder  # noqa: E402
 from orl_mm.engine import cli, workers  # noqa: E402
 
@@ -35,8 +41,9 @@ def parse_args(argv=None):
     parser.add_argument('--num', type=int, default=100, help='how many (default 100)')
     parser.add_argument('--size', type=int, default=256, help='side in pixels (default 256)')
     parser.add_argument('--seed', type=int, default=0, help='other patients (default 0)')
-    parser.add_argument('--overwrite', action='store_true',
-                        help='write over phantoms of another size or seed')
+    parser.add_argument(
+        '--overwrite', action='store_true', help='write over phantoms of another size or seed'
+    )
     workers.add_worker_arguments(parser, chunk=8)
     return parser.parse_args(argv)
 
@@ -60,10 +67,15 @@ def run(args) -> None:
     prepare_folder(job, args.overwrite)  # refuse before a bar is drawn
     counts = workers.execute(
         partial(fill_folder, job, write_phantoms, range(args.num), chunk=args.chunk),
-        lambda counts: dict(made=counts.written, there=counts.skipped), args.num, args)
+        lambda counts: dict(made=counts.written, there=counts.skipped),
+        args.num,
+        args,
+    )
     write_lists(job, args.num)
-    print(f'{counts.written} PHANTOM images made, {counts.skipped} were there: {job.out}\n'
-          'No X-rays; for tests and first runs.')
+    print(
+        f'{counts.written} PHANTOM images made, {counts.skipped} were there: {job.out}\n'
+        'No X-rays; for tests and first runs.'
+    )
 
 
 if __name__ == '__main__':

@@ -13,6 +13,7 @@ With --scheduler it runs on a Dask cluster (its workers need this package, the s
 thread each: dask worker ADDRESS --nworkers CORES --nthreads 1). An image takes about 0.3 s of one
 core: CheXpert's 191,000 frontal images 16 core-hours and 0.3 GB.
 """
+
 import argparse
 import json
 import os
@@ -26,15 +27,22 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 try:
     import orl_mm  # noqa: E402, F401  (first: mends what the next imports meet)
 except ModuleNotFoundError as error:
-    sys.exit(f'{error}; type `make env` once, then `source .venv/bin/activate` (or '
-             f'.venv/bin/python {sys.argv[0]} ...)')
+    sys.exit(
+        f'{error}; type `make env` once, then `source .venv/bin/activate` (or '
+        f'.venv/bin/python {sys.argv[0]} ...)'
+    )
 from orl_mm.datasets.image_list import XRAY_EXTENSIONS  # noqa: E402
 from orl_mm.datasets.xray_io import POLARITIES  # noqa: E402
 from orl_mm.engine import cli, workers  # noqa: E402
 from orl_mm.engine.image_arguments import add_image_arguments, image_source  # noqa: E402
 from orl_mm.registration import report  # noqa: E402
-from orl_mm.registration.build import (LOADERS, RegistrationJob, build, decoder,  # noqa: E402
-                                       prepare_folder)
+from orl_mm.registration.build import (
+    LOADERS,
+    RegistrationJob,
+    build,
+    decoder,  # noqa: E402
+    prepare_folder,
+)
 from orl_mm.registration.cache import TemplateCache  # noqa: E402
 from orl_mm.registration.elastix_settings import ElastixSettings  # noqa: E402
 from orl_mm.registration.exemplar import find_exemplar, read_exemplar  # noqa: E402
@@ -50,33 +58,63 @@ def parse_args(argv=None):
     add_image_arguments(parser, '; its LoadXray or LoadImage says how they are decoded')
     parser.add_argument('--out', required=True, help='folder of the templates and the report')
     parser.add_argument('--exemplar', metavar='IMAGE', help='the segmented image')
-    parser.add_argument('--mask', action='append', default=[], metavar='PART=FILE',
-                        help='the mask of a part of it; repeat it for each part, or for a part '
-                        'in several files')
-    parser.add_argument('--exemplar-root', metavar='DIR',
-                        help='instead: a parts data set (images/ and masks/PART/, or JSRT\'s or '
-                        'Montgomery\'s download)')
+    parser.add_argument(
+        '--mask',
+        action='append',
+        default=[],
+        metavar='PART=FILE',
+        help='the mask of a part of it; repeat it for each part, or for a part in several files',
+    )
+    parser.add_argument(
+        '--exemplar-root',
+        metavar='DIR',
+        help="instead: a parts data set (images/ and masks/PART/, or JSRT's or "
+        "Montgomery's download)",
+    )
     parser.add_argument('--exemplar-id', metavar='ID', help='and the image of it, without suffix')
     parser.add_argument('--parts', nargs='+', help='which parts of it, in which order')
-    parser.add_argument('--fallback', metavar='FILE',
-                        help='the global template, .json or .npz (default: triangles for the '
-                        "chest, else the exemplar's own masks)")
-    parser.add_argument('--polarity', choices=POLARITIES, default='as_stored',
-                        help='of the images, see LoadXray; with --config it says so')
-    parser.add_argument('--settings', nargs='*', action=cli.KeyValueAction, default={},
-                        metavar='KEY=VALUE', help='of the registration: ' +
-                        ', '.join(f'{k}={v}' for k, v in ElastixSettings().to_dict().items()))
-    parser.add_argument('--checks', nargs='*', action=cli.KeyValueAction, default={},
-                        metavar='KEY=VALUE', help='that a registration must pass: ' +
-                        ', '.join(f'{k}={v}' for k, v in Checks().to_dict().items()))
-    parser.add_argument('--truth', metavar='DIR',
-                        help='a parts data set with true masks: Dice in the report')
+    parser.add_argument(
+        '--fallback',
+        metavar='FILE',
+        help='the global template, .json or .npz (default: triangles for the '
+        "chest, else the exemplar's own masks)",
+    )
+    parser.add_argument(
+        '--polarity',
+        choices=POLARITIES,
+        default='as_stored',
+        help='of the images, see LoadXray; with --config it says so',
+    )
+    parser.add_argument(
+        '--settings',
+        nargs='*',
+        action=cli.KeyValueAction,
+        default={},
+        metavar='KEY=VALUE',
+        help='of the registration: '
+        + ', '.join(f'{k}={v}' for k, v in ElastixSettings().to_dict().items()),
+    )
+    parser.add_argument(
+        '--checks',
+        nargs='*',
+        action=cli.KeyValueAction,
+        default={},
+        metavar='KEY=VALUE',
+        help='that a registration must pass: '
+        + ', '.join(f'{k}={v}' for k, v in Checks().to_dict().items()),
+    )
+    parser.add_argument(
+        '--truth', metavar='DIR', help='a parts data set with true masks: Dice in the report'
+    )
     workers.add_worker_arguments(parser, chunk=8)
-    parser.add_argument('--verify', action='store_true',
-                        help='decode every image and template again instead of trusting file '
-                        'sizes and times')
-    parser.add_argument('--overwrite', action='store_true',
-                        help='make templates again that were made otherwise')
+    parser.add_argument(
+        '--verify',
+        action='store_true',
+        help='decode every image and template again instead of trusting file sizes and times',
+    )
+    parser.add_argument(
+        '--overwrite', action='store_true', help='make templates again that were made otherwise'
+    )
     return parser.parse_args(argv)
 
 
@@ -102,31 +140,49 @@ def run(args, argv) -> None:
     images = image_source(args, argv, XRAY_EXTENSIONS)
     loader = loader_of(images.transforms, args.polarity)
     job = RegistrationJob(
-        reference, dict(reference.spec(), loader=json.loads(loader)), loader=loader,
-        root=os.path.abspath(images.root), out=os.path.abspath(args.out), verify=args.verify,
-        source=tuple(words_of_result(argv)))
+        reference,
+        dict(reference.spec(), loader=json.loads(loader)),
+        loader=loader,
+        root=os.path.abspath(images.root),
+        out=os.path.abspath(args.out),
+        verify=args.verify,
+        source=tuple(words_of_result(argv)),
+    )
     total = len(images)
-    print(f'{total} images below {job.root} -> {job.out}\n'
-          f'parts {", ".join(reference.parts)}; fallback {reference.fallback_name}; '
-          f'{job.spec["library"]}')
+    print(
+        f'{total} images below {job.root} -> {job.out}\n'
+        f'parts {", ".join(reference.parts)}; fallback {reference.fallback_name}; '
+        f'{job.spec["library"]}'
+    )
     prepare_folder(job, args.overwrite)  # refuse before a bar is drawn
     relative = (relative_path(images.path(i), job.root) for i in range(total))
     counts = workers.execute(
         partial(build, job, relative, chunk=args.chunk, overwrite=args.overwrite),
-        lambda c: dict(ok=c.done['deformable'], affine=c.done['affine'],
-                       fallback=c.done['template'], bad=len(c.unreadable)), total, args)
-    print(f'{counts.total - counts.skipped - len(counts.unreadable)} templates made, '
-          f'{counts.skipped} were there: {counts.done["deformable"]} ok, '
-          f'{counts.done["affine"]} affine, {counts.done["template"]} fallback, '
-          f'{len(counts.unreadable)} unreadable')
+        lambda c: dict(
+            ok=c.done['deformable'],
+            affine=c.done['affine'],
+            fallback=c.done['template'],
+            bad=len(c.unreadable),
+        ),
+        total,
+        args,
+    )
+    print(
+        f'{counts.total - counts.skipped - len(counts.unreadable)} templates made, '
+        f'{counts.skipped} were there: {counts.done["deformable"]} ok, '
+        f'{counts.done["affine"]} affine, {counts.done["template"]} fallback, '
+        f'{len(counts.unreadable)} unreadable'
+    )
     write_report(job, images, truth, len(counts.unreadable))
 
 
 def exemplar_of(args):
     """The exemplar that the command names."""
     if (args.exemplar is None) == (args.exemplar_root is None):
-        raise cli.UserError('name the exemplar: --exemplar IMAGE --mask PART=FILE ..., or '
-                            '--exemplar-root DIR --exemplar-id ID')
+        raise cli.UserError(
+            'name the exemplar: --exemplar IMAGE --mask PART=FILE ..., or '
+            '--exemplar-root DIR --exemplar-id ID'
+        )
     if args.exemplar_root is not None:
         if args.exemplar_id is None or args.mask:
             raise cli.UserError('--exemplar-root needs --exemplar-id, and no --mask')
@@ -149,8 +205,9 @@ def made(kind, options, what):
     """Settings or checks from key=value pairs."""
     unknown = sorted(set(options) - set(kind().to_dict()))
     if unknown:
-        raise cli.UserError(f'{what} has no {", ".join(unknown)}; there are '
-                            f'{", ".join(kind().to_dict())}')
+        raise cli.UserError(
+            f'{what} has no {", ".join(unknown)}; there are {", ".join(kind().to_dict())}'
+        )
     try:
         return kind(**options)
     except TypeError as error:

@@ -26,42 +26,59 @@ for folder in (HERE, osp.dirname(HERE)):
 try:
     import orl_mm  # noqa: F401, E402  (first: mends what the next imports meet)
 except ModuleNotFoundError as error:
-    sys.exit(f'{error}; type `make env` once, then `source .venv/bin/activate` (or '
-             f'.venv/bin/python {sys.argv[0]} ...)')
+    sys.exit(
+        f'{error}; type `make env` once, then `source .venv/bin/activate` (or '
+        f'.venv/bin/python {sys.argv[0]} ...)'
+    )
 import torch  # noqa: E402
+from _objects.report import figure, markdown, picture, write_json  # noqa: E402
+from _objects.score import Scorer, checkpoints_of  # noqa: E402
 from mmengine.logging import MMLogger  # noqa: E402
 from mmengine.registry import init_default_scope  # noqa: E402
 from mmengine.runner import set_random_seed  # noqa: E402
+
 from orl_mm.datasets.object_masks import coco_objects, voc_objects  # noqa: E402
 from orl_mm.engine import cli  # noqa: E402
 from orl_mm.engine.checkpoint import use_safe_loading  # noqa: E402
 from orl_mm.engine.object_finder import build_finder, load_features  # noqa: E402
 
-from _objects.report import figure, markdown, picture, write_json  # noqa: E402
-from _objects.score import Scorer, checkpoints_of  # noqa: E402
-
 
 def parse_args(argv=None):
     parser = cli.Parser(description='Score the objects that R2O finds')
     parser.add_argument('config', help='of R2O: superpixels, K, mini-batch')
-    parser.add_argument('networks', nargs='*', metavar='NAME=PATH',
-                        help='a checkpoint, or a work directory for a curve over training')
+    parser.add_argument(
+        'networks',
+        nargs='*',
+        metavar='NAME=PATH',
+        help='a checkpoint, or a work directory for a curve over training',
+    )
     parser.add_argument('--voc', metavar='DIR', help='VOC2012')
-    parser.add_argument('--split', default='val', help="of VOC (default: val)")
+    parser.add_argument('--split', default='val', help='of VOC (default: val)')
     parser.add_argument('--coco', metavar='DIR', help='folder with annotations and val2017')
-    parser.add_argument('--batch', type=int, help="images clustered together (default: the "
-                        "config's batch size)")
+    parser.add_argument(
+        '--batch', type=int, help="images clustered together (default: the config's batch size)"
+    )
     parser.add_argument('--k', type=int, help="clusters of a mini-batch (default: the config's)")
-    parser.add_argument('--seeds', type=int, default=1, help='how often each is clustered, in '
-                        'other mini-batches, by random networks of other weights (default: 1)')
+    parser.add_argument(
+        '--seeds',
+        type=int,
+        default=1,
+        help='how often each is clustered, in '
+        'other mini-batches, by random networks of other weights (default: 1)',
+    )
     parser.add_argument('--json', metavar='FILE', help='all numbers')
     parser.add_argument('--markdown', metavar='FILE', help='the table as printed')
     parser.add_argument('--figure', metavar='FILE', help='curves over training')
     parser.add_argument('--picture', metavar='FILE', help='objects of a few images')
     parser.add_argument('--num', type=int, default=6, help='images of the picture (default: 6)')
     parser.add_argument('--device', default='cuda' if torch.cuda.is_available() else 'cpu')
-    parser.add_argument('--cfg-options', nargs='+', action=cli.KeyValueAction,
-                        metavar='KEY=VALUE', help='override keys of the config')
+    parser.add_argument(
+        '--cfg-options',
+        nargs='+',
+        action=cli.KeyValueAction,
+        metavar='KEY=VALUE',
+        help='override keys of the config',
+    )
     parser.set_defaults(launcher='none', local_rank=0, work_dir=None)
     args = parser.parse_args(argv)
     for name in args.networks:
@@ -78,8 +95,11 @@ def read_data(args, size):
     if args.voc:
         found['VOC'] = voc_objects(args.voc, args.split, size)
     if args.coco:
-        found['COCO'] = coco_objects(osp.join(args.coco, 'annotations/instances_val2017.json'),
-                                     osp.join(args.coco, 'val2017'), size)
+        found['COCO'] = coco_objects(
+            osp.join(args.coco, 'annotations/instances_val2017.json'),
+            osp.join(args.coco, 'val2017'),
+            size,
+        )
     return found
 
 

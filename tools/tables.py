@@ -32,46 +32,83 @@ for folder in (HERE, osp.dirname(HERE)):
 try:
     import orl_mm  # noqa: F401  (first: mends what the next imports meet)
 except ModuleNotFoundError as error:
-    sys.exit(f'{error}; type `make env` once, then `source .venv/bin/activate` (or '
-             f'.venv/bin/python {sys.argv[0]} ...)')
-from mmengine.logging import MMLogger  # noqa: E402
-from mmengine.registry import init_default_scope  # noqa: E402
-from orl_mm.engine import cli  # noqa: E402
-from orl_mm.engine.checkpoint import use_safe_loading  # noqa: E402
-
+    sys.exit(
+        f'{error}; type `make env` once, then `source .venv/bin/activate` (or '
+        f'.venv/bin/python {sys.argv[0]} ...)'
+    )
 from _tables import natural, plot, table31, table32  # noqa: E402
 from _tables.evaluate import write_json  # noqa: E402
 from _tables.runs import find_run  # noqa: E402
 from _tables.thesis import NATURAL  # noqa: E402
+from mmengine.logging import MMLogger  # noqa: E402
+from mmengine.registry import init_default_scope  # noqa: E402
+
+from orl_mm.engine import cli  # noqa: E402
+from orl_mm.engine.checkpoint import use_safe_loading  # noqa: E402
+
 
 def parse_args(argv=None):
     parser = cli.Parser(description="The thesis's tables with what was run here")
-    parser.add_argument('table', choices=(*NATURAL, '3.1', '3.2'), metavar='TABLE',
-                        help='2.1: COCO; 2.2: VOC and Cityscapes; 2.3: K; 3.1: attention AP; '
-                        '3.2: linear probes')
-    parser.add_argument('runs', nargs='*', metavar='RUN',
-                        help='work directory, of which the last checkpoint counts, or checkpoint')
-    parser.add_argument('--row', action='append', default=[], metavar='NAME=RUN',
-                        help='a run for a row by name: byol, detcon-b_100e, r2o, r50_in100_k4 ... '
-                        '(configs of pretraining, with or without _r50_in1k); for 3.1 and 3.2 '
-                        'dino-in1k, dino, dino-cxr-aug, triangular, average, deformable, random; '
-                        'or a row of its own')
-    parser.add_argument('--template', action='append', default=[], metavar='NAME=PATH',
-                        help='3.1: the template of a row, scored itself: .json, .npz, or a '
-                        "folder of tools/register_templates.py for the test images (several "
-                        'for several sets). Templates that are files are found by themselves')
-    parser.add_argument('--data', metavar='DIR', help='3.1: folder with jsrt and montgomery in it '
-                        '(default: $ORL_CXR, else data)')
+    parser.add_argument(
+        'table',
+        choices=(*NATURAL, '3.1', '3.2'),
+        metavar='TABLE',
+        help='2.1: COCO; 2.2: VOC and Cityscapes; 2.3: K; 3.1: attention AP; 3.2: linear probes',
+    )
+    parser.add_argument(
+        'runs',
+        nargs='*',
+        metavar='RUN',
+        help='work directory, of which the last checkpoint counts, or checkpoint',
+    )
+    parser.add_argument(
+        '--row',
+        action='append',
+        default=[],
+        metavar='NAME=RUN',
+        help='a run for a row by name: byol, detcon-b_100e, r2o, r50_in100_k4 ... '
+        '(configs of pretraining, with or without _r50_in1k); for 3.1 and 3.2 '
+        'dino-in1k, dino, dino-cxr-aug, triangular, average, deformable, random; '
+        'or a row of its own',
+    )
+    parser.add_argument(
+        '--template',
+        action='append',
+        default=[],
+        metavar='NAME=PATH',
+        help='3.1: the template of a row, scored itself: .json, .npz, or a '
+        'folder of tools/register_templates.py for the test images (several '
+        'for several sets). Templates that are files are found by themselves',
+    )
+    parser.add_argument(
+        '--data',
+        metavar='DIR',
+        help='3.1: folder with jsrt and montgomery in it (default: $ORL_CXR, else data)',
+    )
     parser.add_argument('--json', metavar='FILE', help='all numbers')
     parser.add_argument('--markdown', metavar='FILE', help='the table as printed')
     parser.add_argument('--plot', metavar='FILE', help='a picture: .png, .svg or .pdf')
-    parser.add_argument('--test', action='store_true', default=None, help='2.x: test each last '
-                        'checkpoint, whatever its work directory has recorded')
-    parser.add_argument('--no-test', dest='test', action='store_false',
-                        help='2.x: test nothing, also where nothing is recorded')
+    parser.add_argument(
+        '--test',
+        action='store_true',
+        default=None,
+        help='2.x: test each last checkpoint, whatever its work directory has recorded',
+    )
+    parser.add_argument(
+        '--no-test',
+        dest='test',
+        action='store_false',
+        help='2.x: test nothing, also where nothing is recorded',
+    )
     parser.add_argument('--again', action='store_true', help='test anew whatever is stored')
-    parser.add_argument('--cfg-options', nargs='+', action=cli.KeyValueAction, default={},
-                        metavar='KEY=VALUE', help='override keys of the evaluation configs')
+    parser.add_argument(
+        '--cfg-options',
+        nargs='+',
+        action=cli.KeyValueAction,
+        default={},
+        metavar='KEY=VALUE',
+        help='override keys of the evaluation configs',
+    )
     args = parser.parse_args(argv)
     for option in ('row', 'template'):
         for pair in getattr(args, option):
@@ -87,12 +124,13 @@ def make(args):
         refuse(args, 'template', 'data')
         if args.again and args.test is False:
             raise cli.UserError('--again tests and --no-test does not: leave one out')
-        table = natural.build(args.table, args.runs, named, args.cfg_options, args.test,
-                              args.again)
+        table = natural.build(args.table, args.runs, named, args.cfg_options, args.test, args.again)
         return table, natural
     if args.test is not None:
-        raise cli.UserError('--test and --no-test belong to tables 2.1 to 2.3; 3.1 and 3.2 test '
-                            'whatever is not stored')
+        raise cli.UserError(
+            '--test and --no-test belong to tables 2.1 to 2.3; 3.1 and 3.2 test '
+            'whatever is not stored'
+        )
     if args.data:
         os.environ['ORL_CXR'] = args.data
     runs = [find_run(path) for path in args.runs] + [find_run(path, row) for row, path in named]
@@ -109,9 +147,15 @@ def refuse(args, *options):
     """Those that would do nothing."""
     for option in options:
         if getattr(args, option):
-            where = '' if option == 'template' else (  # a dumped config names its folder
-                '; others are tested on the data of their configs: --cfg-options '
-                'test_dataloader.dataset.data_root=DIR')
+            where = (
+                ''
+                if option == 'template'
+                # a dumped config names its folder
+                else (
+                    '; others are tested on the data of their configs: --cfg-options '
+                    'test_dataloader.dataset.data_root=DIR'
+                )
+            )
             raise cli.UserError(f'--{option} belongs to table 3.1{where}')
 
 

@@ -18,13 +18,16 @@ sys.path.insert(0, osp.dirname(osp.dirname(osp.abspath(__file__))))
 try:
     import orl_mm  # noqa: F401, E402  (first: mends what the next imports meet)
 except ModuleNotFoundError as error:
-    sys.exit(f'{error}; type `make env` once, then `source .venv/bin/activate` (or '
-             f'.venv/bin/python {sys.argv[0]} ...)')
+    sys.exit(
+        f'{error}; type `make env` once, then `source .venv/bin/activate` (or '
+        f'.venv/bin/python {sys.argv[0]} ...)'
+    )
 import mmengine  # noqa: E402
 from mmengine.config import ConfigDict  # noqa: E402
 from mmengine.dist import is_main_process  # noqa: E402
 from mmengine.registry import METRICS, RUNNERS  # noqa: E402
 from mmengine.runner import Runner  # noqa: E402
+
 from orl_mm.engine import cli  # noqa: E402
 from orl_mm.engine.checkpoint import use_safe_loading  # noqa: E402
 from orl_mm.engine.checkpoint_fit import checkpoints_must_fit  # noqa: E402
@@ -37,23 +40,26 @@ def parse_args():
     parser.add_argument('checkpoint', help='checkpoint file')
     parser.add_argument('--work-dir', help='folder of the log and the metrics')
     parser.add_argument(
-        '--out', help='mmpretrain: file of predictions or metrics '
+        '--out',
+        help='mmpretrain: file of predictions or metrics '
         '(--out-item); mmdet: file of predictions (.pkl); mmseg: folder of '
-        'predicted label maps')
-    parser.add_argument('--out-item', choices=['metrics', 'pred'],
-                        help='what --out holds (default: pred)')
-    parser.add_argument('--amp', action='store_true',
-                        help='automatic mixed precision')
-    parser.add_argument('--show-dir', help='folder of pictures of the results')
-    parser.add_argument('--show', action='store_true',
-                        help='show the results in a window')
-    parser.add_argument('--interval', type=int, default=1,
-                        help='picture every so manieth sample (mmpretrain)')
-    parser.add_argument('--wait-time', type=float, default=2,
-                        help='seconds that a window stays')
+        'predicted label maps',
+    )
     parser.add_argument(
-        '--tta', action='store_true', help='test-time augmentation: tta_model '
-        'and tta_pipeline of the config, else flips')
+        '--out-item', choices=['metrics', 'pred'], help='what --out holds (default: pred)'
+    )
+    parser.add_argument('--amp', action='store_true', help='automatic mixed precision')
+    parser.add_argument('--show-dir', help='folder of pictures of the results')
+    parser.add_argument('--show', action='store_true', help='show the results in a window')
+    parser.add_argument(
+        '--interval', type=int, default=1, help='picture every so manieth sample (mmpretrain)'
+    )
+    parser.add_argument('--wait-time', type=float, default=2, help='seconds that a window stays')
+    parser.add_argument(
+        '--tta',
+        action='store_true',
+        help='test-time augmentation: tta_model and tta_pipeline of the config, else flips',
+    )
     cli.add_common_arguments(parser)
     args = parser.parse_args()
     if args.out is None and args.out_item is not None:
@@ -76,10 +82,8 @@ def merge_args(cfg, args):
         use_tta(cfg, scope)
     if args.out and scope == 'mmseg':
         cfg.test_evaluator.update(output_dir=args.out, keep_results=True)
-    if args.out and scope == 'mmdet' and not args.out.endswith(
-            ('.pkl', '.pickle')):
-        raise cli.UserError(f'--out of an mmdet config is a .pkl file, got '
-                            f'{args.out!r}')
+    if args.out and scope == 'mmdet' and not args.out.endswith(('.pkl', '.pickle')):
+        raise cli.UserError(f'--out of an mmdet config is a .pkl file, got {args.out!r}')
     return cfg
 
 
@@ -89,7 +93,8 @@ def draw(cfg, args, scope):
     if hook is None:
         raise cli.UserError(
             '--show and --show-dir need the visualisation hook; add '
-            "visualization=dict(type='...VisualizationHook') to default_hooks")
+            "visualization=dict(type='...VisualizationHook') to default_hooks"
+        )
     hook.update(show=args.show, wait_time=args.wait_time)
     if scope in ('mmdet', 'mmseg'):
         hook.draw = True
@@ -106,25 +111,46 @@ def draw(cfg, args, scope):
 def use_tta(cfg, scope):
     """Wrap the model for test-time augmentation, by default of flips."""
     if scope == 'mmseg' and not ('tta_model' in cfg and 'tta_pipeline' in cfg):
-        raise cli.UserError('--tta of an mmseg config needs tta_model and '
-                            'tta_pipeline in the config')
+        raise cli.UserError(
+            '--tta of an mmseg config needs tta_model and tta_pipeline in the config'
+        )
     if 'tta_model' not in cfg:
-        cfg.tta_model = dict(
-            type='DetTTAModel', tta_cfg=dict(
-                nms=dict(type='nms', iou_threshold=0.5), max_per_img=100)
-        ) if scope == 'mmdet' else dict(type='mmpretrain.AverageClsScoreTTA')
+        cfg.tta_model = (
+            dict(
+                type='DetTTAModel',
+                tta_cfg=dict(nms=dict(type='nms', iou_threshold=0.5), max_per_img=100),
+            )
+            if scope == 'mmdet'
+            else dict(type='mmpretrain.AverageClsScoreTTA')
+        )
     data = cfg.test_dataloader.dataset
     while 'dataset' in data:
         data = data.dataset
     if 'tta_pipeline' not in cfg:
-        pack = data.pipeline[-1] if scope != 'mmdet' else dict(
-            type='PackDetInputs',
-            meta_keys=('img_id', 'img_path', 'ori_shape', 'img_shape',
-                       'scale_factor', 'flip', 'flip_direction'))
+        pack = (
+            data.pipeline[-1]
+            if scope != 'mmdet'
+            else dict(
+                type='PackDetInputs',
+                meta_keys=(
+                    'img_id',
+                    'img_path',
+                    'ori_shape',
+                    'img_shape',
+                    'scale_factor',
+                    'flip',
+                    'flip_direction',
+                ),
+            )
+        )
         cfg.tta_pipeline = deepcopy(data.pipeline[:-1]) + [
-            dict(type='TestTimeAug',
-                 transforms=[[dict(type='RandomFlip', prob=1.),
-                              dict(type='RandomFlip', prob=0.)], [pack]])
+            dict(
+                type='TestTimeAug',
+                transforms=[
+                    [dict(type='RandomFlip', prob=1.0), dict(type='RandomFlip', prob=0.0)],
+                    [pack],
+                ],
+            )
         ]
     cfg.model = ConfigDict(**cfg.tta_model, module=cfg.model)
     data.pipeline = cfg.tta_pipeline
@@ -135,22 +161,22 @@ def main():
     with cli.user_errors('test.py'):
         use_safe_loading()
         cfg = cli.load_config(args.config)
-        cli.check_parts(cfg, 'testing', 'test_dataloader', 'test_cfg',
-                        'test_evaluator')
+        cli.check_parts(cfg, 'testing', 'test_dataloader', 'test_cfg', 'test_evaluator')
         cfg = merge_args(cfg, args)
         dump_predictions = args.out and args.out_item != 'metrics'
         scope = cfg.get('default_scope')
-        with cli.config_errors(), checkpoints_must_fit(
-                whole=True, min_match=cfg.get('min_match', 0.99)):
+        with (
+            cli.config_errors(),
+            checkpoints_must_fit(whole=True, min_match=cfg.get('min_match', 0.99)),
+        ):
             use_cpu_processes(cfg)
             # A config may name a runner of its own.
-            runner = RUNNERS.build(cfg) if 'runner_type' in cfg else \
-                Runner.from_cfg(cfg)
+            runner = RUNNERS.build(cfg) if 'runner_type' in cfg else Runner.from_cfg(cfg)
             if dump_predictions and scope != 'mmseg':
-                kind = 'mmdet.DumpDetResults' if scope == 'mmdet' else \
-                    'DumpResults'
+                kind = 'mmdet.DumpDetResults' if scope == 'mmdet' else 'DumpResults'
                 runner.test_evaluator.metrics.append(
-                    METRICS.build(dict(type=kind, out_file_path=args.out)))
+                    METRICS.build(dict(type=kind, out_file_path=args.out))
+                )
             metrics = runner.test()
             if args.out and args.out_item == 'metrics' and is_main_process():
                 mmengine.dump(metrics, args.out)

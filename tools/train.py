@@ -16,11 +16,14 @@ sys.path.insert(0, osp.dirname(osp.dirname(osp.abspath(__file__))))
 try:
     import orl_mm  # noqa: F401, E402  (first: mends what the next imports meet)
 except ModuleNotFoundError as error:
-    sys.exit(f'{error}; type `make env` once, then `source .venv/bin/activate` (or '
-             f'.venv/bin/python {sys.argv[0]} ...)')
+    sys.exit(
+        f'{error}; type `make env` once, then `source .venv/bin/activate` (or '
+        f'.venv/bin/python {sys.argv[0]} ...)'
+    )
 import torch  # noqa: E402
 from mmengine.registry import RUNNERS  # noqa: E402
 from mmengine.runner import Runner  # noqa: E402
+
 from orl_mm.engine import cli  # noqa: E402
 from orl_mm.engine.checkpoint import use_safe_loading  # noqa: E402
 from orl_mm.engine.checkpoint_fit import checkpoints_must_fit  # noqa: E402
@@ -31,22 +34,30 @@ def parse_args():
     parser = cli.Parser(description='Train a model')
     parser.add_argument('config', help='config file, or package::path of one')
     parser.add_argument(
-        '--work-dir', help='folder of logs and checkpoints (default: the '
-        "config's, else work_dirs/ and the config's name)")
+        '--work-dir',
+        help='folder of logs and checkpoints (default: the '
+        "config's, else work_dirs/ and the config's name)",
+    )
     parser.add_argument(
-        '--resume', nargs='?', const='auto', metavar='CHECKPOINT',
-        help='go on from this checkpoint; without a name, from the latest of '
-        'the work directory')
-    parser.add_argument('--amp', action='store_true',
-                        help='automatic mixed precision')
-    parser.add_argument('--no-validate', action='store_true',
-                        help='no evaluation during training')
+        '--resume',
+        nargs='?',
+        const='auto',
+        metavar='CHECKPOINT',
+        help='go on from this checkpoint; without a name, from the latest of the work directory',
+    )
+    parser.add_argument('--amp', action='store_true', help='automatic mixed precision')
+    parser.add_argument('--no-validate', action='store_true', help='no evaluation during training')
     parser.add_argument(
-        '--auto-scale-lr', action='store_true',
+        '--auto-scale-lr',
+        action='store_true',
         help='scale the learning rate to the batch size at hand, linearly '
-        'from the base_batch_size of the config')
-    parser.add_argument('--no-persistent-workers', action='store_true',
-                        help='start the data workers anew each epoch')
+        'from the base_batch_size of the config',
+    )
+    parser.add_argument(
+        '--no-persistent-workers',
+        action='store_true',
+        help='start the data workers anew each epoch',
+    )
     cli.add_common_arguments(parser)
     return parser.parse_args()
 
@@ -69,7 +80,8 @@ def merge_args(cfg, args):
             raise cli.UserError(
                 '--auto-scale-lr needs the batch size that the learning rate '
                 'of the config is for; add --cfg-options '
-                'auto_scale_lr.base_batch_size=NUMBER')
+                'auto_scale_lr.base_batch_size=NUMBER'
+            )
         cfg.auto_scale_lr.enable = True
     return cfg
 
@@ -78,12 +90,15 @@ def use_amp(cfg):
     """Put mmengine's mixed-precision wrapper in the plain one's place."""
     kind = cfg.optim_wrapper.get('type', 'OptimWrapper')
     if kind not in ('OptimWrapper', 'AmpOptimWrapper'):
-        raise cli.UserError(f'--amp takes the place of OptimWrapper, but the '
-                            f'config has {kind}; leave --amp out and set the '
-                            'precision there')
+        raise cli.UserError(
+            f'--amp takes the place of OptimWrapper, but the '
+            f'config has {kind}; leave --amp out and set the '
+            'precision there'
+        )
     if not torch.cuda.is_available():
-        raise cli.UserError('--amp needs a GPU (mmengine trains in mixed '
-                            'precision on no CPU); leave it out here')
+        raise cli.UserError(
+            '--amp needs a GPU (mmengine trains in mixed precision on no CPU); leave it out here'
+        )
     cfg.optim_wrapper.type = 'AmpOptimWrapper'
     cfg.optim_wrapper.setdefault('loss_scale', 'dynamic')
 
@@ -91,14 +106,18 @@ def use_amp(cfg):
 def check_epoch(runner):
     """Refuse data that are too few for one batch."""
     loader = getattr(runner.train_loop, 'dataloader', None)  # builds the data set
-    if not isinstance(loader, torch.utils.data.DataLoader) or isinstance(
-            loader.dataset, torch.utils.data.IterableDataset) or len(loader):
+    if (
+        not isinstance(loader, torch.utils.data.DataLoader)
+        or isinstance(loader.dataset, torch.utils.data.IterableDataset)
+        or len(loader)
+    ):
         return
     share = f' for each of {runner.world_size} processes' if runner.world_size > 1 else ''
     raise cli.UserError(
         f'an epoch has 0 iterations: {len(loader.dataset)} images, batch '
         f'{loader.batch_size}{share}, drop_last={loader.drop_last}; lower '
-        'train_dataloader.batch_size')
+        'train_dataloader.batch_size'
+    )
 
 
 def count_accumulation(runner):
@@ -115,7 +134,8 @@ def count_accumulation(runner):
     runner.logger.info(
         f'auto_scale_lr: accumulative_counts={steps} iterations make one step, so the base '
         f'batch size {scale["base_batch_size"]} is that of {steps} iterations; the next line '
-        'counts by the iteration')
+        'counts by the iteration'
+    )
 
 
 def main():
@@ -123,14 +143,11 @@ def main():
     with cli.user_errors('train.py'):
         use_safe_loading()
         cfg = merge_args(cli.load_config(args.config), args)
-        cli.check_parts(cfg, 'training', 'train_dataloader', 'train_cfg',
-                        'optim_wrapper')
-        with cli.config_errors(), checkpoints_must_fit(
-                min_match=cfg.get('min_match', 0.99)):
+        cli.check_parts(cfg, 'training', 'train_dataloader', 'train_cfg', 'optim_wrapper')
+        with cli.config_errors(), checkpoints_must_fit(min_match=cfg.get('min_match', 0.99)):
             use_cpu_processes(cfg)
             # A config may name a runner of its own.
-            runner = RUNNERS.build(cfg) if 'runner_type' in cfg else \
-                Runner.from_cfg(cfg)
+            runner = RUNNERS.build(cfg) if 'runner_type' in cfg else Runner.from_cfg(cfg)
             check_epoch(runner)
             count_accumulation(runner)
             runner.train()

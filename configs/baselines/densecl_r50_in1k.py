@@ -29,7 +29,9 @@ train_dataloader = dict(
         _delete_=True,
         type='orl_mm.ImageList',
         data_root='data/imagenet/train',
-        pipeline=train_pipeline))
+        pipeline=train_pipeline,
+    ),
+)
 
 env_cfg = dict(cudnn_benchmark=True)
 randomness = dict(_delete_=True, seed=0, diff_rank_seed=True)

@@ -20,7 +20,8 @@ model = dict(
     views='separate',
     backbone=dict(zero_init_residual=True),
     neck=dict(projector=dict(with_last_bias=False)),
-    head=dict(predictor=dict(with_last_bias=False)))
+    head=dict(predictor=dict(with_last_bias=False)),
+)
 
 optim_wrapper = dict(optimizer=dict(lr=0.2 * 4096 / 256, weight_decay=1.5e-6))
 _hooks = _base_.custom_hooks

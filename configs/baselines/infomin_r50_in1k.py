@@ -25,14 +25,17 @@ model = dict(
             in_channels=2048,
             hid_channels=2048,
             out_channels=128,
-            with_avg_pool=True),
+            with_avg_pool=True,
+        ),
         crop_channels=128,
         out_channels=128,
-        num_crops=9),
-    jigsaw_weight=0.5)
+        num_crops=9,
+    ),
+    jigsaw_weight=0.5,
+)
 
 # Factors 0.1 + 1.8 * level / 10; mmpretrain's ranges are around 1 and would be negated at random.
-_factor = dict(magnitude_range=(-0.9, 0.9), random_negative_prob=0.)
+_factor = dict(magnitude_range=(-0.9, 0.9), random_negative_prob=0.0)
 _policies = [
     dict(type='AutoContrast'),
     dict(type='Equalize'),
@@ -52,13 +55,15 @@ _policies = [
     dict(type='Translate', magnitude_range=(0, 0.45), direction='vertical'),
 ]
 view_pipeline = [
-    dict(type='RandomResizedCrop', scale=224, crop_ratio_range=(0.2, 1.), backend='pillow'),
+    dict(type='RandomResizedCrop', scale=224, crop_ratio_range=(0.2, 1.0), backend='pillow'),
     dict(type='RandomFlip', prob=0.5),
     dict(
         type='RandomApply',
-        transforms=[dict(type='ColorJitter', brightness=0.8, contrast=0.8, saturation=0.8,
-                         hue=0.2)],
-        prob=0.8),
+        transforms=[
+            dict(type='ColorJitter', brightness=0.8, contrast=0.8, saturation=0.8, hue=0.2)
+        ],
+        prob=0.8,
+    ),
     dict(type='orl_mm.GaussianBlur', kernel_size=23, sigma=(0.1, 2.0), prob=0.5),
     dict(
         type='RandAugment',
@@ -67,12 +72,14 @@ view_pipeline = [
         magnitude_level=10,
         magnitude_std=0.5,
         # ImageNet's mean, BGR.
-        hparams=dict(pad_val=(104, 116, 124), interpolation='bilinear')),
-    dict(type='RandomGrayscale', prob=0.2, keep_channels=True,
-         channel_weights=(0.114, 0.587, 0.2989)),
+        hparams=dict(pad_val=(104, 116, 124), interpolation='bilinear'),
+    ),
+    dict(
+        type='RandomGrayscale', prob=0.2, keep_channels=True, channel_weights=(0.114, 0.587, 0.2989)
+    ),
 ]
 jigsaw_pipeline = [
-    dict(type='RandomResizedCrop', scale=255, crop_ratio_range=(0.6, 1.), backend='pillow'),
+    dict(type='RandomResizedCrop', scale=255, crop_ratio_range=(0.6, 1.0), backend='pillow'),
     dict(type='RandomFlip', prob=0.5),
     dict(type='orl_mm.JigsawCrops', grid=3, crop_size=64),
 ]
@@ -83,6 +90,5 @@ del _factor, _policies
 
 # From 0.03 to 0.03 * 0.1**3, the authors' end of the cosine.
 param_scheduler = [
-    dict(type='CosineAnnealingLR', T_max=200, by_epoch=True, begin=0, end=200,
-         eta_min_ratio=1e-3)
+    dict(type='CosineAnnealingLR', T_max=200, by_epoch=True, begin=0, end=200, eta_min_ratio=1e-3)
 ]

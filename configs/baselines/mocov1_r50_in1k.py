@@ -17,14 +17,17 @@ model = dict(
         in_channels=2048,
         out_channels=128,
         gap_dim=2,
-        norm_cfg=None),  # LinearNeck's default is a norm, which MoCo has not
-    head=dict(temperature=0.07))
+        norm_cfg=None,
+    ),  # LinearNeck's default is a norm, which MoCo has not
+    head=dict(temperature=0.07),
+)
 
 # InstDisc's distortions: grey first, jitter in every view, hue by 0.4, no blur.
 view_pipeline = [
-    dict(type='RandomResizedCrop', scale=224, crop_ratio_range=(0.2, 1.), backend='pillow'),
-    dict(type='RandomGrayscale', prob=0.2, keep_channels=True,
-         channel_weights=(0.114, 0.587, 0.2989)),
+    dict(type='RandomResizedCrop', scale=224, crop_ratio_range=(0.2, 1.0), backend='pillow'),
+    dict(
+        type='RandomGrayscale', prob=0.2, keep_channels=True, channel_weights=(0.114, 0.587, 0.2989)
+    ),
     dict(type='ColorJitter', brightness=0.4, contrast=0.4, saturation=0.4, hue=0.4),
     dict(type='RandomFlip', prob=0.5),
 ]

@@ -28,7 +28,9 @@ train_dataloader = dict(
         _delete_=True,
         type='orl_mm.ImageList',
         data_root='data/imagenet/train',
-        pipeline=train_pipeline))
+        pipeline=train_pipeline,
+    ),
+)
 
 default_hooks = dict(checkpoint=dict(interval=10, max_keep_ckpts=3))
 env_cfg = dict(cudnn_benchmark=True)

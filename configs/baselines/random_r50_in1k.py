@@ -23,6 +23,8 @@ train_dataloader = dict(
         _delete_=True,
         type='orl_mm.DemoPhotos',
         tiles='work_dirs/random_r50_in1k/photos',
-        pipeline=_base_.train_pipeline))
+        pipeline=_base_.train_pipeline,
+    ),
+)
 val_dataloader = val_cfg = val_evaluator = None
 test_dataloader = test_cfg = test_evaluator = None

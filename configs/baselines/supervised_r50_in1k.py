@@ -20,17 +20,19 @@ train_pipeline = [
     *_base_.train_pipeline[1:],
 ]
 # No other image in the place of a bad one.
-test_pipeline = [dict(type='orl_mm.LoadImage', max_bad=0.), *_base_.test_pipeline[1:]]
+test_pipeline = [dict(type='orl_mm.LoadImage', max_bad=0.0), *_base_.test_pipeline[1:]]
 train_dataloader = dict(
     pin_memory=True,
     persistent_workers=True,
     collate_fn=dict(type='default_collate'),
-    dataset=dict(data_root='{{$ORL_IMAGENET:data/imagenet}}', pipeline=train_pipeline))
+    dataset=dict(data_root='{{$ORL_IMAGENET:data/imagenet}}', pipeline=train_pipeline),
+)
 val_dataloader = dict(
     pin_memory=True,
     persistent_workers=True,
     collate_fn=dict(type='default_collate'),
-    dataset=dict(data_root='{{$ORL_IMAGENET:data/imagenet}}', pipeline=test_pipeline))
+    dataset=dict(data_root='{{$ORL_IMAGENET:data/imagenet}}', pipeline=test_pipeline),
+)
 test_dataloader = val_dataloader
 
 default_hooks = dict(checkpoint=dict(interval=10, max_keep_ckpts=3))

@@ -26,28 +26,33 @@ model = dict(
         norm_cfg=dict(type='SyncBN'),  # own choice; instead of MoCo's shuffled batches
         zero_init_residual=False,
         init_cfg=dict(
-            type='orl_mm.PretrainedBackbone',
-            checkpoint='work_dirs/mocov1_r50_in1k/epoch_200.pth')),
+            type='orl_mm.PretrainedBackbone', checkpoint='work_dirs/mocov1_r50_in1k/epoch_200.pth'
+        ),
+    ),
     neck=dict(  # own choice: widths and norm, panoptic FPN's
         type='orl_mm.PyramidDecoder',
         in_channels=(256, 512, 1024, 2048),
         pyramid_channels=256,
         out_channels=128,
-        num_groups=32),
+        num_groups=32,
+    ),
     # Own choice: MoCo's temperature; the factor 10 goes with the low rate of the encoder.
-    head=dict(type='orl_mm.PixelContrastHead', temperature=0.07, loss_weight=10.),
+    head=dict(type='orl_mm.PixelContrastHead', temperature=0.07, loss_weight=10.0),
     num_pairs=32,
-    queue_len=65536)
+    queue_len=65536,
+)
 
 # Own choice: MoCo v1's distortions, after a crop (0.2, 1) and a flip, bilinear.
 _photometry = [
-    dict(type='RandomGrayscale', prob=0.2, keep_channels=True,
-         channel_weights=(0.114, 0.587, 0.2989)),
+    dict(
+        type='RandomGrayscale', prob=0.2, keep_channels=True, channel_weights=(0.114, 0.587, 0.2989)
+    ),
     dict(type='ColorJitter', brightness=0.4, contrast=0.4, saturation=0.4, hue=0.4),
 ]
 _pipeline = _base_.train_pipeline
 _pipeline[2].update(
-    num_views=[2], transforms=[_photometry], scale=(0.2, 1.0), interpolation='bilinear')
+    num_views=[2], transforms=[_photometry], scale=(0.2, 1.0), interpolation='bilinear'
+)
 train_dataloader = dict(batch_size=32, dataset=dict(pipeline=_pipeline))
 del _photometry
 
@@ -57,7 +62,8 @@ optim_wrapper = dict(
     type='OptimWrapper',
     optimizer=dict(type='SGD', lr=3e-3, momentum=0.9, weight_decay=1e-4),
     constructor='orl_mm.PartRateConstructor',
-    paramwise_cfg=dict(lr_mult=dict(backbone=1e-4)))
+    paramwise_cfg=dict(lr_mult=dict(backbone=1e-4)),
+)
 train_cfg = dict(type='EpochBasedTrainLoop', max_epochs=600)  # the thesis's; batch: own choice
 auto_scale_lr = dict(base_batch_size=128, enable=False)
 
@@ -69,5 +75,4 @@ custom_hooks = [
     dict(type='orl_mm.MomentumUpdateHook', momentum=0.999, end_momentum=0.999),
 ]
 # There is no schedule to save.
-default_hooks = dict(
-    checkpoint=dict(interval=10, max_keep_ckpts=3, save_param_scheduler=False))
+default_hooks = dict(checkpoint=dict(interval=10, max_keep_ckpts=3, save_param_scheduler=False))

@@ -22,7 +22,9 @@ train_dataloader = dict(
         type='orl_mm.ChestXRayParts',
         data_root='work_dirs/phantom',
         list_file='work_dirs/phantom/splits/segmenter.txt',  # score.txt is kept for the test
-        pipeline=train_pipeline))
+        pipeline=train_pipeline,
+    )
+)
 
 _lr, _decay = _base_.param_scheduler
 _lr.update(warmup=3, end=20)

@@ -14,8 +14,13 @@ _base_ = [
     '../_base_/default_runtime.py',
 ]
 
-model = dict(backbone=dict(init_cfg=dict(  # ImageNet's DINO; the head starts anew
-    _delete_=True, type='orl_mm.PretrainedBackbone', checkpoint='pretrained/dino_vits16.pth')))
+model = dict(
+    backbone=dict(
+        init_cfg=dict(  # ImageNet's DINO; the head starts anew
+            _delete_=True, type='orl_mm.PretrainedBackbone', checkpoint='pretrained/dino_vits16.pth'
+        )
+    )
+)
 
 custom_hooks = [
     dict(type='orl_mm.PlainBNOnCPUHook'),

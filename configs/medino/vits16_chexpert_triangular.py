@@ -11,7 +11,7 @@ _base_ = './vits16_chexpert_dino-cxr-aug.py'
 # After the image is loaded, before its views are cut.
 train_pipeline = _base_.train_pipeline
 train_pipeline.insert(2, dict(type='orl_mm.RegisteredTemplate', source='cxr_triangles'))
-train_pipeline[-1].update(algorithm_keys=('template', ), meta_keys=('img_path', 'parts'))
+train_pipeline[-1].update(algorithm_keys=('template',), meta_keys=('img_path', 'parts'))
 train_dataloader = dict(dataset=dict(pipeline=train_pipeline))
 
 custom_hooks = [
@@ -20,5 +20,6 @@ custom_hooks = [
         type='orl_mm.AttentionRegHook',
         heads={0: 'left_lung', 1: 'right_lung', 2: 'heart'},
         lambda1=1e-3,
-        lambda2=1e-3),
+        lambda2=1e-3,
+    ),
 ]

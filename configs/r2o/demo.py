@@ -16,7 +16,8 @@ model = dict(
     backbone=dict(depth=18),
     refiner=dict(num_clusters=16),
     neck=dict(projector=dict(in_channels=512, hid_channels=1024)),
-    head=dict(predictor=dict(hid_channels=1024)))
+    head=dict(predictor=dict(hid_channels=1024)),
+)
 
 _pipeline = _base_.train_pipeline
 _pipeline[3].update(size=96, scale=(0.2, 1.0))
@@ -31,15 +32,16 @@ train_dataloader = dict(
         _delete_=True,
         type='orl_mm.DemoPhotos',
         data_root='{{$ORL_DEMO_DATA:work_dirs/demo/photos}}',
-        pipeline=_pipeline))
+        pipeline=_pipeline,
+    ),
+)
 
 optim_wrapper = dict(
     _delete_=True,
     type='OptimWrapper',
-    optimizer=dict(type='AdamW', lr=1e-3 * 4096 / 16, weight_decay=0.05))
-param_scheduler = [
-    dict(type='orl_mm.WarmupCosineLR', warmup=10, end=100, by_epoch=False)
-]
+    optimizer=dict(type='AdamW', lr=1e-3 * 4096 / 16, weight_decay=0.05),
+)
+param_scheduler = [dict(type='orl_mm.WarmupCosineLR', warmup=10, end=100, by_epoch=False)]
 train_cfg = dict(_delete_=True, type='IterBasedTrainLoop', max_iters=100)
 
 _hooks = _base_.custom_hooks
@@ -49,8 +51,8 @@ _hooks[4].update(interval=50, num_images=8)
 custom_hooks = [*_hooks, dict(type='orl_mm.SayWhereHook')]
 
 default_hooks = dict(
-    logger=dict(interval=10),
-    checkpoint=dict(interval=50, by_epoch=False, max_keep_ckpts=1))
+    logger=dict(interval=10), checkpoint=dict(interval=50, by_epoch=False, max_keep_ckpts=1)
+)
 log_processor = dict(by_epoch=False)
 # The rate is for batch 4096, as in every config here: 1e-3 at batch 16.
 auto_scale_lr = dict(enable=True)

@@ -9,8 +9,9 @@ _base_ = './r50_in1k_100e.py'
 model = dict(
     neck=dict(
         projector=dict(
-            with_bias=False, with_last_bn=True, with_last_bn_affine=False,
-            with_last_bias=False)),
+            with_bias=False, with_last_bn=True, with_last_bn_affine=False, with_last_bias=False
+        )
+    ),
     head=dict(
         _delete_=True,
         type='orl_mm.RegionContrastHead',
@@ -26,7 +27,10 @@ model = dict(
             num_layers=2,
             with_bias=False,
             with_last_bn=False,
-            with_last_bias=False)))
+            with_last_bias=False,
+        ),
+    ),
+)
 
 _pipeline = _base_.train_pipeline
 _pipeline[3].update(scale=(0.2, 1.0), interpolation='bilinear')

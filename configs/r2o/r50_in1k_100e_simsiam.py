@@ -19,38 +19,45 @@ model = dict(
             with_bias=False,
             with_last_bn=True,
             with_last_bn_affine=False,
-            with_last_bias=False)),
+            with_last_bias=False,
+        )
+    ),
     head=dict(
         symmetric='mean',
-        loss=dict(shift=0., scale=1.),  # -cos
-        predictor=dict(
-            in_channels=2048, hid_channels=512, out_channels=2048, with_bias=False)))
+        loss=dict(shift=0.0, scale=1.0),  # -cos
+        predictor=dict(in_channels=2048, hid_channels=512, out_channels=2048, with_bias=False),
+    ),
+)
 
 # MoCo v2's views, both of one kind.
 _photometry = [
     dict(
         type='RandomApply',
-        transforms=[dict(type='ColorJitter', brightness=0.4, contrast=0.4, saturation=0.4,
-                         hue=0.1)],
-        prob=0.8),
-    dict(type='RandomGrayscale', prob=0.2, keep_channels=True,
-         channel_weights=(0.114, 0.587, 0.2989)),
+        transforms=[
+            dict(type='ColorJitter', brightness=0.4, contrast=0.4, saturation=0.4, hue=0.1)
+        ],
+        prob=0.8,
+    ),
+    dict(
+        type='RandomGrayscale', prob=0.2, keep_channels=True, channel_weights=(0.114, 0.587, 0.2989)
+    ),
     dict(type='orl_mm.GaussianBlur', kernel_size=23, sigma=(0.1, 2.0), prob=0.5),
 ]
 _pipeline = _base_.train_pipeline
 _pipeline[3].update(
-    num_views=[2], transforms=[_photometry], scale=(0.2, 1.0), interpolation='bilinear')
+    num_views=[2], transforms=[_photometry], scale=(0.2, 1.0), interpolation='bilinear'
+)
 train_dataloader = dict(dataset=dict(pipeline=_pipeline))
 
 optim_wrapper = dict(
     _delete_=True,
     type='OptimWrapper',
     optimizer=dict(type='SGD', lr=0.05 * 4096 / 256, momentum=0.9, weight_decay=1e-4),
-    paramwise_cfg=dict(custom_keys={'head.predictor': dict(fix_lr=True)}))
+    paramwise_cfg=dict(custom_keys={'head.predictor': dict(fix_lr=True)}),
+)
 # SimSiam has no warm-up.
 param_scheduler = [
-    dict(type='orl_mm.WarmupCosineLR', warmup=0, end=100, by_epoch=True,
-         convert_to_iter_based=True)
+    dict(type='orl_mm.WarmupCosineLR', warmup=0, end=100, by_epoch=True, convert_to_iter_based=True)
 ]
 
 # No target to update; the predictor keeps its rate (also under --auto-scale-lr).

@@ -7,6 +7,12 @@
 _base_ = './r50_in1k.py'
 
 _pipeline = _base_.train_pipeline
-_pipeline[2] = dict(type='orl_mm.GenerateSuperpixels', size=224, method='felzenszwalb',
-                    scale=1000, sigma=0.8, min_size=1000)
+_pipeline[2] = dict(
+    type='orl_mm.GenerateSuperpixels',
+    size=224,
+    method='felzenszwalb',
+    scale=1000,
+    sigma=0.8,
+    min_size=1000,
+)
 train_dataloader = dict(dataset=dict(pipeline=_pipeline))

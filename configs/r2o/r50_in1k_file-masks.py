@@ -8,6 +8,11 @@
 _base_ = './r50_in1k.py'
 
 _pipeline = _base_.train_pipeline
-_pipeline[2] = dict(type='orl_mm.GenerateSuperpixels', size=224, method='files',
-                    folder='data/masks/train', root='data/imagenet/train')
+_pipeline[2] = dict(
+    type='orl_mm.GenerateSuperpixels',
+    size=224,
+    method='files',
+    folder='data/masks/train',
+    root='data/imagenet/train',
+)
 train_dataloader = dict(dataset=dict(pipeline=_pipeline))

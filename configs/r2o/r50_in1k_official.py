@@ -15,15 +15,15 @@ model = dict(
     aligned=False,  # ROIAlign shifted by half a cell
     refiner=dict(
         downsample='bilinear',  # one-hot, then bilinear without anti-aliasing
-        min_area=1.,  # divide by max(area, 1)
+        min_area=1.0,  # divide by max(area, 1)
         cluster_empty=True,  # zero vectors of empty channels are clustered
         border='blend',  # ids averaged at borders
         update_running_stats=True,
-        absolute_tol=1e-6),
-    neck=dict(min_area=1.),
-    head=dict(
-        symmetric='mean',
-        loss=dict(average='region')))  # one mean over the regions of the batch
+        absolute_tol=1e-6,
+    ),
+    neck=dict(min_area=1.0),
+    head=dict(symmetric='mean', loss=dict(average='region')),
+)  # one mean over the regions of the batch
 
 # SLIC on the normalised image, and both views always flipped.
 _pipeline = _base_.train_pipeline
@@ -32,14 +32,12 @@ _pipeline[3].update(flip_prob=1.0)
 train_dataloader = dict(dataset=dict(pipeline=_pipeline))
 
 # The weight of the stem's batch norm keeps decay and adaptation.
-optim_wrapper = dict(paramwise_cfg=dict(include=('backbone.bn1.weight', )))
+optim_wrapper = dict(paramwise_cfg=dict(include=('backbone.bn1.weight',)))
 param_scheduler = [
-    dict(type='orl_mm.WarmupCosineLR', warmup=3, end=300, by_epoch=True,
-         convert_to_iter_based=True)
+    dict(type='orl_mm.WarmupCosineLR', warmup=3, end=300, by_epoch=True, convert_to_iter_based=True)
 ]
 
 # K falls from 127 to 4; the learning rate is multiplied by K / 16.
 _hooks = _base_.custom_hooks
-_hooks[3].update(
-    schedule=dict(type='cosine', epochs=[0, 300], values=[128, 4]), lr_factor_base=16)
+_hooks[3].update(schedule=dict(type='cosine', epochs=[0, 300], values=[128, 4]), lr_factor_base=16)
 custom_hooks = _hooks

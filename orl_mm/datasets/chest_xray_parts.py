@@ -1,8 +1,8 @@
 import logging
 import os
 import re
+from collections.abc import Sequence
 from pathlib import Path
-from typing import List, Optional, Sequence
 
 from mmengine.dataset import BaseDataset
 from mmengine.logging import print_log
@@ -46,15 +46,17 @@ class ChestXRayParts(BaseDataset):
 
     METAINFO = dict(parts=('left_lung', 'right_lung', 'heart'))
 
-    def __init__(self,
-                 data_root: str,
-                 layout: str = 'auto',
-                 parts: Optional[Sequence[str]] = None,
-                 list_file: Optional[str] = None,
-                 exclude_file=None,
-                 missing: str = 'error',
-                 patient_pattern: Optional[str] = None,
-                 **kwargs) -> None:
+    def __init__(
+        self,
+        data_root: str,
+        layout: str = 'auto',
+        parts: Sequence[str] | None = None,
+        list_file: str | None = None,
+        exclude_file=None,
+        missing: str = 'error',
+        patient_pattern: str | None = None,
+        **kwargs,
+    ) -> None:
         if layout not in ('auto', *LAYOUTS):
             raise ValueError(f'layout={layout!r} must be auto or one of {", ".join(LAYOUTS)}')
         if missing not in ('error', 'skip', 'keep'):
@@ -67,24 +69,28 @@ class ChestXRayParts(BaseDataset):
         self.patient_pattern = patient_pattern
         super().__init__(data_root=os.path.expanduser(data_root), **kwargs)
 
-    def load_data_list(self) -> List[dict]:
+    def load_data_list(self) -> list[dict]:
         """Every image as ``dict(img_path=..., id=..., patient=..., part_paths=...)``."""
         samples = self._selected(self._layout().samples(self.data_root))
         if not samples:
             raise ValueError(f'no image is left of {self.data_root}')
         for left, right in exchanged_pairs(samples):
-            print_log(f'{self.data_root}: the masks of {left} lie on the viewer\'s left; exchanged '
-                      f'with {right}, since sides are the patient\'s', logger='current',
-                      level=logging.WARNING)
+            print_log(
+                f"{self.data_root}: the masks of {left} lie on the viewer's left; exchanged "
+                f"with {right}, since sides are the patient's",
+                logger='current',
+                level=logging.WARNING,
+            )
             for s in samples:
-                s.part_paths[left], s.part_paths[right] = (s.part_paths[right],
-                                                           s.part_paths[left])
+                s.part_paths[left], s.part_paths[right] = (s.part_paths[right], s.part_paths[left])
         parts = self._parts(samples)
         lacking = [(s, p) for s in samples for p in parts if not s.part_paths.get(p)]
         if lacking and self.missing != 'keep':
-            what = (f'{len({s.id for s, _ in lacking})} of {len(samples)} images of '
-                    f'{self.data_root} lack a mask, first {lacking[0][0].id} of '
-                    f'{lacking[0][1]!r}')
+            what = (
+                f'{len({s.id for s, _ in lacking})} of {len(samples)} images of '
+                f'{self.data_root} lack a mask, first {lacking[0][0].id} of '
+                f'{lacking[0][1]!r}'
+            )
             if self.missing == 'error':
                 raise ValueError(f"{what}; give parts=[...] without it, or missing='skip'")
             print_log(f'{what}; these images are left out', logger='current')
@@ -92,8 +98,12 @@ class ChestXRayParts(BaseDataset):
             samples = [s for s in samples if s.id not in drop]
         self._metainfo['parts'] = parts
         return [
-            dict(img_path=s.img_path, id=s.id, patient=self._patient(s.id),
-                 part_paths={p: s.part_paths[p] for p in parts if s.part_paths.get(p)})
+            dict(
+                img_path=s.img_path,
+                id=s.id,
+                patient=self._patient(s.id),
+                part_paths={p: s.part_paths[p] for p in parts if s.part_paths.get(p)},
+            )
             for s in samples
         ]
 
@@ -105,28 +115,33 @@ class ChestXRayParts(BaseDataset):
             if LAYOUTS[name].fits(self.data_root):
                 return LAYOUTS[name]
         wanted = '; '.join(f'{n}: {LAYOUTS[n].description}' for n in names)
-        raise ValueError(f'{self.data_root} has {sorted(os.listdir(self.data_root))[:10]}, '
-                         f'which is not the layout {wanted}')
+        raise ValueError(
+            f'{self.data_root} has {sorted(os.listdir(self.data_root))[:10]}, '
+            f'which is not the layout {wanted}'
+        )
 
-    def _selected(self, samples: List[PartSample]) -> List[PartSample]:
+    def _selected(self, samples: list[PartSample]) -> list[PartSample]:
         by_id = {s.id: s for s in samples}
         if self.list_file is not None:
             wanted = read_split(self.list_file, 'list_file', self.data_root)
             unknown = [i for i in wanted if i not in by_id]
             if unknown:
-                raise ValueError(f'{len(unknown)} ids of {self.list_file} have no image below '
-                                 f'{self.data_root}, first {unknown[0]!r}')
+                raise ValueError(
+                    f'{len(unknown)} ids of {self.list_file} have no image below '
+                    f'{self.data_root}, first {unknown[0]!r}'
+                )
             samples = [by_id[i] for i in wanted]
         files = [self.exclude_file] if isinstance(self.exclude_file, str) else self.exclude_file
         drop = {i for f in files or () for i in read_split(f, 'exclude_file', self.data_root)}
         return [s for s in samples if s.id not in drop]
 
-    def _parts(self, samples: List[PartSample]) -> tuple:
+    def _parts(self, samples: list[PartSample]) -> tuple:
         there = tuple(sorted(samples[0].part_paths, key=_rank))
         unknown = [p for p in self.parts or () if p not in there]
         if unknown:
-            raise ValueError(f'parts={list(self.parts)}: {self.data_root} has no '
-                             f'{unknown}, it has {list(there)}')
+            raise ValueError(
+                f'parts={list(self.parts)}: {self.data_root} has no {unknown}, it has {list(there)}'
+            )
         return self.parts or there
 
     def _patient(self, stem: str) -> str:
@@ -138,7 +153,7 @@ class ChestXRayParts(BaseDataset):
         return found.group(1)
 
 
-def read_split(name: str, what: str = 'split', root: str = '') -> List[str]:
+def read_split(name: str, what: str = 'split', root: str = '') -> list[str]:
     """The ids of a list: by the name of a shipped one, by path, or by path below ``root``."""
     for path in (SPLITS / f'{name}.txt', Path(name), Path(root, name)):
         if path.is_file():

@@ -1,6 +1,6 @@
 import logging
 import os
-from typing import Dict, List, Optional, Sequence, Union
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -8,9 +8,22 @@ from orl_mm.datasets.image_label_csv import ImageLabelCsv
 from orl_mm.datasets.label_table import Policy
 from orl_mm.registry import DATASETS
 
-FOURTEEN = ('No Finding', 'Enlarged Cardiomediastinum', 'Cardiomegaly', 'Lung Opacity',
-            'Lung Lesion', 'Edema', 'Consolidation', 'Pneumonia', 'Atelectasis', 'Pneumothorax',
-            'Pleural Effusion', 'Pleural Other', 'Fracture', 'Support Devices')
+FOURTEEN = (
+    'No Finding',
+    'Enlarged Cardiomediastinum',
+    'Cardiomegaly',
+    'Lung Opacity',
+    'Lung Lesion',
+    'Edema',
+    'Consolidation',
+    'Pneumonia',
+    'Atelectasis',
+    'Pneumothorax',
+    'Pleural Effusion',
+    'Pleural Other',
+    'Fracture',
+    'Support Devices',
+)
 # Of table 3.2.
 SIX = ('Atelectasis', 'Cardiomegaly', 'Consolidation', 'Edema', 'Pleural Effusion', 'No Finding')
 CLASS_SETS = dict(six=SIX, fourteen=FOURTEEN)
@@ -49,32 +62,58 @@ class CheXpert(ImageLabelCsv):
 
     METAINFO = dict(classes=SIX)
 
-    def __init__(self,
-                 ann_file: str,
-                 data_root: str = '',
-                 classes: Union[str, Sequence[str]] = 'six',
-                 uncertain: Optional[Policy] = None,
-                 views: str = 'frontal',
-                 blank: str = 'zeros',
-                 **kwargs) -> None:
+    def __init__(
+        self,
+        ann_file: str,
+        data_root: str = '',
+        classes: str | Sequence[str] = 'six',
+        uncertain: Policy | None = None,
+        views: str = 'frontal',
+        blank: str = 'zeros',
+        **kwargs,
+    ) -> None:
         if isinstance(classes, str):
             if classes not in CLASS_SETS:
-                raise ValueError(f"classes={classes!r} must be 'six', 'fourteen' or a list of "
-                                 'columns')
+                raise ValueError(
+                    f"classes={classes!r} must be 'six', 'fourteen' or a list of columns"
+                )
             classes = CLASS_SETS[classes]
         if uncertain == 'usual':
-            uncertain = {name: policy for name, policy in USUAL_UNCERTAIN.items()
-                         if name in (*classes, 'default')}
+            uncertain = {
+                name: policy
+                for name, policy in USUAL_UNCERTAIN.items()
+                if name in (*classes, 'default')
+            }
         if views not in (*_VIEWS, 'all'):
             raise ValueError(f"views={views!r} must be 'frontal', 'lateral' or 'all'")
         self.views = views
-        super().__init__(ann_file=ann_file, data_root=data_root, label_columns=classes,
-                         image_column='Path', uncertain=uncertain, blank=blank, **kwargs)
+        super().__init__(
+            ann_file=ann_file,
+            data_root=data_root,
+            label_columns=classes,
+            image_column='Path',
+            uncertain=uncertain,
+            blank=blank,
+            **kwargs,
+        )
 
-    def select(self, table: Dict[str, List[str]]) -> np.ndarray:
+    def select(self, table: dict[str, list[str]]) -> np.ndarray:
         """Rows of the wanted view."""
-        unused = [name for name in table if name not in (
-            'Path', 'Sex', 'Age', _VIEW, 'AP/PA', 'PatientID', *FOURTEEN, *self.label_columns)]
+        unused = [
+            name
+            for name in table
+            if name
+            not in (
+                'Path',
+                'Sex',
+                'Age',
+                _VIEW,
+                'AP/PA',
+                'PatientID',
+                *FOURTEEN,
+                *self.label_columns,
+            )
+        ]
         if unused:
             self.log(f'columns that CheXpert does not have are not used: {unused}')
         if self.views == 'all':
@@ -87,8 +126,10 @@ class CheXpert(ImageLabelCsv):
         disagree = (by_column >= 0) & (by_path >= 0) & (by_column != by_path)
         unknown = view < 0
         wanted = (view == _VIEWS.index(self.views)) & ~disagree
-        for where, what in ((disagree, f'images whose name and {_VIEW} disagree'),
-                            (unknown, 'images of unknown view')):
+        for where, what in (
+            (disagree, f'images whose name and {_VIEW} disagree'),
+            (unknown, 'images of unknown view'),
+        ):
             if where.any():
                 first = table['Path'][int(np.flatnonzero(where)[0])]
                 self.log(f'{int(where.sum())} {what} are left out, first {first}', logging.WARNING)
@@ -96,18 +137,19 @@ class CheXpert(ImageLabelCsv):
         self.log(f'{others} images of the other view are left out')
         return np.flatnonzero(wanted)
 
-    def patients(self, table: Dict[str, List[str]], rows: np.ndarray) -> np.ndarray:
+    def patients(self, table: dict[str, list[str]], rows: np.ndarray) -> np.ndarray:
         """By ``PatientID`` where the csv has it, else by the path's patientNNNNN."""
         if 'PatientID' in table and self.patient_pattern is None:
             return np.array(table['PatientID'])[rows]
         self.patient_pattern = self.patient_pattern or r'(patient\d+)'
         return super().patients(table, rows)
 
-    def paths(self, names: List[str]) -> List[str]:
+    def paths(self, names: list[str]) -> list[str]:
         """The paths begin with the folder's name, which may be ``data_root`` itself."""
         shorter = [names[0].partition('/')[2]]
-        if not os.path.isfile(super().paths(names[:1])[0]) \
-                and os.path.isfile(super().paths(shorter)[0]):
+        if not os.path.isfile(super().paths(names[:1])[0]) and os.path.isfile(
+            super().paths(shorter)[0]
+        ):
             names = [name.partition('/')[2] for name in names]
         return super().paths(names)
 

@@ -4,7 +4,6 @@ import csv
 import io
 import os
 from dataclasses import dataclass, field
-from typing import Dict, List, Tuple
 
 import cv2
 import numpy as np
@@ -23,16 +22,19 @@ from orl_mm.datasets.xray_polarity import looks_inverted
 KINDS = ('chexpert', 'jsrt', 'montgomery', 'parts', 'folder')
 _LAYOUTS = dict(jsrt='jsrt', montgomery='montgomery', parts='folders')
 # What the names of these sets say: JPCLN* has a nodule, JPCNN* none; MCUCXR_*_1 tuberculosis.
-_FINDINGS = dict(jsrt=('nodule', lambda stem: int(stem[:5] == 'JPCLN')),
-                 montgomery=('tb', lambda stem: int(stem[-2:] == '_1')))
+_FINDINGS = dict(
+    jsrt=('nodule', lambda stem: int(stem[:5] == 'JPCLN')),
+    montgomery=('tb', lambda stem: int(stem[-2:] == '_1')),
+)
 
 
 @dataclass(frozen=True)
 class Item:
     """One image to convert: its file, where it goes, and the mask files of its parts."""
+
     source: str
     target: str
-    part_paths: Dict[str, List[str]] = field(default_factory=dict)
+    part_paths: dict[str, list[str]] = field(default_factory=dict)
 
     @property
     def stem(self) -> str:
@@ -53,7 +55,7 @@ def find_kind(root: str) -> str:
     return 'chexpert' if _path_tables(root) else 'folder'
 
 
-def find_items(root: str, kind: str, suffix: str, every_file: bool = False) -> List[Item]:
+def find_items(root: str, kind: str, suffix: str, every_file: bool = False) -> list[Item]:
     """All images of a download.
 
     CheXpert's frontal ones keep their folders; a folder's go below ``images/``, in
@@ -67,27 +69,36 @@ def find_items(root: str, kind: str, suffix: str, every_file: bool = False) -> L
         ValueError: Nothing there, or two images of one target.
     """
     if kind == 'folder':
-        found = ImageList(root, extensions=('', ) if every_file else 'xrays')
-        items = [Item(path, _renamed(_below_images(os.path.relpath(path, root)), suffix))
-                 for path in _column(found, 'img_path')]
+        found = ImageList(root, extensions=('',) if every_file else 'xrays')
+        items = [
+            Item(path, _renamed(_below_images(os.path.relpath(path, root)), suffix))
+            for path in _column(found, 'img_path')
+        ]
     elif kind == 'chexpert':
-        paths = [path for name in _path_tables(root)
-                 for path in _column(CheXpert(name, root, classes=[], missing='skip'),
-                                     'img_path')]
+        paths = [
+            path
+            for name in _path_tables(root)
+            for path in _column(CheXpert(name, root, classes=[], missing='skip'), 'img_path')
+        ]
         items = [Item(path, _renamed(os.path.relpath(path, root), suffix)) for path in paths]
     else:
         found = ChestXRayParts(root, _LAYOUTS[kind], missing='keep')
-        items = [Item(path, f'images/{stem}{suffix}', masks) for path, stem, masks in zip(
-            *(_column(found, key) for key in ('img_path', 'id', 'part_paths')))]
-    sources: Dict[str, str] = {}
+        items = [
+            Item(path, f'images/{stem}{suffix}', masks)
+            for path, stem, masks in zip(
+                *(_column(found, key) for key in ('img_path', 'id', 'part_paths')), strict=False
+            )
+        ]
+    sources: dict[str, str] = {}
     for item in items:
         if sources.setdefault(item.target, item.source) != item.source:
-            raise ValueError(f'{sources[item.target]} and {item.source} would both become '
-                             f'{item.target}')
+            raise ValueError(
+                f'{sources[item.target]} and {item.source} would both become {item.target}'
+            )
     return items
 
 
-def convert(job: FolderJob, items: List[Item]) -> Counts:
+def convert(job: FolderJob, items: list[Item]) -> Counts:
     """Convert some images and their masks; what is finished already is skipped.
 
     ``job.settings`` has ``size``, ``square``, ``window`` and ``polarity``.
@@ -114,37 +125,42 @@ def _convert(job: FolderJob, item: Item) -> bool:
     options = job.settings
     window = options['window']
     with open(item.source, 'rb') as file:
-        grey = decode_xray(file.read(), item.source,
-                           window if isinstance(window, str) else tuple(window))
+        grey = decode_xray(
+            file.read(), item.source, window if isinstance(window, str) else tuple(window)
+        )
     inverted = options['polarity'] != 'as_stored' and looks_inverted(grey)
     if inverted and options['polarity'] == 'mend':
         grey = 255 - grey
-    found = LoadParts().transform(dict(img_path=item.source, ori_shape=grey.shape,
-                                       part_paths=item.part_paths))
+    found = LoadParts().transform(
+        dict(img_path=item.source, ori_shape=grey.shape, part_paths=item.part_paths)
+    )
     shape = small_shape(grey.shape, options['size'], options['square'])
     # Half a pixel is outside: parts that exclude each other go on to.
-    masks = {part: resize(mask.numpy() * np.float32(1), shape) > 0.5
-             for part, mask in zip(found['parts'], found['part_masks'])}
+    masks = {
+        part: resize(mask.numpy() * np.float32(1), shape) > 0.5
+        for part, mask in zip(found['parts'], found['part_masks'], strict=False)
+    }
     job.write_sample(item.target, resize(grey, shape), masks, item.stem)
     return inverted
 
 
-def small_shape(shape: Tuple[int, int], size: int, square: bool) -> Tuple[int, int]:
+def small_shape(shape: tuple[int, int], size: int, square: bool) -> tuple[int, int]:
     """Height and width with a shorter side of ``size``, never enlarged; or ``size`` squared."""
     if square:
         return size, size
-    factor = min(1., size / min(shape))
+    factor = min(1.0, size / min(shape))
     return max(1, round(shape[0] * factor)), max(1, round(shape[1] * factor))
 
 
-def resize(array: np.ndarray, shape: Tuple[int, int]) -> np.ndarray:
+def resize(array: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
     """(H, W) to a shape: the mean of an area where it shrinks, else linear."""
     shrinks = shape[0] <= array.shape[0] and shape[1] <= array.shape[1]
-    return cv2.resize(array, shape[::-1],
-                      interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR)
+    return cv2.resize(
+        array, shape[::-1], interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
+    )
 
 
-def carry_tables(job: FolderJob, root: str, kind: str, items: List[Item]) -> List[str]:
+def carry_tables(job: FolderJob, root: str, kind: str, items: list[Item]) -> list[str]:
     """Write the csv files that go with the images; their names.
 
     CheXpert's ``Path`` and, in other csv files, every cell that names an image get the
@@ -153,8 +169,10 @@ def carry_tables(job: FolderJob, root: str, kind: str, items: List[Item]) -> Lis
     suffix = os.path.splitext(items[0].target)[1]
     if kind in _FINDINGS:
         name, finding = _FINDINGS[kind]
-        job.write_text('labels.csv', [f'image,{name}'] + [
-            f'{item.stem}{suffix},{finding(item.stem)}' for item in items])
+        job.write_text(
+            'labels.csv',
+            [f'image,{name}'] + [f'{item.stem}{suffix},{finding(item.stem)}' for item in items],
+        )
         return ['labels.csv']
     written = []
     known = {os.path.relpath(item.source, root) for item in items}
@@ -165,16 +183,20 @@ def carry_tables(job: FolderJob, root: str, kind: str, items: List[Item]) -> Lis
             paths = CheXpert(name, root, classes=[], lazy_init=True).paths(table['Path'])
             table['Path'] = [_renamed(os.path.relpath(path, root), suffix) for path in paths]
         else:
-            table = {column: [_renamed(cell, suffix) if cell in known else cell for cell in cells]
-                     for column, cells in table.items()}
+            table = {
+                column: [_renamed(cell, suffix) if cell in known else cell for cell in cells]
+                for column, cells in table.items()
+            }
         text = io.StringIO()
-        csv.writer(text, lineterminator='\n').writerows([table, *zip(*table.values())])
+        csv.writer(text, lineterminator='\n').writerows(
+            [table, *zip(*table.values(), strict=False)]
+        )
         job.write(name, text.getvalue().encode())
         written.append(name)
     return written
 
 
-def _path_tables(root: str) -> List[str]:
+def _path_tables(root: str) -> list[str]:
     """Csv files right in a folder that have CheXpert's column of paths."""
     tables = []
     for name in _csv_files(root):
@@ -184,7 +206,7 @@ def _path_tables(root: str) -> List[str]:
     return tables
 
 
-def _csv_files(root: str) -> List[str]:
+def _csv_files(root: str) -> list[str]:
     return sorted(name for name in os.listdir(root) if name.lower().endswith('.csv'))
 
 

@@ -1,9 +1,9 @@
 """Real photographs that scikit-image and scikit-learn ship inside their packages."""
 
 import os
+from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Dict, Iterator, List, Tuple
 
 from mmengine.dist import barrier, is_main_process
 from PIL import Image
@@ -14,7 +14,7 @@ from .image_list import ImageList
 
 # Name of the photograph -> package and file. Files, not skimage.data functions:
 # those may download what a wheel does not hold.
-PHOTOS: Dict[str, Tuple[str, str]] = dict(
+PHOTOS: dict[str, tuple[str, str]] = dict(
     astronaut=('skimage', 'data/astronaut.png'),
     cat=('skimage', 'data/chelsea.png'),
     coffee=('skimage', 'data/coffee.png'),
@@ -22,13 +22,14 @@ PHOTOS: Dict[str, Tuple[str, str]] = dict(
     motorcycle=('skimage', 'data/motorcycle_left.png'),
     palace=('sklearn', 'datasets/images/china.jpg'),
     rocket=('skimage', 'data/rocket.jpg'),
-    cameraman=('skimage', 'data/camera.png'))
+    cameraman=('skimage', 'data/camera.png'),
+)
 
 # Tiles of each photograph: side as a share of its own, and tiles per axis.
-SCALES = ((1., 1), (0.75, 2), (0.5, 3))
+SCALES = ((1.0, 1), (0.75, 2), (0.5, 3))
 
 
-def photo_paths() -> Dict[str, Path]:
+def photo_paths() -> dict[str, Path]:
     """The photographs that this installation holds, by name."""
     found = {}
     for name, (package, file) in PHOTOS.items():
@@ -40,7 +41,7 @@ def photo_paths() -> Dict[str, Path]:
     return found
 
 
-def tile_boxes(width: int, height: int) -> Iterator[Tuple[int, int, int, int]]:
+def tile_boxes(width: int, height: int) -> Iterator[tuple[int, int, int, int]]:
     """Half-open boxes x1, y1, x2, y2 of :data:`SCALES`, evenly spread and overlapping."""
     for share, count in SCALES:
         w, h = round(width * share), round(height * share)
@@ -51,7 +52,7 @@ def tile_boxes(width: int, height: int) -> Iterator[Tuple[int, int, int, int]]:
                 yield x, y, x + w, y + h
 
 
-def write_demo_photos(folder: str, side: int = 320) -> List[Path]:
+def write_demo_photos(folder: str, side: int = 320) -> list[Path]:
     """Cut the photographs into overlapping tiles and write them as JPEG.
 
     Fourteen tiles a photograph: the whole of it, four of 3/4 and nine of 1/2 of
@@ -69,8 +70,10 @@ def write_demo_photos(folder: str, side: int = 320) -> List[Path]:
     """
     photos = photo_paths()
     if not photos:
-        raise ValueError('scikit-image and scikit-learn of this installation hold no '
-                         'photographs; give a folder of images instead (data_root)')
+        raise ValueError(
+            'scikit-image and scikit-learn of this installation hold no '
+            'photographs; give a folder of images instead (data_root)'
+        )
     out = []
     Path(folder).mkdir(parents=True, exist_ok=True)
     for name, path in sorted(photos.items()):
@@ -103,8 +106,7 @@ class DemoPhotos(ImageList):
         ValueError: See :func:`write_demo_photos` and :class:`ImageList`.
     """
 
-    def __init__(self, data_root: str = '', tiles: str = 'work_dirs/demo/photos',
-                 **kwargs) -> None:
+    def __init__(self, data_root: str = '', tiles: str = 'work_dirs/demo/photos', **kwargs) -> None:
         if data_root in ('', tiles):
             if is_main_process():
                 write_demo_photos(tiles)

@@ -1,7 +1,7 @@
 """DICOM X-rays to 8-bit grey, as a viewer shows them (PS3.3, C.11)."""
 
 import io
-from typing import Callable, Tuple
+from collections.abc import Callable
 
 import cv2
 import numpy as np
@@ -49,6 +49,7 @@ def decode_dicom(data: bytes, scale: Callable[[np.ndarray], np.ndarray]) -> np.n
 
 def _render(file, scale: Callable) -> np.ndarray:
     from pydicom.pixels import apply_modality_lut, apply_voi_lut
+
     stored = _pixels(file)
     if stored.ndim == 3:
         return cv2.cvtColor(np.ascontiguousarray(stored), cv2.COLOR_RGB2GRAY)
@@ -60,7 +61,7 @@ def _render(file, scale: Callable) -> np.ndarray:
     shown = apply_voi_lut(values, file)
     falling = False
     if shown is not values:
-        grey = np.rint((shown.astype(np.float64) - low) * (255. / (high - low)))
+        grey = np.rint((shown.astype(np.float64) - low) * (255.0 / (high - low)))
         grey = np.clip(grey, 0, 255).astype(np.uint8)
     elif file.get('ModalityLUTSequence'):
         grey = scale(values.astype(np.uint16))
@@ -77,6 +78,7 @@ def _pixels(file) -> np.ndarray:
     """Stored values of the only frame: (H, W) integers, or (H, W, 3) uint8 RGB."""
     from pydicom.pixels import pixel_array
     from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian
+
     if 'PixelData' not in file:
         raise UnreadableImageError('DICOM without pixel data, or no DICOM file at all')
     frames = int(file.get('NumberOfFrames', 1) or 1)
@@ -87,7 +89,8 @@ def _pixels(file) -> np.ndarray:
         raise UnreadableImageError(f'DICOM with PhotometricInterpretation {kind!r} is no X-ray')
     if 'TransferSyntaxUID' not in file.file_meta:  # written without a preamble
         file.file_meta.TransferSyntaxUID = (
-            ImplicitVRLittleEndian if file.original_encoding[0] else ExplicitVRLittleEndian)
+            ImplicitVRLittleEndian if file.original_encoding[0] else ExplicitVRLittleEndian
+        )
     syntax = file.file_meta.TransferSyntaxUID
     try:
         pixels = pixel_array(file)  # colour comes as RGB
@@ -95,13 +98,14 @@ def _pixels(file) -> np.ndarray:
         raise UnreadableImageError(
             f'DICOM in transfer syntax {syntax.name} ({syntax}), which nothing installed decodes: '
             f'decompress it (gdcmconv --raw, dcmdjpeg) or install pylibjpeg. '
-            f'{" ".join(str(error).split())}') from error
+            f'{" ".join(str(error).split())}'
+        ) from error
     if pixels.dtype.itemsize > 2 or (pixels.ndim == 3 and pixels.dtype != np.uint8):
         raise UnreadableImageError(f'DICOM with samples of {pixels.dtype}: up to 16 bits are read')
     return pixels
 
 
-def _shown_ends(file) -> Tuple[float, float]:
+def _shown_ends(file) -> tuple[float, float]:
     """The range of what ``apply_voi_lut`` returns; a table of 8 bits is prepared for it."""
     if file.get('VOILUTSequence'):
         descriptor = file.VOILUTSequence[0].LUTDescriptor
@@ -110,9 +114,9 @@ def _shown_ends(file) -> Tuple[float, float]:
             file.VOILUTSequence[0].LUTDescriptor = [*descriptor[:2], 16]
         return 0, 2**bits - 1
     if file.get('ModalityLUTSequence'):
-        return 0, 2**file.ModalityLUTSequence[0].LUTDescriptor[2] - 1
+        return 0, 2 ** file.ModalityLUTSequence[0].LUTDescriptor[2] - 1
     bits, signed = file.BitsStored, file.PixelRepresentation
-    low, high = (-2**(bits - 1), 2**(bits - 1) - 1) if signed else (0, 2**bits - 1)
+    low, high = (-(2 ** (bits - 1)), 2 ** (bits - 1) - 1) if signed else (0, 2**bits - 1)
     slope, intercept = file.get('RescaleSlope'), file.get('RescaleIntercept')
     if slope is None or intercept is None:
         return low, high

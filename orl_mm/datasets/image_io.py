@@ -2,11 +2,12 @@
 
 import io
 import struct
-from typing import Callable, Optional
+from collections.abc import Callable
 
 import cv2
 import numpy as np
 from PIL import Image, ImageOps
+
 
 class UnreadableImageError(ValueError):
     """The bytes are no whole image that can be shown in 8 bits."""
@@ -17,10 +18,12 @@ def by_full_range(samples: np.ndarray) -> np.ndarray:
     return ((samples.astype(np.uint32) + 128) // 257).astype(np.uint8)
 
 
-def decode_image(data: bytes,
-                 background: Optional[int] = 255,
-                 apply_exif: bool = False,
-                 to_8bit: Callable[[np.ndarray], np.ndarray] = by_full_range) -> np.ndarray:
+def decode_image(
+    data: bytes,
+    background: int | None = 255,
+    apply_exif: bool = False,
+    to_8bit: Callable[[np.ndarray], np.ndarray] = by_full_range,
+) -> np.ndarray:
     """Decode an image file of any common format.
 
     JPEG goes through OpenCV after a check of its markers, because OpenCV
@@ -61,23 +64,22 @@ def _jpeg_components(data: bytes) -> int:
     """Walk the markers up to the scan; the number of colour components there."""
     pos, components = 2, 0
     while True:
-        while data[pos:pos + 1] == b'\xff' and data[pos + 1:pos + 2] == b'\xff':
+        while data[pos : pos + 1] == b'\xff' and data[pos + 1 : pos + 2] == b'\xff':
             pos += 1  # fill bytes
-        if pos + 4 > len(data) or data[pos] != 0xff:
+        if pos + 4 > len(data) or data[pos] != 0xFF:
             raise UnreadableImageError('JPEG cut or broken in its header')
         marker = data[pos + 1]
         length = struct.unpack_from('>H', data, pos + 2)[0]
         # SOF0..SOF15 without DHT, JPG and DAC
-        if 0xc0 <= marker <= 0xcf and marker not in (0xc4, 0xc8, 0xcc):
+        if 0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC):
             components = data[pos + 9]
-        if marker == 0xda:
+        if marker == 0xDA:
             break
         pos += 2 + length
     # Inside the scan every FF is stuffed, so FF D9 can only be its end; an
     # embedded thumbnail's end lies before the scan.
     if data.rfind(b'\xff\xd9') < pos:
-        raise UnreadableImageError(
-            f'JPEG truncated: no end-of-image marker in {len(data)} bytes')
+        raise UnreadableImageError(f'JPEG truncated: no end-of-image marker in {len(data)} bytes')
     return components
 
 
@@ -91,14 +93,13 @@ def _decode_jpeg(data: bytes, apply_exif: bool) -> np.ndarray:
     return img
 
 
-def _decode_png16(data: bytes, background: Optional[int], to_8bit: Callable) -> np.ndarray:
+def _decode_png16(data: bytes, background: int | None, to_8bit: Callable) -> np.ndarray:
     # Pillow clips 16-bit grey and strips 16-bit colour; OpenCV keeps both, but
     # is silent about missing rows: so look for the end chunk first.
     Image.open(io.BytesIO(data)).verify()
     if data.find(b'IEND\xaeB`\x82') < 0:
         raise UnreadableImageError('PNG truncated: no end chunk')
-    img = cv2.imdecode(
-        np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
+    img = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
     if img is None:
         raise UnreadableImageError('OpenCV cannot decode this 16-bit PNG')
     if img.ndim == 2:
@@ -116,8 +117,9 @@ def _decode_png16(data: bytes, background: Optional[int], to_8bit: Callable) -> 
     return np.ascontiguousarray(img)
 
 
-def _decode_pillow(data: bytes, background: Optional[int], apply_exif: bool,
-                   to_8bit: Callable) -> np.ndarray:
+def _decode_pillow(
+    data: bytes, background: int | None, apply_exif: bool, to_8bit: Callable
+) -> np.ndarray:
     pil = Image.open(io.BytesIO(data))
     pil.load()
     if apply_exif:
@@ -128,9 +130,9 @@ def _decode_pillow(data: bytes, background: Optional[int], apply_exif: bool,
     if pil.mode in ('I', 'F'):
         raise UnreadableImageError(
             f'{pil.format} with mode {pil.mode}: 32-bit samples have no fixed '
-            'range; convert it to 8 or 16 bits')
-    if 'A' in pil.getbands() or 'a' in pil.getbands() \
-            or 'transparency' in pil.info:
+            'range; convert it to 8 or 16 bits'
+        )
+    if 'A' in pil.getbands() or 'a' in pil.getbands() or 'transparency' in pil.info:
         rgba = np.asarray(pil.convert('RGBA'))
         rgb = _composite(rgba[..., :3], rgba[..., 3:], background)
     else:
@@ -138,8 +140,7 @@ def _decode_pillow(data: bytes, background: Optional[int], apply_exif: bool,
     return np.ascontiguousarray(rgb[..., ::-1])
 
 
-def _composite(colour: np.ndarray, alpha: np.ndarray,
-               background: Optional[int]) -> np.ndarray:
+def _composite(colour: np.ndarray, alpha: np.ndarray, background: int | None) -> np.ndarray:
     if background is None:
         return colour
     a = alpha.astype(np.uint32)

@@ -1,7 +1,7 @@
 import logging
 import os
 import re
-from typing import Dict, List, Optional, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 from mmengine.dataset import BaseDataset
@@ -44,22 +44,24 @@ class ImageLabelCsv(BaseDataset):
         ValueError: A missing file or column, a cell that is no label, an argument.
     """
 
-    def __init__(self,
-                 ann_file: str,
-                 label_columns: Sequence[str] = (),
-                 image_column: str = 'image',
-                 patient_column: Optional[str] = None,
-                 patient_pattern: Optional[str] = None,
-                 uncertain: Optional[Policy] = None,
-                 blank: str = 'ignore',
-                 fraction: float = 1.,
-                 seed: int = 0,
-                 missing: str = 'sample',
-                 data_root: str = '',
-                 metainfo: Optional[dict] = None,
-                 **kwargs) -> None:
+    def __init__(
+        self,
+        ann_file: str,
+        label_columns: Sequence[str] = (),
+        image_column: str = 'image',
+        patient_column: str | None = None,
+        patient_pattern: str | None = None,
+        uncertain: Policy | None = None,
+        blank: str = 'ignore',
+        fraction: float = 1.0,
+        seed: int = 0,
+        missing: str = 'sample',
+        data_root: str = '',
+        metainfo: dict | None = None,
+        **kwargs,
+    ) -> None:
         if isinstance(label_columns, str):
-            label_columns = (label_columns, )
+            label_columns = (label_columns,)
         label_table.check_policies(uncertain, blank, label_columns)
         if not 0 < fraction <= 1:
             raise ValueError(f'fraction={fraction} must be a share in (0, 1]')
@@ -74,15 +76,19 @@ class ImageLabelCsv(BaseDataset):
         self.fraction = fraction
         self.seed = seed
         self.missing = missing
-        super().__init__(ann_file=ann_file, data_root=os.path.expanduser(data_root),
-                         metainfo=dict(metainfo or {}, classes=self.label_columns), **kwargs)
+        super().__init__(
+            ann_file=ann_file,
+            data_root=os.path.expanduser(data_root),
+            metainfo=dict(metainfo or {}, classes=self.label_columns),
+            **kwargs,
+        )
 
-    def load_data_list(self) -> List[dict]:
+    def load_data_list(self) -> list[dict]:
         """Every kept row as ``dict(img_path=..., patient=..., gt_score=...)``."""
         with label_table.without_gc():
             return self._load()
 
-    def _load(self) -> List[dict]:
+    def _load(self) -> list[dict]:
         table = label_table.read_table(self.ann_file)
         wanted = [self.image_column, *self.label_columns]
         if self.patient_column:
@@ -99,14 +105,19 @@ class ImageLabelCsv(BaseDataset):
         paths = self.paths([table[self.image_column][i] for i in rows])
         there = self._there(paths)
         rows, patients = rows[there], patients[there]
-        paths = [path for path, keep in zip(paths, there) if keep]
-        self.log(f'{len(rows)} of {len(table[self.image_column])} images, '
-                 f'{len(np.unique(patients))} patients'
-                 + f', fraction={self.fraction} of seed {self.seed}' * (self.fraction < 1))
-        samples = [dict(img_path=path, patient=patient)
-                   for path, patient in zip(paths, patients.tolist())]
+        paths = [path for path, keep in zip(paths, there, strict=False) if keep]
+        self.log(
+            f'{len(rows)} of {len(table[self.image_column])} images, '
+            f'{len(np.unique(patients))} patients'
+            + f', fraction={self.fraction} of seed {self.seed}'
+            * (self.fraction < 1)
+        )
+        samples = [
+            dict(img_path=path, patient=patient)
+            for path, patient in zip(paths, patients.tolist(), strict=False)
+        ]
         if self.label_columns:
-            for sample, score in zip(samples, self._scores(table, rows).tolist()):
+            for sample, score in zip(samples, self._scores(table, rows).tolist(), strict=False):
                 sample['gt_score'] = score
         return samples
 
@@ -117,11 +128,11 @@ class ImageLabelCsv(BaseDataset):
             info['gt_score'] = np.array(info['gt_score'], np.float32)
         return info
 
-    def select(self, table: Dict[str, List[str]]) -> np.ndarray:
+    def select(self, table: dict[str, list[str]]) -> np.ndarray:
         """Indices of the rows to use."""
         return np.arange(len(table[self.image_column]))
 
-    def patients(self, table: Dict[str, List[str]], rows: np.ndarray) -> np.ndarray:
+    def patients(self, table: dict[str, list[str]], rows: np.ndarray) -> np.ndarray:
         """The patient of each of the rows, as text."""
         if self.patient_column:
             return np.array(table[self.patient_column])[rows]
@@ -130,11 +141,13 @@ class ImageLabelCsv(BaseDataset):
             return np.array(names)
         found = [re.search(self.patient_pattern, name) for name in names]
         if None in found:
-            raise ValueError(f'patient_pattern={self.patient_pattern!r} does not match '
-                             f'{names[found.index(None)]!r} of {self.ann_file}')
+            raise ValueError(
+                f'patient_pattern={self.patient_pattern!r} does not match '
+                f'{names[found.index(None)]!r} of {self.ann_file}'
+            )
         return np.array([match.group(1) for match in found])
 
-    def paths(self, names: List[str]) -> List[str]:
+    def paths(self, names: list[str]) -> list[str]:
         """Image files by the names in the csv file."""
         folder = os.path.join(self.data_prefix.get('img_path') or self.data_root, '')
         return [name if os.path.isabs(name) else folder + name for name in names]
@@ -143,7 +156,7 @@ class ImageLabelCsv(BaseDataset):
         """One line about this csv file."""
         print_log(f'{self.ann_file}: {message}', logger='current', level=level)
 
-    def _there(self, paths: List[str]) -> np.ndarray:
+    def _there(self, paths: list[str]) -> np.ndarray:
         """Which files exist, as (N, ) bool; all of them unless ``missing='skip'``."""
         there = np.ones(len(paths), bool)
         if self.missing == 'sample' and len(paths) > _SAMPLED:
@@ -153,21 +166,27 @@ class ImageLabelCsv(BaseDataset):
         there[some] = [os.path.isfile(paths[i]) for i in some]
         gone = np.flatnonzero(~there)
         if len(gone):
-            what = (f'{len(gone)} of the {len(some)} images looked for do not exist, first '
-                    f'{paths[gone[0]]}')
+            what = (
+                f'{len(gone)} of the {len(some)} images looked for do not exist, first '
+                f'{paths[gone[0]]}'
+            )
             if self.missing != 'skip' or len(gone) == len(paths):
-                raise ValueError(f'{self.ann_file}: {what}; data_root={self.data_root!r} must be '
-                                 "the folder that the paths begin in, or missing='skip'")
+                raise ValueError(
+                    f'{self.ann_file}: {what}; data_root={self.data_root!r} must be '
+                    "the folder that the paths begin in, or missing='skip'"
+                )
             self.log(f'{what}; they are left out', logging.WARNING)
         return there
 
-    def _scores(self, table: Dict[str, List[str]], rows: np.ndarray) -> np.ndarray:
+    def _scores(self, table: dict[str, list[str]], rows: np.ndarray) -> np.ndarray:
         kept = {name: [table[name][i] for i in rows] for name in self.label_columns}
         raw = label_table.read_labels(kept, self.label_columns, self.ann_file)
         scores = label_table.resolve_labels(raw, self.label_columns, self.uncertain, self.blank)
         uncertain = int((raw == label_table.UNCERTAIN).sum())
-        self.log(f'{uncertain} uncertain labels by {self.uncertain!r}, '
-                 f'{int(np.isnan(raw).sum())} blank ones by {self.blank!r}')
+        self.log(
+            f'{uncertain} uncertain labels by {self.uncertain!r}, '
+            f'{int(np.isnan(raw).sum())} blank ones by {self.blank!r}'
+        )
         for name, what in label_table.one_class_columns(scores, self.label_columns).items():
             self.log(f'the column {name!r} has {what}: it cannot be scored', logging.WARNING)
         return scores

@@ -1,13 +1,23 @@
 import os
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Iterator, List, Optional, Sequence, Union
 
 from mmengine.dataset import BaseDataset
 
 from orl_mm.registry import DATASETS
 
-IMAGE_EXTENSIONS = ('.jpg', '.jpeg', '.png', '.bmp', '.webp', '.tif', '.tiff',
-                    '.ppm', '.pgm', '.gif')
+IMAGE_EXTENSIONS = (
+    '.jpg',
+    '.jpeg',
+    '.png',
+    '.bmp',
+    '.webp',
+    '.tif',
+    '.tiff',
+    '.ppm',
+    '.pgm',
+    '.gif',
+)
 XRAY_EXTENSIONS = (*IMAGE_EXTENSIONS, '.dcm', '.dicom', '.img')
 CLASS_LISTS = Path(__file__).parent / 'class_lists'
 SPLITS = Path(__file__).parent / 'splits'
@@ -39,12 +49,14 @@ class ImageList(BaseDataset):
             the list that does not exist.
     """
 
-    def __init__(self,
-                 data_root: str = '',
-                 list_file: Optional[str] = None,
-                 classes_file: Optional[str] = None,
-                 extensions: Union[Sequence[str], str] = IMAGE_EXTENSIONS,
-                 **kwargs) -> None:
+    def __init__(
+        self,
+        data_root: str = '',
+        list_file: str | None = None,
+        classes_file: str | None = None,
+        extensions: Sequence[str] | str = IMAGE_EXTENSIONS,
+        **kwargs,
+    ) -> None:
         self.list_file = list_file
         self.classes_file = classes_file
         if isinstance(extensions, str):
@@ -52,10 +64,9 @@ class ImageList(BaseDataset):
                 raise ValueError(f"extensions={extensions!r} must be a list, or 'xrays'")
             extensions = XRAY_EXTENSIONS
         self.extensions = tuple(e.lower() for e in extensions)
-        super().__init__(
-            data_root=os.path.expanduser(data_root), **kwargs)
+        super().__init__(data_root=os.path.expanduser(data_root), **kwargs)
 
-    def load_data_list(self) -> List[dict]:
+    def load_data_list(self) -> list[dict]:
         """Every image as ``dict(img_path=...)``."""
         classes = None
         if self.classes_file is not None:
@@ -66,68 +77,66 @@ class ImageList(BaseDataset):
             paths = self._from_folder(classes)
         return [dict(img_path=path) for path in paths]
 
-    def _from_list(self, classes: Optional[List[str]]) -> List[str]:
+    def _from_list(self, classes: list[str] | None) -> list[str]:
         lines = read_lines(self.list_file, 'list_file')
         if classes is not None:
             keep = set(classes)
             lines = [x for x in lines if Path(x).parts[0] in keep]
             if not lines:
                 raise ValueError(
-                    f'no line of {self.list_file} begins with a class folder '
-                    f'of {self.classes_file}')
+                    f'no line of {self.list_file} begins with a class folder of {self.classes_file}'
+                )
         paths = [os.path.join(self.data_root, line) for line in lines]
         if not os.path.exists(paths[0]):
             raise ValueError(
                 f'the first image of {self.list_file} does not exist: '
                 f'{paths[0]}. Relative lines are taken from data_root='
-                f'{self.data_root!r}')
+                f'{self.data_root!r}'
+            )
         absent = absent_files(paths)
         if absent:
             raise ValueError(
                 f'{len(absent)} of the {len(paths)} images of {self.list_file} do not exist: '
                 f'{", ".join(absent[:3])}{", ..." if len(absent) > 3 else ""}; copy them there, '
-                'or take their lines out')
+                'or take their lines out'
+            )
         return paths
 
-    def _from_folder(self, classes: Optional[List[str]]) -> List[str]:
+    def _from_folder(self, classes: list[str] | None) -> list[str]:
         root = self.data_root
         if not os.path.isdir(root):
             raise ValueError(
                 f'data_root={root!r} is no folder; give it with --cfg-options '
-                'train_dataloader.dataset.data_root=FOLDER')
+                'train_dataloader.dataset.data_root=FOLDER'
+            )
         if classes is None:
             paths = list(find_images(root, self.extensions))
         else:
             twice = sorted({c for c in classes if classes.count(c) > 1})
             if twice:
                 raise ValueError(f'{self.classes_file} names {", ".join(twice[:5])} more than once')
-            missing = [
-                c for c in classes if not os.path.isdir(os.path.join(root, c))
-            ]
+            missing = [c for c in classes if not os.path.isdir(os.path.join(root, c))]
             if missing:
                 raise ValueError(
                     f'{len(missing)} of the {len(classes)} classes of '
                     f'{self.classes_file} have no folder in {root}: '
                     f'{", ".join(missing[:5])}'
-                    f'{", ..." if len(missing) > 5 else ""}')
+                    f'{", ..." if len(missing) > 5 else ""}'
+                )
             paths = []
             for name in classes:
-                found = list(
-                    find_images(os.path.join(root, name), self.extensions))
+                found = list(find_images(os.path.join(root, name), self.extensions))
                 if not found:
-                    raise ValueError(
-                        f'class folder {os.path.join(root, name)} holds no '
-                        'image')
+                    raise ValueError(f'class folder {os.path.join(root, name)} holds no image')
                 paths += found
         if not paths:
-            raise ValueError(f'no image below {root} (a file ending in '
-                             f'{", ".join(self.extensions)})')
+            raise ValueError(
+                f'no image below {root} (a file ending in {", ".join(self.extensions)})'
+            )
         return paths
 
 
-def find_images(root: str,
-                extensions: Sequence[str] = IMAGE_EXTENSIONS
-                ) -> Iterator[str]:
+def find_images(root: str, extensions: Sequence[str] = IMAGE_EXTENSIONS) -> Iterator[str]:
     """Paths of all images below a folder, sorted within each folder.
 
     Hidden files and folders are left out; links to folders are followed, each
@@ -145,8 +154,7 @@ def find_images(root: str,
         for entry in entries:
             if entry.name.startswith('.'):
                 continue
-            if entry.name.lower().endswith(tuple(extensions)) \
-                    and entry.is_file():
+            if entry.name.lower().endswith(tuple(extensions)) and entry.is_file():
                 yield entry.path
             elif entry.is_dir():
                 yield from walk(entry.path)
@@ -154,7 +162,7 @@ def find_images(root: str,
     yield from walk(root)
 
 
-def absent_files(paths: Sequence[str]) -> List[str]:
+def absent_files(paths: Sequence[str]) -> list[str]:
     """Those of many paths at which there is nothing; each folder is listed once."""
     listed, absent = {}, []
     for path in paths:
@@ -166,14 +174,13 @@ def absent_files(paths: Sequence[str]) -> List[str]:
     return absent
 
 
-def read_class_list(name: str) -> List[str]:
+def read_class_list(name: str) -> list[str]:
     """The folder names of a class list, by path or by the name of a shipped one."""
     shipped = CLASS_LISTS / f'{name}.txt'
-    return read_lines(str(shipped) if shipped.is_file() else name,
-                      'classes_file')
+    return read_lines(str(shipped) if shipped.is_file() else name, 'classes_file')
 
 
-def read_lines(path: str, what: str) -> List[str]:
+def read_lines(path: str, what: str) -> list[str]:
     """The non-empty lines of a text file, or of a list in ``splits`` by its name.
 
     Raises:

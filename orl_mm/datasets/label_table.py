@@ -4,14 +4,15 @@ import csv
 import difflib
 import gc
 import os
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Dict, Iterator, List, Optional, Sequence, Union
+from typing import Union
 
 import numpy as np
 
-Policy = Union[str, Dict[str, str]]
-POLICIES = dict(zeros=0., ones=1., ignore=np.nan)
-UNCERTAIN = -1.
+Policy = Union[str, dict[str, str]]
+POLICIES = dict(zeros=0.0, ones=1.0, ignore=np.nan)
+UNCERTAIN = -1.0
 
 
 @contextmanager
@@ -26,7 +27,7 @@ def without_gc() -> Iterator[None]:
             gc.enable()
 
 
-def read_table(path: str) -> Dict[str, List[str]]:
+def read_table(path: str) -> dict[str, list[str]]:
     """A csv file with a header as column -> cells, all text.
 
     Raises:
@@ -44,30 +45,36 @@ def read_table(path: str) -> Dict[str, List[str]]:
         raise ValueError(f'{path} has the columns {twice} twice')
     for i, row in enumerate(rows):
         if len(row) != len(header):
-            raise ValueError(f'{path}, row {i + 1} below the header: {len(row)} cells under '
-                             f'{len(header)} column names')
-    return dict(zip(header, map(list, zip(*rows))))
+            raise ValueError(
+                f'{path}, row {i + 1} below the header: {len(row)} cells under '
+                f'{len(header)} column names'
+            )
+    return dict(zip(header, map(list, zip(*rows, strict=False)), strict=False))
 
 
-def require_columns(table: Dict[str, List[str]], wanted: Sequence[str], path: str) -> None:
+def require_columns(table: dict[str, list[str]], wanted: Sequence[str], path: str) -> None:
     """Raise ValueError that names the columns that are not there, and what is nearest."""
     missing = [name for name in wanted if name not in table]
     if not missing:
         return
     near = {name: difflib.get_close_matches(name, table, 1) for name in missing}
-    hints = ', '.join(f'{name!r}' + (f' (is it {found[0]!r}?)' if found else '')
-                      for name, found in near.items())
+    hints = ', '.join(
+        f'{name!r}' + (f' (is it {found[0]!r}?)' if found else '') for name, found in near.items()
+    )
     raise ValueError(f'{path} lacks the columns {hints}; it has {list(table)}')
 
 
-def read_labels(table: Dict[str, List[str]], columns: Sequence[str], path: str) -> np.ndarray:
+def read_labels(table: dict[str, list[str]], columns: Sequence[str], path: str) -> np.ndarray:
     """Label cells as (N, C) float32: 1, 0, -1 where uncertain, NaN where blank.
 
     Raises:
         ValueError: Any other cell, with its row and column.
     """
-    known = {text: value for value in (0., 1., UNCERTAIN)
-             for text in (f'{value:g}', f'{value:.1f}', f'{value:.2f}')}
+    known = {
+        text: value
+        for value in (0.0, 1.0, UNCERTAIN)
+        for text in (f'{value:g}', f'{value:.1f}', f'{value:.2f}')
+    }
     known.update({text: np.nan for text in ('', 'nan', 'NaN', 'None')})
     out = np.empty((len(table[columns[0]]) if columns else 0, len(columns)), np.float32)
     for c, name in enumerate(columns):
@@ -76,13 +83,16 @@ def read_labels(table: Dict[str, List[str]], columns: Sequence[str], path: str) 
             out[:, c] = [known[cell] for cell in cells]
         except KeyError:
             i = next(i for i, cell in enumerate(cells) if cell not in known)
-            raise ValueError(f'{path}, row {i + 1}, column {name!r}: {cells[i]!r} is no label; '
-                             '1, 0, -1 (uncertain) and blank are') from None
+            raise ValueError(
+                f'{path}, row {i + 1}, column {name!r}: {cells[i]!r} is no label; '
+                '1, 0, -1 (uncertain) and blank are'
+            ) from None
     return out
 
 
-def resolve_labels(labels: np.ndarray, columns: Sequence[str], uncertain: Optional[Policy],
-                   blank: str) -> np.ndarray:
+def resolve_labels(
+    labels: np.ndarray, columns: Sequence[str], uncertain: Policy | None, blank: str
+) -> np.ndarray:
     """Uncertain and blank labels as their policies say: (N, C) of 0, 1 and NaN (unknown).
 
     Raises:
@@ -98,12 +108,13 @@ def resolve_labels(labels: np.ndarray, columns: Sequence[str], uncertain: Option
         if policy is None:
             raise ValueError(
                 f'{int(where.sum())} of {len(where)} labels of {name!r} are uncertain (-1): choose '
-                "uncertain='zeros', 'ones', 'ignore', or a dict of classes and 'default'")
+                "uncertain='zeros', 'ones', 'ignore', or a dict of classes and 'default'"
+            )
         out[where, c] = POLICIES[policy]
     return out
 
 
-def check_policies(uncertain: Optional[Policy], blank: str, columns: Sequence[str]) -> None:
+def check_policies(uncertain: Policy | None, blank: str, columns: Sequence[str]) -> None:
     """Raise ValueError for a policy that does not exist, or one of an unknown class."""
     for policy in (blank, *(uncertain.values() if isinstance(uncertain, dict) else [uncertain])):
         if policy is not None and policy not in POLICIES:
@@ -111,11 +122,12 @@ def check_policies(uncertain: Optional[Policy], blank: str, columns: Sequence[st
     if isinstance(uncertain, dict):
         unknown = sorted(set(uncertain) - set(columns) - {'default'})
         if unknown:
-            raise ValueError(f'uncertain names {unknown}, which are not among the classes '
-                             f'{list(columns)}')
+            raise ValueError(
+                f'uncertain names {unknown}, which are not among the classes {list(columns)}'
+            )
 
 
-def policy_of(uncertain: Optional[Policy], name: str) -> Optional[str]:
+def policy_of(uncertain: Policy | None, name: str) -> str | None:
     """The policy of one class."""
     if isinstance(uncertain, dict):
         return uncertain.get(name, uncertain.get('default'))
@@ -131,11 +143,11 @@ def draw_patients(patients: np.ndarray, fraction: float, seed: int) -> np.ndarra
     names, inverse = np.unique(patients, return_inverse=True)
     order = np.random.default_rng(seed).permutation(len(names))
     taken = np.zeros(len(names), bool)
-    taken[order[:max(1, round(fraction * len(names)))]] = True
+    taken[order[: max(1, round(fraction * len(names)))]] = True
     return taken[inverse]
 
 
-def one_class_columns(scores: np.ndarray, columns: Sequence[str]) -> Dict[str, str]:
+def one_class_columns(scores: np.ndarray, columns: Sequence[str]) -> dict[str, str]:
     """Columns in which not both 0 and 1 occur -> what occurs."""
     found = {}
     for c, name in enumerate(columns):

@@ -1,8 +1,9 @@
 """The real objects of images: what regions found without labels are held against."""
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Iterator, List, NamedTuple, Union
+from typing import NamedTuple
 
 import numpy as np
 from PIL import Image
@@ -22,12 +23,13 @@ class ObjectMasks(NamedTuple):
         objects (np.ndarray): (N, size, size) bool.
         ignore (np.ndarray): (size, size) bool: pixels that no one has labelled.
     """
+
     path: Path
     objects: np.ndarray
     ignore: np.ndarray
 
 
-def voc_objects(root: Union[str, Path], split: str = 'val', size: int = 224) -> List[ObjectMasks]:
+def voc_objects(root: str | Path, split: str = 'val', size: int = 224) -> list[ObjectMasks]:
     """PASCAL VOC's segmented images.
 
     With ``SegmentationObject`` each object is one; without it, each connected part of a class
@@ -70,8 +72,7 @@ def voc_objects(root: Union[str, Path], split: str = 'val', size: int = 224) -> 
     return found
 
 
-def coco_objects(annotations: Union[str, Path], folder: Union[str, Path],
-                 size: int = 224) -> List[ObjectMasks]:
+def coco_objects(annotations: str | Path, folder: str | Path, size: int = 224) -> list[ObjectMasks]:
     """COCO's images that have objects; crowds are ignored pixels.
 
     Args:
@@ -85,8 +86,10 @@ def coco_objects(annotations: Union[str, Path], folder: Union[str, Path],
     try:
         from pycocotools import mask as coco_mask
     except ImportError as error:
-        raise ValueError("COCO's masks are read by pycocotools, which comes with "
-                         'onedl-mmdetection: pip install pycocotools') from error
+        raise ValueError(
+            "COCO's masks are read by pycocotools, which comes with "
+            'onedl-mmdetection: pip install pycocotools'
+        ) from error
     annotations, folder = Path(annotations), Path(folder)
     if not annotations.is_file():
         raise ValueError(f'there is no {annotations}')
@@ -123,16 +126,16 @@ def _squash(ids: np.ndarray, size: int) -> np.ndarray:
     return ViewGeometry.whole(*ids.shape).apply_labels(ids, size)
 
 
-def _stack(masks: List[np.ndarray], size: int) -> np.ndarray:
+def _stack(masks: list[np.ndarray], size: int) -> np.ndarray:
     return np.stack(masks) if masks else np.zeros((0, size, size), bool)
 
 
-def batches(images: List[ObjectMasks], size: int, seed: int = 0) -> Iterator[List[int]]:
+def batches(images: list[ObjectMasks], size: int, seed: int = 0) -> Iterator[list[int]]:
     """Indices of mini-batches in an order drawn once; the last one is filled up from the first.
 
     K-means shares its clusters among the images of a batch, so each has as many of them.
     """
     order = np.random.default_rng(seed).permutation(len(images)).tolist()
     for start in range(0, len(order), size):
-        batch = order[start:start + size]
+        batch = order[start : start + size]
         yield (batch + order * (size // len(order) + 1))[:size]

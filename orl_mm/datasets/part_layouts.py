@@ -2,7 +2,6 @@
 
 import os
 from dataclasses import dataclass
-from typing import Dict, List, Optional, Tuple
 
 import numpy as np
 from PIL import Image
@@ -15,9 +14,10 @@ MASK_EXTENSIONS = ('.png', '.gif', '.bmp', '.tif', '.tiff')
 @dataclass
 class PartSample:
     """An image and the mask files of each part, whose union is the part."""
+
     id: str
     img_path: str
-    part_paths: Dict[str, List[str]]
+    part_paths: dict[str, list[str]]
 
 
 @dataclass
@@ -32,18 +32,19 @@ class PartLayout:
         names (dict, optional): Folder of a part -> its name, and only these parts.
             Default: every folder, its spaces as underscores.
     """
+
     description: str
-    images: Tuple[str, ...]
-    masks: Tuple[str, ...]
-    names: Optional[Dict[str, str]] = None
+    images: tuple[str, ...]
+    masks: tuple[str, ...]
+    names: dict[str, str] | None = None
 
     def fits(self, root: str) -> bool:
         """Whether the root has folders of images and of masks."""
         return bool(_folders(root, self.images)) and bool(self.part_folders(root))
 
-    def part_folders(self, root: str) -> Dict[str, List[str]]:
+    def part_folders(self, root: str) -> dict[str, list[str]]:
         """Part -> its folders of masks."""
-        parts: Dict[str, List[str]] = {}
+        parts: dict[str, list[str]] = {}
         for base in _folders(root, self.masks):
             for name in sorted(os.listdir(base)):
                 folder = os.path.join(base, name)
@@ -55,16 +56,24 @@ class PartLayout:
                     parts.setdefault(self.names[name], []).append(folder)
         return parts
 
-    def samples(self, root: str) -> List[PartSample]:
+    def samples(self, root: str) -> list[PartSample]:
         """All images in the order of their ids; no path where a part's mask is missing."""
-        images: Dict[str, str] = {}
+        images: dict[str, str] = {}
         for folder in _folders(root, self.images):
             images.update(_by_stem(folder, XRAY_EXTENSIONS))
-        masks = {part: [_by_stem(folder, MASK_EXTENSIONS) for folder in folders]
-                 for part, folders in self.part_folders(root).items()}
+        masks = {
+            part: [_by_stem(folder, MASK_EXTENSIONS) for folder in folders]
+            for part, folders in self.part_folders(root).items()
+        }
         return [
-            PartSample(stem, path, {part: [found[stem] for found in folders if stem in found]
-                                    for part, folders in masks.items()})
+            PartSample(
+                stem,
+                path,
+                {
+                    part: [found[stem] for found in folders if stem in found]
+                    for part, folders in masks.items()
+                },
+            )
             for stem, path in sorted(images.items())
         ]
 
@@ -72,19 +81,26 @@ class PartLayout:
 # The images of JSRT come in one archive or two, the masks of SCR (isi.uu.nl, "SCR database")
 # in two folds, odd and even numbers. Either may have been unpacked into a folder of its name.
 LAYOUTS = dict(
-    folders=PartLayout('images/ and masks/<part>/', ('images', ), ('masks', )),
+    folders=PartLayout('images/ and masks/<part>/', ('images',), ('masks',)),
     jsrt=PartLayout(
         'All247images/*.IMG and scratch/fold1|fold2/masks/<part>/*.gif',
         ('All247images', 'All247images/All247images', 'Nodule154images', 'NonNodule93images'),
-        tuple(f'{base}{fold}/masks' for base in ('scratch/', 'scr/scratch/', 'scr/', '')
-              for fold in ('fold1', 'fold2'))),
+        tuple(
+            f'{base}{fold}/masks'
+            for base in ('scratch/', 'scr/scratch/', 'scr/', '')
+            for fold in ('fold1', 'fold2')
+        ),
+    ),
     montgomery=PartLayout(
         'CXR_png/ and ManualMask/leftMask|rightMask/',
-        ('CXR_png', 'MontgomerySet/CXR_png'), ('ManualMask', 'MontgomerySet/ManualMask'),
-        dict(leftMask='left_lung', rightMask='right_lung')))
+        ('CXR_png', 'MontgomerySet/CXR_png'),
+        ('ManualMask', 'MontgomerySet/ManualMask'),
+        dict(leftMask='left_lung', rightMask='right_lung'),
+    ),
+)
 
 
-def exchanged_pairs(samples: List[PartSample], num: int = 3) -> List[Tuple[str, str]]:
+def exchanged_pairs(samples: list[PartSample], num: int = 3) -> list[tuple[str, str]]:
     """Pairs left_x, right_x whose names are the viewer's sides, not the patient's.
 
     A frontal X-ray is shown as if one faced the patient: the patient's left is on the
@@ -94,8 +110,9 @@ def exchanged_pairs(samples: List[PartSample], num: int = 3) -> List[Tuple[str, 
     wrong = []
     for left in sorted({p for s in samples for p in s.part_paths}):
         right = left.replace('left', 'right')
-        both = [s for s in samples if left != right and s.part_paths[left]
-                and s.part_paths.get(right)][:num]
+        both = [
+            s for s in samples if left != right and s.part_paths[left] and s.part_paths.get(right)
+        ][:num]
         votes = [_centre(s.part_paths[left]) < _centre(s.part_paths[right]) for s in both]
         if sum(votes) * 2 > len(votes):
             wrong.append((left, right))
@@ -116,7 +133,7 @@ def read_mask(path: str) -> np.ndarray:
     return grey > int(grey.max()) / 2
 
 
-def read_part(paths: List[str]) -> np.ndarray:
+def read_part(paths: list[str]) -> np.ndarray:
     """The union of a part's mask files as (H, W) bool.
 
     Raises:
@@ -124,25 +141,27 @@ def read_part(paths: List[str]) -> np.ndarray:
     """
     masks = [read_mask(path) for path in paths]
     if len({mask.shape for mask in masks}) > 1:
-        raise ValueError(f'the masks of one part differ in size: '
-                         f'{dict(zip(paths, (mask.shape for mask in masks)))}')
+        raise ValueError(
+            f'the masks of one part differ in size: '
+            f'{dict(zip(paths, (mask.shape for mask in masks), strict=False))}'
+        )
     return np.logical_or.reduce(masks)
 
 
-def _centre(paths: List[str]) -> float:
+def _centre(paths: list[str]) -> float:
     """Mean column of a part as a share of the width; nan for an empty one."""
     columns = read_part(paths).sum(axis=0)
     positions = (np.arange(len(columns)) + 0.5) / len(columns)
     return float((columns * positions).sum() / columns.sum()) if columns.any() else np.nan
 
 
-def _folders(root: str, names: Tuple[str, ...]) -> List[str]:
+def _folders(root: str, names: tuple[str, ...]) -> list[str]:
     paths = [os.path.join(root, name) for name in names]
     return [path for path in paths if os.path.isdir(path)]
 
 
-def _by_stem(folder: str, extensions: Tuple[str, ...]) -> Dict[str, str]:
-    found: Dict[str, str] = {}
+def _by_stem(folder: str, extensions: tuple[str, ...]) -> dict[str, str]:
+    found: dict[str, str] = {}
     with os.scandir(folder) as entries:
         for entry in entries:
             stem, suffix = os.path.splitext(entry.name)

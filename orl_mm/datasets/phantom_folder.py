@@ -1,7 +1,5 @@
 """A folder of phantoms in the layout of the X-ray sets."""
 
-from typing import List
-
 import numpy as np
 
 from orl_mm.datasets.phantom import FINDINGS, Anatomy, findings_of, make_phantom
@@ -17,8 +15,9 @@ def phantom_job(out: str, num: int, size: int, seed: int) -> FolderJob:
         ValueError: Fewer than 4 phantoms, or too small ones.
     """
     if num < 4:
-        raise ValueError(f'num={num} must be at least 4: an exemplar, others to train on and to '
-                         'score')
+        raise ValueError(
+            f'num={num} must be at least 4: an exemplar, others to train on and to score'
+        )
     if seed < 0:
         raise ValueError(f'seed={seed} must not be negative')
     make_phantom(0, seed, size)  # refuses a size
@@ -30,7 +29,7 @@ def phantom_name(index: int) -> str:
     return f'phantom_{index:05d}'
 
 
-def write_phantoms(job: FolderJob, indices: List[int]) -> Counts:
+def write_phantoms(job: FolderJob, indices: list[int]) -> Counts:
     """Write some phantoms and their masks; what is finished already is skipped."""
     counts = Counts()
     for index in indices:

@@ -6,9 +6,9 @@ The layout is ``folders`` of :class:`orl_mm.ChestXRayParts`: ``images/a.jpg``,
 
 import json
 import os
+from collections.abc import Callable, Iterable
 from concurrent.futures import Executor
 from dataclasses import dataclass, field
-from typing import Callable, Dict, Iterable, List, Optional, Tuple
 
 import cv2
 import numpy as np
@@ -29,6 +29,7 @@ class FolderJob:
         settings (dict): What the files depend on, as JSON values.
         quality (int): Of JPEG files.
     """
+
     out: str
     name: str
     settings: dict
@@ -50,7 +51,7 @@ class FolderJob:
         """Write a text file of the folder."""
         self.write(relative, ''.join(f'{line}\n' for line in lines).encode())
 
-    def finished(self, relative: str, source: Optional[str] = None) -> bool:
+    def finished(self, relative: str, source: str | None = None) -> bool:
         """Whether an image was made by this job's settings, from its source as it is now."""
         try:
             made = os.stat(os.path.join(self.out, relative)).st_mtime_ns
@@ -59,12 +60,14 @@ class FolderJob:
         newest = [self.provenance, *([source] if source else [])]
         return made >= max(os.stat(path).st_mtime_ns for path in newest)
 
-    def write_sample(self, relative: str, grey: np.ndarray, masks: Dict[str, np.ndarray],
-                     stem: str) -> None:
+    def write_sample(
+        self, relative: str, grey: np.ndarray, masks: dict[str, np.ndarray], stem: str
+    ) -> None:
         """Write masks (H, W) bool as 1-bit PNG, and then the image, which counts as finished."""
         for part, mask in masks.items():
-            done, data = cv2.imencode('.png', mask.astype(np.uint8) * 255,
-                                      [cv2.IMWRITE_PNG_BILEVEL, 1])
+            done, data = cv2.imencode(
+                '.png', mask.astype(np.uint8) * 255, [cv2.IMWRITE_PNG_BILEVEL, 1]
+            )
             self.write(os.path.join('masks', part, f'{stem}.png'), data.tobytes())
         suffix = os.path.splitext(relative)[1]
         options = [] if suffix == '.png' else [cv2.IMWRITE_JPEG_QUALITY, self.quality]
@@ -75,10 +78,11 @@ class FolderJob:
 @dataclass
 class Counts:
     """What became of the images so far."""
+
     written: int = 0
     skipped: int = 0
-    unreadable: List[Tuple[str, str]] = field(default_factory=list)
-    inverted: List[str] = field(default_factory=list)
+    unreadable: list[tuple[str, str]] = field(default_factory=list)
+    inverted: list[str] = field(default_factory=list)
 
     def add(self, other: 'Counts') -> None:
         self.written += other.written
@@ -112,16 +116,27 @@ def prepare_folder(job: FolderJob, overwrite: bool = False) -> None:
     if have == wanted:
         return
     if have is not None and not overwrite:
-        words = [f'{key} {have.get(key)!r} instead of {wanted.get(key)!r}'
-                 for key in sorted({*have, *wanted}) if have.get(key) != wanted.get(key)]
-        raise ValueError(f'{job.out} was made with {", ".join(words)}. Choose another folder, or '
-                         'make it again with --overwrite')
+        words = [
+            f'{key} {have.get(key)!r} instead of {wanted.get(key)!r}'
+            for key in sorted({*have, *wanted})
+            if have.get(key) != wanted.get(key)
+        ]
+        raise ValueError(
+            f'{job.out} was made with {", ".join(words)}. Choose another folder, or '
+            'make it again with --overwrite'
+        )
     job.write(f'{job.name}.json', (json.dumps(wanted, indent=1) + '\n').encode())
 
 
-def fill_folder(job: FolderJob, function: Callable[[FolderJob, list], Counts], items: Iterable,
-                executor: Executor, in_flight: int, chunk: int,
-                progress: Optional[Callable[[Counts], None]] = None) -> Counts:
+def fill_folder(
+    job: FolderJob,
+    function: Callable[[FolderJob, list], Counts],
+    items: Iterable,
+    executor: Executor,
+    in_flight: int,
+    chunk: int,
+    progress: Callable[[Counts], None] | None = None,
+) -> Counts:
     """Run a function over items, chunk by chunk, and list what could not be read.
 
     Args:

@@ -3,7 +3,7 @@
 import logging
 import os
 from functools import partial
-from typing import Tuple, Union
+from typing import Union
 
 import cv2
 import numpy as np
@@ -14,7 +14,7 @@ from orl_mm.datasets.image_io import UnreadableImageError, decode_image
 from orl_mm.datasets.xray_polarity import looks_inverted
 
 POLARITIES = ('as_stored', 'check', 'mend')
-Window = Union[str, Tuple[float, float]]
+Window = Union[str, tuple[float, float]]
 
 # db.jsrt.or.jp: 2048 x 2048 samples of 12 bits in two bytes each, the high one
 # first, without a header; 0 is the densest tissue.
@@ -48,8 +48,11 @@ def read_xray(path: str, polarity: str = 'as_stored', window: Window = 'bits') -
     with open(path, 'rb') as file:
         grey = decode_xray(file.read(), path, window)
     if polarity != 'as_stored' and looks_inverted(grey):
-        print_log(f'X-ray looks inverted{" and is mended" * (polarity == "mend")}: {path}',
-                  logger='current', level=logging.WARNING)
+        print_log(
+            f'X-ray looks inverted{" and is mended" * (polarity == "mend")}: {path}',
+            logger='current',
+            level=logging.WARNING,
+        )
         if polarity == 'mend':
             grey = 255 - grey
     return cv2.cvtColor(grey, cv2.COLOR_GRAY2BGR)
@@ -62,8 +65,10 @@ def check_options(polarity: str, window: Window) -> None:
     if window in ('bits', 'range'):
         return
     if isinstance(window, str) or len(window) != 2 or not window[0] < window[1]:
-        raise ValueError(f"window={window!r} must be 'bits', 'range' or (black, white) "
-                         'with black < white, in stored values')
+        raise ValueError(
+            f"window={window!r} must be 'bits', 'range' or (black, white) "
+            'with black < white, in stored values'
+        )
 
 
 def decode_xray(data: bytes, path: str = '', window: Window = 'bits') -> np.ndarray:
@@ -98,13 +103,13 @@ def to_8bit(samples: np.ndarray, window: Window = 'bits') -> np.ndarray:
         np.ndarray: uint8 of the same shape.
     """
     if window == 'bits':
-        low, high = 0, 2**max(8, int(samples.max()).bit_length()) - 1
+        low, high = 0, 2 ** max(8, int(samples.max()).bit_length()) - 1
     elif window == 'range':
         low, high = np.percentile(samples, (0.1, 99.9))
         high = max(high, low + 1)
     else:
         low, high = window
-    scaled = (samples.astype(np.float32) - low) * (255. / (high - low))
+    scaled = (samples.astype(np.float32) - low) * (255.0 / (high - low))
     return np.clip(np.rint(scaled), 0, 255).astype(np.uint8)
 
 
@@ -112,12 +117,14 @@ def _decode_jsrt(data: bytes, window: Window) -> np.ndarray:
     if len(data) != _JSRT_BYTES:
         raise UnreadableImageError(
             f'{len(data)} bytes; a raw X-ray of JSRT (.IMG) has {_JSRT_BYTES}: '
-            '2048 x 2048 big-endian samples of two bytes, without a header')
+            '2048 x 2048 big-endian samples of two bytes, without a header'
+        )
     samples = np.frombuffer(data, '>u2').reshape(_JSRT_SIDE, _JSRT_SIDE)
     if samples.max() > _JSRT_MAX:
         raise UnreadableImageError(
-            f'a sample is {samples.max()}, above the {_JSRT_MAX} of JSRT\'s 12 bits: '
-            'not an image of JSRT, or its bytes are swapped')
+            f"a sample is {samples.max()}, above the {_JSRT_MAX} of JSRT's 12 bits: "
+            'not an image of JSRT, or its bytes are swapped'
+        )
     if window == 'bits':  # known here, whatever the brightest sample is
         window = (0, _JSRT_MAX)
     return to_8bit(_JSRT_MAX - samples, window)

@@ -1,2 +1,1 @@
-from . import (cpu_ddp, hooks, optimizers, pretrained_backbone, schedulers,  # noqa: F401
-               vit_init)
+from . import cpu_ddp, hooks, optimizers, pretrained_backbone, schedulers, vit_init

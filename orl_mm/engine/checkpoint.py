@@ -1,10 +1,11 @@
 """Checkpoints read as data: a file that carries code is refused, never run."""
 
 import re
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from pickle import UnpicklingError
-from typing import Any, Callable, Iterator, List, Optional, Union
+from typing import Any
 
 import numpy as np
 import torch
@@ -18,7 +19,7 @@ except ImportError:
     from numpy.core import multiarray
 
 
-def load_weights(path: Union[str, Path], map_location: Any = 'cpu') -> Any:
+def load_weights(path: str | Path, map_location: Any = 'cpu') -> Any:
     """Read a checkpoint: tensors, plain containers, and mmengine's log history.
 
     Args:
@@ -39,21 +40,30 @@ def load_weights(path: Union[str, Path], map_location: Any = 'cpu') -> Any:
     return _read(path, str(path), map_location)
 
 
-def allowed_globals() -> List[Callable]:
+def allowed_globals() -> list[Callable]:
     """All that mmengine's own checkpoints need, beyond tensors and plain containers.
 
     The history of logged scalars is a ``HistoryBuffer`` with two numpy arrays and
     the names of its statistics, which are pickled as ``getattr(HistoryBuffer,
     'mean')``: so ``getattr`` is replaced by a function that gives those alone.
     """
-    dtypes = {type(np.dtype(name)) for name in ('float64', 'float32', 'int64', 'int32', 'uint8',
-                                                'bool')}
+    dtypes = {
+        type(np.dtype(name)) for name in ('float64', 'float32', 'int64', 'int32', 'uint8', 'bool')
+    }
     both = []  # numpy 1 and numpy 2 name the same functions differently in a file
     for module in ('numpy.core.multiarray', 'numpy._core.multiarray'):
-        both += [_alias(multiarray._reconstruct, module, '_reconstruct'),
-                 _alias(multiarray.scalar, module, 'scalar')]
-    return [HistoryBuffer, np.ndarray, np.dtype, *dtypes, *both,
-            _alias(_statistic, 'builtins', 'getattr')]
+        both += [
+            _alias(multiarray._reconstruct, module, '_reconstruct'),
+            _alias(multiarray.scalar, module, 'scalar'),
+        ]
+    return [
+        HistoryBuffer,
+        np.ndarray,
+        np.dtype,
+        *dtypes,
+        *both,
+        _alias(_statistic, 'builtins', 'getattr'),
+    ]
 
 
 def use_safe_loading() -> None:
@@ -111,7 +121,8 @@ def _readable(name: str) -> Iterator[None]:
         raise ValueError(
             f'checkpoint {name} holds {what}, which is not data: reading it could run code, so '
             'it was not read. If you trust its source, convert it once: '
-            'torch.save(torch.load(path, weights_only=False)["state_dict"], new_path)') from None
+            'torch.save(torch.load(path, weights_only=False)["state_dict"], new_path)'
+        ) from None
     except (RuntimeError, EOFError, OSError, KeyError, ValueError) as error:
         if isinstance(error, FileNotFoundError):
             raise
@@ -120,8 +131,10 @@ def _readable(name: str) -> Iterator[None]:
 
 def _unreadable(name: str, error: Exception) -> ValueError:
     reason = str(error).strip().splitlines()
-    return ValueError(f'checkpoint {name} cannot be read: it is cut short or no file of '
-                      f'torch.save; copy or download it again ({reason[0] if reason else error!r})')
+    return ValueError(
+        f'checkpoint {name} cannot be read: it is cut short or no file of '
+        f'torch.save; copy or download it again ({reason[0] if reason else error!r})'
+    )
 
 
 def _alias(function: Callable, module: str, name: str) -> Callable:
@@ -134,7 +147,7 @@ def _alias(function: Callable, module: str, name: str) -> Callable:
     return call
 
 
-def _statistic(owner: Any, name: Optional[str] = None) -> Callable:
+def _statistic(owner: Any, name: str | None = None) -> Callable:
     if owner is HistoryBuffer and name in ('min', 'max', 'mean', 'current', 'statistics'):
         return getattr(HistoryBuffer, name)
     raise UnpicklingError(f'Unsupported GLOBAL getattr of {owner!r}, {name!r}')

@@ -1,7 +1,8 @@
 """A checkpoint fills the network that loads it, or loading it is an error."""
 
+from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any, Dict, Iterator, Set
+from typing import Any
 
 from mmengine.model import BaseTTAModel, is_model_wrapper
 from mmengine.runner import Runner
@@ -40,8 +41,11 @@ def checkpoints_must_fit(whole: bool = False, min_match: float = 0.99) -> Iterat
     """
     if not isinstance(min_match, (int, float)) or not 0 <= min_match <= 1:
         raise UserError(f'min_match must be a share between 0 and 1, got {min_match!r}')
-    load, read, resume = (mm_checkpoint.load_state_dict, CheckpointLoader.load_checkpoint,
-                          Runner.resume)
+    load, read, resume = (
+        mm_checkpoint.load_state_dict,
+        CheckpointLoader.load_checkpoint,
+        Runner.resume,
+    )
     now = dict(file='the weights', resuming=False)
 
     def read_and_note(filename: str, *args, **kwargs) -> Any:
@@ -55,8 +59,7 @@ def checkpoints_must_fit(whole: bool = False, min_match: float = 0.99) -> Iterat
         finally:
             now['resuming'] = False
 
-    def load_and_check(module: nn.Module, state_dict: Dict[str, Tensor], *args,
-                       **kwargs) -> None:
+    def load_and_check(module: nn.Module, state_dict: dict[str, Tensor], *args, **kwargs) -> None:
         while is_model_wrapper(module) or isinstance(module, BaseTTAModel):
             module = module.module
         own = _tensors(module)
@@ -64,14 +67,21 @@ def checkpoints_must_fit(whole: bool = False, min_match: float = 0.99) -> Iterat
         # which modules take care of while loading, are seen too.
         before = {name: value._version for name, value in own.items()}
         load(module, state_dict, *args, **kwargs)
-        filled = {name for name, value in own.items() if value._version != before[name]
-                  or name in state_dict and state_dict[name].shape == value.shape}
+        filled = {
+            name
+            for name, value in own.items()
+            if value._version != before[name]
+            or name in state_dict
+            and state_dict[name].shape == value.shape
+        }
         if not now['resuming']:
             _check(module, own, filled, state_dict, now['file'], whole, min_match)
 
-    with _instead(mm_checkpoint, 'load_state_dict', load_and_check), \
-            _instead(CheckpointLoader, 'load_checkpoint', staticmethod(read_and_note)), \
-            _instead(Runner, 'resume', resume_unchecked):
+    with (
+        _instead(mm_checkpoint, 'load_state_dict', load_and_check),
+        _instead(CheckpointLoader, 'load_checkpoint', staticmethod(read_and_note)),
+        _instead(Runner, 'resume', resume_unchecked),
+    ):
         yield
 
 
@@ -85,14 +95,24 @@ def _instead(owner: Any, name: str, function: Any) -> Iterator[None]:
         setattr(owner, name, original)
 
 
-def _tensors(module: nn.Module) -> Dict[str, Tensor]:
+def _tensors(module: nn.Module) -> dict[str, Tensor]:
     state = mm_checkpoint.get_state_dict(module, keep_vars=True)
-    return {name: value for name, value in state.items() if isinstance(value, Tensor)
-            and not any(part in name for part in NOT_COUNTED)}
+    return {
+        name: value
+        for name, value in state.items()
+        if isinstance(value, Tensor) and not any(part in name for part in NOT_COUNTED)
+    }
 
 
-def _check(module: nn.Module, own: Dict[str, Tensor], filled: Set[str], given: dict, file: str,
-           whole: bool, min_match: float) -> None:
+def _check(
+    module: nn.Module,
+    own: dict[str, Tensor],
+    filled: set[str],
+    given: dict,
+    file: str,
+    whole: bool,
+    min_match: float,
+) -> None:
     part, what = '', type(module).__name__
     if not whole and isinstance(getattr(module, 'backbone', None), nn.Module):
         part, what = 'backbone.', f"{what}'s backbone {type(module.backbone).__name__}"
@@ -103,19 +123,22 @@ def _check(module: nn.Module, own: Dict[str, Tensor], filled: Set[str], given: d
     if done >= min_match * len(wanted):
         return
     left = next(name for name in wanted if name not in filled)
-    hint = ('it is of another architecture: use the config it was trained with, or another '
-            'file')
-    if whole:
-        prefixes = {}
-    else:
-        prefixes = find_prefixes(given, {name[len(part):] for name in wanted})
+    hint = 'it is of another architecture: use the config it was trained with, or another file'
+    prefixes = {} if whole else find_prefixes(given, {name[len(part) :] for name in wanted})
     best = next(iter(prefixes), part)
     if best != part and prefixes[best] >= min_match * len(wanted):
         where = 'model.backbone.init_cfg' if part else 'the init_cfg'
-        hint = (f"its names stand under the prefix {best!r}: give {where} "
-                "type='orl_mm.PretrainedBackbone', which finds it, and checkpoint=FILE")
+        hint = (
+            f'its names stand under the prefix {best!r}: give {where} '
+            "type='orl_mm.PretrainedBackbone', which finds it, and checkpoint=FILE"
+        )
     raise UserError(
         f'the checkpoint {file} fills {done} of the {len(wanted)} tensors of {what}, fewer than '
         f'{min_match:.0%} (not {left}; the file begins with {next(iter(given), "nothing")}); '
-        f'{hint}' + (f'. If so few are meant: --cfg-options min_match='
-                     f'{100 * done // len(wanted) / 100}' if done else ''))
+        f'{hint}'
+        + (
+            f'. If so few are meant: --cfg-options min_match={100 * done // len(wanted) / 100}'
+            if done
+            else ''
+        )
+    )

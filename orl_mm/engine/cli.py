@@ -21,9 +21,16 @@ from mmengine.runner import Runner
 from .build_errors import explain
 
 # Top-level keys that a runner reads, beside the arguments of Runner itself.
-EXTRA_KEYS = ('runner_type', 'custom_imports', 'model_wrapper_cfg',
-              'find_unused_parameters', 'sync_bn', 'compile', 'tta_model',
-              'tta_pipeline')
+EXTRA_KEYS = (
+    'runner_type',
+    'custom_imports',
+    'model_wrapper_cfg',
+    'find_unused_parameters',
+    'sync_bn',
+    'compile',
+    'tta_model',
+    'tta_pipeline',
+)
 # Between 'optim_wraper' or 'load_form', which are mistakes, and 'test_pipeline'
 # beside 'tta_pipeline', which is not. Of all configs of mmpretrain, mmdet and
 # mmseg one has a key so close to a runner's, and that one is a mistake, too
@@ -53,26 +60,31 @@ class KeyValueAction(DictAction):
     def __call__(self, parser, namespace, values, option_string=None):
         for value in values:
             if '=' not in value:
-                parser.error(f'{option_string} takes KEY=VALUE pairs, got '
-                             f'{value!r}')
+                parser.error(f'{option_string} takes KEY=VALUE pairs, got {value!r}')
         super().__call__(parser, namespace, values, option_string)
 
 
 def add_common_arguments(parser: argparse.ArgumentParser) -> None:
     """The arguments that the stock training and test tools share."""
     parser.add_argument(
-        '--cfg-options', nargs='+', action=KeyValueAction, metavar='KEY=VALUE',
+        '--cfg-options',
+        nargs='+',
+        action=KeyValueAction,
+        metavar='KEY=VALUE',
         help='override keys of the config, e.g. train_dataloader.batch_size=8 '
-        'model.neck.out_channels=256 key="[a,b]" (quoted, no spaces)')
+        'model.neck.out_channels=256 key="[a,b]" (quoted, no spaces)',
+    )
     parser.add_argument(
-        '--launcher', choices=['none', 'pytorch', 'slurm', 'mpi'],
-        default='none', help='what started the processes (default: none)')
+        '--launcher',
+        choices=['none', 'pytorch', 'slurm', 'mpi'],
+        default='none',
+        help='what started the processes (default: none)',
+    )
     parser.add_argument(
-        '--no-pin-memory', action='store_true',
-        help='switch pin_memory of the data loaders off')
+        '--no-pin-memory', action='store_true', help='switch pin_memory of the data loaders off'
+    )
     # torchrun's predecessor passes the first or the second form.
-    parser.add_argument('--local_rank', '--local-rank', type=int, default=0,
-                        help=argparse.SUPPRESS)
+    parser.add_argument('--local_rank', '--local-rank', type=int, default=0, help=argparse.SUPPRESS)
 
 
 @contextmanager
@@ -97,11 +109,11 @@ def load_config(name: str) -> Config:
             it is not valid Python, or a top-level key is a misspelt one.
     """
     if '::' not in name and not os.path.isfile(name):
-        raise UserError(f'config {name!r} does not exist; '
-                        f'{_nearest_config(name)}')
+        raise UserError(f'config {name!r} does not exist; {_nearest_config(name)}')
     try:
         if '::' in name:
             from mmengine.hub import get_config
+
             cfg = get_config(name)
         else:
             cfg = Config.fromfile(name)
@@ -113,8 +125,7 @@ def load_config(name: str) -> Config:
 
 def _nearest_config(name: str) -> str:
     known = {str(path) for path in Path(name).parent.glob('*.py')}
-    known |= {str(path) for path in Path('configs').rglob('*.py')
-              if '_base_' not in path.parts}
+    known |= {str(path) for path in Path('configs').rglob('*.py') if '_base_' not in path.parts}
     near = difflib.get_close_matches(name, sorted(known), 1)
     if near:
         return f'did you mean {near[0]!r}?'
@@ -124,8 +135,7 @@ def _nearest_config(name: str) -> str:
 def runner_keys() -> list:
     """The top-level config keys that a runner reads."""
     arguments = inspect.signature(Runner.__init__).parameters
-    return [key for key in arguments if key not in ('self', 'cfg')
-            ] + list(EXTRA_KEYS)
+    return [key for key in arguments if key not in ('self', 'cfg')] + list(EXTRA_KEYS)
 
 
 def check_top_level_keys(cfg: Config) -> None:
@@ -146,8 +156,9 @@ def check_top_level_keys(cfg: Config) -> None:
             name for name in known if sorted(name) == sorted(key)
         ]
         if near:
-            raise UserError(f'the config has the key {key!r}, which nothing '
-                            f'reads; did you mean {near[0]!r}?')
+            raise UserError(
+                f'the config has the key {key!r}, which nothing reads; did you mean {near[0]!r}?'
+            )
 
 
 def merge_common_arguments(cfg: Config, args: argparse.Namespace) -> None:
@@ -160,13 +171,16 @@ def merge_common_arguments(cfg: Config, args: argparse.Namespace) -> None:
         try:
             cfg.merge_from_dict(args.cfg_options)
         except (KeyError, TypeError, IndexError) as error:
-            raise UserError(f'--cfg-options {args.cfg_options} does not fit '
-                            f'the config: {error}') from error
+            raise UserError(
+                f'--cfg-options {args.cfg_options} does not fit the config: {error}'
+            ) from error
         check_top_level_keys(cfg)
     if args.launcher == 'pytorch' and 'RANK' not in os.environ:
-        raise UserError('--launcher pytorch is for processes that torchrun '
-                        'started; type tools/dist_train.sh CONFIG GPUS (or '
-                        'tools/dist_test.sh CONFIG CHECKPOINT GPUS)')
+        raise UserError(
+            '--launcher pytorch is for processes that torchrun '
+            'started; type tools/dist_train.sh CONFIG GPUS (or '
+            'tools/dist_test.sh CONFIG CHECKPOINT GPUS)'
+        )
     cfg.launcher = args.launcher
     os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
     if args.work_dir is not None:
@@ -181,8 +195,11 @@ def check_file(path: str, what: str) -> None:
         return
     folder = Path(path).parent
     near = sorted(map(str, folder.glob('*.pth'))) if folder.is_dir() else []
-    hint = f'its folder has {", ".join(near)}' if near else (
-        f'there is no checkpoint (*.pth) in {str(folder)!r}')
+    hint = (
+        f'its folder has {", ".join(near)}'
+        if near
+        else (f'there is no checkpoint (*.pth) in {str(folder)!r}')
+    )
     raise UserError(f'the {what} {path!r} does not exist; {hint}')
 
 
@@ -190,8 +207,9 @@ def check_parts(cfg: Config, purpose: str, *keys: str) -> None:
     """Refuse a config without the top-level keys that ``purpose`` needs."""
     missing = [key for key in ('model', *keys) if cfg.get(key) is None]
     if missing:
-        raise UserError(f'{purpose} needs {", ".join(missing)} in the config; '
-                        f'{cfg.filename} has none')
+        raise UserError(
+            f'{purpose} needs {", ".join(missing)} in the config; {cfg.filename} has none'
+        )
 
 
 def set_dataloader_defaults(cfg: Config, args: argparse.Namespace) -> None:
@@ -217,8 +235,7 @@ def set_dataloader_defaults(cfg: Config, args: argparse.Namespace) -> None:
         if args.no_pin_memory or get_device() == 'cpu':
             loader.pin_memory = False
         # torch refuses persistent workers where there are no workers.
-        if getattr(args, 'no_persistent_workers', False) or \
-                loader.get('num_workers', 0) == 0:
+        if getattr(args, 'no_persistent_workers', False) or loader.get('num_workers', 0) == 0:
             loader.persistent_workers = False
 
 
@@ -233,8 +250,7 @@ def config_errors():
         yield
     except UserError:
         raise
-    except (TypeError, KeyError, ValueError, OSError, AssertionError,
-            ModuleNotFoundError) as error:
+    except (TypeError, KeyError, ValueError, OSError, AssertionError, ModuleNotFoundError) as error:
         message = explain(error)
         if message is None:
             raise

@@ -36,15 +36,14 @@ class CPUDistributedDataParallel(MMDistributedDataParallel):
     """
 
     def __init__(self, module: nn.Module, device_ids=None, **kwargs):
-        synced = sum('SyncBatchNorm' in type(layer).__name__
-                     for layer in module.modules())
-        super().__init__(
-            module=revert_sync_batchnorm(module), device_ids=None, **kwargs)
+        synced = sum('SyncBatchNorm' in type(layer).__name__ for layer in module.modules())
+        super().__init__(module=revert_sync_batchnorm(module), device_ids=None, **kwargs)
         print_log(
             f'No GPU: {dist.get_world_size()} processes speak through gloo, '
             f'and {synced} SyncBN layers became plain BN, so each process '
             'normalises with the statistics of its own images only.',
-            logger='current')
+            logger='current',
+        )
 
 
 def use_cpu_processes(cfg: Config) -> None:
@@ -59,17 +58,20 @@ def use_cpu_processes(cfg: Config) -> None:
     cfg.setdefault('env_cfg', {})
     dist_cfg = cfg.env_cfg.setdefault('dist_cfg', {})
     dist_cfg['backend'] = 'gloo'
-    wrapper = dict(cfg.get('model_wrapper_cfg') or dict(
-        broadcast_buffers=False,
-        find_unused_parameters=cfg.get('find_unused_parameters', False)))
+    wrapper = dict(
+        cfg.get('model_wrapper_cfg')
+        or dict(
+            broadcast_buffers=False, find_unused_parameters=cfg.get('find_unused_parameters', False)
+        )
+    )
     wrapper['type'] = 'orl_mm.CPUDistributedDataParallel'
     cfg.model_wrapper_cfg = wrapper
     if dist.is_initialized():
         return
     set_rendezvous(cfg.launcher, os.environ)
     dist.init_process_group(
-        'gloo',
-        timeout=datetime.timedelta(seconds=dist_cfg.get('timeout', 1800)))
+        'gloo', timeout=datetime.timedelta(seconds=dist_cfg.get('timeout', 1800))
+    )
 
 
 def end_processes() -> None:
@@ -86,14 +88,12 @@ def set_rendezvous(launcher: str, env: dict) -> None:
     """Write torch's rendezvous variables, from Slurm's or Open MPI's, into ``env``."""
     names = {
         'slurm': ('SLURM_PROCID', 'SLURM_NTASKS', 'SLURM_LOCALID'),
-        'mpi': ('OMPI_COMM_WORLD_RANK', 'OMPI_COMM_WORLD_SIZE',
-                'OMPI_COMM_WORLD_LOCAL_RANK'),
+        'mpi': ('OMPI_COMM_WORLD_RANK', 'OMPI_COMM_WORLD_SIZE', 'OMPI_COMM_WORLD_LOCAL_RANK'),
     }
     if launcher not in names:
         return
     rank, size, local = names[launcher]
-    env.update(RANK=env[rank], WORLD_SIZE=env[size],
-               LOCAL_RANK=env.get(local, '0'))
+    env.update(RANK=env[rank], WORLD_SIZE=env[size], LOCAL_RANK=env.get(local, '0'))
     env.setdefault('MASTER_PORT', '29500')
     if 'MASTER_ADDR' not in env and 'SLURM_NODELIST' in env:
         env['MASTER_ADDR'] = first_host(env['SLURM_NODELIST'])

@@ -1,15 +1,15 @@
 """facebookresearch's ViT weights under mmpretrain's names."""
 
 import re
-from typing import Dict
 
 from torch import Tensor
 
 from .weights.layouts import DINO_VIT
 
 
-def convert_dino_vit(weights: Dict[str, Dict[str, Tensor]],
-                     network: str = 'teacher') -> Dict[str, Tensor]:
+def convert_dino_vit(
+    weights: dict[str, dict[str, Tensor]], network: str = 'teacher'
+) -> dict[str, Tensor]:
     """Rename a ViT of facebookresearch/dino for mmpretrain's ``VisionTransformer``.
 
     Takes the published backbones (``dino_deitsmall16_pretrain.pth``, ``deit-small`` here)
@@ -36,12 +36,17 @@ def convert_dino_vit(weights: Dict[str, Dict[str, Tensor]],
     # A full checkpoint names its parts `module.backbone.` and `module.head.`.
     weights = {re.sub(r'^module\.', '', name): value for name, value in weights.items()}
     if any(name.startswith('backbone.') for name in weights):
-        weights = {re.sub(r'^backbone\.', '', name): value for name, value in weights.items()
-                   if not name.startswith('head.')}
+        weights = {
+            re.sub(r'^backbone\.', '', name): value
+            for name, value in weights.items()
+            if not name.startswith('head.')
+        }
     renamed = {name: DINO_VIT.to_ours(name) for name in weights}
     unknown = [name for name, ours in renamed.items() if ours is None]
     if unknown or not renamed:
-        raise ValueError(f'not a ViT of facebookresearch/dino: it has names such as {unknown[:5]} '
-                         f'({len(unknown)} unknown of {len(weights)}); XCiT and ResNet weights '
-                         'need no or another renaming')
+        raise ValueError(
+            f'not a ViT of facebookresearch/dino: it has names such as {unknown[:5]} '
+            f'({len(unknown)} unknown of {len(weights)}); XCiT and ResNet weights '
+            'need no or another renaming'
+        )
     return {ours: weights[name] for name, ours in renamed.items()}

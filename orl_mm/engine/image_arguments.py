@@ -2,8 +2,8 @@
 
 import argparse
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Dict, List, Optional, Sequence, Tuple
 
 from mmengine.dataset import BaseDataset
 from mmengine.registry import init_default_scope
@@ -25,10 +25,11 @@ class ImageSource:
         transforms (dict): Of ``--config``, the transforms of its pipeline by name, without
             the scope; otherwise empty.
     """
+
     dataset: BaseDataset
     root: str
-    words: Tuple[str, ...]
-    transforms: Dict[str, dict]
+    words: tuple[str, ...]
+    transforms: dict[str, dict]
 
     def __len__(self) -> int:
         return len(self.dataset)
@@ -38,21 +39,31 @@ class ImageSource:
         return self.dataset.get_data_info(index)['img_path']
 
 
-def add_image_arguments(parser: argparse.ArgumentParser, config_help: str = '',
-                        required: bool = True) -> None:
+def add_image_arguments(
+    parser: argparse.ArgumentParser, config_help: str = '', required: bool = True
+) -> None:
     """``--folder``, ``--list`` or ``--config``; ``--cfg-options`` and ``--root``."""
     images = parser.add_mutually_exclusive_group(required=required)
     images.add_argument('--folder', help='all images below this folder')
     images.add_argument('--list', help='a text file with one image a line, below --root')
     images.add_argument('--config', help='the training data of this config' + config_help)
-    parser.add_argument('--cfg-options', nargs='+', action=cli.KeyValueAction, default={},
-                        metavar='KEY=VALUE', help='changes to the config, key=value')
-    parser.add_argument('--root', help='folder that relative paths begin at (default: the '
-                        "folder, or the data set's)")
+    parser.add_argument(
+        '--cfg-options',
+        nargs='+',
+        action=cli.KeyValueAction,
+        default={},
+        metavar='KEY=VALUE',
+        help='changes to the config, key=value',
+    )
+    parser.add_argument(
+        '--root',
+        help="folder that relative paths begin at (default: the folder, or the data set's)",
+    )
 
 
-def image_source(args: argparse.Namespace, argv: Sequence[str],
-                 extensions: Sequence[str] = IMAGE_EXTENSIONS) -> ImageSource:
+def image_source(
+    args: argparse.Namespace, argv: Sequence[str], extensions: Sequence[str] = IMAGE_EXTENSIONS
+) -> ImageSource:
     """What :func:`add_image_arguments` was given.
 
     Args:
@@ -83,7 +94,7 @@ def image_source(args: argparse.Namespace, argv: Sequence[str],
     return ImageSource(dataset, args.root or root_of(dataset), tuple(words), transforms)
 
 
-def training_data(path: str, options: Optional[dict] = None) -> Tuple[BaseDataset, dict]:
+def training_data(path: str, options: dict | None = None) -> tuple[BaseDataset, dict]:
     """A config's training data, without its pipeline, and its transforms by name."""
     config = cli.load_config(path)
     try:
@@ -98,7 +109,8 @@ def training_data(path: str, options: Optional[dict] = None) -> Tuple[BaseDatase
         cfg = cfg.dataset
     transforms = {
         t['type'].split('.')[-1]: t
-        for t in cfg.get('pipeline', []) if isinstance(t.get('type'), str)
+        for t in cfg.get('pipeline', [])
+        if isinstance(t.get('type'), str)
     }
     with cli.config_errors():
         return DATASETS.build({**cfg, 'pipeline': []}), transforms
@@ -117,8 +129,8 @@ def root_of(dataset: BaseDataset) -> str:
     return os.path.commonpath(folders)
 
 
-def _values(argv: Sequence[str], option: str) -> List[str]:
+def _values(argv: Sequence[str], option: str) -> list[str]:
     """The words that follow an option, up to the next one."""
-    words = list(argv)[list(argv).index(option) + 1:]
+    words = list(argv)[list(argv).index(option) + 1 :]
     stop = next((i for i, word in enumerate(words) if word[:2] == '--'), len(words))
     return words[:stop]

@@ -1,7 +1,6 @@
 """R2O's way to objects with any network's features, outside of training."""
 
 from pathlib import Path
-from typing import Union
 
 from mmengine.config import Config
 from torch import nn
@@ -23,14 +22,16 @@ def build_finder(cfg: Config) -> nn.Module:
         model['data_preprocessor'] = cfg.data_preprocessor
     model = MODELS.build(model)
     if not hasattr(model, 'find_objects'):
-        raise UserError(f'{cfg.filename}: {type(model).__name__} has no refiner and finds '
-                        'no objects, and its backbone no attention; take a config of '
-                        'orl_mm.R2O or with a ViT')
+        raise UserError(
+            f'{cfg.filename}: {type(model).__name__} has no refiner and finds '
+            'no objects, and its backbone no attention; take a config of '
+            'orl_mm.R2O or with a ViT'
+        )
     model.init_weights()
     return model.train()  # norms that training freezes are frozen here too
 
 
-def load_features(model: nn.Module, path: Union[str, Path]) -> bool:
+def load_features(model: nn.Module, path: str | Path) -> bool:
     """Give R2O the encoder of a checkpoint, of R2O or of any other method.
 
     The target network clusters, if the checkpoint has one; else a copy of the encoder does.

@@ -7,8 +7,8 @@ could not be read, and how many images the step was.
 """
 
 import os.path as osp
+from collections.abc import Iterator, Sequence
 from importlib.metadata import PackageNotFoundError, version
-from typing import Iterator, List, Optional, Sequence, Tuple
 
 import cv2
 import numpy as np
@@ -27,7 +27,7 @@ from .image_arguments import ImageSource
 
 BACKGROUND = 'background'
 LABEL_TRANSFORMS = ('LoadParts', 'PartsToSegMap', 'LoadAnnotations')
-Batches = Iterator[Tuple[np.ndarray, List[str], int]]
+Batches = Iterator[tuple[np.ndarray, list[str], int]]
 
 
 class SegmenterMaps:
@@ -47,27 +47,40 @@ class SegmenterMaps:
         ValueError: Classes that are unknown or not there; a checkpoint that does not fit.
     """
 
-    def __init__(self, cfg: Config, checkpoint: str, images: ImageSource,
-                 parts: Optional[Sequence[str]] = None, size: int = 256, batch_size: int = 16,
-                 workers: int = 2, device: str = 'cpu') -> None:
+    def __init__(
+        self,
+        cfg: Config,
+        checkpoint: str,
+        images: ImageSource,
+        parts: Sequence[str] | None = None,
+        size: int = 256,
+        batch_size: int = 16,
+        workers: int = 2,
+        device: str = 'cpu',
+    ) -> None:
         # Not init_default_scope, which warns where the images came from another package.
-        DefaultScope.get_instance(f'segmenter_{id(self)}',
-                                  scope_name=cfg.get('default_scope', 'mmseg'))
+        DefaultScope.get_instance(
+            f'segmenter_{id(self)}', scope_name=cfg.get('default_scope', 'mmseg')
+        )
         data = cfg.test_dataloader.dataset
         while 'dataset' in data:
             data = data.dataset
-        steps = [step for step in data.pipeline
-                 if step['type'].split('.')[-1] not in LABEL_TRANSFORMS]
+        steps = [
+            step for step in data.pipeline if step['type'].split('.')[-1] not in LABEL_TRANSFORMS
+        ]
         self.size, self.batch_size, self.workers = size, batch_size, workers
         with checkpoints_must_fit(whole=True):
             self.model = MODELS.build(cfg.model)
-            meta = load_checkpoint(self.model, checkpoint, map_location='cpu',
-                                   logger='silent').get('meta', {})
+            meta = load_checkpoint(self.model, checkpoint, map_location='cpu', logger='silent').get(
+                'meta', {}
+            )
         self.model.to(device).eval()
         classes = (meta.get('dataset_meta') or data.get('metainfo') or {}).get('classes')
         if not classes:
-            raise ValueError(f'neither {checkpoint} nor the test data of its config names the '
-                             'classes: give the data set metainfo=dict(classes=(...))')
+            raise ValueError(
+                f'neither {checkpoint} nor the test data of its config names the '
+                'classes: give the data set metainfo=dict(classes=(...))'
+            )
         lacking = [part for part in parts or () if part not in classes]
         if lacking:
             raise ValueError(f'the segmenter knows {list(classes)} and not {lacking}')
@@ -75,22 +88,32 @@ class SegmenterMaps:
         self.channels = [list(classes).index(part) for part in self.parts]
         self.samples, self.total = _Images(images, steps, size), len(images)
         self.provenance = dict(
-            source='predictions', config=osp.basename(cfg.filename or ''),
-            checkpoint=osp.basename(checkpoint), checkpoint_sha256=file_digest(checkpoint),
+            source='predictions',
+            config=osp.basename(cfg.filename or ''),
+            checkpoint=osp.basename(checkpoint),
+            checkpoint_sha256=file_digest(checkpoint),
             images_sha256=list_digest(map(self.samples.name, range(self.total))),
-            versions=_versions('torch', 'onedl-mmsegmentation', 'orl-mm'))
+            versions=_versions('torch', 'onedl-mmsegmentation', 'orl-mm'),
+        )
         self.job = dict(self.provenance, model=repr(cfg.model), pipeline=repr(steps))
 
     def batches(self, start: int = 0) -> Batches:
         """See the top of this module."""
-        loader = DataLoader(Subset(self.samples, range(start, self.total)), self.batch_size,
-                            num_workers=self.workers, collate_fn=list)
+        loader = DataLoader(
+            Subset(self.samples, range(start, self.total)),
+            self.batch_size,
+            num_workers=self.workers,
+            collate_fn=list,
+        )
         for batch in loader:
-            yield (self.predict([sample for _, sample in batch if sample is not None]),
-                   [name for name, sample in batch if sample is None], len(batch))
+            yield (
+                self.predict([sample for _, sample in batch if sample is not None]),
+                [name for name, sample in batch if sample is None],
+                len(batch),
+            )
 
     @torch.inference_mode()
-    def predict(self, samples: List[dict]) -> np.ndarray:
+    def predict(self, samples: list[dict]) -> np.ndarray:
         """(B, R, size, size) probabilities of packed samples."""
         if not samples:
             return np.zeros((0, len(self.parts), self.size, self.size), np.float32)
@@ -112,23 +135,38 @@ class MaskMaps:
         ValueError: See there; while it goes, an image that lacks one of the parts.
     """
 
-    def __init__(self, data_root: str, list_file: Optional[str] = None,
-                 parts: Optional[Sequence[str]] = None, size: int = 256) -> None:
-        self.data = DATASETS.build(dict(type='orl_mm.ChestXRayParts', data_root=data_root,
-                                        list_file=list_file, parts=parts, pipeline=[]))
+    def __init__(
+        self,
+        data_root: str,
+        list_file: str | None = None,
+        parts: Sequence[str] | None = None,
+        size: int = 256,
+    ) -> None:
+        self.data = DATASETS.build(
+            dict(
+                type='orl_mm.ChestXRayParts',
+                data_root=data_root,
+                list_file=list_file,
+                parts=parts,
+                pipeline=[],
+            )
+        )
         self.size, self.total = size, len(self.data)
         self.parts = tuple(self.data.metainfo['parts'])
         self.load = TRANSFORMS.build(dict(type='orl_mm.LoadParts', parts=self.parts))
         self.provenance = dict(
-            source='masks', images_sha256=list_digest(map(self._entry, range(self.total))),
-            versions=_versions('orl-mm'))
+            source='masks',
+            images_sha256=list_digest(map(self._entry, range(self.total))),
+            versions=_versions('orl-mm'),
+        )
         self.job = dict(self.provenance)
 
     def _entry(self, index: int) -> str:
         """An image's id and its masks' content: other masks are another job."""
         sample = self.data.get_data_info(index)
-        digests = [file_digest(path) for part in self.parts
-                   for path in sample['part_paths'].get(part, ())]
+        digests = [
+            file_digest(path) for part in self.parts for path in sample['part_paths'].get(part, ())
+        ]
         return ' '.join([sample['id'], *digests])
 
     def batches(self, start: int = 0) -> Batches:
@@ -136,10 +174,18 @@ class MaskMaps:
         for index in range(start, self.total):
             sample = self.load(self.data.get_data_info(index))
             if sample['parts'] != self.parts:
-                raise ValueError(f'{sample["id"]} has masks of {list(sample["parts"])}, not of all '
-                                 f'of {list(self.parts)}: choose parts that all images have')
-            maps = [cv2.resize(mask.numpy().astype(np.float32), (self.size, self.size),
-                               interpolation=cv2.INTER_AREA) for mask in sample['part_masks']]
+                raise ValueError(
+                    f'{sample["id"]} has masks of {list(sample["parts"])}, not of all '
+                    f'of {list(self.parts)}: choose parts that all images have'
+                )
+            maps = [
+                cv2.resize(
+                    mask.numpy().astype(np.float32),
+                    (self.size, self.size),
+                    interpolation=cv2.INTER_AREA,
+                )
+                for mask in sample['part_masks']
+            ]
             yield np.stack(maps)[None].clip(0, 1), [], 1
 
 

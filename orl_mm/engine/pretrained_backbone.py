@@ -37,7 +37,6 @@ class PretrainedBackbone:
         for child in module.modules():
             if child is not module and hasattr(child, 'is_init'):
                 child.is_init = True
-        module.init_cfg = dict(type='Pretrained', checkpoint=self.checkpoint,
-                               prefix=loaded.prefix)
+        module.init_cfg = dict(type='Pretrained', checkpoint=self.checkpoint, prefix=loaded.prefix)
         if hasattr(module, '_params_init_info'):
             update_init_info(module, init_info=f'PretrainedBackbone: {self.checkpoint}')

@@ -1,6 +1,6 @@
 """A place between the backward pass and the optimiser's step."""
 
-from typing import Callable
+from collections.abc import Callable
 
 from mmengine.runner import Runner
 from torch.utils.hooks import RemovableHandle
@@ -20,7 +20,9 @@ def before_optimizer_step(runner: Runner, function: Callable) -> RemovableHandle
     scaler = getattr(runner.optim_wrapper, 'loss_scaler', None)
     enabled = scaler is not None and getattr(scaler, 'is_enabled', lambda: False)()
     if enabled and getattr(optimizer, '_step_supports_amp_scaling', False):
-        raise ValueError(f'{type(optimizer).__name__}(fused=True) unscales gradients within its '
-                         'step, too late to clip them: drop fused=True, or train in bfloat16 '
-                         "with AmpOptimWrapper(dtype='bfloat16', use_fsdp=False) or in fp32")
+        raise ValueError(
+            f'{type(optimizer).__name__}(fused=True) unscales gradients within its '
+            'step, too late to clip them: drop fused=True, or train in bfloat16 '
+            "with AmpOptimWrapper(dtype='bfloat16', use_fsdp=False) or in fp32"
+        )
     return optimizer.register_step_pre_hook(function)

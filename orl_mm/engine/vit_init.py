@@ -27,7 +27,7 @@ class ViTInit:
         mmengine initialises children after their parent, so they count as initialised.
     """
 
-    def __init__(self, std: float = .02) -> None:
+    def __init__(self, std: float = 0.02) -> None:
         if std <= 0:
             raise ValueError(f'std must be positive, got {std}')
         self.std = std

@@ -3,9 +3,10 @@
 import argparse
 import os
 import signal
+from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_all_start_methods, get_context
-from typing import Any, Callable
+from typing import Any
 
 import cv2
 from tqdm import tqdm
@@ -15,11 +16,14 @@ from . import cli
 
 def add_worker_arguments(parser: argparse.ArgumentParser, chunk: int) -> None:
     """``--workers``, ``--scheduler`` and ``--chunk``."""
-    parser.add_argument('--workers', type=int, default=os.cpu_count(),
-                        help='processes on this machine (default: one a core)')
+    parser.add_argument(
+        '--workers',
+        type=int,
+        default=os.cpu_count(),
+        help='processes on this machine (default: one a core)',
+    )
     parser.add_argument('--scheduler', help='address of a Dask scheduler, tcp://HOST:PORT')
-    parser.add_argument('--chunk', type=int, default=chunk,
-                        help=f'images a task (default {chunk})')
+    parser.add_argument('--chunk', type=int, default=chunk, help=f'images a task (default {chunk})')
 
 
 def check_worker_arguments(args: argparse.Namespace) -> None:
@@ -41,12 +45,15 @@ def connect(scheduler: str):
     try:
         return Client(scheduler, timeout='30s')
     except (OSError, ValueError) as error:
-        raise cli.UserError(f'no Dask scheduler answers at {scheduler} ({error}); start one '
-                            'with `dask scheduler`, which prints its address') from error
+        raise cli.UserError(
+            f'no Dask scheduler answers at {scheduler} ({error}); start one '
+            'with `dask scheduler`, which prints its address'
+        ) from error
 
 
-def execute(build: Callable, numbers: Callable[[Any], dict], total: int,
-            args: argparse.Namespace) -> Any:
+def execute(
+    build: Callable, numbers: Callable[[Any], dict], total: int, args: argparse.Namespace
+) -> Any:
     """Build on this machine's processes, or on the Dask cluster, under a progress bar.
 
     Args:
@@ -71,16 +78,19 @@ def execute(build: Callable, numbers: Callable[[Any], dict], total: int,
             with connect(args.scheduler) as client:
                 cores = sum(client.nthreads().values())
                 if not cores:
-                    raise ValueError(f'the scheduler {args.scheduler} has no workers yet; start '
-                                     'some first')
-                return build(executor=client.get_executor(retries=3), in_flight=4 * cores,
-                             progress=progress)
+                    raise ValueError(
+                        f'the scheduler {args.scheduler} has no workers yet; start some first'
+                    )
+                return build(
+                    executor=client.get_executor(retries=3), in_flight=4 * cores, progress=progress
+                )
         # A fork while OpenCV's threads hold a lock would hang in the child: end them first.
         cv2.setNumThreads(1)
         start = 'fork' if 'fork' in get_all_start_methods() else 'spawn'
         # Ctrl-C goes to all processes; only this one is to answer.
-        with ProcessPoolExecutor(args.workers, get_context(start), signal.signal,
-                                 (signal.SIGINT, signal.SIG_IGN)) as pool:
+        with ProcessPoolExecutor(
+            args.workers, get_context(start), signal.signal, (signal.SIGINT, signal.SIG_IGN)
+        ) as pool:
             try:
                 return build(executor=pool, in_flight=4 * args.workers, progress=progress)
             except BaseException:

@@ -1,6 +1,7 @@
 """Do attention heads find the parts? (Thesis, table 3.1.)"""
 
-from typing import Any, Dict, List, Optional, Sequence, Union
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -61,85 +62,126 @@ class AttentionAP(BaseMetric):
 
     default_prefix = 'attention_ap'
 
-    def __init__(self, heads: Union[str, Dict[int, str]] = 'stored', unassigned: str = 'best',
-                 resamples: int = 1000, level: float = 0.95, seed: int = 0, **kwargs) -> None:
+    def __init__(
+        self,
+        heads: str | dict[int, str] = 'stored',
+        unassigned: str = 'best',
+        resamples: int = 1000,
+        level: float = 0.95,
+        seed: int = 0,
+        **kwargs,
+    ) -> None:
         super().__init__(**kwargs)
         if isinstance(heads, str) and heads not in HEADS or unassigned not in UNASSIGNED:
-            raise ValueError(f'heads must be a dict of head numbers and parts or one of {HEADS}, '
-                             f'and unassigned one of {UNASSIGNED}, got {heads!r}, {unassigned!r}')
+            raise ValueError(
+                f'heads must be a dict of head numbers and parts or one of {HEADS}, '
+                f'and unassigned one of {UNASSIGNED}, got {heads!r}, {unassigned!r}'
+            )
         if resamples < 0 or not 0 < level < 1:
-            raise ValueError('resamples must not be negative and level within (0, 1), got '
-                             f'{resamples} and {level}')
+            raise ValueError(
+                'resamples must not be negative and level within (0, 1), got '
+                f'{resamples} and {level}'
+            )
         self.heads = heads if isinstance(heads, str) else {int(h): p for h, p in heads.items()}
         self.unassigned, self.resamples = unassigned, resamples
         self.level, self.seed = level, seed
-        self.stored_heads: Optional[Dict[int, str]] = None
-        self.details: Dict[str, Dict[str, float]] = {}
-        self.patients: Dict[str, str] = {}
+        self.stored_heads: dict[int, str] | None = None
+        self.details: dict[str, dict[str, float]] = {}
+        self.patients: dict[str, str] = {}
 
     def process(self, data_batch: Any, data_samples: Sequence[dict]) -> None:
         """Score every head on every part of each image; keep counts, not masks."""
         for sample in data_samples:
-            missing = [key for key in ('attention', 'part_masks', 'parts', 'id')
-                       if key not in sample]
+            missing = [
+                key for key in ('attention', 'part_masks', 'parts', 'id') if key not in sample
+            ]
             if missing:
-                raise ValueError(f'a data sample lacks {missing}: AttentionAP needs a model such '
-                                 'as orl_mm.AttentionProbe, orl_mm.LoadParts in the pipeline, '
-                                 "and PackInputs(algorithm_keys=('part_masks', ), "
-                                 "meta_keys=('img_path', 'id', 'patient', 'parts'))")
+                raise ValueError(
+                    f'a data sample lacks {missing}: AttentionAP needs a model such '
+                    'as orl_mm.AttentionProbe, orl_mm.LoadParts in the pipeline, '
+                    "and PackInputs(algorithm_keys=('part_masks', ), "
+                    "meta_keys=('img_path', 'id', 'patient', 'parts'))"
+                )
             maps = sample['attention'].detach().cpu()
             maps = maps if maps.dtype == torch.float64 else maps.float()
             patient = sample.get('patient')
-            self.results.append(score_image(
-                sample['id'], sample['id'] if patient is None else patient, sample['parts'],
-                maps.numpy(), sample['part_masks']))
+            self.results.append(
+                score_image(
+                    sample['id'],
+                    sample['id'] if patient is None else patient,
+                    sample['parts'],
+                    maps.numpy(),
+                    sample['part_masks'],
+                )
+            )
 
-    def compute_metrics(self, results: List[ImageScores]) -> Dict[str, float]:
+    def compute_metrics(self, results: list[ImageScores]) -> dict[str, float]:
         """Means, pooled scores and intervals, part by part."""
         results = [ImageScores(*image) for image in results]  # collecting leaves bare tuples
         num_heads = {len(image.maps) for image in results}
         if len(num_heads) != 1:
-            raise ValueError(f'images have attention of {sorted(num_heads)} heads, not of one '
-                             'network')
+            raise ValueError(
+                f'images have attention of {sorted(num_heads)} heads, not of one network'
+            )
         assigned = self._assigned(num_heads.pop())
-        counts = resample_patients([image.patient for image in results], self.resamples,
-                                   self.seed)
-        found: Dict[str, PartScore] = {}
+        counts = resample_patients([image.patient for image in results], self.resamples, self.seed)
+        found: dict[str, PartScore] = {}
         parts = dict.fromkeys(part for image in results for part in image.parts)
         absent = [part for part in assigned if part not in parts]
         if absent:
-            print_log(f'heads are assigned to {absent}, which these images have no masks of',
-                      logger='current')
+            print_log(
+                f'heads are assigned to {absent}, which these images have no masks of',
+                logger='current',
+            )
         for part in parts:
-            score, empty = score_part(part, results, counts, assigned.get(part),
-                                      self.unassigned == 'best_per_image')
+            score, empty = score_part(
+                part, results, counts, assigned.get(part), self.unassigned == 'best_per_image'
+            )
             if empty:
-                print_log(f'{empty} masks of {part} are empty and left out', logger='current',
-                          level=30)
+                print_log(
+                    f'{empty} masks of {part} are empty and left out', logger='current', level=30
+                )
             if score is not None:
                 found[part] = score
-        self.details = {part: {results[i].id: float(value)
-                               for i, value in zip(score.images, score.values)}
-                        for part, score in found.items()}
+        self.details = {
+            part: {
+                results[i].id: float(value)
+                for i, value in zip(score.images, score.values, strict=False)
+            }
+            for part, score in found.items()
+        }
         self.patients = {image.id: image.patient for image in results}
-        metrics: Dict[str, float] = dict(images=len(results))
+        metrics: dict[str, float] = dict(images=len(results))
         for part, score in found.items():
             self._add(metrics, part, score.values.mean(), score.means)
             self._add(metrics, f'{part}_pooled', score.pooled, score.pools)
-            metrics.update({f'{part}_coverage': score.coverage, f'{part}_head': score.head,
-                            f'{part}_assigned': int(score.assigned),
-                            f'{part}_prevalence': score.prevalence,
-                            f'{part}_images': len(score.images)})
+            metrics.update(
+                {
+                    f'{part}_coverage': score.coverage,
+                    f'{part}_head': score.head,
+                    f'{part}_assigned': int(score.assigned),
+                    f'{part}_prevalence': score.prevalence,
+                    f'{part}_images': len(score.images),
+                }
+            )
         if found:
             every = list(found.values())
-            self._add(metrics, 'mean', np.mean([score.values.mean() for score in every]),
-                      np.mean([score.means for score in every], 0))
-            self._add(metrics, 'mean_pooled', np.mean([score.pooled for score in every]),
-                      np.mean([score.pools for score in every], 0))
+            self._add(
+                metrics,
+                'mean',
+                np.mean([score.values.mean() for score in every]),
+                np.mean([score.means for score in every], 0),
+            )
+            self._add(
+                metrics,
+                'mean_pooled',
+                np.mean([score.pooled for score in every]),
+                np.mean([score.pools for score in every], 0),
+            )
         print_log('\n' + self._table(metrics, found), logger='current')
         return {key: float(value) for key, value in metrics.items()}  # mmengine logs no int
 
-    def _assigned(self, num_heads: int) -> Dict[str, List[int]]:
+    def _assigned(self, num_heads: int) -> dict[str, list[int]]:
         """Part -> its heads."""
         heads = self.heads
         if heads == 'stored':
@@ -148,9 +190,11 @@ class AttentionAP(BaseMetric):
             heads = {}
         beyond = [head for head in heads if not 0 <= head < num_heads]
         if beyond:
-            raise ValueError(f'the head map {heads} assigns {beyond}, but the network has '
-                             f'{num_heads} heads, 0 to {num_heads - 1}')
-        of: Dict[str, List[int]] = {}
+            raise ValueError(
+                f'the head map {heads} assigns {beyond}, but the network has '
+                f'{num_heads} heads, 0 to {num_heads - 1}'
+            )
+        of: dict[str, list[int]] = {}
         for head, part in heads.items():
             of.setdefault(part, []).append(head)
         return of
@@ -159,9 +203,10 @@ class AttentionAP(BaseMetric):
         metrics[name] = float(value)
         if self.resamples:
             metrics[f'{name}_low'], metrics[f'{name}_high'] = percentile_interval(
-                resampled, self.level)
+                resampled, self.level
+            )
 
-    def _table(self, metrics: Dict[str, float], found: Dict[str, PartScore]) -> str:
+    def _table(self, metrics: dict[str, float], found: dict[str, PartScore]) -> str:
         lines = [f'attention AP, mean over images and pooled [{self.level:.0%} over patients]']
         for name in [*found, 'mean'] if found else []:
             line = f'  {name:<12}'
@@ -171,7 +216,9 @@ class AttentionAP(BaseMetric):
                     line += f' [{metrics[key + "_low"]:.3f}, {metrics[key + "_high"]:.3f}]'
             if name in found:
                 head, how = found[name].head, 'assigned' if found[name].assigned else 'best'
-                line += (f'  head {"of each image" if head < 0 else head} ({how}), coverage '
-                         f'{found[name].coverage:.2f}, {len(found[name].images)} images')
+                line += (
+                    f'  head {"of each image" if head < 0 else head} ({how}), coverage '
+                    f'{found[name].coverage:.2f}, {len(found[name].images)} images'
+                )
             lines.append(line)
         return '\n'.join(lines)

@@ -5,7 +5,7 @@ their own resolution and cover the same area as the map. A map enlarged by neare
 neighbour is constant over a patch, so counts of pixels per patch say all there is to know.
 """
 
-from typing import Sequence, Tuple, Union
+from collections.abc import Sequence
 
 import numpy as np
 import torch
@@ -13,8 +13,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 
-def patch_counts(masks: Union[np.ndarray, Tensor],
-                 grid: Tuple[int, int]) -> Tuple[np.ndarray, np.ndarray]:
+def patch_counts(
+    masks: np.ndarray | Tensor, grid: tuple[int, int]
+) -> tuple[np.ndarray, np.ndarray]:
     """Pixels of each part, and pixels at all, under each patch of a grid.
 
     Pixel y of H belongs to row floor(y h / H), as in ``F.interpolate(mode='nearest')``;
@@ -34,13 +35,16 @@ def patch_counts(masks: Union[np.ndarray, Tensor],
     if masks.ndim != 3 or 0 in masks.shape[1:]:
         raise ValueError(f'masks must be (parts, H, W), got {masks.shape}')
     if masks.dtype.kind not in 'biu':
-        raise ValueError(f'masks must be bool or integers, got {masks.dtype}; soft ones are maps, '
-                         'see on_grid')
-    if masks.size and not (0 <= masks.min() and masks.max() <= 1):
-        raise ValueError(f'masks must hold 0 and 1, got {masks.min()} to {masks.max()}: compare '
-                         'masks stored as 0 and 255 with 0 first')
+        raise ValueError(
+            f'masks must be bool or integers, got {masks.dtype}; soft ones are maps, see on_grid'
+        )
+    if masks.size and not (masks.min() >= 0 and masks.max() <= 1):
+        raise ValueError(
+            f'masks must hold 0 and 1, got {masks.min()} to {masks.max()}: compare '
+            'masks stored as 0 and 255 with 0 first'
+        )
     pixels = np.ones(masks.shape[1:], np.uint8)[None]
-    for axis, cells in zip((1, 2), grid):
+    for axis, cells in zip((1, 2), grid, strict=False):
         masks, pixels = _sum_cells(masks, cells, axis), _sum_cells(pixels, cells, axis)
     return masks.reshape(len(masks), -1), pixels.reshape(-1)
 
@@ -51,8 +55,7 @@ def _sum_cells(x: np.ndarray, cells: int, axis: int) -> np.ndarray:
     return np.stack([part.sum(axis, dtype=np.int64) for part in np.split(x, first, axis)], axis)
 
 
-def average_precision(scores: np.ndarray, positives: np.ndarray,
-                      pixels: np.ndarray) -> np.ndarray:
+def average_precision(scores: np.ndarray, positives: np.ndarray, pixels: np.ndarray) -> np.ndarray:
     r"""Average precision of every map for every part, over the pixels they stand for.
 
     .. math:: AP = \sum_n (R_n - R_{n-1}) P_n
@@ -76,10 +79,15 @@ def average_precision(scores: np.ndarray, positives: np.ndarray,
     """
     scores = np.asarray(scores)
     scores = scores if scores.dtype.kind == 'f' else scores.astype(np.float64)
-    if scores.ndim != 2 or positives.shape[-1] != scores.shape[1] != 0 or \
-            pixels.shape[-1] != scores.shape[1]:
-        raise ValueError(f'scores {scores.shape}, positives {positives.shape} and pixels '
-                         f'{pixels.shape} must be (A, N), (..., R, N) and (..., N)')
+    if (
+        scores.ndim != 2
+        or positives.shape[-1] != scores.shape[1] != 0
+        or pixels.shape[-1] != scores.shape[1]
+    ):
+        raise ValueError(
+            f'scores {scores.shape}, positives {positives.shape} and pixels '
+            f'{pixels.shape} must be (A, N), (..., R, N) and (..., N)'
+        )
     if not np.isfinite(scores).all():
         raise ValueError('a map holds values that are not finite: the network has diverged')
     found = [_one_map(row, positives, pixels) for row in scores]
@@ -91,7 +99,7 @@ def _one_map(scores: np.ndarray, positives: np.ndarray, pixels: np.ndarray) -> n
     return sum_thresholds(positives[..., order], pixels[..., order], last)
 
 
-def thresholds(scores: np.ndarray) -> Tuple[np.ndarray, np.ndarray]:
+def thresholds(scores: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Patches from the highest value on, and the place of the last patch of each value."""
     order = np.argsort(-scores, kind='stable')
     ordered = scores[order]
@@ -139,7 +147,7 @@ def coverage(scores: np.ndarray, positives: np.ndarray) -> np.ndarray:
         return np.where(total > 0, above @ positives.T / total, np.nan)
 
 
-def on_grid(maps: Union[np.ndarray, Tensor], grid: Tuple[int, int]) -> np.ndarray:
+def on_grid(maps: np.ndarray | Tensor, grid: tuple[int, int]) -> np.ndarray:
     """Maps or masks averaged over each patch: what a head can show of them at best.
 
     ``F.adaptive_avg_pool2d``: where the grid does not divide a size, a pixel on a border

@@ -1,18 +1,21 @@
 """Percentile intervals by resampling patients, and trainings beside them."""
 
-from typing import Hashable, NamedTuple, Sequence
+from collections.abc import Hashable, Sequence
+from typing import NamedTuple
 
 import numpy as np
 
 
 class Interval(NamedTuple):
     """Both ends; NaN where nothing could be resampled."""
+
     low: float
     high: float
 
 
-def resample_patients(patients: Sequence[Hashable], resamples: int = 1000,
-                      seed: int = 0) -> np.ndarray:
+def resample_patients(
+    patients: Sequence[Hashable], resamples: int = 1000, seed: int = 0
+) -> np.ndarray:
     """How often each image occurs when patients are drawn with replacement.
 
     Images of one patient are not independent, so they come and go together.
@@ -29,8 +32,10 @@ def resample_patients(patients: Sequence[Hashable], resamples: int = 1000,
         ValueError: No image, or a negative number of resamples.
     """
     if not len(patients) or resamples < 0:
-        raise ValueError(f'{resamples} resamples of {len(patients)} images: give at least one '
-                         'image, and 0 or more resamples')
+        raise ValueError(
+            f'{resamples} resamples of {len(patients)} images: give at least one '
+            'image, and 0 or more resamples'
+        )
     numbers = {patient: i for i, patient in enumerate(dict.fromkeys(patients))}
     index = np.array([numbers[patient] for patient in patients])
     n = len(numbers)
@@ -83,5 +88,7 @@ def mean_of_resampled_seeds(values: Sequence[np.ndarray], seed: int = 1) -> np.n
 def paired(seeds: Sequence, reference: Sequence) -> None:
     """Raises ValueError unless there is a reference for each seed."""
     if len(seeds) != len(reference):
-        raise ValueError(f'{len(seeds)} seeds cannot be compared with {len(reference)}: '
-                         'differences are taken seed by seed')
+        raise ValueError(
+            f'{len(seeds)} seeds cannot be compared with {len(reference)}: '
+            'differences are taken seed by seed'
+        )

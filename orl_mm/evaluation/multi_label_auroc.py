@@ -1,6 +1,7 @@
 """Area under the ROC curve of several findings (thesis, table 3.2)."""
 
-from typing import Any, Dict, List, Sequence
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from mmengine.evaluator import BaseMetric
@@ -44,12 +45,13 @@ class MultiLabelAUROC(BaseMetric):
 
     default_prefix = 'auroc'
 
-    def __init__(self, resamples: int = 1000, level: float = 0.95, seed: int = 0,
-                 **kwargs) -> None:
+    def __init__(self, resamples: int = 1000, level: float = 0.95, seed: int = 0, **kwargs) -> None:
         super().__init__(**kwargs)
         if resamples < 0 or not 0 < level < 1:
-            raise ValueError('resamples must not be negative and level within (0, 1), got '
-                             f'{resamples} and {level}')
+            raise ValueError(
+                'resamples must not be negative and level within (0, 1), got '
+                f'{resamples} and {level}'
+            )
         self.resamples, self.level, self.seed = resamples, level, seed
 
     def process(self, data_batch: Any, data_samples: Sequence[dict]) -> None:
@@ -57,29 +59,42 @@ class MultiLabelAUROC(BaseMetric):
         for sample in data_samples:
             missing = [key for key in ('pred_score', 'gt_score') if key not in sample]
             if missing:
-                raise ValueError(f'a data sample lacks {missing}: MultiLabelAUROC needs a model '
-                                 'such as orl_mm.LinearProbe and a data set with gt_score, such '
-                                 'as orl_mm.CheXpert with classes')
-            patient = next((sample[key] for key in ('patient', 'id', 'img_path')
-                            if sample.get(key) is not None), None)
-            self.results.append((sample['pred_score'].double().cpu().numpy(),
-                                 sample['gt_score'].double().cpu().numpy(), patient))
+                raise ValueError(
+                    f'a data sample lacks {missing}: MultiLabelAUROC needs a model '
+                    'such as orl_mm.LinearProbe and a data set with gt_score, such '
+                    'as orl_mm.CheXpert with classes'
+                )
+            patient = next(
+                (
+                    sample[key]
+                    for key in ('patient', 'id', 'img_path')
+                    if sample.get(key) is not None
+                ),
+                None,
+            )
+            self.results.append(
+                (
+                    sample['pred_score'].double().cpu().numpy(),
+                    sample['gt_score'].double().cpu().numpy(),
+                    patient,
+                )
+            )
 
-    def compute_metrics(self, results: List[tuple]) -> Dict[str, float]:
+    def compute_metrics(self, results: list[tuple]) -> dict[str, float]:
         """Class by class."""
-        scores, truth = (np.stack(arrays) for arrays in list(zip(*results))[:2])
+        scores, truth = (np.stack(arrays) for arrays in list(zip(*results, strict=False))[:2])
         if not np.isfinite(scores).all():
             raise ValueError('scores hold values that are not finite: the network has diverged')
         if not np.isin(truth[~np.isnan(truth)], (0, 1)).all():
-            raise ValueError('gt_score must be 0, 1 or NaN (unknown), got '
-                             f'{np.unique(truth).tolist()[:5]}')
-        patients = [i if patient is None else patient
-                    for i, (_, _, patient) in enumerate(results)]
+            raise ValueError(
+                f'gt_score must be 0, 1 or NaN (unknown), got {np.unique(truth).tolist()[:5]}'
+            )
+        patients = [i if patient is None else patient for i, (_, _, patient) in enumerate(results)]
         counts = resample_patients(patients, self.resamples, self.seed)
         names = list((self.dataset_meta or {}).get('classes') or ())
         if len(names) != truth.shape[1]:
             names = [f'class_{c}' for c in range(truth.shape[1])]
-        metrics: Dict[str, float] = dict(images=len(results), patients=len(set(patients)))
+        metrics: dict[str, float] = dict(images=len(results), patients=len(set(patients)))
         values, resampled = [], []
         for c, name in enumerate(names):
             known = ~np.isnan(truth[:, c])
@@ -88,8 +103,12 @@ class MultiLabelAUROC(BaseMetric):
             metrics[f'{name}_positives'] = int(labels.sum())
             if len(np.unique(labels)) < 2:
                 what = f'only {labels[0]:g}' if len(labels) else 'no label'
-                print_log(f'{name} has {what} in {len(labels)} images: it has no AUROC and is '
-                          'left out of the mean', logger='current', level=30)
+                print_log(
+                    f'{name} has {what} in {len(labels)} images: it has no AUROC and is '
+                    'left out of the mean',
+                    logger='current',
+                    level=30,
+                )
                 continue
             values.append(roc_auc_score(labels, predicted))
             resampled.append(resampled_auroc(labels, predicted, counts[:, known]))
@@ -104,9 +123,10 @@ class MultiLabelAUROC(BaseMetric):
         metrics[name] = float(value)
         if self.resamples:
             metrics[f'{name}_low'], metrics[f'{name}_high'] = percentile_interval(
-                resampled, self.level)
+                resampled, self.level
+            )
 
-    def _log(self, metrics: Dict[str, float], names: List[str]) -> None:
+    def _log(self, metrics: dict[str, float], names: list[str]) -> None:
         lines = [f'AUROC of {metrics["images"]} images of {metrics["patients"]} patients']
         for name in [*names, 'mean']:
             line = f'  {name:<20}  {metrics[name]:.3f}' if name in metrics else f'  {name:<20}  -'
@@ -137,7 +157,7 @@ def resampled_auroc(truth: np.ndarray, scores: np.ndarray, counts: np.ndarray) -
     step = max(CHUNK // max(len(scores), 1), 1)
     found = [np.empty(0)]
     for start in range(0, len(counts), step):
-        weights = counts[start:start + step][:, order]
+        weights = counts[start : start + step][:, order]
         positive = np.add.reduceat(weights * truth, starts, 1)
         negative = np.add.reduceat(weights * (1 - truth), starts, 1)
         below = negative.cumsum(1) - negative / 2

@@ -1,6 +1,7 @@
 """How well regions that were found without labels agree with the real objects of an image."""
 
-from typing import Dict, List, NamedTuple, Optional, Sequence
+from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 from sklearn.metrics import adjusted_rand_score
@@ -16,15 +17,17 @@ class ObjectAgreement(NamedTuple):
         foreground_ari (float): Over the pixels of objects alone; NaN without any.
         num_regions (int): Regions of the image.
     """
-    best_overlap: List[float]
-    area: List[float]
+
+    best_overlap: list[float]
+    area: list[float]
     ari: float
     foreground_ari: float
     num_regions: int
 
 
-def object_agreement(regions: np.ndarray, objects: np.ndarray,
-                     ignore: Optional[np.ndarray] = None) -> ObjectAgreement:
+def object_agreement(
+    regions: np.ndarray, objects: np.ndarray, ignore: np.ndarray | None = None
+) -> ObjectAgreement:
     """Compare a partition of an image with the masks of its objects.
 
     Best overlap is that of Uijlings et al. 2013 ("Selective search", section 5.2): an object
@@ -46,11 +49,16 @@ def object_agreement(regions: np.ndarray, objects: np.ndarray,
         ObjectAgreement: An object wholly within ``ignore`` is left out.
     """
     objects = np.asarray(objects, dtype=bool)
-    if objects.ndim != 3 or objects.shape[1:] != regions.shape or (
-            ignore is not None and ignore.shape != regions.shape):
-        raise ValueError(f'regions {regions.shape}, objects {objects.shape} and ignore '
-                         f'{None if ignore is None else ignore.shape} must be (H, W), (N, H, W) '
-                         'and (H, W) of one image')
+    if (
+        objects.ndim != 3
+        or objects.shape[1:] != regions.shape
+        or (ignore is not None and ignore.shape != regions.shape)
+    ):
+        raise ValueError(
+            f'regions {regions.shape}, objects {objects.shape} and ignore '
+            f'{None if ignore is None else ignore.shape} must be (H, W), (N, H, W) '
+            'and (H, W) of one image'
+        )
     keep = np.ones(regions.shape, bool) if ignore is None else ~np.asarray(ignore, bool)
     _, ids = np.unique(regions[keep], return_inverse=True)
     masks = objects[:, keep]
@@ -58,7 +66,7 @@ def object_agreement(regions: np.ndarray, objects: np.ndarray,
     masks, areas = masks[areas > 0], areas[areas > 0]
     sizes = np.bincount(ids)
     best = []
-    for mask, area in zip(masks, areas):
+    for mask, area in zip(masks, areas, strict=False):
         shared = np.bincount(ids[mask], minlength=len(sizes))
         best.append(float((shared / (sizes + area - shared)).max()))
     truth = np.zeros(len(ids), int)
@@ -66,13 +74,15 @@ def object_agreement(regions: np.ndarray, objects: np.ndarray,
         truth[masks[number]] = number + 1
     seen = truth > 0
     return ObjectAgreement(
-        best, [float(a) / max(len(ids), 1) for a in areas],
+        best,
+        [float(a) / max(len(ids), 1) for a in areas],
         float(adjusted_rand_score(truth, ids)),
         float(adjusted_rand_score(truth[seen], ids[seen])) if seen.any() else float('nan'),
-        len(sizes))
+        len(sizes),
+    )
 
 
-def summarise(images: Sequence[ObjectAgreement], small: float = 0.02) -> Dict[str, float]:
+def summarise(images: Sequence[ObjectAgreement], small: float = 0.02) -> dict[str, float]:
     """Means over a data set.
 
     Args:
@@ -92,8 +102,11 @@ def summarise(images: Sequence[ObjectAgreement], small: float = 0.02) -> Dict[st
         return float(np.mean(values)) if len(values) else float('nan')
 
     return dict(
-        best_overlap=mean(overlap), best_overlap_large=mean(overlap[area >= small]),
+        best_overlap=mean(overlap),
+        best_overlap_large=mean(overlap[area >= small]),
         ari=mean([image.ari for image in images]),
         foreground_ari=mean([image.foreground_ari for image in images]),
         regions=mean([image.num_regions for image in images]),
-        objects=len(overlap), images=len(images))
+        objects=len(overlap),
+        images=len(images),
+    )

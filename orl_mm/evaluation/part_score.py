@@ -1,12 +1,19 @@
 """The score of one part over a data set: the head, its means, and everything resampled."""
 
-from typing import List, NamedTuple, Optional, Sequence, Tuple
+from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 from torch import Tensor
 
-from .attention_scores import (average_precision, choose_head, coverage, patch_counts,
-                               sum_thresholds, thresholds)
+from .attention_scores import (
+    average_precision,
+    choose_head,
+    coverage,
+    patch_counts,
+    sum_thresholds,
+    thresholds,
+)
 from .bootstrap import weighted_means
 
 CHUNK = 500_000  # numbers in an array of the pooled resamples
@@ -17,9 +24,10 @@ class ImageScores(NamedTuple):
 
     A heads, R parts of this image, N patches; see :mod:`.attention_scores`.
     """
+
     id: str
     patient: str
-    parts: Tuple[str, ...]
+    parts: tuple[str, ...]
     maps: np.ndarray  # (A, N)
     positives: np.ndarray  # (R, N)
     pixels: np.ndarray  # (N,)
@@ -29,9 +37,10 @@ class ImageScores(NamedTuple):
 
 class PartScore(NamedTuple):
     """One part over the images that show it."""
+
     head: int  # -1: of each image its own
     assigned: bool
-    images: List[int]
+    images: list[int]
     values: np.ndarray  # AP of each of these images
     coverage: float
     pooled: float
@@ -40,8 +49,9 @@ class PartScore(NamedTuple):
     pools: np.ndarray  # (B,), the pooled score in each resample
 
 
-def score_image(id: str, patient: str, parts: Sequence[str], maps: np.ndarray,
-                masks: Tensor) -> ImageScores:
+def score_image(
+    id: str, patient: str, parts: Sequence[str], maps: np.ndarray, masks: Tensor
+) -> ImageScores:
     """Every map of an image against every part.
 
     Args:
@@ -54,17 +64,31 @@ def score_image(id: str, patient: str, parts: Sequence[str], maps: np.ndarray,
         ValueError: Names and masks of different number, or maps that are not (A, h, w).
     """
     if maps.ndim != 3 or len(parts) != len(masks):
-        raise ValueError(f'image {id}: attention must be (heads, h, w) and masks one for each of '
-                         f'{list(parts)}, got {maps.shape} and {tuple(masks.shape)}')
+        raise ValueError(
+            f'image {id}: attention must be (heads, h, w) and masks one for each of '
+            f'{list(parts)}, got {maps.shape} and {tuple(masks.shape)}'
+        )
     positives, pixels = patch_counts(masks, maps.shape[1:])
     maps = maps.reshape(len(maps), -1)
-    return ImageScores(id, patient, tuple(parts), maps, positives, pixels,
-                       average_precision(maps, positives, pixels), coverage(maps, positives))
+    return ImageScores(
+        id,
+        patient,
+        tuple(parts),
+        maps,
+        positives,
+        pixels,
+        average_precision(maps, positives, pixels),
+        coverage(maps, positives),
+    )
 
 
-def score_part(part: str, images: Sequence[ImageScores], counts: np.ndarray,
-               heads: Optional[Sequence[int]] = None,
-               per_image: bool = False) -> Tuple[Optional[PartScore], int]:
+def score_part(
+    part: str,
+    images: Sequence[ImageScores],
+    counts: np.ndarray,
+    heads: Sequence[int] | None = None,
+    per_image: bool = False,
+) -> tuple[PartScore | None, int]:
     """Over all images that show a part.
 
     Args:
@@ -91,30 +115,56 @@ def score_part(part: str, images: Sequence[ImageScores], counts: np.ndarray,
     else:
         chosen = np.full(len(ap), choose_head(ap, heads or range(ap.shape[1])))
     values, counts = ap[np.arange(len(ap)), chosen], counts[:, index]
-    scores, positives, pixels = (np.concatenate(arrays) for arrays in zip(*(
-        (images[i].maps[head], images[i].positives[row], images[i].pixels)
-        for (i, row), head in zip(shown, chosen))))
+    scores, positives, pixels = (
+        np.concatenate(arrays)
+        for arrays in zip(
+            *(
+                (images[i].maps[head], images[i].positives[row], images[i].pixels)
+                for (i, row), head in zip(shown, chosen, strict=False)
+            ),
+            strict=False,
+        )
+    )
     of_image = np.repeat(np.arange(len(shown)), [len(images[i].pixels) for i in index])
     return PartScore(
-        head=int(chosen[0]) if (chosen == chosen[0]).all() else -1, assigned=heads is not None,
-        images=index, values=values,
-        coverage=float(np.mean([images[i].coverage[head, row]
-                                for (i, row), head in zip(shown, chosen)])),
+        head=int(chosen[0]) if (chosen == chosen[0]).all() else -1,
+        assigned=heads is not None,
+        images=index,
+        values=values,
+        coverage=float(
+            np.mean(
+                [
+                    images[i].coverage[head, row]
+                    for (i, row), head in zip(shown, chosen, strict=False)
+                ]
+            )
+        ),
         pooled=float(_pooled(scores, positives, pixels)),
-        prevalence=float(positives.sum() / pixels.sum()), means=weighted_means(values, counts),
-        pools=_pooled_resamples(scores, positives, pixels, of_image, counts)), empty
+        prevalence=float(positives.sum() / pixels.sum()),
+        means=weighted_means(values, counts),
+        pools=_pooled_resamples(scores, positives, pixels, of_image, counts),
+    ), empty
 
 
 def _pooled(scores: np.ndarray, positives: np.ndarray, pixels: np.ndarray) -> float:
     return average_precision(scores[None], positives[None], pixels)[0, 0]
 
 
-def _pooled_resamples(scores: np.ndarray, positives: np.ndarray, pixels: np.ndarray,
-                      of_image: np.ndarray, counts: np.ndarray) -> np.ndarray:
+def _pooled_resamples(
+    scores: np.ndarray,
+    positives: np.ndarray,
+    pixels: np.ndarray,
+    of_image: np.ndarray,
+    counts: np.ndarray,
+) -> np.ndarray:
     """(B,): the patches of an image count as often as the resample holds it."""
     order, last = thresholds(scores)
     positives, pixels, of_image = positives[order], pixels[order], of_image[order]
     step = max(CHUNK // len(scores), 1)
-    chunks = (counts[start:start + step, of_image] for start in range(0, len(counts), step))
-    return np.concatenate([np.empty(0), *(
-        sum_thresholds((n * positives)[:, None], n * pixels, last)[:, 0] for n in chunks)])
+    chunks = (counts[start : start + step, of_image] for start in range(0, len(counts), step))
+    return np.concatenate(
+        [
+            np.empty(0),
+            *(sum_thresholds((n * positives)[:, None], n * pixels, last)[:, 0] for n in chunks),
+        ]
+    )

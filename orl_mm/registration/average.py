@@ -5,8 +5,8 @@ import io
 import json
 import os
 import zipfile
+from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Dict, Iterable, Optional, Sequence, Union
 
 import numpy as np
 
@@ -36,11 +36,14 @@ class PartsAverage:
         ValueError: Arguments beyond these ranges.
     """
 
-    def __init__(self, parts: Sequence[str], size: int = 256,
-                 threshold: Optional[float] = 0.5) -> None:
+    def __init__(
+        self, parts: Sequence[str], size: int = 256, threshold: float | None = 0.5
+    ) -> None:
         if threshold is not None and not 0 < threshold <= 1:
-            raise ValueError(f'threshold must lie in (0, 1], got {threshold}: at 0 every pixel '
-                             'is part of everything')
+            raise ValueError(
+                f'threshold must lie in (0, 1], got {threshold}: at 0 every pixel '
+                'is part of everything'
+            )
         if size < 1 or not parts or isinstance(parts, str):
             raise ValueError(f'an average needs parts and a size, got {parts!r} and {size}')
         self.parts, self.size, self.threshold = tuple(parts), size, threshold
@@ -58,8 +61,9 @@ class PartsAverage:
         """
         maps = np.asarray(maps)
         if maps.shape[1:] != self.sums.shape:
-            raise ValueError(f'maps must be (B, {", ".join(map(str, self.sums.shape))}), got '
-                             f'{maps.shape}')
+            raise ValueError(
+                f'maps must be (B, {", ".join(map(str, self.sums.shape))}), got {maps.shape}'
+            )
         if maps.size and not 0 <= maps.min() <= maps.max() <= 1:  # False for NaN
             raise ValueError(f'maps must lie in [0, 1], got {maps.min():g} to {maps.max():g}')
         if self.threshold is not None:
@@ -75,28 +79,48 @@ class PartsAverage:
         """
         if not self.count:
             raise ValueError(f'no image to average; {len(self.skipped)} could not be read')
-        nowhere = [part for part, total in zip(self.parts, self.sums) if not total.any()]
+        nowhere = [
+            part for part, total in zip(self.parts, self.sums, strict=False) if not total.any()
+        ]
         if nowhere:
-            raise ValueError(f'{nowhere} were found in none of {self.count} images: is it the '
-                             'right checkpoint, and are the images like those it was trained on?')
-        return Template(self.parts, self.sums / self.count, dict(
-            kind='average', threshold='soft' if self.threshold is None else self.threshold,
-            size=self.size, images=self.count, skipped=len(self.skipped), **provenance))
+            raise ValueError(
+                f'{nowhere} were found in none of {self.count} images: is it the '
+                'right checkpoint, and are the images like those it was trained on?'
+            )
+        return Template(
+            self.parts,
+            self.sums / self.count,
+            dict(
+                kind='average',
+                threshold='soft' if self.threshold is None else self.threshold,
+                size=self.size,
+                images=self.count,
+                skipped=len(self.skipped),
+                **provenance,
+            ),
+        )
 
-    def save(self, path: Union[str, Path], key: str) -> None:
+    def save(self, path: str | Path, key: str) -> None:
         """Store where it stands, whole or not at all; nothing is pickled.
 
         Args:
             path: The file.
             key (str): What the average is of, see :func:`job_key`.
         """
-        about = dict(key=key, parts=self.parts, size=self.size, threshold=self.threshold,
-                     count=self.count, skipped=self.skipped, position=self.position)
+        about = dict(
+            key=key,
+            parts=self.parts,
+            size=self.size,
+            threshold=self.threshold,
+            count=self.count,
+            skipped=self.skipped,
+            position=self.position,
+        )
         content = io.BytesIO()
         np.savez(content, sums=self.sums, about=np.array(json.dumps(about)))
         write_atomic(str(path), content.getvalue(), str(Path(path).absolute().parent))
 
-    def resume(self, path: Union[str, Path], key: str) -> bool:
+    def resume(self, path: str | Path, key: str) -> bool:
         """Take up what :meth:`save` left; False where nothing is there.
 
         Raises:
@@ -112,14 +136,16 @@ class PartsAverage:
         except (KeyError, TypeError, ValueError, OSError, EOFError, zipfile.BadZipFile) as error:
             raise ValueError(f'{path} is damaged ({error}): delete it to begin anew') from error
         if not same:
-            raise ValueError(f'{path} was left by a run with another checkpoint, list of images '
-                             'or option: give the same ones to go on, delete it to begin anew, or '
-                             'choose another --out')
+            raise ValueError(
+                f'{path} was left by a run with another checkpoint, list of images '
+                'or option: give the same ones to go on, delete it to begin anew, or '
+                'choose another --out'
+            )
         self.sums, self.count, self.skipped, self.position = sums, count, skipped, position
         return True
 
 
-def job_key(description: Dict) -> str:
+def job_key(description: dict) -> str:
     """SHA-256 of what an average is made of; another key, another average."""
     return hashlib.sha256(json.dumps(description, sort_keys=True).encode()).hexdigest()
 
@@ -132,7 +158,7 @@ def list_digest(names: Iterable[str]) -> str:
     return digest.hexdigest()
 
 
-def file_digest(path: Union[str, Path]) -> str:
+def file_digest(path: str | Path) -> str:
     """SHA-256 of a file's content."""
     with open(path, 'rb') as file:
         return hashlib.file_digest(file, 'sha256').hexdigest()

@@ -2,18 +2,24 @@
 
 import json
 import os
+from collections.abc import Callable, Iterable
 from concurrent.futures import Executor
 from dataclasses import dataclass, field
 from functools import lru_cache
-from typing import Callable, Dict, Iterable, List, Optional, Tuple
 
 import cv2
 import numpy as np
 
 from orl_mm.datasets.image_io import UnreadableImageError
 from orl_mm.datasets.transforms import LoadImage, LoadXray
-from orl_mm.registration.cache import (FORMAT, PROVENANCE, build_command, pack_parts,
-                                       read_provenance, spec_key)
+from orl_mm.registration.cache import (
+    FORMAT,
+    PROVENANCE,
+    build_command,
+    pack_parts,
+    read_provenance,
+    spec_key,
+)
 from orl_mm.registration.contrast import to_grey
 from orl_mm.registration.outcome import STATUSES
 from orl_mm.registration.reference import Reference
@@ -40,13 +46,14 @@ class RegistrationJob:
             sizes and times.
         source (tuple): The command's arguments, without those that only say how.
     """
+
     reference: Reference
     spec: dict
     root: str
     out: str
     loader: str = '{"type": "LoadXray"}'
     verify: bool = False
-    source: Tuple[str, ...] = ()
+    source: tuple[str, ...] = ()
 
     @property
     def temp_dir(self) -> str:
@@ -60,9 +67,10 @@ class RegistrationJob:
 @dataclass
 class Counts:
     """What became of the images so far; ``skipped`` ones were there."""
-    done: Dict[str, int] = field(default_factory=lambda: dict.fromkeys(STATUSES, 0))
+
+    done: dict[str, int] = field(default_factory=lambda: dict.fromkeys(STATUSES, 0))
     skipped: int = 0
-    unreadable: List[Tuple[str, str]] = field(default_factory=list)
+    unreadable: list[tuple[str, str]] = field(default_factory=list)
 
     def add(self, other: 'Counts') -> None:
         for status, count in other.done.items():
@@ -87,7 +95,7 @@ def decoder(loader: str) -> Callable[[bytes, str], np.ndarray]:
     return lambda data, path: to_grey(transform.decode(data, path))
 
 
-def process_chunk(job: RegistrationJob, relative_paths: List[str]) -> Counts:
+def process_chunk(job: RegistrationJob, relative_paths: list[str]) -> Counts:
     """Register some images; what is finished already is skipped."""
     cv2.setNumThreads(1)  # as many processes as cores: one thread each
     counts = Counts()
@@ -101,20 +109,22 @@ def process_chunk(job: RegistrationJob, relative_paths: List[str]) -> Counts:
     return counts
 
 
-def _process(job: RegistrationJob, relative: str) -> Tuple[str, bool]:
+def _process(job: RegistrationJob, relative: str) -> tuple[str, bool]:
     """Make one template; its status, and False where a finished one is there."""
     image, entry = os.path.join(job.root, relative), os.path.join(job.out, relative + '.png')
-    todo = unfinished(image, entry, job.key, lambda data: decoder(job.loader)(data, image),
-                      job.verify)
+    todo = unfinished(
+        image, entry, job.key, lambda data: decoder(job.loader)(data, image), job.verify
+    )
     if todo is None:
         return json.loads(read_entry_info(entry).note)['status'], False
     outcome = register_image(todo.pixels, job.reference)
-    write_atomic(entry, encode_entry(pack_parts(outcome.masks), job.key, *todo, outcome.note()),
-                 job.temp_dir)
+    write_atomic(
+        entry, encode_entry(pack_parts(outcome.masks), job.key, *todo, outcome.note()), job.temp_dir
+    )
     return outcome.status, True
 
 
-def differences(have: dict, want: dict, prefix: str = '') -> List[str]:
+def differences(have: dict, want: dict, prefix: str = '') -> list[str]:
     """What tells a cache's provenance from the wanted one, in words."""
     words = []
     for name in sorted({*have, *want}):
@@ -139,15 +149,23 @@ def prepare_folder(job: RegistrationJob, overwrite: bool = False) -> None:
         if os.path.abspath(provenance['root']) != os.path.abspath(job.root):
             words.append(f'root {provenance["root"]} instead of {job.root}')
     if words and not overwrite:
-        raise CacheError(f'{job.out} holds templates made with {", ".join(words)}. Choose another '
-                         '--out, or make them again with\n  '
-                         f'{build_command(job.source, job.out, "--overwrite")}')
+        raise CacheError(
+            f'{job.out} holds templates made with {", ".join(words)}. Choose another '
+            '--out, or make them again with\n  '
+            f'{build_command(job.source, job.out, "--overwrite")}'
+        )
     clean_temp_dir(job.temp_dir)
 
 
-def build(job: RegistrationJob, relative_paths: Iterable[str], executor: Executor,
-          chunk: int = 8, in_flight: int = 16, overwrite: bool = False,
-          progress: Optional[Callable[[Counts], None]] = None) -> Counts:
+def build(
+    job: RegistrationJob,
+    relative_paths: Iterable[str],
+    executor: Executor,
+    chunk: int = 8,
+    in_flight: int = 16,
+    overwrite: bool = False,
+    progress: Callable[[Counts], None] | None = None,
+) -> Counts:
     """Register all images on an executor.
 
     Every template is written beside its place and renamed: a run may be killed at any
@@ -183,9 +201,19 @@ def build(job: RegistrationJob, relative_paths: Iterable[str], executor: Executo
 
 def _save_provenance(job: RegistrationJob, counts: Counts, complete: bool) -> None:
     provenance = dict(
-        format=FORMAT, spec=job.spec, root=os.path.abspath(job.root), source=list(job.source),
+        format=FORMAT,
+        spec=job.spec,
+        root=os.path.abspath(job.root),
+        source=list(job.source),
         bits='bit r of a pixel is part r; the square covers the whole image',
         staleness="each PNG records its image's size and the CRC-32 of its grey levels",
-        complete=complete, images=counts.total, unreadable=len(counts.unreadable), **counts.done)
-    write_atomic(os.path.join(job.out, PROVENANCE), (json.dumps(provenance, indent=1) +
-                                                     '\n').encode(), job.temp_dir)
+        complete=complete,
+        images=counts.total,
+        unreadable=len(counts.unreadable),
+        **counts.done,
+    )
+    write_atomic(
+        os.path.join(job.out, PROVENANCE),
+        (json.dumps(provenance, indent=1) + '\n').encode(),
+        job.temp_dir,
+    )

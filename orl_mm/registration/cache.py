@@ -9,14 +9,20 @@ import hashlib
 import json
 import os
 import shlex
-from typing import List, Optional, Sequence, Tuple
+from collections.abc import Sequence
 
 import numpy as np
 
 from orl_mm.registration.contrast import to_grey
 from orl_mm.registration.outcome import Outcome
-from orl_mm.superpixels.entry import (HEAD_BYTES, CacheError, checksum, decode_labels,
-                                      entry_info, relative_path)
+from orl_mm.superpixels.entry import (
+    HEAD_BYTES,
+    CacheError,
+    checksum,
+    decode_labels,
+    entry_info,
+    relative_path,
+)
 
 PROVENANCE = 'templates.json'
 FORMAT = 1
@@ -41,7 +47,7 @@ def unpack_parts(labels: np.ndarray, count: int) -> np.ndarray:
     return ((labels[None].astype(np.uint16) >> bits) & 1).astype(np.uint8)
 
 
-def read_provenance(folder: str) -> Optional[dict]:
+def read_provenance(folder: str) -> dict | None:
     """The provenance of a template cache; None where the folder is no such cache.
 
     Raises:
@@ -56,8 +62,10 @@ def read_provenance(folder: str) -> Optional[dict]:
         found['spec']['parts'], found['spec']['settings']['size'], found['root']
         return found
     except (ValueError, KeyError, TypeError) as error:
-        raise CacheError(f'{path} is damaged ({error!r}); delete it and register again with the '
-                         'same arguments, finished templates are kept') from error
+        raise CacheError(
+            f'{path} is damaged ({error!r}); delete it and register again with the '
+            'same arguments, finished templates are kept'
+        ) from error
 
 
 def build_command(source: Sequence[str], folder: str, *flags: str) -> str:
@@ -80,26 +88,29 @@ class TemplateCache:
         CacheError: No cache there, or one of another format.
     """
 
-    def __init__(self, folder: str, root: Optional[str] = None, check: str = 'pixels') -> None:
+    def __init__(self, folder: str, root: str | None = None, check: str = 'pixels') -> None:
         if check not in CHECKS:
             raise ValueError(f'check={check!r} is not one of {CHECKS}')
         self.folder, self.check = folder, check
         provenance = read_provenance(folder)
         if provenance is None:
-            command = build_command(['--folder', root or 'IMAGES', '--exemplar', 'IMAGE',
-                                     '--mask', 'PART=FILE'], folder)
+            command = build_command(
+                ['--folder', root or 'IMAGES', '--exemplar', 'IMAGE', '--mask', 'PART=FILE'], folder
+            )
             raise CacheError(f'no registered templates in {folder}; make them with\n  {command}')
         self.provenance = provenance
         self.root = root or provenance['root']
-        self.source: List[str] = provenance.get('source', [])
+        self.source: list[str] = provenance.get('source', [])
         if provenance.get('format') != FORMAT:
-            raise CacheError(f'{folder} has format {provenance.get("format")} instead of {FORMAT}; '
-                             f'rebuild it with\n  {self._command("--overwrite")}')
-        self.parts: Tuple[str, ...] = tuple(provenance['spec']['parts'])
+            raise CacheError(
+                f'{folder} has format {provenance.get("format")} instead of {FORMAT}; '
+                f'rebuild it with\n  {self._command("--overwrite")}'
+            )
+        self.parts: tuple[str, ...] = tuple(provenance['spec']['parts'])
         self.size: int = provenance['spec']['settings']['size']
         self.key = spec_key(provenance['spec'])
 
-    def read(self, img_path: str, img: Optional[np.ndarray] = None) -> np.ndarray:
+    def read(self, img_path: str, img: np.ndarray | None = None) -> np.ndarray:
         """The template of an image.
 
         Args:
@@ -124,10 +135,11 @@ class TemplateCache:
         """
         labels, note = self._read(img_path, None)
         found = Outcome.from_note(note)
-        return Outcome(found.status, found.reason, found.quality,
-                       unpack_parts(labels, len(self.parts)))
+        return Outcome(
+            found.status, found.reason, found.quality, unpack_parts(labels, len(self.parts))
+        )
 
-    def _read(self, img_path: str, img: Optional[np.ndarray]) -> Tuple[np.ndarray, str]:
+    def _read(self, img_path: str, img: np.ndarray | None) -> tuple[np.ndarray, str]:
         path = os.path.join(self.folder, relative_path(img_path, self.root) + '.png')
         try:
             with open(path, 'rb') as file:
@@ -144,17 +156,26 @@ class TemplateCache:
         else:
             stale = self.check != 'none' and info.image_bytes != os.path.getsize(img_path)
         if stale:
-            raise self._error(img_path, 'is stale: the image changed since, or is decoded '
-                              'differently here', path, '--verify')
+            raise self._error(
+                img_path,
+                'is stale: the image changed since, or is decoded differently here',
+                path,
+                '--verify',
+            )
         labels = decode_labels(data)
-        if labels is None or labels.shape != (self.size, self.size) \
-                or checksum(labels) != info.labels_crc:
+        if (
+            labels is None
+            or labels.shape != (self.size, self.size)
+            or checksum(labels) != info.labels_crc
+        ):
             raise self._error(img_path, 'is damaged', path, '--verify')
         return labels, info.note
 
     def _error(self, img_path: str, what: str, path: str, *flags: str) -> CacheError:
-        return CacheError(f'the registered template of {img_path} {what} ({path}); '
-                          f'make it with\n  {self._command(*flags)}')
+        return CacheError(
+            f'the registered template of {img_path} {what} ({path}); '
+            f'make it with\n  {self._command(*flags)}'
+        )
 
     def _command(self, *flags: str) -> str:
         return build_command(self.source, self.folder, *flags)

@@ -5,15 +5,16 @@ import numpy as np
 
 from orl_mm.structures.view_geometry import ViewGeometry
 
-FLOOR = 5.  # grey levels of noise: flat neighbourhoods are not blown up
-CLIP = 3.
+FLOOR = 5.0  # grey levels of noise: flat neighbourhoods are not blown up
+CLIP = 3.0
 
 
 def to_grey(img: np.ndarray) -> np.ndarray:
     """(H, W) uint8 of an image (H, W, 3) BGR or (H, W), uint8; grey triples stay as they are."""
     if img.dtype != np.uint8 or img.ndim not in (2, 3) or img.ndim == 3 and img.shape[2] != 3:
-        raise ValueError('an image must be (H, W, 3) BGR or (H, W) grey, uint8; got '
-                         f'{img.shape} {img.dtype}')
+        raise ValueError(
+            f'an image must be (H, W, 3) BGR or (H, W) grey, uint8; got {img.shape} {img.dtype}'
+        )
     return img if img.ndim == 2 else cv2.cvtColor(img, cv2.COLOR_BGR2GRAY)
 
 

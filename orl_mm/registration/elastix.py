@@ -6,7 +6,6 @@ prints nothing (with one, it writes ``result.0.nii`` there and says so, whatever
 """
 
 from dataclasses import dataclass
-from typing import List, Optional, Tuple
 
 import cv2
 import numpy as np
@@ -34,8 +33,9 @@ class Deformation:
             one failed.
         failure (str): Why it did.
     """
+
     affine: np.ndarray
-    deformable: Optional[np.ndarray]
+    deformable: np.ndarray | None
     failure: str = ''
 
 
@@ -47,12 +47,15 @@ def import_sitk():
     """
     try:
         import SimpleITK as sitk
+
         if hasattr(sitk, 'ElastixImageFilter'):
             return sitk
     except ModuleNotFoundError:
         pass
-    raise ModuleNotFoundError('registration needs SimpleITK with Elastix; type: '
-                              "pip install --pre SimpleITK-SimpleElastix (or '.[medical]')")
+    raise ModuleNotFoundError(
+        'registration needs SimpleITK with Elastix; type: '
+        "pip install --pre SimpleITK-SimpleElastix (or '.[medical]')"
+    )
 
 
 def elastix_version() -> str:
@@ -61,9 +64,13 @@ def elastix_version() -> str:
     return f'SimpleITK {sitk.Version_VersionString()} with Elastix'
 
 
-def register(fixed: np.ndarray, moving: np.ndarray, settings: ElastixSettings,
-             start: Optional[np.ndarray] = None,
-             where: Optional[np.ndarray] = None) -> Deformation:
+def register(
+    fixed: np.ndarray,
+    moving: np.ndarray,
+    settings: ElastixSettings,
+    start: np.ndarray | None = None,
+    where: np.ndarray | None = None,
+) -> Deformation:
     """Register ``moving`` to ``fixed``, in one thread.
 
     Args:
@@ -76,18 +83,18 @@ def register(fixed: np.ndarray, moving: np.ndarray, settings: ElastixSettings,
     Raises:
         RegistrationError: Elastix diverged or gave up.
     """
-    shape = (settings.size, ) * 2
+    shape = (settings.size,) * 2
     if fixed.shape != shape or moving.shape != shape:
         raise ValueError(f'images must be {shape}, got {fixed.shape} and {moving.shape}')
-    start = np.array([[1., 1.], [0., 0.]]) if start is None else np.asarray(start, np.float64)
+    start = np.array([[1.0, 1.0], [0.0, 0.0]]) if start is None else np.asarray(start, np.float64)
     try:
         return Deformation(*_run(fixed, moving, settings, start, where, STAGES))
     except RegistrationError as error:
-        affine, = _run(fixed, moving, settings, start, where, STAGES[:1])
+        (affine,) = _run(fixed, moving, settings, start, where, STAGES[:1])
         return Deformation(affine, None, str(error))
 
 
-def _run(fixed, moving, settings, start, where, stages) -> List[np.ndarray]:
+def _run(fixed, moving, settings, start, where, stages) -> list[np.ndarray]:
     """Positions (S, S, 2) after each of the stages."""
     sitk = import_sitk()
     elastix = sitk.ElastixImageFilter()
@@ -166,7 +173,7 @@ def _parameter_map(sitk, settings: ElastixSettings, stage: str):
 def _transform(sitk, parameters):
     """An Elastix parameter map as a SimpleITK transform."""
 
-    def numbers(name: str) -> Tuple[float, ...]:
+    def numbers(name: str) -> tuple[float, ...]:
         return tuple(float(value) for value in parameters[name])
 
     values = numbers('TransformParameters')

@@ -1,10 +1,12 @@
 """What Elastix is told: the few parameters that matter here, as one value."""
 
 from dataclasses import asdict, dataclass
-from typing import Dict, Optional
 
-METRICS = ('AdvancedNormalizedCorrelation', 'AdvancedMattesMutualInformation',
-           'AdvancedMeanSquares')
+METRICS = (
+    'AdvancedNormalizedCorrelation',
+    'AdvancedMattesMutualInformation',
+    'AdvancedMeanSquares',
+)
 
 
 @dataclass(frozen=True)
@@ -37,17 +39,18 @@ class ElastixSettings:
     Raises:
         ValueError: A value that Elastix cannot use.
     """
+
     size: int = 256
     contrast: float = 1 / 16
     search: float = 0.55
     focus: float = 0.05
-    metric: Optional[str] = 'AdvancedNormalizedCorrelation'
-    bending: Optional[float] = 0.
-    resolutions: Optional[int] = 3
-    affine_iterations: Optional[int] = 32
-    bspline_iterations: Optional[int] = 128
-    samples: Optional[int] = 1024
-    grid: Optional[float] = 28.
+    metric: str | None = 'AdvancedNormalizedCorrelation'
+    bending: float | None = 0.0
+    resolutions: int | None = 3
+    affine_iterations: int | None = 32
+    bspline_iterations: int | None = 128
+    samples: int | None = 1024
+    grid: float | None = 28.0
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -74,18 +77,20 @@ class ElastixSettings:
         """As JSON values."""
         return asdict(self)
 
-    def parameters(self, stage: str) -> Dict[str, Optional[list]]:
+    def parameters(self, stage: str) -> dict[str, list | None]:
         """What changes of Elastix' default parameter map; None removes a parameter.
 
         Args:
             stage (str): ``'affine'`` or ``'bspline'``.
         """
         bspline = stage == 'bspline'
-        changes: Dict[str, Optional[list]] = dict(RandomSeed=[self.seed])
+        changes: dict[str, list | None] = dict(RandomSeed=[self.seed])
         iterations = self.bspline_iterations if bspline else self.affine_iterations
-        for name, value in (('NumberOfResolutions', self.resolutions),
-                            ('MaximumNumberOfIterations', iterations),
-                            ('NumberOfSpatialSamples', self.samples)):
+        for name, value in (
+            ('NumberOfResolutions', self.resolutions),
+            ('MaximumNumberOfIterations', iterations),
+            ('NumberOfSpatialSamples', self.samples),
+        ):
             if value is not None:
                 changes[name] = [value]
         if self.resolutions is not None and bspline:
@@ -97,8 +102,12 @@ class ElastixSettings:
         if bspline and (self.metric is not None or self.bending is not None):
             metric = self.metric or 'AdvancedMattesMutualInformation'
             if self.bending == 0:
-                changes.update(Metric=[metric], Registration=['MultiResolutionRegistration'],
-                               Metric0Weight=None, Metric1Weight=None)
+                changes.update(
+                    Metric=[metric],
+                    Registration=['MultiResolutionRegistration'],
+                    Metric0Weight=None,
+                    Metric1Weight=None,
+                )
             else:
                 changes['Metric'] = [metric, 'TransformBendingEnergyPenalty']
                 if self.bending is not None:
@@ -107,6 +116,15 @@ class ElastixSettings:
 
 
 ELASTIX_DEFAULTS = ElastixSettings(
-    contrast=0., search=0., focus=0., metric=None, bending=None, resolutions=None,
-    affine_iterations=None, bspline_iterations=None, samples=None, grid=None)
+    contrast=0.0,
+    search=0.0,
+    focus=0.0,
+    metric=None,
+    bending=None,
+    resolutions=None,
+    affine_iterations=None,
+    bspline_iterations=None,
+    samples=None,
+    grid=None,
+)
 """Elastix' default parameter maps for ``affine`` and ``bspline``, on plain grey levels."""

@@ -3,9 +3,9 @@
 import difflib
 import hashlib
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Dict, Optional, Sequence, Tuple
 
 import cv2
 import numpy as np
@@ -31,24 +31,30 @@ class Exemplar:
     Raises:
         ValueError: No masks, too many, an empty one, or one of another shape.
     """
+
     grey: np.ndarray
-    masks: Dict[str, np.ndarray]
+    masks: dict[str, np.ndarray]
 
     def __post_init__(self) -> None:
         if not 1 <= len(self.masks) <= MAX_PARTS:
-            raise ValueError(f'an exemplar needs the masks of 1 to {MAX_PARTS} parts, got '
-                             f'{len(self.masks)}')
+            raise ValueError(
+                f'an exemplar needs the masks of 1 to {MAX_PARTS} parts, got {len(self.masks)}'
+            )
         height, width = self.grey.shape
         for part, mask in self.masks.items():
-            if mask.ndim != 2 or abs(mask.shape[1] * height / (mask.shape[0] * width) -
-                                     1) > ASPECT_TOLERANCE:
-                raise ValueError(f'the mask of {part} is {mask.shape}, which does not cover the '
-                                 f'image of {height} x {width} (height x width)')
+            if (
+                mask.ndim != 2
+                or abs(mask.shape[1] * height / (mask.shape[0] * width) - 1) > ASPECT_TOLERANCE
+            ):
+                raise ValueError(
+                    f'the mask of {part} is {mask.shape}, which does not cover the '
+                    f'image of {height} x {width} (height x width)'
+                )
             if not mask.any():
                 raise ValueError(f'the mask of {part} is empty: leave the part out, or mend it')
 
     @property
-    def parts(self) -> Tuple[str, ...]:
+    def parts(self) -> tuple[str, ...]:
         return tuple(self.masks)
 
     @cached_property
@@ -62,12 +68,14 @@ class Exemplar:
 
     def squashed_masks(self, size: int) -> np.ndarray:
         """(R, size, size) uint8, 1 where a part covers half of a pixel or more."""
-        out = [cv2.resize(mask.astype(np.float32), (size, size), interpolation=cv2.INTER_AREA)
-               for mask in self.masks.values()]
-        return (np.stack(out) >= .5).astype(np.uint8)
+        out = [
+            cv2.resize(mask.astype(np.float32), (size, size), interpolation=cv2.INTER_AREA)
+            for mask in self.masks.values()
+        ]
+        return (np.stack(out) >= 0.5).astype(np.uint8)
 
 
-def read_exemplar(image: str, masks: Dict[str, Sequence[str]]) -> Exemplar:
+def read_exemplar(image: str, masks: dict[str, Sequence[str]]) -> Exemplar:
     """An exemplar from files.
 
     Args:
@@ -83,12 +91,14 @@ def read_exemplar(image: str, masks: Dict[str, Sequence[str]]) -> Exemplar:
             raise ValueError(f'{part} has no mask: {" ".join(missing) or "no file"} is not there')
     if not os.path.isfile(image):
         raise ValueError(f'there is no exemplar {image}')
-    return Exemplar(to_grey(read_xray(image)),
-                    {part: read_part(list(paths)) for part, paths in masks.items()})
+    return Exemplar(
+        to_grey(read_xray(image)), {part: read_part(list(paths)) for part, paths in masks.items()}
+    )
 
 
-def find_exemplar(root: str, exemplar_id: str, layout: str = 'auto',
-                  parts: Optional[Sequence[str]] = None) -> Exemplar:
+def find_exemplar(
+    root: str, exemplar_id: str, layout: str = 'auto', parts: Sequence[str] | None = None
+) -> Exemplar:
     """An image of a parts data set, by its id.
 
     Args:
@@ -106,5 +116,6 @@ def find_exemplar(root: str, exemplar_id: str, layout: str = 'auto',
             names = parts or dataset.metainfo['parts']
             return read_exemplar(sample['img_path'], {p: paths.get(p, []) for p in names})
     near = difflib.get_close_matches(exemplar_id, [s['id'] for s in samples], 1)
-    raise ValueError(f'{root} has no image {exemplar_id!r}' +
-                     (f'; did you mean {near[0]!r}?' if near else ''))
+    raise ValueError(
+        f'{root} has no image {exemplar_id!r}' + (f'; did you mean {near[0]!r}?' if near else '')
+    )

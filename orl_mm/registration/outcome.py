@@ -2,7 +2,6 @@
 
 import json
 from dataclasses import dataclass
-from typing import Optional
 
 import numpy as np
 
@@ -21,18 +20,22 @@ class Outcome:
         quality (Quality, optional): Of the deformable result; None if there is none.
         masks (np.ndarray, optional): (R, S, S) uint8 0/1; None when read from a note.
     """
+
     status: str
     reason: str
-    quality: Optional[Quality]
-    masks: Optional[np.ndarray] = None
+    quality: Quality | None
+    masks: np.ndarray | None = None
 
     def note(self) -> str:
         """Everything but the masks as one line of JSON, for the cache's entry."""
         quality = self.quality and dict(
             s=[round(v, 3) for v in self.quality.similarity],
-            a=[round(v, 2) for v in self.quality.area], f=round(self.quality.folded, 5))
-        return json.dumps(dict(status=self.status, reason=self.reason[:200], q=quality),
-                          separators=(',', ':'))
+            a=[round(v, 2) for v in self.quality.area],
+            f=round(self.quality.folded, 5),
+        )
+        return json.dumps(
+            dict(status=self.status, reason=self.reason[:200], q=quality), separators=(',', ':')
+        )
 
     @classmethod
     def from_note(cls, note: str) -> 'Outcome':
@@ -43,8 +46,9 @@ class Outcome:
         """
         try:
             found = json.loads(note)
-            q = found['q'] and Quality(tuple(found['q']['s']), tuple(found['q']['a']),
-                                       found['q']['f'])
+            q = found['q'] and Quality(
+                tuple(found['q']['s']), tuple(found['q']['a']), found['q']['f']
+            )
             return cls(found['status'], found['reason'], q or None)
         except (KeyError, TypeError) as error:
             raise ValueError(f'no note of a registration: {note!r}') from error

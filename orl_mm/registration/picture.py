@@ -1,7 +1,7 @@
 """The picture of a registration report: images with the outlines of their templates."""
 
 import os
-from typing import Callable, Dict, List, Optional, Sequence, Tuple
+from collections.abc import Callable, Sequence
 
 import numpy as np
 from matplotlib.figure import Figure
@@ -13,10 +13,13 @@ from orl_mm.visualization import contact_sheet, outline_parts
 from orl_mm.visualization.draw import resize_image, resize_labels
 
 
-def report_picture(chosen: Sequence[Tuple[str, Record]], cache: TemplateCache,
-                   read_image: Callable[[str], np.ndarray],
-                   truth: Optional[Dict[str, Dict[str, List[str]]]] = None,
-                   cell: int = 256) -> Figure:
+def report_picture(
+    chosen: Sequence[tuple[str, Record]],
+    cache: TemplateCache,
+    read_image: Callable[[str], np.ndarray],
+    truth: dict[str, dict[str, list[str]]] | None = None,
+    cell: int = 256,
+) -> Figure:
     """Rows: chosen images. Columns: the image, its template, the truth where there is any.
 
     Args:
@@ -41,13 +44,16 @@ def report_picture(chosen: Sequence[Tuple[str, Record]], cache: TemplateCache,
                 if files.get(part):
                     true[r] = resize_labels(read_part(files[part]).astype(np.uint8), cell, cell)
             row.append(outline_parts(image, true))
-            words.append(' '.join(f'{value:.2f}' for value in record.dice.values()) +
-                         ' Dice' * bool(record.dice))
+            words.append(
+                ' '.join(f'{value:.2f}' for value in record.dice.values())
+                + ' Dice' * bool(record.dice)
+            )
         rows.append(row)
         captions.append(words)
-    columns = ['image', 'registered template', 'truth'][:2 + with_truth]
-    return contact_sheet(rows, columns, captions, 'Registered templates',
-                         ', '.join(cache.parts), cell)
+    columns = ['image', 'registered template', 'truth'][: 2 + with_truth]
+    return contact_sheet(
+        rows, columns, captions, 'Registered templates', ', '.join(cache.parts), cell
+    )
 
 
 def _caption(title: str, record: Record) -> str:

@@ -1,14 +1,13 @@
 """Whether a registration can be trusted, without knowing the truth."""
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from typing import Optional, Sequence, Tuple
 
 import cv2
 import numpy as np
 
 from orl_mm.registration.elastix import warp_image, warp_labels
 from orl_mm.registration.folding import folded_share
-
 
 CONTRAST = 1 / 16
 """Similarity is measured on images ``prepare``d so, whatever the registration was given."""
@@ -24,8 +23,9 @@ class Quality:
         area (tuple): Of each part its area after warping, by that in the exemplar.
         folded (float): Share of the pixels where the deformation folds.
     """
-    similarity: Tuple[float, ...]
-    area: Tuple[float, ...]
+
+    similarity: tuple[float, ...]
+    area: tuple[float, ...]
     folded: float
 
 
@@ -49,10 +49,11 @@ class Checks:
     Raises:
         ValueError: A value out of its range.
     """
+
     similarity: float = 0.6
     affine_similarity: float = 0.4
     folded: float = 0.001
-    area: float = 5.
+    area: float = 5.0
     margin: float = 0.05
 
     def __post_init__(self) -> None:
@@ -62,30 +63,36 @@ class Checks:
         if not 0 <= self.folded <= 1:
             raise ValueError(f'folded={self.folded} must be a share, in [0, 1]')
         if self.area < 1 or not 0 < self.margin <= 1:
-            raise ValueError(f'area={self.area} must be a factor of at least 1 and '
-                             f'margin={self.margin} a share of the side')
+            raise ValueError(
+                f'area={self.area} must be a factor of at least 1 and '
+                f'margin={self.margin} a share of the side'
+            )
 
     def to_dict(self) -> dict:
         """As JSON values."""
         return asdict(self)
 
-    def reason(self, quality: Quality, parts: Sequence[str],
-               affine: bool = False) -> Optional[str]:
+    def reason(self, quality: Quality, parts: Sequence[str], affine: bool = False) -> str | None:
         """What is wrong with a result, after the affine stage only or after both; None: nothing."""
         least = self.affine_similarity if affine else self.similarity
         if quality.folded > self.folded:
             return f'{quality.folded:.2%} of the field folded'
-        for part, value in zip(parts, quality.similarity):
+        for part, value in zip(parts, quality.similarity, strict=False):
             if not value >= least:
                 return f'similarity {value:.2f} at {part}'
-        for part, factor in zip(parts, quality.area):
+        for part, factor in zip(parts, quality.area, strict=False):
             if not 1 / self.area <= factor <= self.area:
                 return f'{part} has {factor:.2f} times its area'
         return None
 
 
-def assess(fixed: np.ndarray, moving: np.ndarray, masks: np.ndarray, positions: np.ndarray,
-           margin: float = Checks.margin) -> Tuple[np.ndarray, Quality]:
+def assess(
+    fixed: np.ndarray,
+    moving: np.ndarray,
+    masks: np.ndarray,
+    positions: np.ndarray,
+    margin: float = Checks.margin,
+) -> tuple[np.ndarray, Quality]:
     """Warp the parts, and see how well the images agree around them.
 
     Args:
@@ -100,24 +107,26 @@ def assess(fixed: np.ndarray, moving: np.ndarray, masks: np.ndarray, positions: 
     warped = warp_labels(masks, positions)
     image = warp_image(moving, positions)
     radius = max(1, round(margin * fixed.shape[0]))
-    window = np.ones((2 * radius + 1, ) * 2, np.uint8)
+    window = np.ones((2 * radius + 1,) * 2, np.uint8)
     near = [cv2.dilate(part, window) > 0 for part in warped]
     return warped, Quality(
         tuple(correlation(fixed[n], image[n]) for n in near),
-        tuple(float(a.sum() / b.sum()) for a, b in zip(warped, masks)), folded_share(positions))
+        tuple(float(a.sum() / b.sum()) for a, b in zip(warped, masks, strict=False)),
+        folded_share(positions),
+    )
 
 
 def correlation(a: np.ndarray, b: np.ndarray) -> float:
     """Pearson's correlation; 0 where one side is constant or empty."""
     if not a.size:
-        return 0.
+        return 0.0
     a, b = (v - v.mean(dtype=np.float64) for v in (a, b))
     norm = np.sqrt((a * a).sum() * (b * b).sum())
-    return float((a * b).sum() / norm) if norm > 1e-9 else 0.
+    return float((a * b).sum() / norm) if norm > 1e-9 else 0.0
 
 
 def dice(a: np.ndarray, b: np.ndarray) -> float:
     """Dice's coefficient of two masks, 2 |A and B| / (|A| + |B|); 1 where both are empty."""
     a, b = a.astype(bool), b.astype(bool)
     total = int(a.sum()) + int(b.sum())
-    return 2 * int((a & b).sum()) / total if total else 1.
+    return 2 * int((a & b).sum()) / total if total else 1.0

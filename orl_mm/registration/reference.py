@@ -2,7 +2,6 @@
 
 import hashlib
 from dataclasses import dataclass
-from typing import Optional, Tuple
 
 import cv2
 import numpy as np
@@ -32,7 +31,8 @@ class Reference:
         digest (str): Of the exemplar.
         fallback_name (str): What the fallback is.
     """
-    parts: Tuple[str, ...]
+
+    parts: tuple[str, ...]
     moving: np.ndarray
     seen: np.ndarray
     masks: np.ndarray
@@ -47,13 +47,21 @@ class Reference:
         content = np.packbits(self.fallback)
         return dict(
             method='exemplar registered with Elastix: affine, then B-spline',
-            library=elastix_version(), parts=list(self.parts), exemplar=self.digest,
-            settings=self.settings.to_dict(), checks=self.checks.to_dict(),
-            fallback=f'{self.fallback_name} {hashlib.blake2b(content, digest_size=4).hexdigest()}')
+            library=elastix_version(),
+            parts=list(self.parts),
+            exemplar=self.digest,
+            settings=self.settings.to_dict(),
+            checks=self.checks.to_dict(),
+            fallback=f'{self.fallback_name} {hashlib.blake2b(content, digest_size=4).hexdigest()}',
+        )
 
 
-def make_reference(exemplar: Exemplar, settings: Optional[ElastixSettings] = None,
-                   checks: Optional[Checks] = None, fallback: Optional[str] = None) -> Reference:
+def make_reference(
+    exemplar: Exemplar,
+    settings: ElastixSettings | None = None,
+    checks: Checks | None = None,
+    fallback: str | None = None,
+) -> Reference:
     """Prepare an exemplar for many registrations.
 
     Args:
@@ -80,24 +88,33 @@ def make_reference(exemplar: Exemplar, settings: Optional[ElastixSettings] = Non
         template = read_template(fallback, settings.size)
         lacking = [part for part in exemplar.parts if part not in template.parts]
         if lacking:
-            raise ValueError(f'the fallback {fallback} lacks {", ".join(lacking)}; it has '
-                             f'{", ".join(template.parts)}')
+            raise ValueError(
+                f'the fallback {fallback} lacks {", ".join(lacking)}; it has '
+                f'{", ".join(template.parts)}'
+            )
         maps = _maps(template, exemplar.parts, settings.size)
         _refuse_empty(exemplar.parts, maps, f'in the fallback {fallback} at one half')
-    moving, seen = (prepare(exemplar.grey, settings.size, contrast)
-                    for contrast in (settings.contrast, CONTRAST))
-    return Reference(exemplar.parts, moving, seen, masks, maps, settings, checks, exemplar.digest,
-                     name)
+    moving, seen = (
+        prepare(exemplar.grey, settings.size, contrast)
+        for contrast in (settings.contrast, CONTRAST)
+    )
+    return Reference(
+        exemplar.parts, moving, seen, masks, maps, settings, checks, exemplar.digest, name
+    )
 
 
-def _maps(template: Template, parts: Tuple[str, ...], size: int) -> np.ndarray:
+def _maps(template: Template, parts: tuple[str, ...], size: int) -> np.ndarray:
     """A template's maps of some parts, thresholded at one half."""
-    maps = [cv2.resize(template.maps[template.parts.index(part)], (size, size),
-                       interpolation=cv2.INTER_AREA) for part in parts]
-    return (np.stack(maps) >= .5).astype(np.uint8)
+    maps = [
+        cv2.resize(
+            template.maps[template.parts.index(part)], (size, size), interpolation=cv2.INTER_AREA
+        )
+        for part in parts
+    ]
+    return (np.stack(maps) >= 0.5).astype(np.uint8)
 
 
-def _refuse_empty(parts: Tuple[str, ...], masks: np.ndarray, where: str) -> None:
-    empty = [part for part, mask in zip(parts, masks) if not mask.any()]
+def _refuse_empty(parts: tuple[str, ...], masks: np.ndarray, where: str) -> None:
+    empty = [part for part, mask in zip(parts, masks, strict=False) if not mask.any()]
     if empty:
         raise ValueError(f'nothing is left of {", ".join(empty)} {where}')

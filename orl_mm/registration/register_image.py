@@ -28,8 +28,10 @@ def register_image(grey: np.ndarray, reference: Reference) -> Outcome:
     except RegistrationError as error:
         return Outcome('template', str(error), None, reference.fallback)
     reasons, first = [], None
-    for status, positions in (('deformable', deformation.deformable),
-                              ('affine', deformation.affine)):
+    for status, positions in (
+        ('deformable', deformation.deformable),
+        ('affine', deformation.affine),
+    ):
         if positions is None:
             reasons.append(f'{status}: {deformation.failure}')
             continue
@@ -42,8 +44,9 @@ def register_image(grey: np.ndarray, reference: Reference) -> Outcome:
     return Outcome('template', '; '.join(reasons), first, reference.fallback)
 
 
-def align(fixed: np.ndarray, moving: np.ndarray, masks: np.ndarray,
-          settings: ElastixSettings) -> Deformation:
+def align(
+    fixed: np.ndarray, moving: np.ndarray, masks: np.ndarray, settings: ElastixSettings
+) -> Deformation:
     """Coarse search, affine transform, B-splines; images are compared around the parts only.
 
     Args:

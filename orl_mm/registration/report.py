@@ -3,8 +3,8 @@
 import json
 import os
 from collections import Counter
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import Dict, Iterable, List, Optional, Sequence, Tuple
 
 import numpy as np
 
@@ -20,27 +20,31 @@ from orl_mm.superpixels.entry import CacheError, relative_path
 @dataclass
 class Record:
     """One image: its path below the root, what became of it, and Dice where truth exists."""
+
     image: str
     outcome: Outcome
-    dice: Dict[str, float] = field(default_factory=dict)
+    dice: dict[str, float] = field(default_factory=dict)
 
     @property
     def score(self) -> float:
         """For sorting: mean Dice, else the least similarity of the parts; -1 without any."""
         if self.dice:
             return float(np.mean(list(self.dice.values())))
-        return min(self.outcome.quality.similarity) if self.outcome.quality else -1.
+        return min(self.outcome.quality.similarity) if self.outcome.quality else -1.0
 
 
-def read_truth(root: str) -> Dict[str, Dict[str, List[str]]]:
+def read_truth(root: str) -> dict[str, dict[str, list[str]]]:
     """Mask files of each image's parts, by the image's stem; layouts of ``ChestXRayParts``."""
     dataset = ChestXRayParts(root, missing='keep', pipeline=[])
     samples = (dataset.get_data_info(i) for i in range(len(dataset)))
     return {sample['id']: sample['part_paths'] for sample in samples}
 
 
-def collect(cache: TemplateCache, img_paths: Iterable[str],
-            truth: Optional[Dict[str, Dict[str, List[str]]]] = None) -> List[Record]:
+def collect(
+    cache: TemplateCache,
+    img_paths: Iterable[str],
+    truth: dict[str, dict[str, list[str]]] | None = None,
+) -> list[Record]:
     """What the cache says about images; those without an entry are left out.
 
     Dice is computed at the size of the true masks, on the template enlarged by nearest
@@ -52,7 +56,7 @@ def collect(cache: TemplateCache, img_paths: Iterable[str],
             outcome = cache.outcome(path)
         except CacheError:  # unreadable images have none, and are listed by the build
             continue
-        masks = dict(zip(cache.parts, outcome.masks))
+        masks = dict(zip(cache.parts, outcome.masks, strict=False))
         stem = os.path.splitext(os.path.basename(path))[0]
         scores = {}
         for part, files in (truth or {}).get(stem, {}).items():
@@ -72,22 +76,26 @@ def summarize(records: Sequence[Record], parts: Sequence[str]) -> dict:
     assessed = [r.outcome.quality for r in records if r.outcome.quality]
     if assessed:
         least = np.array([min(q.similarity) for q in assessed])
-        found['similarity'] = dict(mean=float(least.mean()), **{
-            f'{p}%': float(np.percentile(least, p)) for p in (1, 10, 50)})
+        found['similarity'] = dict(
+            mean=float(least.mean()),
+            **{f'{p}%': float(np.percentile(least, p)) for p in (1, 10, 50)},
+        )
         found['folded'] = int(sum(q.folded > 0 for q in assessed))
     for part in parts:
         values = np.array([r.dice[part] for r in records if part in r.dice])
         if len(values):
             found.setdefault('dice', {})[part] = dict(
-                mean=float(values.mean()), median=float(np.median(values)),
-                least=float(values.min()), images=len(values))
+                mean=float(values.mean()),
+                median=float(np.median(values)),
+                least=float(values.min()),
+                images=len(values),
+            )
     return found
 
 
-def choose(records: Sequence[Record], count: int = 4) -> List[Tuple[str, Record]]:
+def choose(records: Sequence[Record], count: int = 4) -> list[tuple[str, Record]]:
     """Best, middle and worst of the registered images, then fallbacks, with their titles."""
-    good = sorted((r for r in records if r.outcome.status == 'deformable'),
-                  key=lambda r: -r.score)
+    good = sorted((r for r in records if r.outcome.status == 'deformable'), key=lambda r: -r.score)
     places = {'best': 0, 'median': len(good) // 2, 'worst': len(good) - 1}
     chosen = [(name, good[place]) for name, place in places.items()] if good else []
     for status in STATUSES[1:]:
@@ -96,8 +104,9 @@ def choose(records: Sequence[Record], count: int = 4) -> List[Tuple[str, Record]
     return chosen
 
 
-def write_report(folder: str, cache: TemplateCache, records: Sequence[Record],
-                 unreadable: int = 0) -> List[str]:
+def write_report(
+    folder: str, cache: TemplateCache, records: Sequence[Record], unreadable: int = 0
+) -> list[str]:
     """Write ``report.json``, ``report.md`` and ``fallbacks.txt``; their paths."""
     summary = dict(summarize(records, cache.parts), unreadable=unreadable)
     rows = ',\n  '.join(json.dumps(_row(record)) for record in records)  # one line an image
@@ -106,8 +115,9 @@ def write_report(folder: str, cache: TemplateCache, records: Sequence[Record],
     texts = {
         'report.json': f'{head},\n "images": [\n  {rows}\n ]\n}}\n',
         'report.md': _markdown(summary, back, cache),
-        'fallbacks.txt': ''.join(f'{r.image}\t{r.outcome.status}\t{r.outcome.reason}\n'
-                                 for r in back)
+        'fallbacks.txt': ''.join(
+            f'{r.image}\t{r.outcome.status}\t{r.outcome.reason}\n' for r in back
+        ),
     }
     for name, text in texts.items():
         with open(os.path.join(folder, name), 'w', encoding='utf-8') as file:
@@ -117,26 +127,45 @@ def write_report(folder: str, cache: TemplateCache, records: Sequence[Record],
 
 def _row(record: Record) -> dict:
     outcome = record.outcome
-    quality = outcome.quality and dict(similarity=outcome.quality.similarity,
-                                       area=outcome.quality.area, folded=outcome.quality.folded)
-    return dict(image=record.image, status=outcome.status, reason=outcome.reason, quality=quality,
-                dice=record.dice)
+    quality = outcome.quality and dict(
+        similarity=outcome.quality.similarity,
+        area=outcome.quality.area,
+        folded=outcome.quality.folded,
+    )
+    return dict(
+        image=record.image,
+        status=outcome.status,
+        reason=outcome.reason,
+        quality=quality,
+        dice=record.dice,
+    )
 
 
 def _markdown(summary: dict, back: Sequence[Record], cache: TemplateCache) -> str:
-    lines = ['# Registered templates', '', '| images | ' + ' | '.join(STATUSES) +
-             ' | unreadable |', '|---' * (len(STATUSES) + 2) + '|',
-             f'| {summary["images"]} | ' + ' | '.join(str(summary[s]) for s in STATUSES) +
-             f' | {summary["unreadable"]} |', '']
+    lines = [
+        '# Registered templates',
+        '',
+        '| images | ' + ' | '.join(STATUSES) + ' | unreadable |',
+        '|---' * (len(STATUSES) + 2) + '|',
+        f'| {summary["images"]} | '
+        + ' | '.join(str(summary[s]) for s in STATUSES)
+        + f' | {summary["unreadable"]} |',
+        '',
+    ]
     if 'similarity' in summary:
         s = summary['similarity']
-        lines += ['Correlation of image and warped exemplar around the worst part: '
-                  f'mean {s["mean"]:.3f}, median {s["50%"]:.3f}, lowest tenth below '
-                  f'{s["10%"]:.3f}. Folded fields: {summary["folded"]}.', '']
+        lines += [
+            'Correlation of image and warped exemplar around the worst part: '
+            f'mean {s["mean"]:.3f}, median {s["50%"]:.3f}, lowest tenth below '
+            f'{s["10%"]:.3f}. Folded fields: {summary["folded"]}.',
+            '',
+        ]
     if 'dice' in summary:
         lines += ['| part | mean Dice | median | least | images |', '|---|---|---|---|---|']
-        lines += [f'| {part} | {d["mean"]:.3f} | {d["median"]:.3f} | {d["least"]:.3f} | '
-                  f'{d["images"]} |' for part, d in summary['dice'].items()]
+        lines += [
+            f'| {part} | {d["mean"]:.3f} | {d["median"]:.3f} | {d["least"]:.3f} | {d["images"]} |'
+            for part, d in summary['dice'].items()
+        ]
         lines.append('')
     reasons = Counter(f'{r.outcome.status}: {_kind(r.outcome.reason)}' for r in back)
     if reasons:
@@ -144,8 +173,11 @@ def _markdown(summary: dict, back: Sequence[Record], cache: TemplateCache) -> st
         lines += [f'| {reason} | {count} |' for reason, count in reasons.most_common(20)]
         lines += ['', 'Each is listed in `fallbacks.txt`.', '']
     settings = cache.provenance['spec']['settings']
-    lines += ['Settings: ' + ', '.join(f'{k} {v}' for k, v in settings.items()), '',
-              f'Library: {cache.provenance["spec"]["library"]}']
+    lines += [
+        'Settings: ' + ', '.join(f'{k} {v}' for k, v in settings.items()),
+        '',
+        f'Library: {cache.provenance["spec"]["library"]}',
+    ]
     return '\n'.join(lines) + '\n'
 
 

@@ -12,8 +12,7 @@ PAD = 0.25  # of the side: so far may the exemplar's box leave the image
 MARGIN = 0.06  # of the side, around the parts
 
 
-def coarse_fit(fixed: np.ndarray, moving: np.ndarray, masks: np.ndarray,
-               span: float) -> np.ndarray:
+def coarse_fit(fixed: np.ndarray, moving: np.ndarray, masks: np.ndarray, span: float) -> np.ndarray:
     """Scales and shifts at which the exemplar around its parts correlates best with an image.
 
     Elastix walks downhill from where it starts; with an image cut wider or closer than the
@@ -30,12 +29,13 @@ def coarse_fit(fixed: np.ndarray, moving: np.ndarray, masks: np.ndarray,
         with centres at integers.
     """
     size = fixed.shape[0]
-    small, source = (cv2.resize(v, (SIDE, SIDE), interpolation=cv2.INTER_AREA)
-                     for v in (fixed, moving))
+    small, source = (
+        cv2.resize(v, (SIDE, SIDE), interpolation=cv2.INTER_AREA) for v in (fixed, moving)
+    )
     pad = round(PAD * SIDE)
     small = cv2.copyMakeBorder(small, pad, pad, pad, pad, cv2.BORDER_CONSTANT, value=0)
     box = _box(masks.any(0))
-    patch = source[box[0, 1]:box[1, 1], box[0, 0]:box[1, 0]]
+    patch = source[box[0, 1] : box[1, 1], box[0, 0] : box[1, 0]]
     shape = np.array(patch.shape[::-1])
     best, origin, wanted = -np.inf, box[0], shape
     reach = round(span / STEP)
@@ -44,8 +44,9 @@ def coarse_fit(fixed: np.ndarray, moving: np.ndarray, masks: np.ndarray,
         target = np.maximum(np.rint(shape * (sx, sy)), 4).astype(int)
         if not 1 / MAX_STRETCH <= sx / sy <= MAX_STRETCH or (target > small.shape).any():
             continue
-        found = cv2.matchTemplate(small, cv2.resize(patch, tuple(int(v) for v in target)),
-                                  cv2.TM_CCOEFF_NORMED)
+        found = cv2.matchTemplate(
+            small, cv2.resize(patch, tuple(int(v) for v in target)), cv2.TM_CCOEFF_NORMED
+        )
         _, score, _, place = cv2.minMaxLoc(np.nan_to_num(found, posinf=-1, neginf=-1))
         if score > best:
             best, origin, wanted = score, np.array(place) - pad, target
@@ -72,7 +73,7 @@ def focus(masks: np.ndarray, start: np.ndarray, margin: float) -> np.ndarray:
     grid = np.stack(np.meshgrid(np.arange(size), np.arange(size)), -1)
     expected = warp_labels(masks.any(0).astype(np.uint8), grid * start[0] + start[1])
     radius = max(1, round(margin * size))
-    disc = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * radius + 1, ) * 2)
+    disc = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * radius + 1,) * 2)
     return cv2.dilate(expected, disc)
 
 

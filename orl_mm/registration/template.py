@@ -6,7 +6,6 @@ import tempfile
 import zipfile
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Tuple, Union
 
 import numpy as np
 from skimage.draw import polygon as polygon_pixels
@@ -33,7 +32,8 @@ class Template:
     Raises:
         ValueError: Names and maps that do not fit, or values outside [0, 1].
     """
-    parts: Tuple[str, ...]
+
+    parts: tuple[str, ...]
     maps: np.ndarray
     provenance: dict = field(default_factory=dict)
 
@@ -42,17 +42,21 @@ class Template:
         maps = np.ascontiguousarray(self.maps, np.float32)
         object.__setattr__(self, 'maps', maps)
         if maps.ndim != 3 or not maps.size or len(maps) != len(self.parts):
-            raise ValueError(f'a template of the parts {list(self.parts)} needs maps '
-                             f'({len(self.parts)}, h, w), got {maps.shape}')
+            raise ValueError(
+                f'a template of the parts {list(self.parts)} needs maps '
+                f'({len(self.parts)}, h, w), got {maps.shape}'
+            )
         if len(set(self.parts)) != len(self.parts):
             raise ValueError(f'part names must differ, got {list(self.parts)}')
         low, high = float(maps.min()), float(maps.max())
-        if not 0. <= low <= high <= 1.:  # False for NaN
-            raise ValueError(f'maps of a template must lie in [0, 1], got {low:g} to {high:g}: '
-                             'divide masks stored as 0 and 255 by 255')
+        if not 0.0 <= low <= high <= 1.0:  # False for NaN
+            raise ValueError(
+                f'maps of a template must lie in [0, 1], got {low:g} to {high:g}: '
+                'divide masks stored as 0 and 255 by 255'
+            )
 
 
-def read_template(path: Union[str, Path], size: int = 256) -> Template:
+def read_template(path: str | Path, size: int = 256) -> Template:
     """Read a template file.
 
     Args:
@@ -76,7 +80,8 @@ def read_template(path: Union[str, Path], size: int = 256) -> Template:
         raise FileNotFoundError(
             f'there is no template {path}; make a folder of registered ones with '
             'tools/register_templates.py or a .npz file with tools/average_template.py, write a '
-            f'.json file of polygons, or take one of those shipped: {names}')
+            f'.json file of polygons, or take one of those shipped: {names}'
+        )
     if path.suffix == '.json':
         return _read_polygons(path, size)
     if path.suffix != '.npz':
@@ -86,11 +91,13 @@ def read_template(path: Union[str, Path], size: int = 256) -> Template:
             about = json.loads(str(file['about']))
             return Template(about['parts'], file['maps'], about['provenance'])
     except (KeyError, TypeError, zipfile.BadZipFile, OSError, EOFError, ValueError) as error:
-        raise ValueError(f'{path} holds no template ({error}): it needs the arrays `maps` and '
-                         '`about`, as write_template stores them') from error
+        raise ValueError(
+            f'{path} holds no template ({error}): it needs the arrays `maps` and '
+            '`about`, as write_template stores them'
+        ) from error
 
 
-def write_template(path: Union[str, Path], template: Template) -> None:
+def write_template(path: str | Path, template: Template) -> None:
     """Write a template as ``.npz``, whole or not at all.
 
     Arrays ``maps`` (R, h, w) float32 and ``about``, a JSON text with ``parts`` and
@@ -135,9 +142,11 @@ def draw_polygons(polygons: list, height: int, width: int) -> np.ndarray:
             corners = np.asarray(polygon, np.float64).reshape(-1, 2)
         except (TypeError, ValueError) as error:
             raise ValueError(f'a polygon is a list of corners [x, y], got {polygon!r}') from error
-        if len(corners) < 3 or not (0 <= corners.min() and corners.max() <= 1):
-            raise ValueError('a polygon needs at least 3 corners within [0, 1], shares of the '
-                             f"image's width and height, got {corners.tolist()}")
+        if len(corners) < 3 or not (corners.min() >= 0 and corners.max() <= 1):
+            raise ValueError(
+                'a polygon needs at least 3 corners within [0, 1], shares of the '
+                f"image's width and height, got {corners.tolist()}"
+            )
         x, y = (corners * fine.shape[::-1] - 0.5).T  # pixel i of the raster is the point i + 0.5
         fine[polygon_pixels(y, x, fine.shape)] = True
     cells = fine.reshape(height, SUBPIXELS, width, SUBPIXELS)
@@ -149,8 +158,10 @@ def _read_polygons(path: Path, size: int) -> Template:
         content = json.loads(path.read_text(encoding='utf-8'))
         polygons = dict(content['parts'])
     except (ValueError, KeyError, TypeError) as error:
-        raise ValueError(f'{path} holds no polygons ({error!r}): it must be '
-                         '{"parts": {"name": [[[x, y], [x, y], [x, y], ...], ...]}}') from error
+        raise ValueError(
+            f'{path} holds no polygons ({error!r}): it must be '
+            '{"parts": {"name": [[[x, y], [x, y], [x, y], ...], ...]}}'
+        ) from error
     if not polygons:
         raise ValueError(f'{path} names no part')
     try:

@@ -1,7 +1,7 @@
 """What the data pipeline knows of a mini-batch's regions and views, stacked."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import List, Optional, Sequence
 
 import torch
 from torch import Tensor
@@ -21,10 +21,11 @@ class RegionBatch:
         rows (Tensor, optional): (sum(counts),) rows of a flat (B * M) table that
             are regions of their image; made from ``counts`` where not given.
     """
+
     views: Tensor
-    labels: Optional[Tensor] = None
+    labels: Tensor | None = None
     counts: Sequence[int] = ()
-    rows: Optional[Tensor] = None
+    rows: Tensor | None = None
 
     def __post_init__(self) -> None:
         if self.labels is not None and self.rows is None:
@@ -33,30 +34,35 @@ class RegionBatch:
             self.rows = rows.to(self.labels.device)
 
     @classmethod
-    def from_samples(cls, samples: List) -> 'RegionBatch':
+    def from_samples(cls, samples: list) -> 'RegionBatch':
         """Stack the fields ``views``, ``regions``, ``num_regions`` of data samples.
 
         Raises:
             ValueError: A sample lacks ``views``, or label maps differ in size.
         """
-        missing = [k for k in ('views', ) if not all(k in s for s in samples)]
+        missing = [k for k in ('views',) if not all(k in s for s in samples)]
         if missing:
             raise ValueError(
                 'data samples lack `views`; let the pipeline end with '
                 "PackInputs(algorithm_keys=('views', 'regions', 'num_regions')) after "
-                'orl_mm.MultiViewWithGeometry')
+                'orl_mm.MultiViewWithGeometry'
+            )
         views = torch.stack([s.views for s in samples])
         if not all('regions' in s for s in samples):
             return cls(views)
         maps = [s.regions for s in samples]
         if len({tuple(m.shape) for m in maps}) > 1:
             sizes = sorted({tuple(m.shape) for m in maps})
-            raise ValueError(f'label maps of one batch differ in size: {sizes}; '
-                             'give every GenerateSuperpixels the same `size`')
+            raise ValueError(
+                f'label maps of one batch differ in size: {sizes}; '
+                'give every GenerateSuperpixels the same `size`'
+            )
         if len({m.dtype for m in maps}) > 1:  # uint8 beside int32 above 256 regions
             maps = [m.int() for m in maps]
-        counts = [int(s.num_regions) if 'num_regions' in s else int(m.max()) + 1
-                  for s, m in zip(samples, maps)]
+        counts = [
+            int(s.num_regions) if 'num_regions' in s else int(m.max()) + 1
+            for s, m in zip(samples, maps, strict=False)
+        ]
         return cls(views, torch.stack(maps), counts)
 
     @property
@@ -67,7 +73,7 @@ class RegionBatch:
     def to(self, device, non_blocking: bool = False) -> 'RegionBatch':
         """The same batch on ``device``; from pinned memory where that can overlap."""
 
-        def move(tensor: Optional[Tensor]) -> Optional[Tensor]:
+        def move(tensor: Tensor | None) -> Tensor | None:
             if tensor is None:
                 return None
             if non_blocking and torch.device(device).type == 'cuda' and not tensor.is_cuda:

@@ -2,7 +2,6 @@
 
 import math
 from dataclasses import dataclass
-from typing import Tuple
 
 import cv2
 import numpy as np
@@ -24,6 +23,7 @@ class RigidMotion:
         dx, dy (float): Shift in pixels, to the right and downwards.
         height, width (int): Size of the image.
     """
+
     angle: float
     dx: float
     dy: float
@@ -31,8 +31,15 @@ class RigidMotion:
     width: int
 
     @classmethod
-    def sample(cls, height: int, width: int, angle: float = 10., angle_prob: float = 0.5,
-               shift: float = 0.1, shift_prob: float = 0.5) -> 'RigidMotion':
+    def sample(
+        cls,
+        height: int,
+        width: int,
+        angle: float = 10.0,
+        angle_prob: float = 0.5,
+        shift: float = 0.1,
+        shift_prob: float = 0.5,
+    ) -> 'RigidMotion':
         """Draw from numpy's global generator.
 
         Args:
@@ -44,8 +51,8 @@ class RigidMotion:
         """
         # Always five draws, so that one option does not change what another one draws.
         chance, draw = np.random.rand(2), np.random.uniform(-1, 1, 3)
-        turn = angle * draw[0] if chance[0] < angle_prob else 0.
-        dx, dy = shift * draw[1:] if chance[1] < shift_prob else (0., 0.)
+        turn = angle * draw[0] if chance[0] < angle_prob else 0.0
+        dx, dy = shift * draw[1:] if chance[1] < shift_prob else (0.0, 0.0)
         return cls(float(turn), float(dx * width), float(dy * height), height, width)
 
     @property
@@ -66,8 +73,9 @@ class RigidMotion:
         m = self.matrix()
         return np.asarray(points, np.float64) @ m[:, :2].T + m[:, 2]
 
-    def apply_image(self, img: np.ndarray, interpolation: str = 'bilinear',
-                    fill: int = 0) -> np.ndarray:
+    def apply_image(
+        self, img: np.ndarray, interpolation: str = 'bilinear', fill: int = 0
+    ) -> np.ndarray:
         """Move an image.
 
         Args:
@@ -82,8 +90,10 @@ class RigidMotion:
             ValueError: An image of another size, another interpolation.
         """
         if tuple(img.shape[:2]) != (self.height, self.width):
-            raise ValueError(f'this motion belongs to an image of {self.height} x {self.width} '
-                             f'(H x W), the array has {img.shape[0]} x {img.shape[1]}')
+            raise ValueError(
+                f'this motion belongs to an image of {self.height} x {self.width} '
+                f'(H x W), the array has {img.shape[0]} x {img.shape[1]}'
+            )
         if interpolation not in _FILTERS:
             raise ValueError(f'interpolation={interpolation!r} is not one of {sorted(_FILTERS)}')
         return _warp(img, self.matrix(), _FILTERS[interpolation], fill)
@@ -107,6 +117,7 @@ def _warp(img: np.ndarray, matrix: np.ndarray, flags: int, fill: int) -> np.ndar
     # OpenCV counts from the centre of the first pixel.
     matrix = matrix.copy()
     matrix[:, 2] += matrix[:, :2] @ (0.5, 0.5) - 0.5
-    size: Tuple[int, int] = (img.shape[1], img.shape[0])
-    return cv2.warpAffine(img, matrix, size, flags=flags, borderMode=cv2.BORDER_CONSTANT,
-                          borderValue=(fill, ) * 4)
+    size: tuple[int, int] = (img.shape[1], img.shape[0])
+    return cv2.warpAffine(
+        img, matrix, size, flags=flags, borderMode=cv2.BORDER_CONSTANT, borderValue=(fill,) * 4
+    )

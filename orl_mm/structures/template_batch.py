@@ -1,6 +1,6 @@
 """The templates of a mini-batch's guided views."""
 
-from typing import List, Optional, Sequence, Tuple
+from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F
@@ -29,25 +29,31 @@ class TemplateBatch:
         ValueError: A sample without ``template`` or ``parts``, or samples that differ.
     """
 
-    def __init__(self, samples: Optional[Sequence]) -> None:
+    def __init__(self, samples: Sequence | None) -> None:
         if not isinstance(samples, (list, tuple)) or not samples:
-            raise ValueError('templates come in a list of data samples, got '
-                             f'{type(samples).__name__}: use mmpretrain.PackInputs with '
-                             "algorithm_keys=('template', ), meta_keys=('parts', )")
+            raise ValueError(
+                'templates come in a list of data samples, got '
+                f'{type(samples).__name__}: use mmpretrain.PackInputs with '
+                "algorithm_keys=('template', ), meta_keys=('parts', )"
+            )
         templates = [getattr(sample, 'template', None) for sample in samples]
         if not all(torch.is_tensor(t) and t.dim() == 4 for t in templates):
-            raise ValueError('every data sample needs `template`, a tensor (views, parts, h, w): '
-                             "put orl_mm.RegisteredTemplate into the pipeline and 'template' into "
-                             'algorithm_keys of PackInputs')
+            raise ValueError(
+                'every data sample needs `template`, a tensor (views, parts, h, w): '
+                "put orl_mm.RegisteredTemplate into the pipeline and 'template' into "
+                'algorithm_keys of PackInputs'
+            )
         shapes = {tuple(t.shape) for t in templates}
         if len(shapes) > 1:
             raise ValueError(f'templates of a batch must have one shape, got {sorted(shapes)}')
         parts = {tuple(getattr(sample, 'parts', None) or ()) for sample in samples}
         num_parts = templates[0].shape[1]
         if len(parts) > 1 or len(min(parts)) != num_parts:
-            raise ValueError(f'`parts` must name the {num_parts} parts of the template, alike in '
-                             f"every sample, got {sorted(parts)}: add 'parts' to meta_keys of "
-                             'PackInputs')
+            raise ValueError(
+                f'`parts` must name the {num_parts} parts of the template, alike in '
+                f"every sample, got {sorted(parts)}: add 'parts' to meta_keys of "
+                'PackInputs'
+            )
         self.templates, self.parts = torch.stack(templates), parts.pop()
 
     @property
@@ -61,11 +67,13 @@ class TemplateBatch:
     def check_range(self) -> None:
         """Raise where a value lies outside [0, 1]; waits for the device."""
         low, high = self.templates.min().item(), self.templates.max().item()
-        if not 0. <= low <= high <= 1.:
-            raise ValueError(f'template must lie in [0, 1], got {low:g} to {high:g}: divide masks '
-                             'stored as 0 and 255 by 255')
+        if not 0.0 <= low <= high <= 1.0:
+            raise ValueError(
+                f'template must lie in [0, 1], got {low:g} to {high:g}: divide masks '
+                'stored as 0 and 255 by 255'
+            )
 
-    def on_grid(self, names: List[str], grid: Tuple[int, int]) -> Tensor:
+    def on_grid(self, names: list[str], grid: tuple[int, int]) -> Tensor:
         """(V B, R', h, w), view after view: the named parts, averaged over each patch.
 
         Raises:
@@ -73,8 +81,10 @@ class TemplateBatch:
         """
         lacking = [name for name in names if name not in self.parts]
         if lacking:
-            raise ValueError(f'the templates have the parts {list(self.parts)} and lack {lacking}: '
-                             'correct the head map or the template')
+            raise ValueError(
+                f'the templates have the parts {list(self.parts)} and lack {lacking}: '
+                'correct the head map or the template'
+            )
         # Stacked, since a list as an index waits for the device.
         chosen = torch.stack([self.templates[:, :, self.parts.index(name)] for name in names], 2)
         chosen = chosen.transpose(0, 1).flatten(0, 1).float()
@@ -82,7 +92,9 @@ class TemplateBatch:
         if size == tuple(grid):
             return chosen
         if size[0] % grid[0] or size[1] % grid[1]:
-            raise ValueError(f'template of {size[0]} x {size[1]} does not fit the {grid[0]} x '
-                             f'{grid[1]} patches of a view: give it the size of the patch grid or '
-                             'of the view')
+            raise ValueError(
+                f'template of {size[0]} x {size[1]} does not fit the {grid[0]} x '
+                f'{grid[1]} patches of a view: give it the size of the patch grid or '
+                'of the view'
+            )
         return F.avg_pool2d(chosen, (size[0] // grid[0], size[1] // grid[1]))

@@ -2,20 +2,21 @@
 
 import math
 from dataclasses import dataclass
-from typing import Tuple, Union
+from typing import Union
 
 import numpy as np
 import torch
 from PIL import Image
 
-Size = Union[int, Tuple[int, int]]
+Size = Union[int, tuple[int, int]]
 
 _FILTERS = dict(
     nearest=Image.Resampling.NEAREST,
     box=Image.Resampling.BOX,
     bilinear=Image.Resampling.BILINEAR,
     bicubic=Image.Resampling.BICUBIC,
-    lanczos=Image.Resampling.LANCZOS)
+    lanczos=Image.Resampling.LANCZOS,
+)
 
 
 @dataclass(frozen=True)
@@ -51,12 +52,12 @@ class ViewGeometry:
     flip: bool = False
 
     def __post_init__(self):
-        if not (0 <= self.x1 < self.x2 <= self.width
-                and 0 <= self.y1 < self.y2 <= self.height):
+        if not (0 <= self.x1 < self.x2 <= self.width and 0 <= self.y1 < self.y2 <= self.height):
             raise ValueError(
                 f'box ({self.x1}, {self.y1}, {self.x2}, {self.y2}) must have '
                 f'an area and lie inside the image of {self.width} x '
-                f'{self.height} pixels (x1 < x2 <= width, y1 < y2 <= height)')
+                f'{self.height} pixels (x1 < x2 <= width, y1 < y2 <= height)'
+            )
 
     @classmethod
     def whole(cls, height: int, width: int) -> 'ViewGeometry':
@@ -64,13 +65,15 @@ class ViewGeometry:
         return cls(0, 0, width, height, height, width)
 
     @classmethod
-    def sample(cls,
-               height: int,
-               width: int,
-               scale: Tuple[float, float] = (0.08, 1.),
-               ratio: Tuple[float, float] = (3 / 4, 4 / 3),
-               flip_prob: float = 0.5,
-               max_attempts: int = 10) -> 'ViewGeometry':
+    def sample(
+        cls,
+        height: int,
+        width: int,
+        scale: tuple[float, float] = (0.08, 1.0),
+        ratio: tuple[float, float] = (3 / 4, 4 / 3),
+        flip_prob: float = 0.5,
+        max_attempts: int = 10,
+    ) -> 'ViewGeometry':
         """Draw a random resized crop and a flip from numpy's global generator.
 
         The distribution is that of torchvision's ``RandomResizedCrop
@@ -102,10 +105,9 @@ class ViewGeometry:
         flip = bool(np.random.rand() < flip_prob)
         return cls(*box, height=height, width=width, flip=flip)
 
-    def apply_image(self,
-                    img: np.ndarray,
-                    size: Size = 224,
-                    interpolation: str = 'bicubic') -> np.ndarray:
+    def apply_image(
+        self, img: np.ndarray, size: Size = 224, interpolation: str = 'bicubic'
+    ) -> np.ndarray:
         """Cut the view out of an image.
 
         Args:
@@ -123,10 +125,9 @@ class ViewGeometry:
         """
         self._check_size(img)
         if interpolation not in _FILTERS:
-            raise ValueError(f'interpolation={interpolation!r} is not one of '
-                             f'{sorted(_FILTERS)}')
+            raise ValueError(f'interpolation={interpolation!r} is not one of {sorted(_FILTERS)}')
         h, w = _pair(size)
-        pil = Image.fromarray(img[self.y1:self.y2, self.x1:self.x2])
+        pil = Image.fromarray(img[self.y1 : self.y2, self.x1 : self.x2])
         pil = pil.resize((w, h), _FILTERS[interpolation])
         if self.flip:
             pil = pil.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
@@ -147,10 +148,8 @@ class ViewGeometry:
         """
         self._check_size(labels)
         h, w = _pair(size)
-        rows = self.y1 + ((2 * np.arange(h) + 1) *
-                          (self.y2 - self.y1)) // (2 * h)
-        cols = self.x1 + ((2 * np.arange(w) + 1) *
-                          (self.x2 - self.x1)) // (2 * w)
+        rows = self.y1 + ((2 * np.arange(h) + 1) * (self.y2 - self.y1)) // (2 * h)
+        cols = self.x1 + ((2 * np.arange(w) + 1) * (self.x2 - self.x1)) // (2 * w)
         if self.flip:
             cols = cols[::-1].copy()
         return labels[rows[:, None], cols[None, :]]
@@ -168,10 +167,8 @@ class ViewGeometry:
             of it that lies in the cell.
         """
         h, w = _pair(size)
-        rows = _overlap(self.y1 / self.height, self.y2 / self.height,
-                        maps.shape[1], h)
-        cols = _overlap(self.x1 / self.width, self.x2 / self.width,
-                        maps.shape[2], w)
+        rows = _overlap(self.y1 / self.height, self.y2 / self.height, maps.shape[1], h)
+        cols = _overlap(self.x1 / self.width, self.x2 / self.width, maps.shape[2], w)
         out = rows @ maps.astype(np.float32, copy=False) @ cols.T
         return np.ascontiguousarray(out[..., ::-1]) if self.flip else out
 
@@ -207,10 +204,15 @@ class ViewGeometry:
 
     def to_tensor(self) -> torch.Tensor:
         """(5,) float32: x1, y1, x2, y2 as shares of the image in [0, 1], flip 0/1."""
-        return torch.tensor([
-            self.x1 / self.width, self.y1 / self.height, self.x2 / self.width,
-            self.y2 / self.height, float(self.flip)
-        ])
+        return torch.tensor(
+            [
+                self.x1 / self.width,
+                self.y1 / self.height,
+                self.x2 / self.width,
+                self.y2 / self.height,
+                float(self.flip),
+            ]
+        )
 
     def _boxes(self, boxes, size, carry):
         corners = np.asarray(boxes, dtype=np.float64).reshape(-1, 2, 2)
@@ -231,7 +233,8 @@ class ViewGeometry:
             raise ValueError(
                 f'this view belongs to an image of {self.height} x '
                 f'{self.width} (H x W), the array has {array.shape[0]} x '
-                f'{array.shape[1]}')
+                f'{array.shape[1]}'
+            )
 
 
 def _overlap(start: float, stop: float, length: int, cells: int) -> np.ndarray:
@@ -241,10 +244,11 @@ def _overlap(start: float, stop: float, length: int, cells: int) -> np.ndarray:
     """
     edges = length * np.linspace(start, stop, cells + 1)
     pixels = np.arange(length)
-    inside = (np.minimum(edges[1:, None], pixels + 1) -
-              np.maximum(edges[:-1, None], pixels)).clip(0)
+    inside = (np.minimum(edges[1:, None], pixels + 1) - np.maximum(edges[:-1, None], pixels)).clip(
+        0
+    )
     return (inside / np.diff(edges)[:, None]).astype(np.float32)
 
 
-def _pair(size: Size) -> Tuple[int, int]:
+def _pair(size: Size) -> tuple[int, int]:
     return (size, size) if isinstance(size, int) else (size[0], size[1])

@@ -2,17 +2,16 @@
 
 import json
 import os
+from collections.abc import Callable, Iterable
 from concurrent.futures import Executor
 from dataclasses import dataclass, field
-from typing import Callable, Iterable, List, Optional, Tuple
 
 import cv2
 import numpy as np
 
 from orl_mm.datasets.image_io import UnreadableImageError, decode_image
 from orl_mm.structures.view_geometry import ViewGeometry
-from orl_mm.superpixels.cache import (FORMAT, PROVENANCE, build_command,
-                                      differences, read_provenance)
+from orl_mm.superpixels.cache import FORMAT, PROVENANCE, build_command, differences, read_provenance
 from orl_mm.superpixels.chunks import clean_temp_dir, in_chunks
 from orl_mm.superpixels.entry import CacheError, encode_entry, write_atomic
 from orl_mm.superpixels.resume import unfinished
@@ -35,13 +34,14 @@ class BuildJob:
             of trusting sizes and times.
         source (tuple): The command's arguments that name the images.
     """
+
     spec: PriorSpec
     root: str
     out: str
-    background: Optional[int] = 255
+    background: int | None = 255
     apply_exif: bool = False
     verify: bool = False
-    source: Tuple[str, ...] = ()
+    source: tuple[str, ...] = ()
 
     @property
     def temp_dir(self) -> str:
@@ -56,9 +56,10 @@ class BuildJob:
 @dataclass
 class Counts:
     """What became of the images so far."""
+
     written: int = 0
     skipped: int = 0
-    unreadable: List[Tuple[str, str]] = field(default_factory=list)
+    unreadable: list[tuple[str, str]] = field(default_factory=list)
 
     def add(self, other: 'Counts') -> None:
         self.written += other.written
@@ -70,7 +71,7 @@ class Counts:
         return self.written + self.skipped + len(self.unreadable)
 
 
-def process_chunk(job: BuildJob, relative_paths: List[str]) -> Counts:
+def process_chunk(job: BuildJob, relative_paths: list[str]) -> Counts:
     """Make the masks of some images; what is finished already is skipped."""
     cv2.setNumThreads(1)  # as many processes as cores: one thread each
     counts = Counts()
@@ -88,8 +89,7 @@ def process_chunk(job: BuildJob, relative_paths: List[str]) -> Counts:
 def _process(job: BuildJob, relative: str) -> bool:
     """Make one mask; False where a finished one is there."""
     entry = os.path.join(job.out, relative + '.png')
-    todo = unfinished(os.path.join(job.root, relative), entry, job.spec.key,
-                      job.decode, job.verify)
+    todo = unfinished(os.path.join(job.root, relative), entry, job.spec.key, job.decode, job.verify)
     if todo is None:
         return False
     png = encode_entry(job.spec(todo.pixels), job.spec.key, *todo)
@@ -111,21 +111,24 @@ def prepare(job: BuildJob, overwrite: bool = False) -> None:
         if os.path.abspath(provenance['root']) != os.path.abspath(job.root):
             words.append(f'root {provenance["root"]} instead of {job.root}')
     if words and not overwrite:
-        command = build_command(job.spec, job.out, list(job.source),
-                                '--overwrite')
-        raise CacheError(f'{job.out} holds a cache made with '
-                         f'{", ".join(words)}. Choose another --out, or '
-                         f'rebuild it with\n  {command}')
+        command = build_command(job.spec, job.out, list(job.source), '--overwrite')
+        raise CacheError(
+            f'{job.out} holds a cache made with '
+            f'{", ".join(words)}. Choose another --out, or '
+            f'rebuild it with\n  {command}'
+        )
     clean_temp_dir(job.temp_dir)
 
 
-def build(job: BuildJob,
-          relative_paths: Iterable[str],
-          executor: Executor,
-          chunk: int = 64,
-          in_flight: int = 16,
-          overwrite: bool = False,
-          progress: Optional[Callable[[Counts], None]] = None) -> Counts:
+def build(
+    job: BuildJob,
+    relative_paths: Iterable[str],
+    executor: Executor,
+    chunk: int = 64,
+    in_flight: int = 16,
+    overwrite: bool = False,
+    progress: Callable[[Counts], None] | None = None,
+) -> Counts:
     """Build the cache on an executor.
 
     Only ``in_flight`` tasks exist at a time, each of ``chunk`` images, so
@@ -149,8 +152,7 @@ def build(job: BuildJob,
     _save_provenance(job, counts, complete=False)
     listing = os.path.join(job.out, UNREADABLE)
     with open(listing, 'w', encoding='utf-8') as bad:
-        for result in in_chunks(executor, process_chunk, job, relative_paths,
-                                chunk, in_flight):
+        for result in in_chunks(executor, process_chunk, job, relative_paths, chunk, in_flight):
             counts.add(result)
             for relative, reason in result.unreadable:
                 bad.write(f'{relative}\t{reason}\n')
@@ -172,10 +174,10 @@ def _save_provenance(job: BuildJob, counts: Counts, complete: bool) -> None:
         resize='Pillow bicubic, the whole image squashed',
         background=job.background,
         apply_exif=job.apply_exif,
-        staleness='each PNG records its image\'s size and the CRC-32 of x0',
+        staleness="each PNG records its image's size and the CRC-32 of x0",
         complete=complete,
         images=counts.total,
-        unreadable=len(counts.unreadable))
+        unreadable=len(counts.unreadable),
+    )
     text = json.dumps(provenance, indent=1) + '\n'
-    write_atomic(os.path.join(job.out, PROVENANCE), text.encode(),
-                 job.temp_dir)
+    write_atomic(os.path.join(job.out, PROVENANCE), text.encode(), job.temp_dir)

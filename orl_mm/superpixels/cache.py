@@ -7,13 +7,18 @@ to 256 regions, else 16), which says what it belongs to, see ``entry.py``.
 import json
 import os
 import shlex
-from typing import List, Optional
 
 import numpy as np
 
-from orl_mm.superpixels.entry import (HEAD_BYTES, CacheError, EntryInfo,  # noqa: F401
-                                      checksum, decode_labels, encode_entry,
-                                      entry_info, relative_path, write_atomic)
+from orl_mm.superpixels.entry import (
+    HEAD_BYTES,
+    CacheError,
+    EntryInfo,  # noqa: F401
+    checksum,
+    decode_labels,
+    entry_info,
+    relative_path,
+)
 from orl_mm.superpixels.spec import PriorSpec
 
 PROVENANCE = 'superpixels.json'
@@ -21,7 +26,7 @@ FORMAT = 1
 CHECKS = ('pixels', 'size', 'none')
 
 
-def read_provenance(folder: str) -> Optional[dict]:
+def read_provenance(folder: str) -> dict | None:
     """The provenance of a cache; None where the folder is no cache.
 
     Raises:
@@ -36,11 +41,13 @@ def read_provenance(folder: str) -> Optional[dict]:
         provenance['spec']['method'], provenance['root']
         return provenance
     except (ValueError, KeyError, TypeError) as error:
-        raise CacheError(f'{path} is damaged ({error}); delete it and build '
-                         'the cache again, finished masks are kept') from error
+        raise CacheError(
+            f'{path} is damaged ({error}); delete it and build '
+            'the cache again, finished masks are kept'
+        ) from error
 
 
-def differences(provenance: dict, spec: PriorSpec) -> List[str]:
+def differences(provenance: dict, spec: PriorSpec) -> list[str]:
     """What tells a cache's prior from the wanted one, in words."""
     have, want = provenance['spec'], spec.to_dict()
     words = [
@@ -60,11 +67,20 @@ def differences(provenance: dict, spec: PriorSpec) -> List[str]:
     return words
 
 
-def build_command(spec: PriorSpec, folder: str, source: List[str],
-                  *flags: str) -> str:
+def build_command(spec: PriorSpec, folder: str, source: list[str], *flags: str) -> str:
     """The command that builds a cache."""
-    words = ['python', 'tools/cache_superpixels.py', *source, '--out', folder,
-             '--method', spec.method, '--size', str(spec.size), '--params']
+    words = [
+        'python',
+        'tools/cache_superpixels.py',
+        *source,
+        '--out',
+        folder,
+        '--method',
+        spec.method,
+        '--size',
+        str(spec.size),
+        '--params',
+    ]
     words += [f'{name}={value}' for name, value in spec.params.items()]
     return ' '.join(shlex.quote(word) for word in [*words, *flags])
 
@@ -85,16 +101,16 @@ class SuperpixelCache:
         CacheError: No cache there, or one of another prior.
     """
 
-    def __init__(self, folder: str, spec: PriorSpec,
-                 root: Optional[str] = None, check: str = 'pixels') -> None:
+    def __init__(
+        self, folder: str, spec: PriorSpec, root: str | None = None, check: str = 'pixels'
+    ) -> None:
         if check not in CHECKS:
             raise ValueError(f'check={check!r} is not one of {CHECKS}')
         self.folder, self.spec, self.check = folder, spec, check
         provenance = read_provenance(folder)
         self.source = ['--folder', root or 'IMAGES']
         if provenance is None:
-            raise CacheError(f'no superpixel cache in {folder}; build it with'
-                             f'\n  {self._command()}')
+            raise CacheError(f'no superpixel cache in {folder}; build it with\n  {self._command()}')
         self.root = root or provenance['root']
         self.source = provenance.get('source') or ['--folder', self.root]
         words = differences(provenance, spec)
@@ -102,7 +118,8 @@ class SuperpixelCache:
             raise CacheError(
                 f'the superpixel cache {folder} was made with '
                 f'{", ".join(words)}; rebuild it with\n  '
-                f'{self._command("--overwrite")}')
+                f'{self._command("--overwrite")}'
+            )
 
     def read(self, img_path: str, x0: np.ndarray) -> np.ndarray:
         """Labels (S, S) uint8 or uint16 of an image.
@@ -114,8 +131,7 @@ class SuperpixelCache:
         Raises:
             CacheError: The entry is missing, cut, foreign or out of date.
         """
-        path = os.path.join(self.folder,
-                            relative_path(img_path, self.root) + '.png')
+        path = os.path.join(self.folder, relative_path(img_path, self.root) + '.png')
         try:
             with open(path, 'rb') as file:
                 data = file.read()
@@ -126,22 +142,28 @@ class SuperpixelCache:
             raise self._error(img_path, 'is cut or foreign', path)
         if info.key != self.spec.key:
             raise self._error(img_path, 'belongs to another cache', path)
-        if self.check == 'pixels' and info.x0_crc != checksum(x0) or (
-                self.check == 'size'
-                and info.image_bytes != os.path.getsize(img_path)):
+        if (
+            self.check == 'pixels'
+            and info.x0_crc != checksum(x0)
+            or (self.check == 'size' and info.image_bytes != os.path.getsize(img_path))
+        ):
             raise self._error(
-                img_path, 'is stale: the image changed since, or is decoded '
-                'differently here', path, '--verify')
+                img_path,
+                'is stale: the image changed since, or is decoded differently here',
+                path,
+                '--verify',
+            )
         labels = decode_labels(data)
         size = self.spec.size
-        if labels is None or labels.shape != (size, size) \
-                or checksum(labels) != info.labels_crc:
+        if labels is None or labels.shape != (size, size) or checksum(labels) != info.labels_crc:
             raise self._error(img_path, 'is damaged', path, '--verify')
         return labels
 
     def _error(self, img_path, what, path, *flags) -> CacheError:
-        return CacheError(f'the cached mask of {img_path} {what} ({path}); '
-                          f'rebuild it with\n  {self._command(*flags)}')
+        return CacheError(
+            f'the cached mask of {img_path} {what} ({path}); '
+            f'rebuild it with\n  {self._command(*flags)}'
+        )
 
     def _command(self, *flags: str) -> str:
         return build_command(self.spec, self.folder, self.source, *flags)

@@ -2,13 +2,20 @@
 
 import os
 import time
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Executor, wait
 from itertools import islice
-from typing import Any, Callable, Iterable, Iterator
+from typing import Any
 
 
-def in_chunks(executor: Executor, function: Callable[[Any, list], Any], job: Any,
-              items: Iterable, chunk: int, in_flight: int) -> Iterator[Any]:
+def in_chunks(
+    executor: Executor,
+    function: Callable[[Any, list], Any],
+    job: Any,
+    items: Iterable,
+    chunk: int,
+    in_flight: int,
+) -> Iterator[Any]:
     """Yield ``function(job, chunk of items)``, in the order in which they finish.
 
     Only ``in_flight`` tasks exist at a time, each of ``chunk`` items, so neither the

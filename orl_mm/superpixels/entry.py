@@ -10,7 +10,6 @@ import struct
 import tempfile
 import zlib
 from dataclasses import dataclass
-from typing import Optional
 
 import cv2
 import numpy as np
@@ -28,6 +27,7 @@ class CacheError(ValueError):
 @dataclass(frozen=True)
 class EntryInfo:
     """What an entry says about itself."""
+
     key: str
     image_bytes: int
     x0_crc: int
@@ -35,8 +35,9 @@ class EntryInfo:
     note: str = ''
 
 
-def encode_entry(labels: np.ndarray, key: str, image_bytes: int,
-                 x0: np.ndarray, note: str = '') -> bytes:
+def encode_entry(
+    labels: np.ndarray, key: str, image_bytes: int, x0: np.ndarray, note: str = ''
+) -> bytes:
     """A PNG of labels (S, S) 0 .. M-1 that says what it belongs to.
 
     Args:
@@ -55,37 +56,39 @@ def encode_entry(labels: np.ndarray, key: str, image_bytes: int,
     if top > 65535:
         raise ValueError(f'{top + 1} regions do not fit into a 16-bit PNG')
     labels = labels.astype(np.uint8 if top < 256 else np.uint16)
-    png = cv2.imencode('.png', labels,
-                       [cv2.IMWRITE_PNG_COMPRESSION, 6])[1].tobytes()
-    text = _TAG + (f'{key} {image_bytes} {checksum(x0):08x} '
-                   f'{checksum(labels):08x} {note}').rstrip().encode()
+    png = cv2.imencode('.png', labels, [cv2.IMWRITE_PNG_COMPRESSION, 6])[1].tobytes()
+    text = (
+        _TAG
+        + (f'{key} {image_bytes} {checksum(x0):08x} {checksum(labels):08x} {note}')
+        .rstrip()
+        .encode()
+    )
     body = b'tEXt' + text
-    chunk = struct.pack('>I', len(text)) + body + struct.pack(
-        '>I', zlib.crc32(body))
+    chunk = struct.pack('>I', len(text)) + body + struct.pack('>I', zlib.crc32(body))
     return png[:_TEXT_AT] + chunk + png[_TEXT_AT:]
 
 
-def entry_info(head: bytes, tail: bytes) -> Optional[EntryInfo]:
+def entry_info(head: bytes, tail: bytes) -> EntryInfo | None:
     """What an entry says about itself; None where the file is cut or not ours.
 
     Args:
         head (bytes): Its first :data:`HEAD_BYTES`, or more.
         tail (bytes): Its last 12 bytes or more.
     """
-    if not tail.endswith(_END) or head[_TEXT_AT + 4:_TEXT_AT + 8] != b'tEXt':
+    if not tail.endswith(_END) or head[_TEXT_AT + 4 : _TEXT_AT + 8] != b'tEXt':
         return None
     length = struct.unpack_from('>I', head, _TEXT_AT)[0]
-    text = head[_TEXT_AT + 8:_TEXT_AT + 8 + length]
+    text = head[_TEXT_AT + 8 : _TEXT_AT + 8 + length]
     if not text.startswith(_TAG):
         return None
     try:
-        key, size, x0_crc, labels_crc, *note = text[len(_TAG):].decode().split(' ', 4)
+        key, size, x0_crc, labels_crc, *note = text[len(_TAG) :].decode().split(' ', 4)
         return EntryInfo(key, int(size), int(x0_crc, 16), int(labels_crc, 16), *note)
     except ValueError:
         return None
 
 
-def read_entry_info(path: str) -> Optional[EntryInfo]:
+def read_entry_info(path: str) -> EntryInfo | None:
     """:func:`entry_info` of a file, without decoding it; None also where there is no file."""
     try:
         with open(path, 'rb') as file:
@@ -96,7 +99,7 @@ def read_entry_info(path: str) -> Optional[EntryInfo]:
         return None
 
 
-def decode_labels(data: bytes) -> Optional[np.ndarray]:
+def decode_labels(data: bytes) -> np.ndarray | None:
     """The label map of an entry, uint8 or uint16; None where it is no PNG."""
     return cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
 
@@ -132,5 +135,6 @@ def relative_path(path: str, root: str) -> str:
         raise ValueError(
             f'{path} does not lie below the root {root}, so its mask cannot be '
             'found: give the folder that holds the images with root=... '
-            '(or --root)')
+            '(or --root)'
+        )
     return relative

@@ -1,7 +1,7 @@
 """Prior masks: image to superpixel labels 0 .. M-1, not learned (thesis 2.2)."""
 
+from collections.abc import Callable
 from pathlib import Path
-from typing import Callable, Dict, Optional, Tuple
 
 import numpy as np
 from PIL import Image
@@ -12,10 +12,9 @@ IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 
 
-def slic(img: np.ndarray,
-         num_segments: int = 100,
-         compactness: float = 10.,
-         normalize: bool = False) -> np.ndarray:
+def slic(
+    img: np.ndarray, num_segments: int = 100, compactness: float = 10.0, normalize: bool = False
+) -> np.ndarray:
     """SLIC superpixels of scikit-image (Achanta 2012).
 
     Args:
@@ -31,25 +30,22 @@ def slic(img: np.ndarray,
         np.ndarray: (H, W) int32, labels 0 .. M-1 without gaps.
     """
     from skimage.segmentation import slic as skimage_slic
+
     if normalize:
         pixels = img.astype(np.float32) / np.float32(255)
         pixels = (pixels - np.float32(IMAGENET_MEAN)) / np.float32(IMAGENET_STD)
         pixels = pixels.astype(np.float64)
     else:
-        pixels = img / 255.
+        pixels = img / 255.0
     labels = skimage_slic(
-        pixels,
-        n_segments=num_segments,
-        compactness=compactness,
-        start_label=0,
-        channel_axis=-1)
+        pixels, n_segments=num_segments, compactness=compactness, start_label=0, channel_axis=-1
+    )
     return contiguous(labels)
 
 
-def felzenszwalb(img: np.ndarray,
-                 scale: float = 1000.,
-                 sigma: float = 0.8,
-                 min_size: int = 1000) -> np.ndarray:
+def felzenszwalb(
+    img: np.ndarray, scale: float = 1000.0, sigma: float = 0.8, min_size: int = 1000
+) -> np.ndarray:
     """Felzenszwalb and Huttenlocher's graph segmentation, DetCon's masks by default.
 
     Args:
@@ -62,8 +58,8 @@ def felzenszwalb(img: np.ndarray,
         np.ndarray: (H, W) int32, labels 0 .. M-1 without gaps.
     """
     from skimage.segmentation import felzenszwalb as skimage_felzenszwalb
-    labels = skimage_felzenszwalb(
-        img / 255., scale=scale, sigma=sigma, min_size=min_size)
+
+    labels = skimage_felzenszwalb(img / 255.0, scale=scale, sigma=sigma, min_size=min_size)
     return contiguous(labels)
 
 
@@ -83,8 +79,7 @@ def grid(img: np.ndarray, num_cells: int = 10) -> np.ndarray:
     return (y[:, None] * cols + x[None, :]).astype(np.int32)
 
 
-def read_label_file(path: str, size: int,
-                    image_size: Optional[Tuple[int, int]]) -> np.ndarray:
+def read_label_file(path: str, size: int, image_size: tuple[int, int] | None) -> np.ndarray:
     """A prior given as a label PNG, in the frame of x0.
 
     Args:
@@ -104,16 +99,22 @@ def read_label_file(path: str, size: int,
     with Image.open(path) as pil:
         labels = np.asarray(pil)
     if labels.ndim != 2:
-        raise ValueError(f'{path} has {labels.shape[2]} channels; a label map '
-                         'has one (its values are region ids)')
+        raise ValueError(
+            f'{path} has {labels.shape[2]} channels; a label map '
+            'has one (its values are region ids)'
+        )
     labels = labels.astype(np.int32)
     if labels.shape != (size, size):
         if image_size is None or labels.shape != tuple(image_size):
-            image = '' if image_size is None else (
-                f' nor the image\'s, {image_size[0]} x {image_size[1]}')
+            image = (
+                ''
+                if image_size is None
+                else (f" nor the image's, {image_size[0]} x {image_size[1]}")
+            )
             raise ValueError(
                 f'{path} is {labels.shape[0]} x {labels.shape[1]} (H x W), '
-                f'which is neither the size of x0, {size} x {size},{image}')
+                f'which is neither the size of x0, {size} x {size},{image}'
+            )
         labels = ViewGeometry.whole(*labels.shape).apply_labels(labels, size)
     return contiguous(labels)
 
@@ -128,8 +129,9 @@ def find_label_file(folder: str, relative: str) -> str:
     for path in (base.with_suffix('.png'), base.with_name(base.name + '.png')):
         if path.is_file():
             return str(path)
-    raise ValueError(f'no mask for {relative}: neither '
-                     f'{base.with_suffix(".png")} nor {base}.png exists')
+    raise ValueError(
+        f'no mask for {relative}: neither {base.with_suffix(".png")} nor {base}.png exists'
+    )
 
 
 def contiguous(labels: np.ndarray) -> np.ndarray:
@@ -143,7 +145,8 @@ def contiguous(labels: np.ndarray) -> np.ndarray:
     return labels_.reshape(labels.shape).astype(np.int32)
 
 
-METHODS: Dict[str, Callable[..., np.ndarray]] = dict(
-    slic=slic, felzenszwalb=felzenszwalb, grid=grid)
+METHODS: dict[str, Callable[..., np.ndarray]] = dict(
+    slic=slic, felzenszwalb=felzenszwalb, grid=grid
+)
 """Priors that are computed from the image; their keyword arguments are the
 parameters that a cache records. ``files`` and ``none`` compute nothing."""

@@ -1,7 +1,8 @@
 """Which entries of a cache are finished, so that a killed job goes on."""
 
 import os
-from typing import Callable, NamedTuple, Optional
+from collections.abc import Callable
+from typing import NamedTuple
 
 import numpy as np
 
@@ -10,12 +11,14 @@ from orl_mm.superpixels.entry import EntryInfo, checksum, decode_labels, read_en
 
 class Unfinished(NamedTuple):
     """An image whose entry is to be made: the size of its file, and its pixels."""
+
     image_bytes: int
     pixels: np.ndarray
 
 
-def unfinished(image: str, entry: str, key: str, decode: Callable[[bytes], np.ndarray],
-               verify: bool) -> Optional[Unfinished]:
+def unfinished(
+    image: str, entry: str, key: str, decode: Callable[[bytes], np.ndarray], verify: bool
+) -> Unfinished | None:
     """What is to be made, or None where a finished entry is there.
 
     Args:
@@ -32,14 +35,22 @@ def unfinished(image: str, entry: str, key: str, decode: Callable[[bytes], np.nd
     if info is not None and info.key != key:
         info = None
     stat = os.stat(image)
-    if info and not verify and info.image_bytes == stat.st_size \
-            and stat.st_mtime_ns <= os.stat(entry).st_mtime_ns:
+    if (
+        info
+        and not verify
+        and info.image_bytes == stat.st_size
+        and stat.st_mtime_ns <= os.stat(entry).st_mtime_ns
+    ):
         return None
     with open(image, 'rb') as file:
         data = file.read()
     pixels = decode(data)
-    if info and info.image_bytes == len(data) and info.x0_crc == checksum(pixels) \
-            and (not verify or _intact(entry, info)):
+    if (
+        info
+        and info.image_bytes == len(data)
+        and info.x0_crc == checksum(pixels)
+        and (not verify or _intact(entry, info))
+    ):
         os.utime(entry)  # the image is newer, but the same
         return None
     return Unfinished(len(data), pixels)

@@ -6,7 +6,7 @@ import json
 from dataclasses import dataclass, field
 from functools import cached_property
 from importlib.metadata import PackageNotFoundError, version
-from typing import Any, Dict
+from typing import Any
 
 import numpy as np
 
@@ -27,20 +27,20 @@ class PriorSpec:
     Raises:
         ValueError: An unknown method or parameter.
     """
+
     method: str
-    params: Dict[str, Any] = field(default_factory=dict)
+    params: dict[str, Any] = field(default_factory=dict)
     size: int = 224
 
     def __post_init__(self):
         if self.method not in METHODS:
-            raise ValueError(f'method={self.method!r} is not one of '
-                             f'{sorted(METHODS)}')
+            raise ValueError(f'method={self.method!r} is not one of {sorted(METHODS)}')
         defaults = parameters(self.method)
         unknown = sorted(set(self.params) - set(defaults))
         if unknown:
-            raise ValueError(f'{self.method} has no parameter '
-                             f'{", ".join(unknown)}; it has '
-                             f'{", ".join(defaults)}')
+            raise ValueError(
+                f'{self.method} has no parameter {", ".join(unknown)}; it has {", ".join(defaults)}'
+            )
         if not isinstance(self.size, int) or self.size < 1:
             raise ValueError(f'size={self.size!r} must be a positive integer')
         object.__setattr__(self, 'params', {**defaults, **self.params})
@@ -62,11 +62,7 @@ class PriorSpec:
 
     def to_dict(self) -> dict:
         """The spec as JSON values."""
-        return dict(
-            method=self.method,
-            params=self.params,
-            size=self.size,
-            library=self.library)
+        return dict(method=self.method, params=self.params, size=self.size, library=self.library)
 
     @cached_property
     def key(self) -> str:
@@ -75,10 +71,7 @@ class PriorSpec:
         return hashlib.blake2b(text.encode(), digest_size=4).hexdigest()
 
 
-def parameters(method: str) -> Dict[str, Any]:
+def parameters(method: str) -> dict[str, Any]:
     """The parameters of a method and their defaults."""
     signature = inspect.signature(METHODS[method])
-    return {
-        name: p.default
-        for name, p in signature.parameters.items() if name != 'img'
-    }
+    return {name: p.default for name, p in signature.parameters.items() if name != 'img'}

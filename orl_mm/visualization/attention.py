@@ -5,7 +5,8 @@ does; templates and masks of parts, (R, h', w') in a resolution of their own, co
 area: the whole picture.
 """
 
-from typing import NamedTuple, Optional, Sequence
+from collections.abc import Sequence
+from typing import NamedTuple
 
 import matplotlib
 import numpy as np
@@ -18,7 +19,7 @@ from .parts import outline_parts, part_color, part_legend
 from .sheet import contact_sheet
 
 # Without inferno's dark end, which would hide the image where attention is weak.
-_HEAT = matplotlib.colormaps['inferno'](np.linspace(.35, 1, 256))[:, :3] * 255
+_HEAT = matplotlib.colormaps['inferno'](np.linspace(0.35, 1, 256))[:, :3] * 255
 
 
 class AttentionColumn(NamedTuple):
@@ -29,12 +30,13 @@ class AttentionColumn(NamedTuple):
         maps (np.ndarray): (B, h, w), not negative.
         part (int, optional): Index of the part that the head is compared with.
     """
+
     name: str
     maps: np.ndarray
-    part: Optional[int] = None
+    part: int | None = None
 
 
-def draw_heat(image: np.ndarray, heat: np.ndarray, alpha: float = .65) -> np.ndarray:
+def draw_heat(image: np.ndarray, heat: np.ndarray, alpha: float = 0.65) -> np.ndarray:
     """A map over an image's grey levels: the more, the brighter and the less of the image.
 
     Args:
@@ -49,19 +51,27 @@ def draw_heat(image: np.ndarray, heat: np.ndarray, alpha: float = .65) -> np.nda
         ValueError: Negative or not finite values.
     """
     if not np.isfinite(heat).all() or heat.min() < 0:
-        raise ValueError('a map must be finite and not negative, got values from '
-                         f'{np.min(heat)} to {np.max(heat)}')
+        raise ValueError(
+            'a map must be finite and not negative, got values from '
+            f'{np.min(heat)} to {np.max(heat)}'
+        )
     heat = resize_labels(heat / max(heat.max(), 1e-12), *image.shape[:2])
     grey = (image.astype(np.float64) @ (0.299, 0.587, 0.114))[..., None]
     colors = _HEAT[np.round(heat * 255).astype(int)]
-    weight = alpha * heat[..., None]**.5  # weak attention stays visible
+    weight = alpha * heat[..., None] ** 0.5  # weak attention stays visible
     return np.round((1 - weight) * grey + weight * colors).astype(np.uint8)
 
 
-def attention_panel(images: Sequence[np.ndarray], templates: Optional[Sequence[np.ndarray]],
-                    columns: Sequence[AttentionColumn], title: str = '', note: str = '',
-                    cell: int = 224, parts: Sequence[str] = (),
-                    names: Sequence[str] = ()) -> Figure:
+def attention_panel(
+    images: Sequence[np.ndarray],
+    templates: Sequence[np.ndarray] | None,
+    columns: Sequence[AttentionColumn],
+    title: str = '',
+    note: str = '',
+    cell: int = 224,
+    parts: Sequence[str] = (),
+    names: Sequence[str] = (),
+) -> Figure:
     """Rows: images. Columns: the image with its template, then attention, head by head.
 
     Below a map of a part, :func:`describe_map`.
@@ -93,8 +103,15 @@ def attention_panel(images: Sequence[np.ndarray], templates: Optional[Sequence[n
         rows.append(row)
         captions.append(words)
     first = 'image' if templates is None else 'image and parts'
-    return contact_sheet(rows, [first, *(column.name for column in columns)], captions, title, note,
-                         cell, part_legend(parts if templates is not None else ()))
+    return contact_sheet(
+        rows,
+        [first, *(column.name for column in columns)],
+        captions,
+        title,
+        note,
+        cell,
+        part_legend(parts if templates is not None else ()),
+    )
 
 
 def describe_map(heat: np.ndarray, part: np.ndarray) -> str:

@@ -1,6 +1,7 @@
 """Attention of several networks beside one another, part by part (thesis, figures 3.1 and 3.4)."""
 
-from typing import Dict, List, NamedTuple, Optional, Sequence
+from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 from matplotlib.figure import Figure
@@ -24,9 +25,10 @@ class NetworkMaps(NamedTuple):
         maps (np.ndarray): (B, A, h, w), of A heads.
         heads (dict, optional): Head -> part, as the checkpoint says; None where it guided none.
     """
+
     name: str
     maps: np.ndarray
-    heads: Optional[Dict[int, str]] = None
+    heads: dict[int, str] | None = None
 
 
 class PartHead(NamedTuple):
@@ -37,6 +39,7 @@ class PartHead(NamedTuple):
         assigned (bool): By the checkpoint; otherwise the best by the mean score over images.
         scores (np.ndarray): (B,) of each image; NaN where the image lacks the part.
     """
+
     head: int
     assigned: bool
     scores: np.ndarray
@@ -64,8 +67,9 @@ def best_iou(scores: np.ndarray, positives: np.ndarray, pixels: np.ndarray) -> n
     return np.where(total > 0, np.stack(found), np.nan)
 
 
-def part_heads(network: NetworkMaps, masks: Sequence[np.ndarray], parts: Sequence[str],
-               score: str = 'ap') -> List[PartHead]:
+def part_heads(
+    network: NetworkMaps, masks: Sequence[np.ndarray], parts: Sequence[str], score: str = 'ap'
+) -> list[PartHead]:
     """Of each part the head that the checkpoint assigned to it, else the best one.
 
     Args:
@@ -85,9 +89,12 @@ def part_heads(network: NetworkMaps, masks: Sequence[np.ndarray], parts: Sequenc
     if score not in SCORES:
         raise ValueError(f'score must be one of {SCORES}, got {score!r}')
     function = average_precision if score == 'ap' else best_iou
-    table = np.stack([  # (B, A, R)
-        function(maps.reshape(len(maps), -1), *patch_counts(mask, maps.shape[1:]))
-        for maps, mask in zip(network.maps, masks)])
+    table = np.stack(
+        [  # (B, A, R)
+            function(maps.reshape(len(maps), -1), *patch_counts(mask, maps.shape[1:]))
+            for maps, mask in zip(network.maps, masks, strict=False)
+        ]
+    )
     assigned = {part: head for head, part in (network.heads or {}).items()}
     beyond = [head for head in assigned.values() if head >= table.shape[1]]
     if beyond:
@@ -104,10 +111,18 @@ def part_heads(network: NetworkMaps, masks: Sequence[np.ndarray], parts: Sequenc
     return out
 
 
-def comparison_panel(images: Sequence[np.ndarray], masks: Sequence[np.ndarray],
-                     parts: Sequence[str], networks: Sequence[NetworkMaps],
-                     names: Sequence[str] = (), score: str = 'ap', title: str = '', note: str = '',
-                     cell: int = 200, by_rank: bool = False) -> Figure:
+def comparison_panel(
+    images: Sequence[np.ndarray],
+    masks: Sequence[np.ndarray],
+    parts: Sequence[str],
+    networks: Sequence[NetworkMaps],
+    names: Sequence[str] = (),
+    score: str = 'ap',
+    title: str = '',
+    note: str = '',
+    cell: int = 200,
+    by_rank: bool = False,
+) -> Figure:
     """Rows: the parts of each image. Columns: the image, then one network each.
 
     Args:
@@ -133,14 +148,23 @@ def comparison_panel(images: Sequence[np.ndarray], masks: Sequence[np.ndarray],
                 continue
             color = [part_color(r)]
             row = [outline_parts(image, mask[None], color)]
-            words = [' · '.join([*names[b:b + 1], part.replace('_', ' ')])]
-            for network, heads in zip(networks, chosen):
+            words = [' · '.join([*names[b : b + 1], part.replace('_', ' ')])]
+            for network, heads in zip(networks, chosen, strict=False):
                 heat = network.maps[b, heads[r].head]
                 shade = rankdata(heat, 'min').reshape(heat.shape) - 1 if by_rank else heat
                 row.append(outline_parts(draw_heat(image, shade), mask[None], color))
-                words.append(f'head {heads[r].head}: {score.upper()} {heads[r].scores[b]:.2f}, '
-                             + describe_map(heat, mask).split(',')[0])
+                words.append(
+                    f'head {heads[r].head}: {score.upper()} {heads[r].scores[b]:.2f}, '
+                    + describe_map(heat, mask).split(',')[0]
+                )
             rows.append(row)
             captions.append(words)
-    return contact_sheet(rows, ['image', *(network.name for network in networks)], captions,
-                         title, note, cell, part_legend(parts))
+    return contact_sheet(
+        rows,
+        ['image', *(network.name for network in networks)],
+        captions,
+        title,
+        note,
+        cell,
+        part_legend(parts),
+    )

@@ -1,8 +1,9 @@
 """Whole images with their masks or templates, and what a pretrained ViT attends to in them."""
 
 import os.path as osp
+from collections.abc import Sequence
 from copy import deepcopy
-from typing import Dict, List, NamedTuple, Optional, Sequence, Tuple
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -29,9 +30,10 @@ class AttentionSample(NamedTuple):
         masks (dict): Part -> (h, w) uint8 0/1, of the whole image: the truth, or a template.
         packed (dict): ``inputs`` (3, S, S) uint8 and ``data_samples``, for the probe.
     """
+
     name: str
     image: np.ndarray
-    masks: Dict[str, np.ndarray]
+    masks: dict[str, np.ndarray]
     packed: dict
 
 
@@ -57,14 +59,18 @@ def build_probe(cfg: Config) -> nn.Module:
     return probe.eval()
 
 
-def take_checkpoint(probe: nn.Module, path: str) -> Optional[Dict[int, str]]:
+def take_checkpoint(probe: nn.Module, path: str) -> dict[int, str] | None:
     """Fill a probe from a checkpoint of pretraining; its head map, None where it guided none."""
-    return load_checkpoint(probe, path, map_location='cpu', logger='silent').get(
-        'meta', {}).get('attention_heads')
+    return (
+        load_checkpoint(probe, path, map_location='cpu', logger='silent')
+        .get('meta', {})
+        .get('attention_heads')
+    )
 
 
-def load_attention_samples(cfg: Config, images: Optional[Sequence[str]] = None, num: int = 4,
-                           size: Optional[int] = None) -> List[AttentionSample]:
+def load_attention_samples(
+    cfg: Config, images: Sequence[str] | None = None, num: int = 4, size: int | None = None
+) -> list[AttentionSample]:
     """Images of a config, evenly spread, or named by hand.
 
     A config with ``LoadParts`` in its test data (one of evaluation) gives those, with the true
@@ -83,9 +89,15 @@ def load_attention_samples(cfg: Config, images: Optional[Sequence[str]] = None, 
     """
     data = _data_config(cfg)
     steps = {short_name(step): step for step in data['pipeline']}
-    load = next((step for name, step in steps.items() if name in (
-        'LoadXray', 'LoadImage', 'LoadImageFromFile')), dict(type='orl_mm.LoadXray'))
-    before = [load] + [steps[name] for name in ('RegisteredTemplate', ) if name in steps]
+    load = next(
+        (
+            step
+            for name, step in steps.items()
+            if name in ('LoadXray', 'LoadImage', 'LoadImageFromFile')
+        ),
+        dict(type='orl_mm.LoadXray'),
+    )
+    before = [load] + [steps[name] for name in ('RegisteredTemplate',) if name in steps]
     if images:
         chosen = [dict(img_path=path) for path in image_paths(images)]
         chosen = [chosen[i] for i in spread_indices(len(chosen), num)]
@@ -98,30 +110,47 @@ def load_attention_samples(cfg: Config, images: Optional[Sequence[str]] = None, 
     if 'LoadParts' in steps:  # an evaluation's own, so that scores are the same
         resize.update(steps.get('Resize', {}))
     side = _pair(size or cfg.model['backbone'].get('img_size', 224))
-    pipeline = Compose([*before, keep_whole, dict(resize, scale=side[::-1]),
-                        dict(type='mmpretrain.PackInputs', algorithm_keys=(
-                            'whole_image', 'whole_template', 'part_masks'),
-                            meta_keys=('img_path', 'parts'))])
+    pipeline = Compose(
+        [
+            *before,
+            keep_whole,
+            dict(resize, scale=side[::-1]),
+            dict(
+                type='mmpretrain.PackInputs',
+                algorithm_keys=('whole_image', 'whole_template', 'part_masks'),
+                meta_keys=('img_path', 'parts'),
+            ),
+        ]
+    )
     return [_sample(pipeline, info) for info in chosen]
 
 
-def attention_of(probe: nn.Module, samples: Sequence[AttentionSample], name: str,
-                 heads: Optional[Dict[int, str]] = None) -> NetworkMaps:
+def attention_of(
+    probe: nn.Module,
+    samples: Sequence[AttentionSample],
+    name: str,
+    heads: dict[int, str] | None = None,
+) -> NetworkMaps:
     """What a probe attends to, an image at a time."""
     with torch.no_grad():
-        maps = [probe.test_step(pseudo_collate([deepcopy(sample.packed)]))[0].attention
-                for sample in samples]
+        maps = [
+            probe.test_step(pseudo_collate([deepcopy(sample.packed)]))[0].attention
+            for sample in samples
+        ]
     return NetworkMaps(name, torch.stack(maps).cpu().numpy(), heads)
 
 
-def parts_and_masks(samples: Sequence[AttentionSample]) -> Tuple[List[str], List[np.ndarray]]:
+def parts_and_masks(samples: Sequence[AttentionSample]) -> tuple[list[str], list[np.ndarray]]:
     """All parts of all images, and of each image (R, h, w), 0 for a part that it lacks."""
     parts = list(dict.fromkeys(part for sample in samples for part in sample.masks))
     masks = []
     for sample in samples:
         blank = np.zeros(next((m.shape for m in sample.masks.values()), (1, 1)), np.uint8)
-        masks.append(np.stack([sample.masks.get(part, blank) for part in parts])
-                     if parts else blank[None][:0])
+        masks.append(
+            np.stack([sample.masks.get(part, blank) for part in parts])
+            if parts
+            else blank[None][:0]
+        )
     return parts, masks
 
 
@@ -144,6 +173,10 @@ def _sample(pipeline: Compose, info: dict) -> AttentionSample:
     found = packed['data_samples']
     masks = found.get('part_masks')
     if masks is None and 'whole_template' in found:
-        masks = found.whole_template >= .5
-    masks = {} if masks is None else dict(zip(found.parts, np.asarray(masks).astype(np.uint8)))
+        masks = found.whole_template >= 0.5
+    masks = (
+        {}
+        if masks is None
+        else dict(zip(found.parts, np.asarray(masks).astype(np.uint8), strict=False))
+    )
     return AttentionSample(osp.splitext(osp.basename(path))[0], found.whole_image, masks, packed)

@@ -1,7 +1,5 @@
 """Numbers beside the pictures of a checkpoint."""
 
-from typing import Tuple
-
 import numpy as np
 import torch
 from torch import nn
@@ -14,15 +12,17 @@ from .fixed_batch import FixedBatch
 from .probe import batch_statistics
 
 
-def summarise(labels: np.ndarray) -> Tuple[float, float]:
+def summarise(labels: np.ndarray) -> tuple[float, float]:
     """Objects an image, and the largest object's share of an image; means over images.
 
     Args:
         labels (np.ndarray): (B, S, S) ids.
     """
     counts = [np.unique(image, return_counts=True)[1] for image in labels]
-    return (float(np.mean([len(c) for c in counts])),
-            float(np.mean([c.max() / c.sum() for c in counts])))
+    return (
+        float(np.mean([len(c) for c in counts])),
+        float(np.mean([c.max() / c.sum() for c in counts])),
+    )
 
 
 @torch.no_grad()

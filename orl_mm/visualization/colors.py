@@ -6,23 +6,32 @@ import numpy as np
 from skimage.color import rgb2lab
 
 # Okabe and Ito (2008), made to be told apart with every kind of colour vision.
-_FIRST = ((230, 159, 0), (86, 180, 233), (0, 158, 115), (240, 228, 66),
-          (0, 114, 178), (213, 94, 0), (204, 121, 167))
+_FIRST = (
+    (230, 159, 0),
+    (86, 180, 233),
+    (0, 158, 115),
+    (240, 228, 66),
+    (0, 114, 178),
+    (213, 94, 0),
+    (204, 121, 167),
+)
 
 # Linear RGB as seen without the middle cones (Machado 2009, severity 1).
-_DEUTERANOPIA = np.array([[0.367322, 0.860646, -0.227968],
-                          [0.280085, 0.672501, 0.047413],
-                          [-0.011820, 0.042940, 0.968881]])
+_DEUTERANOPIA = np.array(
+    [
+        [0.367322, 0.860646, -0.227968],
+        [0.280085, 0.672501, 0.047413],
+        [-0.011820, 0.042940, 0.968881],
+    ]
+)
 
 
 def as_seen_by_deuteranopes(colors: np.ndarray) -> np.ndarray:
     """Colours (N, 3) uint8 as the most common colour blindness shows them, uint8."""
     share = colors.astype(np.float64) / 255
-    linear = np.where(share <= 0.04045, share / 12.92,
-                      ((share + 0.055) / 1.055)**2.4)
+    linear = np.where(share <= 0.04045, share / 12.92, ((share + 0.055) / 1.055) ** 2.4)
     seen = np.clip(linear @ _DEUTERANOPIA.T, 0, 1)
-    back = np.where(seen <= 0.0031308, seen * 12.92,
-                    1.055 * seen**(1 / 2.4) - 0.055)
+    back = np.where(seen <= 0.0031308, seen * 12.92, 1.055 * seen ** (1 / 2.4) - 0.055)
     return np.round(back * 255).astype(np.uint8)
 
 
@@ -59,8 +68,9 @@ def _palette(size: int = 256) -> np.ndarray:
     while len(chosen) < size:
         new = len(chosen) if len(chosen) < len(_FIRST) else int(nearest.argmax())
         chosen.append(new)
-        nearest = np.minimum(nearest, np.minimum(
-            *(np.linalg.norm(space - space[new], axis=1) for space in seen)))
+        nearest = np.minimum(
+            nearest, np.minimum(*(np.linalg.norm(space - space[new], axis=1) for space in seen))
+        )
     palette = pool[chosen]
     palette.setflags(write=False)
     return palette

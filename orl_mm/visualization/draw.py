@@ -4,7 +4,7 @@ Images are (H, W, 3) uint8 RGB. A label map of another size is brought to the
 image's by nearest neighbour, as both cover the same area.
 """
 
-from typing import Optional, Sequence, Tuple
+from collections.abc import Sequence
 
 import numpy as np
 from PIL import Image, ImageDraw
@@ -12,13 +12,12 @@ from skimage.segmentation import find_boundaries, mark_boundaries
 
 from .colors import object_colors
 
-Color = Tuple[int, int, int]
+Color = tuple[int, int, int]
 
 
 def resize_image(image: np.ndarray, size: int) -> np.ndarray:
     """An image squashed or stretched to ``size`` x ``size``."""
-    return np.asarray(Image.fromarray(image).resize((size, size),
-                                                    Image.Resampling.BICUBIC))
+    return np.asarray(Image.fromarray(image).resize((size, size), Image.Resampling.BICUBIC))
 
 
 def fit_image(image: np.ndarray, size: int) -> np.ndarray:
@@ -38,9 +37,12 @@ def resize_labels(labels: np.ndarray, height: int, width: int) -> np.ndarray:
     return labels[rows[:, None], cols]
 
 
-def draw_boundaries(image: np.ndarray, labels: np.ndarray,
-                    color: Color = (255, 255, 0),
-                    outline: Optional[Color] = (0, 0, 0)) -> np.ndarray:
+def draw_boundaries(
+    image: np.ndarray,
+    labels: np.ndarray,
+    color: Color = (255, 255, 0),
+    outline: Color | None = (0, 0, 0),
+) -> np.ndarray:
     """The borders between regions, as a line readable on any image.
 
     Args:
@@ -55,14 +57,22 @@ def draw_boundaries(image: np.ndarray, labels: np.ndarray,
     _check(image, labels)
     labels = resize_labels(labels, *image.shape[:2])
     marked = mark_boundaries(
-        image, labels, color=np.array(color) / 255., mode='inner',
-        outline_color=None if outline is None else np.array(outline) / 255.)
+        image,
+        labels,
+        color=np.array(color) / 255.0,
+        mode='inner',
+        outline_color=None if outline is None else np.array(outline) / 255.0,
+    )
     return np.round(marked * 255).astype(np.uint8)
 
 
-def blend_labels(image: np.ndarray, labels: np.ndarray, alpha: float = 0.55,
-                 colors: Optional[np.ndarray] = None,
-                 boundaries: bool = True) -> np.ndarray:
+def blend_labels(
+    image: np.ndarray,
+    labels: np.ndarray,
+    alpha: float = 0.55,
+    colors: np.ndarray | None = None,
+    boundaries: bool = True,
+) -> np.ndarray:
     """Each region in the colour of its id, over the image's grey levels.
 
     Args:
@@ -96,9 +106,13 @@ def blend_labels(image: np.ndarray, labels: np.ndarray, alpha: float = 0.55,
     return np.round(out).astype(np.uint8)
 
 
-def draw_boxes(image: np.ndarray, boxes: Sequence[Sequence[float]],
-               colors: Sequence[Color], names: Optional[Sequence[str]] = None,
-               width: int = 3) -> np.ndarray:
+def draw_boxes(
+    image: np.ndarray,
+    boxes: Sequence[Sequence[float]],
+    colors: Sequence[Color],
+    names: Sequence[str] | None = None,
+    width: int = 3,
+) -> np.ndarray:
     """Boxes of views, named in their upper left corner.
 
     Args:
@@ -114,23 +128,20 @@ def draw_boxes(image: np.ndarray, boxes: Sequence[Sequence[float]],
     pil = Image.fromarray(image)
     pen = ImageDraw.Draw(pil)
     scale = np.array([image.shape[1], image.shape[0]] * 2)
-    for i, (box, color) in enumerate(zip(boxes, colors)):
+    for i, (box, color) in enumerate(zip(boxes, colors, strict=False)):
         x1, y1, x2, y2 = np.round(np.asarray(box[:4], np.float64) * scale).astype(int)
         x2, y2 = max(x2 - 1, x1), max(y2 - 1, y1)
         pen.rectangle((x1, y1, x2, y2), outline=(0, 0, 0), width=width + 2)
         inner = (x1 + 1, y1 + 1, max(x2 - 1, x1 + 1), max(y2 - 1, y1 + 1))
         pen.rectangle(inner, outline=tuple(color), width=width)
         if names is not None:
-            pen.rectangle((x1 + 1, y1 + 1, x1 + 6 + 9 * len(names[i]), y1 + 16),
-                          fill=tuple(color))
+            pen.rectangle((x1 + 1, y1 + 1, x1 + 6 + 9 * len(names[i]), y1 + 16), fill=tuple(color))
             pen.text((x1 + 5, y1 + 2), names[i], fill=(0, 0, 0), font_size=13)
     return np.asarray(pil)
 
 
 def _check(image: np.ndarray, labels: np.ndarray) -> None:
     if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8:
-        raise ValueError('image must be (H, W, 3) uint8 RGB, got '
-                         f'{image.shape} {image.dtype}')
+        raise ValueError(f'image must be (H, W, 3) uint8 RGB, got {image.shape} {image.dtype}')
     if labels.ndim != 2 or not np.issubdtype(labels.dtype, np.integer):
-        raise ValueError('labels must be (h, w) integers, got '
-                         f'{labels.shape} {labels.dtype}')
+        raise ValueError(f'labels must be (h, w) integers, got {labels.shape} {labels.dtype}')

@@ -1,6 +1,6 @@
 """The same few samples of a data set, every time they are looked at."""
 
-from typing import Callable, List, Optional, Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 from torch import nn
@@ -10,7 +10,7 @@ from orl_mm.structures import RegionBatch
 from .probe import find_objects, preserved_rng, to_rgb
 
 
-def spread_indices(length: int, num: int) -> List[int]:
+def spread_indices(length: int, num: int) -> list[int]:
     """``num`` places spread evenly over ``length``, from 0; all of them if there are fewer."""
     return sorted({i * length // num for i in range(num)})
 
@@ -32,8 +32,10 @@ def load_samples(dataset, indices: Sequence[int], collate: Callable, seed: int =
     """
     wrong = [i for i in indices if not 0 <= i < len(dataset)]
     if wrong:
-        raise ValueError(f'indices {wrong} lie outside the data set of {len(dataset)} images '
-                         f'(0..{len(dataset) - 1})')
+        raise ValueError(
+            f'indices {wrong} lie outside the data set of {len(dataset)} images '
+            f'(0..{len(dataset) - 1})'
+        )
     samples = []
     for index in indices:
         with preserved_rng(seed + index):
@@ -59,29 +61,31 @@ class FixedBatch:
 
     def __init__(self, data: dict, num_drawn: int) -> None:
         samples, inputs = data['data_samples'], data['inputs']
-        self.batch = (samples if isinstance(samples, RegionBatch) else
-                      RegionBatch.from_samples(samples))
+        self.batch = (
+            samples if isinstance(samples, RegionBatch) else RegionBatch.from_samples(samples)
+        )
         if not isinstance(inputs, (list, tuple)) or len(inputs) != self.batch.views.shape[1] + 1:
             raise ValueError(
                 'the pipeline gives no whole image x0 beside its views; put '
-                'orl_mm.GenerateSuperpixels before orl_mm.MultiViewWithGeometry')
+                'orl_mm.GenerateSuperpixels before orl_mm.MultiViewWithGeometry'
+            )
         self.num_drawn = num_drawn
         self.x0 = inputs[-1]
         # Views of the other images are never looked at.
         self.view_inputs = [view[:num_drawn].clone() for view in inputs[:-1]]
 
     @property
-    def priors(self) -> Optional[np.ndarray]:
+    def priors(self) -> np.ndarray | None:
         """(num_drawn, H, W) superpixels, or None."""
         labels = self.batch.labels
-        return None if labels is None else labels[:self.num_drawn].cpu().numpy().astype(np.int64)
+        return None if labels is None else labels[: self.num_drawn].cpu().numpy().astype(np.int64)
 
     @property
     def views(self) -> np.ndarray:
         """(num_drawn, V, 5)."""
-        return self.batch.views[:self.num_drawn].cpu().numpy()
+        return self.batch.views[: self.num_drawn].cpu().numpy()
 
-    def pictures(self, preprocessor: nn.Module) -> List[np.ndarray]:
+    def pictures(self, preprocessor: nn.Module) -> list[np.ndarray]:
         """Whole images, then each view, as the network gets them; (num_drawn, H, W, 3) RGB."""
         n = self.num_drawn
         shown = RegionBatch(self.batch.views[:n])

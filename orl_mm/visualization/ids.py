@@ -40,8 +40,9 @@ def match_ids(labels: np.ndarray, reference: np.ndarray) -> np.ndarray:
         ValueError: The shapes differ.
     """
     if labels.shape != reference.shape:
-        raise ValueError(f'labels {labels.shape} and reference {reference.shape} '
-                         'must have the same shape')
+        raise ValueError(
+            f'labels {labels.shape} and reference {reference.shape} must have the same shape'
+        )
     ids, new = np.unique(labels, return_inverse=True)
     old_ids, old = np.unique(reference, return_inverse=True)
     overlap = np.zeros((len(ids), len(old_ids)), np.int64)
@@ -51,5 +52,5 @@ def match_ids(labels: np.ndarray, reference: np.ndarray) -> np.ndarray:
     names[rows] = old_ids[cols]
     left = np.flatnonzero(names < 0)
     free = np.setdiff1d(np.arange(len(ids) + int(old_ids.max()) + 1), old_ids)
-    names[left] = free[:len(left)]
+    names[left] = free[: len(left)]
     return names[new].reshape(labels.shape)

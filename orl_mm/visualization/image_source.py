@@ -2,8 +2,8 @@
 
 import os
 import tempfile
+from collections.abc import Sequence
 from copy import deepcopy
-from typing import List, Optional, Sequence
 
 from mmengine.config import Config, ConfigDict
 
@@ -13,7 +13,7 @@ from orl_mm.registry import DATASETS
 from .whole_image import short_name
 
 
-def image_paths(images: Sequence[str]) -> List[str]:
+def image_paths(images: Sequence[str]) -> list[str]:
     """Files, and all images below folders, in the order given.
 
     Raises:
@@ -44,7 +44,7 @@ def innermost(dataset: ConfigDict) -> ConfigDict:
     return dataset
 
 
-def build_dataset(cfg: Config, images: Optional[Sequence[str]] = None):
+def build_dataset(cfg: Config, images: Sequence[str] | None = None):
     """The training data of a config, or other images through its training pipeline.
 
     Images named by hand are no part of the config's superpixel cache, so their
@@ -68,4 +68,5 @@ def build_dataset(cfg: Config, images: Optional[Sequence[str]] = None):
         file.write('\n'.join(paths))
         file.flush()
         return DATASETS.build(
-            dict(type='orl_mm.ImageList', list_file=file.name, pipeline=pipeline, lazy_init=False))
+            dict(type='orl_mm.ImageList', list_file=file.name, pipeline=pipeline, lazy_init=False)
+        )

@@ -1,6 +1,6 @@
 """What R2O saw and found, as contact sheets (the thesis's figure 2.1)."""
 
-from typing import Optional, Sequence, Tuple
+from collections.abc import Sequence
 
 import numpy as np
 from matplotlib.figure import Figure
@@ -12,9 +12,14 @@ from .sheet import contact_sheet
 VIEW_COLORS = ((255, 176, 0), (100, 220, 255), (255, 120, 200), (170, 255, 120))
 
 
-def objects_panel(images: np.ndarray, priors: Optional[np.ndarray],
-                  objects: Sequence[Tuple[str, np.ndarray]], title: str = '',
-                  note: str = '', cell: int = 256) -> Figure:
+def objects_panel(
+    images: np.ndarray,
+    priors: np.ndarray | None,
+    objects: Sequence[tuple[str, np.ndarray]],
+    title: str = '',
+    note: str = '',
+    cell: int = 256,
+) -> Figure:
     """Rows: images. Columns: image, prior mask, refined objects (once or several).
 
     Args:
@@ -28,8 +33,7 @@ def objects_panel(images: np.ndarray, priors: Optional[np.ndarray],
     Returns:
         matplotlib.figure.Figure
     """
-    columns = ['image'] + ([] if priors is None else ['prior mask']) + [
-        name for name, _ in objects]
+    columns = ['image'] + ([] if priors is None else ['prior mask']) + [name for name, _ in objects]
     rows, captions = [], []
     for b, image in enumerate(images):
         image = resize_image(image, cell)
@@ -45,10 +49,16 @@ def objects_panel(images: np.ndarray, priors: Optional[np.ndarray],
     return contact_sheet(rows, columns, captions, title, note, cell)
 
 
-def views_panel(images: Optional[np.ndarray], views: Optional[np.ndarray],
-                view_images: Sequence[np.ndarray], labels: Optional[np.ndarray],
-                title: str = '', note: str = '', what: str = 'object',
-                cell: int = 256) -> Figure:
+def views_panel(
+    images: np.ndarray | None,
+    views: np.ndarray | None,
+    view_images: Sequence[np.ndarray],
+    labels: np.ndarray | None,
+    title: str = '',
+    note: str = '',
+    what: str = 'object',
+    cell: int = 256,
+) -> Figure:
     """Rows: images. Columns: where the views lie, the regions, each view and its regions.
 
     Args:
@@ -102,7 +112,7 @@ def plural(count: int, noun: str) -> str:
     return f'{count} {noun}{"" if count == 1 else "s"}'
 
 
-def _describe(view: Optional[np.ndarray]) -> str:
+def _describe(view: np.ndarray | None) -> str:
     if view is None:
         return ''
     share = float((view[2] - view[0]) * (view[3] - view[1]))

@@ -4,15 +4,21 @@ Maps of parts are (R, h, w) in [0, 1] and cover the whole image whatever its siz
 the colour ``PART_COLORS[r]`` in every picture.
 """
 
-from typing import Sequence
+from collections.abc import Sequence
 
 import numpy as np
 from skimage.segmentation import find_boundaries
 
 from .draw import resize_labels
 
-PART_COLORS = ((255, 176, 0), (100, 220, 255), (255, 120, 200), (170, 255, 120), (200, 160, 255),
-               (255, 255, 255))
+PART_COLORS = (
+    (255, 176, 0),
+    (100, 220, 255),
+    (255, 120, 200),
+    (170, 255, 120),
+    (200, 160, 255),
+    (255, 255, 255),
+)
 
 
 def part_color(index: int) -> tuple:
@@ -25,8 +31,9 @@ def part_legend(parts: Sequence[str]) -> list:
     return [(part.replace('_', ' '), part_color(r)) for r, part in enumerate(parts)]
 
 
-def outline_parts(image: np.ndarray, parts: np.ndarray,
-                  colors: Sequence = PART_COLORS) -> np.ndarray:
+def outline_parts(
+    image: np.ndarray, parts: np.ndarray, colors: Sequence = PART_COLORS
+) -> np.ndarray:
     """The border of each part, where it covers half of a cell or more.
 
     Args:
@@ -39,14 +46,15 @@ def outline_parts(image: np.ndarray, parts: np.ndarray,
     """
     out = image.copy()
     for r, part in enumerate(parts):
-        mask = resize_labels((part >= .5).astype(np.uint8), *image.shape[:2])
+        mask = resize_labels((part >= 0.5).astype(np.uint8), *image.shape[:2])
         border = find_boundaries(np.pad(mask, 1), mode='inner')[1:-1, 1:-1]
         out[border] = colors[r % len(colors)]
     return out
 
 
-def fill_parts(image: np.ndarray, parts: np.ndarray, colors: Sequence = PART_COLORS,
-               alpha: float = .5) -> np.ndarray:
+def fill_parts(
+    image: np.ndarray, parts: np.ndarray, colors: Sequence = PART_COLORS, alpha: float = 0.5
+) -> np.ndarray:
     """Each part in its colour over the image's grey levels, the stronger the nearer to 1.
 
     Where parts overlap, their colours mix by their values.

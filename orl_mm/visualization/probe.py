@@ -1,8 +1,8 @@
 """Look at data and models without leaving a trace in either."""
 
 import random
+from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Iterator, List, Optional
 
 import numpy as np
 import torch
@@ -13,7 +13,7 @@ from orl_mm.models.utils import crop_masks
 
 
 @contextmanager
-def preserved_rng(seed: Optional[int] = None) -> Iterator[None]:
+def preserved_rng(seed: int | None = None) -> Iterator[None]:
     """Put the host's random generators (Python, numpy, torch) back afterwards.
 
     Args:
@@ -44,8 +44,11 @@ def batch_statistics(module: nn.Module) -> Iterator[None]:
     Modes and buffers are put back afterwards, none is written to.
     """
     modes = [(m, m.training) for m in module.modules()]
-    buffers = [(m, m.running_mean, m.running_var) for m in module.modules()
-               if isinstance(m, _BatchNorm) and m.training]
+    buffers = [
+        (m, m.running_mean, m.running_var)
+        for m in module.modules()
+        if isinstance(m, _BatchNorm) and m.training
+    ]
     try:
         for m, _ in modes:
             m.training = False
@@ -60,8 +63,9 @@ def batch_statistics(module: nn.Module) -> Iterator[None]:
 
 
 @torch.no_grad()
-def find_objects(model: nn.Module, x0: Tensor, regions: Optional[Tensor],
-                 num_regions: Optional[List[int]]) -> np.ndarray:
+def find_objects(
+    model: nn.Module, x0: Tensor, regions: Tensor | None, num_regions: list[int] | None
+) -> np.ndarray:
     """Object ids as a training step on this batch would find them, (B, S, S) int64.
 
     Args:

@@ -1,9 +1,9 @@
 """A contact sheet: rows and columns of pictures with names, as one figure."""
 
 import textwrap
+from collections.abc import Sequence
 from io import BytesIO
 from pathlib import Path
-from typing import List, Optional, Sequence, Tuple, Union
 
 import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -16,11 +16,15 @@ _DPI = 100
 _GAP, _MARGIN, _CAPTION, _HEAD, _TITLE, _LEGEND = 6, 10, 17, 22, 30, 18  # pixels
 
 
-def contact_sheet(rows: Sequence[Sequence[Optional[np.ndarray]]],
-                  columns: Sequence[str],
-                  captions: Optional[Sequence[Sequence[str]]] = None,
-                  title: str = '', note: str = '', cell: int = 256,
-                  legend: Sequence[Tuple[str, Tuple[int, int, int]]] = ()) -> Figure:
+def contact_sheet(
+    rows: Sequence[Sequence[np.ndarray | None]],
+    columns: Sequence[str],
+    captions: Sequence[Sequence[str]] | None = None,
+    title: str = '',
+    note: str = '',
+    cell: int = 256,
+    legend: Sequence[tuple[str, tuple[int, int, int]]] = (),
+) -> Figure:
     """Pictures in a grid, drawn without resampling beyond ``cell``.
 
     Args:
@@ -64,9 +68,17 @@ def contact_sheet(rows: Sequence[Sequence[Optional[np.ndarray]]],
     x = _MARGIN
     for name, color in legend:
         y = (_TITLE if title else 4) + 2
-        figure.patches.append(Rectangle(
-            (x / width, 1 - (y + 11) / height), 11 / width, 11 / height, linewidth=.5,
-            transform=figure.transFigure, facecolor=np.array(color) / 255, edgecolor='0.3'))
+        figure.patches.append(
+            Rectangle(
+                (x / width, 1 - (y + 11) / height),
+                11 / width,
+                11 / height,
+                linewidth=0.5,
+                transform=figure.transFigure,
+                facecolor=np.array(color) / 255,
+                edgecolor='0.3',
+            )
+        )
         text(x + 16, y + 12, name, 9, va='bottom', ha='left', color='0.2')
         x += 16 + 7 * len(name) + 14
     for c, name in enumerate(columns):
@@ -83,8 +95,15 @@ def contact_sheet(rows: Sequence[Sequence[Optional[np.ndarray]]],
             axes.set_axis_off()
             axes.imshow(picture, interpolation='none', aspect='auto')
             if captions is not None and captions[r][c]:
-                text(x + cell / 2, y + cell + 2, captions[r][c], 8.5, va='top',
-                     ha='center', color='0.2')
+                text(
+                    x + cell / 2,
+                    y + cell + 2,
+                    captions[r][c],
+                    8.5,
+                    va='top',
+                    ha='center',
+                    color='0.2',
+                )
     return figure
 
 
@@ -95,7 +114,7 @@ def figure_to_rgb(figure: Figure) -> np.ndarray:
     return np.asarray(canvas.buffer_rgba())[..., :3].copy()
 
 
-def save_figure(figure: Figure, *paths: Union[str, Path]) -> List[Path]:
+def save_figure(figure: Figure, *paths: str | Path) -> list[Path]:
     """Write a figure as PNG; a file is complete or absent, never half."""
     out, drawn = [], BytesIO()
     figure.savefig(drawn, dpi=_DPI, format='png')

@@ -1,7 +1,8 @@
 """Templates over images (the thesis's figures 3.2 and 3.3)."""
 
 import math
-from typing import NamedTuple, Optional, Sequence, Tuple
+from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 from matplotlib.figure import Figure
@@ -20,14 +21,20 @@ class TemplateColumn(NamedTuple):
         parts (sequence): R names.
         maps (sequence): Of each image (R, h, w) in [0, 1], or None where it has none.
     """
+
     name: str
     parts: Sequence[str]
-    maps: Sequence[Optional[np.ndarray]]
+    maps: Sequence[np.ndarray | None]
 
 
-def templates_panel(images: Sequence[np.ndarray], columns: Sequence[TemplateColumn],
-                    names: Sequence[str] = (), title: str = '', note: str = '',
-                    cell: int = 256) -> Figure:
+def templates_panel(
+    images: Sequence[np.ndarray],
+    columns: Sequence[TemplateColumn],
+    names: Sequence[str] = (),
+    title: str = '',
+    note: str = '',
+    cell: int = 256,
+) -> Figure:
     """Rows: images. Columns: the image, then each template over it, outlined at one half.
 
     Args:
@@ -47,13 +54,23 @@ def templates_panel(images: Sequence[np.ndarray], columns: Sequence[TemplateColu
         for column in columns:
             maps = column.maps[b]
             colors = [part_color(parts.index(part)) for part in column.parts]
-            row.append(image if maps is None else
-                       outline_parts(fill_parts(image, maps, colors, .35), maps, colors))
+            row.append(
+                image
+                if maps is None
+                else outline_parts(fill_parts(image, maps, colors, 0.35), maps, colors)
+            )
             words.append('none' if maps is None else '')
         rows.append(row)
         captions.append(words)
-    return contact_sheet(rows, ['image', *(column.name for column in columns)], captions, title,
-                         note, cell, part_legend(parts))
+    return contact_sheet(
+        rows,
+        ['image', *(column.name for column in columns)],
+        captions,
+        title,
+        note,
+        cell,
+        part_legend(parts),
+    )
 
 
 class TemplateViews(NamedTuple):
@@ -69,17 +86,23 @@ class TemplateViews(NamedTuple):
         views (sequence): V images (h, w, 3) uint8 RGB.
         view_templates (np.ndarray): (G, R, g, g), of the first G views.
     """
+
     image: np.ndarray
     template: np.ndarray
     boxes: np.ndarray
-    motions: Optional[np.ndarray]
-    size: Tuple[int, int]
+    motions: np.ndarray | None
+    size: tuple[int, int]
     views: Sequence[np.ndarray]
     view_templates: np.ndarray
 
 
-def template_views_panel(samples: Sequence[TemplateViews], parts: Sequence[str], title: str = '',
-                         note: str = '', cell: int = 256) -> Figure:
+def template_views_panel(
+    samples: Sequence[TemplateViews],
+    parts: Sequence[str],
+    title: str = '',
+    note: str = '',
+    cell: int = 256,
+) -> Figure:
     """Rows: images. Columns: the image with its template and where views lie, then each view.
 
     In a view the template is on the network's patch grid, as the network is shown it.
@@ -94,28 +117,35 @@ def template_views_panel(samples: Sequence[TemplateViews], parts: Sequence[str],
     """
     columns = ['image, template and views'] + [
         f'view {v + 1}' + ('' if v < len(samples[0].view_templates) else ' (not guided)')
-        for v in range(len(samples[0].views))]
+        for v in range(len(samples[0].views))
+    ]
     rows, captions = [], []
     for sample in samples:
         image = outline_parts(fit_image(sample.image, cell), sample.template)
-        quads = [view_corners(box, None if sample.motions is None else sample.motions[v],
-                              sample.size) for v, box in enumerate(sample.boxes)]
+        quads = [
+            view_corners(box, None if sample.motions is None else sample.motions[v], sample.size)
+            for v, box in enumerate(sample.boxes)
+        ]
         row, words = [draw_quads(image, quads)], ['']
         for v, view in enumerate(sample.views):
             picture = fit_image(view, cell)
             if v < len(sample.view_templates):
                 maps = sample.view_templates[v]
-                picture = outline_parts(fill_parts(picture, maps, alpha=.2), maps, PART_COLORS)
+                picture = outline_parts(fill_parts(picture, maps, alpha=0.2), maps, PART_COLORS)
             row.append(picture)
-            words.append(describe_view(sample.boxes[v], None if sample.motions is None else
-                                       sample.motions[v], sample.size))
+            words.append(
+                describe_view(
+                    sample.boxes[v],
+                    None if sample.motions is None else sample.motions[v],
+                    sample.size,
+                )
+            )
         rows.append(row)
         captions.append(words)
     return contact_sheet(rows, columns, captions, title, note, cell, part_legend(parts))
 
 
-def view_corners(box: np.ndarray, motion: Optional[np.ndarray],
-                 size: Tuple[int, int]) -> np.ndarray:
+def view_corners(box: np.ndarray, motion: np.ndarray | None, size: tuple[int, int]) -> np.ndarray:
     """Where a view lies in the image as it is stored.
 
     Args:
@@ -154,21 +184,27 @@ def draw_quads(image: np.ndarray, quads: Sequence[np.ndarray]) -> np.ndarray:
         for color, width in (((0, 0, 0), 4), ((255, 255, 255), 2)):
             pen.line([tuple(p) for p in (*points, points[0])], fill=color, width=width)
         x, y = points[0] + (3 + 14 * (number - 1), 3)
-        pen.text((x, y), str(number), fill=(255, 255, 255), stroke_fill=(0, 0, 0),
-                 stroke_width=2, font_size=13)
+        pen.text(
+            (x, y),
+            str(number),
+            fill=(255, 255, 255),
+            stroke_fill=(0, 0, 0),
+            stroke_width=2,
+            font_size=13,
+        )
     return np.asarray(pil)
 
 
-def describe_view(box: np.ndarray, motion: Optional[np.ndarray], size: Tuple[int, int]) -> str:
+def describe_view(box: np.ndarray, motion: np.ndarray | None, size: tuple[int, int]) -> str:
     """Such as ``52% of image, turned -4°, moved +3% -8%, mirrored``."""
     words = [f'{(box[2] - box[0]) * (box[3] - box[1]):.0%} of image']
     if motion is not None:
         angle = math.degrees(math.atan2(motion[0, 1], motion[0, 0]))
         scale = np.array([size[1], size[0]], np.float64)
         shift = (motion[:, :2] @ (scale / 2) + motion[:, 2] - scale / 2) / scale
-        if abs(angle) >= .5:
+        if abs(angle) >= 0.5:
             words.append(f'turned {angle:+.0f}°')
-        if np.abs(shift).max() >= .005:
+        if np.abs(shift).max() >= 0.005:
             words.append(f'moved {shift[0]:+.0%} {shift[1]:+.0%}')
     if box[4]:
         words.append('mirrored')

@@ -1,6 +1,6 @@
 """Pipelines that also hand out the image, and its template, before views are cut of it."""
 
-from typing import Callable, List, Sequence, Union
+from collections.abc import Callable, Sequence
 
 import numpy as np
 from PIL import Image
@@ -10,7 +10,7 @@ _SOURCES = ('LoadImage', 'LoadXray', 'LoadImageFromFile', 'RegisteredTemplate')
 LARGEST = 1024  # pixels of the longer side that are kept
 
 
-def short_name(part: Union[dict, Callable]) -> str:
+def short_name(part: dict | Callable) -> str:
     """The type of a config's part without its scope; otherwise its own name."""
     if isinstance(part, dict):
         return str(part['type']).split('.')[-1]
@@ -30,7 +30,7 @@ def keep_whole(results: dict) -> dict:
     return results
 
 
-def with_whole_image(pipeline: Sequence[dict]) -> List:
+def with_whole_image(pipeline: Sequence[dict]) -> list:
     """The pipeline with :func:`keep_whole` after what loads image and template.
 
     Its ``PackInputs`` also packs ``whole_image``, ``whole_template``, ``views`` and
@@ -42,15 +42,17 @@ def with_whole_image(pipeline: Sequence[dict]) -> List:
     names = [short_name(step) for step in pipeline]
     places = [i for i, name in enumerate(names) if name in _SOURCES]
     if not places:
-        raise ValueError(f'the pipeline {names} has none of {list(_SOURCES)}, so there is no '
-                         'whole image to show')
+        raise ValueError(
+            f'the pipeline {names} has none of {list(_SOURCES)}, so there is no whole image to show'
+        )
     out = []
     for i, step in enumerate(pipeline):
         if names[i] == 'PackInputs':
             step = dict(step)
             step['algorithm_keys'] = (*step.get('algorithm_keys', ()), *KEYS)
-            step['meta_keys'] = tuple(dict.fromkeys(
-                (*step.get('meta_keys', ()), 'ori_shape', 'img_path', 'parts')))
+            step['meta_keys'] = tuple(
+                dict.fromkeys((*step.get('meta_keys', ()), 'ori_shape', 'img_path', 'parts'))
+            )
         out.append(step)
         if i == places[-1]:
             out.append(keep_whole)

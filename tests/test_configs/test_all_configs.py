@@ -15,8 +15,15 @@ import pytest
 import torch
 from mmengine.config import Config
 from mmengine.optim import build_optim_wrapper
-from mmengine.registry import (DATASETS, FUNCTIONS, HOOKS, METRICS, MODELS, PARAM_SCHEDULERS,
-                               init_default_scope)
+from mmengine.registry import (
+    DATASETS,
+    FUNCTIONS,
+    HOOKS,
+    METRICS,
+    MODELS,
+    PARAM_SCHEDULERS,
+    init_default_scope,
+)
 from mmengine.visualization import Visualizer
 from PIL import Image
 
@@ -28,10 +35,18 @@ from tests.coco_files import write_coco
 from tests.segmentation_files import write_cityscapes, write_voc
 
 ROOT = Path(__file__).resolve().parents[2]
-CONFIGS = sorted(path.relative_to(ROOT).as_posix() for path in (ROOT / 'configs').rglob('*.py')
-                 if '_base_' not in path.parts)
-VARIABLES = sorted({name for path in (ROOT / 'configs').rglob('*.py')
-                    for name in re.findall(r'{{\$(\w+):', path.read_text())})
+CONFIGS = sorted(
+    path.relative_to(ROOT).as_posix()
+    for path in (ROOT / 'configs').rglob('*.py')
+    if '_base_' not in path.parts
+)
+VARIABLES = sorted(
+    {
+        name
+        for path in (ROOT / 'configs').rglob('*.py')
+        for name in re.findall(r'{{\$(\w+):', path.read_text())
+    }
+)
 HEADER = ['Path', 'Sex', 'Age', 'Frontal/Lateral', 'AP/PA', *FOURTEEN]
 
 
@@ -65,8 +80,10 @@ def write_xrays(root):
     first = phantom_name(0)
     files = [f for f in phantom.rglob('*') if f.stem == Path(first).stem and f.is_file()]
     assert len(files) == 4  # the image and the masks of three parts
-    ids = [*read_lines(SPLITS / 'jsrt_score.txt', 'list'),
-           *read_lines(SPLITS / 'jsrt_segmenter.txt', 'list')]
+    ids = [
+        *read_lines(SPLITS / 'jsrt_score.txt', 'list'),
+        *read_lines(SPLITS / 'jsrt_segmenter.txt', 'list'),
+    ]
     places = {'jsrt': ids, 'montgomery': ['MCUCXR_0001_0'], 'shenzhen': ['CHNCXR_0001_0']}
     for name, stems in places.items():
         for stem in stems:
@@ -74,7 +91,7 @@ def write_xrays(root):
                 target = root / 'data' / name / file.relative_to(phantom).with_stem(stem)
                 link(file, target.with_suffix('.jpg') if file.parent.name == 'images' else target)
     for name in ('montgomery', 'shenzhen'):
-        stem, = places[name]
+        (stem,) = places[name]
         (root / 'data' / name / 'labels.csv').write_text(f'image,tb\n{stem}.jpg,1\n')
     image = next(f for f in files if f.parent.name == 'images')
     for name in read_lines(SPLITS / 'cxr_small.txt', 'list'):
@@ -86,11 +103,13 @@ def write_xrays(root):
         target.parent.mkdir(parents=True)
         Image.open(image).convert('L').save(target)
         with open(root / 'data' / 'chexpert' / f'{split}.csv', 'w', newline='') as file:
-            csv.writer(file).writerows([HEADER, [
-                path, 'Female', '50', 'Frontal', 'AP', *['1.0'] * len(FOURTEEN)]])
+            csv.writer(file).writerows(
+                [HEADER, [path, 'Female', '50', 'Frontal', 'AP', *['1.0'] * len(FOURTEEN)]]
+            )
     for name in ('chexpert', 'cxr_small'):
-        write_template(root / 'data' / 'templates' / f'{name}_average.npz',
-                       read_template('cxr_triangles'))
+        write_template(
+            root / 'data' / 'templates' / f'{name}_average.npz', read_template('cxr_triangles')
+        )
 
 
 @pytest.fixture(scope='module')
@@ -109,8 +128,10 @@ def place(tmp_path_factory):
 def loaders(cfg):
     """The data sets that are read, by loops and by hooks, each once."""
     found = []
-    for loader in [*(cfg.get(f'{name}_dataloader') for name in ('train', 'val', 'test')),
-                   *(hook.get('dataloader') for hook in cfg.get('custom_hooks') or ())]:
+    for loader in [
+        *(cfg.get(f'{name}_dataloader') for name in ('train', 'val', 'test')),
+        *(hook.get('dataloader') for hook in cfg.get('custom_hooks') or ()),
+    ]:
         if loader and loader not in found:
             found.append(loader)
     return found
@@ -129,8 +150,11 @@ def build_the_rest(cfg, model):
         return len(hooks)
     wrapper = deepcopy(cfg.optim_wrapper)
     if wrapper.get('type') == 'AmpOptimWrapper' and not torch.cuda.is_available():
-        wrapper = {key: value for key, value in wrapper.items()
-                   if key not in ('type', 'loss_scale', 'dtype')}
+        wrapper = {
+            key: value
+            for key, value in wrapper.items()
+            if key not in ('type', 'loss_scale', 'dtype')
+        }
     optimizer = build_optim_wrapper(model, wrapper)
     schedules = cfg.get('param_scheduler') or []
     for schedule in schedules if isinstance(schedules, list) else [schedules]:
@@ -149,25 +173,34 @@ def head(config):
 def test_head(config):
     """A config is a page: what it is, the paper, how it is typed, and what comes out."""
     text = head(config)
-    assert text.startswith('# ') and '# Paper:' in text
-    if config.startswith(('configs/baselines', 'configs/r2o')) or \
-            re.match('configs/transfer/(voc|cityscapes|coco|imagenet)/', config):
+    assert text.startswith('# ')
+    assert '# Paper:' in text
+    if config.startswith(('configs/baselines', 'configs/r2o')) or re.match(
+        'configs/transfer/(voc|cityscapes|coco|imagenet)/', config
+    ):
         for word in ('# Command:', '# Expected:', config):
             assert word in text or 'make demo' in text, f'{config} does not say {word}'
 
 
 def test_no_two_pretraining_configs_share_a_work_directory():
     """It is named after the file; tools/tables.py knows a row by it."""
-    names = [Config.fromfile(str(ROOT / config)).get('work_dir') or Path(config).stem
-             for config in CONFIGS if 'transfer' not in config and 'demo' not in config]
-    assert len(names) > 50 and sorted(set(names)) == sorted(names)
+    names = [
+        Config.fromfile(str(ROOT / config)).get('work_dir') or Path(config).stem
+        for config in CONFIGS
+        if 'transfer' not in config and 'demo' not in config
+    ]
+    assert len(names) > 50
+    assert sorted(set(names)) == sorted(names)
 
 
 def without_registered_templates(dataset):
     """Templates registered to each image are made by a tool; one for all takes their place."""
     for step in dataset.get('pipeline', ()):
-        if step.type == 'orl_mm.RegisteredTemplate' and Path(step.source).suffix == '' \
-                and step.source != 'cxr_triangles':
+        if (
+            step.type == 'orl_mm.RegisteredTemplate'
+            and Path(step.source).suffix == ''
+            and step.source != 'cxr_triangles'
+        ):
             step.source = 'cxr_triangles'
 
 
@@ -203,5 +236,7 @@ def test_config(config, place, monkeypatch):
         ready = model.data_preprocessor(collate([sample, deepcopy(sample)]), True)
         inputs = ready['inputs']
         for tensor in inputs if isinstance(inputs, (list, tuple)) else [inputs]:
-            assert tensor.is_floating_point() and len(tensor) == 2 and tensor.shape[1] == 3
+            assert tensor.is_floating_point()
+            assert len(tensor) == 2
+            assert tensor.shape[1] == 3
             assert tensor.std() > 0.01  # normalised pixels, not an empty view

@@ -41,35 +41,47 @@ def only_scheduler(cfg):
 
 
 def step(pipeline, name):
-    found, = [t for t in pipeline if t.type.split('.')[-1] == name]
+    (found,) = [t for t in pipeline if t.type.split('.')[-1] == name]
     return found
 
 
 # --- BYOL
 
 
-@pytest.mark.parametrize('name, epochs, rate', [('byol', 300, .3), ('byol_100e', 100, .45)])
+@pytest.mark.parametrize(('name', 'epochs', 'rate'), [('byol', 300, 0.3), ('byol_100e', 100, 0.45)])
 def test_byol_has_the_common_settings(name, epochs, rate):
     cfg = load(name)
     assert plain(cfg.optim_wrapper) == dict(
-        type='OptimWrapper', constructor='orl_mm.LARSConstructor',
-        optimizer=dict(type='orl_mm.LARS', lr=pytest.approx(rate * 16), momentum=.9,
-                       weight_decay=1e-6, eta=1e-3))
-    assert only_scheduler(cfg) == dict(type='orl_mm.WarmupCosineLR', warmup=10, end=epochs,
-                                       by_epoch=True, convert_to_iter_based=True)
+        type='OptimWrapper',
+        constructor='orl_mm.LARSConstructor',
+        optimizer=dict(
+            type='orl_mm.LARS',
+            lr=pytest.approx(rate * 16),
+            momentum=0.9,
+            weight_decay=1e-6,
+            eta=1e-3,
+        ),
+    )
+    assert only_scheduler(cfg) == dict(
+        type='orl_mm.WarmupCosineLR',
+        warmup=10,
+        end=epochs,
+        by_epoch=True,
+        convert_to_iter_based=True,
+    )
     assert cfg.train_cfg.max_epochs == epochs
     assert cfg.auto_scale_lr.base_batch_size == 4096 == 128 * cfg.train_dataloader.batch_size
-    assert cfg.model.base_momentum == pytest.approx(1 - .99)
+    assert cfg.model.base_momentum == pytest.approx(1 - 0.99)
 
 
 def test_byol_networks():
     """ResNet-50, 2048-4096-256 and 256-4096-256, Linear-BN-ReLU-Linear, SyncBN everywhere."""
     model = MODELS.build(load('byol').model)
     for mlp, sizes in ((model.neck, (2048, 4096, 256)), (model.head.predictor, (256, 4096, 256))):
-        assert [(m.in_features, m.out_features) for m in mlp.modules()
-                if isinstance(m, nn.Linear)] == [sizes[:2], sizes[1:]]
-        assert [m.num_features for m in mlp.modules()
-                if isinstance(m, nn.SyncBatchNorm)] == [4096]
+        assert [
+            (m.in_features, m.out_features) for m in mlp.modules() if isinstance(m, nn.Linear)
+        ] == [sizes[:2], sizes[1:]]
+        assert [m.num_features for m in mlp.modules() if isinstance(m, nn.SyncBatchNorm)] == [4096]
     norms = [m for m in model.modules() if isinstance(m, nn.modules.batchnorm._NormBase)]
     assert all(isinstance(m, nn.SyncBatchNorm) for m in norms)
     assert len(norms) == 2 * (53 + 1) + 1  # encoder and projector twice, predictor
@@ -81,14 +93,22 @@ def test_byol_networks():
 def test_byol_differs_from_r2o_by_the_model_and_its_hooks_alone():
     """The comparison of table 2.2 is one of methods: views, optimiser and schedule are the same."""
     mine, theirs = load('byol'), Config.fromfile(CONFIGS / 'r2o' / 'r50_in1k.py')
-    for key in ('optim_wrapper', 'param_scheduler', 'train_cfg', 'auto_scale_lr', 'randomness',
-                'default_hooks', 'data_preprocessor'):
+    for key in (
+        'optim_wrapper',
+        'param_scheduler',
+        'train_cfg',
+        'auto_scale_lr',
+        'randomness',
+        'default_hooks',
+        'data_preprocessor',
+    ):
         assert mine[key] == theirs[key], key
     ours = dict(mine.train_dataloader.dataset), dict(theirs.train_dataloader.dataset)
     pipelines = [data.pop('pipeline') for data in ours]
     assert ours[0] == ours[1]
-    assert step(pipelines[0], 'MultiViewWithGeometry') == step(pipelines[1],
-                                                               'MultiViewWithGeometry')
+    assert step(pipelines[0], 'MultiViewWithGeometry') == step(
+        pipelines[1], 'MultiViewWithGeometry'
+    )
 
 
 def test_byol_model_is_that_of_mmpretrain():
@@ -112,8 +132,8 @@ def test_byol_loss_by_hand():
     loss = model.loss(views, None)['loss']
     online = [model.head.predictor(model.neck(model.backbone(x)))[0] for x in views]
     target = [model.target_net.module(x)[0] for x in views]
-    by_hand = 0.
-    for p, z in zip(online, target[::-1]):
+    by_hand = 0.0
+    for p, z in zip(online, target[::-1], strict=False):
         cosine = (p * z).sum(1) / (p.norm(dim=1) * z.norm(dim=1))
         by_hand += (2 - 2 * cosine).mean()
     torch.testing.assert_close(loss, by_hand)
@@ -131,7 +151,7 @@ def test_byol_momentum_over_the_300_epochs():
     ema = CosineEMA(nn.Linear(1, 1), momentum=load('byol').model.base_momentum)
     MessageHub.get_current_instance().update_info('max_iters', total)
     for k in [0, 1, 10, *range(997, total, 997), total - 2]:
-        paper = 1 - (1 - .99) * (math.cos(math.pi * k / total) + 1) / 2
+        paper = 1 - (1 - 0.99) * (math.cos(math.pi * k / total) + 1) / 2
         average = torch.ones(1, dtype=torch.float64)
         ema.avg_func(average, torch.zeros_like(average), torch.tensor(k + 1))
         assert average.item() == pytest.approx(paper, abs=2e-7), k
@@ -141,10 +161,12 @@ def test_byol_momentum_over_the_300_epochs():
 # --- MoCo, MoCo v2, DenseCL
 
 MOCO_VIEW = dict(
-    crop=dict(type='RandomResizedCrop', scale=224, crop_ratio_range=[.2, 1.], backend='pillow'),
-    grey=dict(type='RandomGrayscale', prob=.2, keep_channels=True,
-              channel_weights=[.114, .587, .2989]),
-    flip=dict(type='RandomFlip', prob=.5))
+    crop=dict(type='RandomResizedCrop', scale=224, crop_ratio_range=[0.2, 1.0], backend='pillow'),
+    grey=dict(
+        type='RandomGrayscale', prob=0.2, keep_channels=True, channel_weights=[0.114, 0.587, 0.2989]
+    ),
+    flip=dict(type='RandomFlip', prob=0.5),
+)
 
 
 @pytest.mark.parametrize('name', ['mocov1', 'mocov2', 'densecl'])
@@ -152,41 +174,54 @@ def test_contrastive_baselines_have_mocos_settings(name):
     """SGD 0.03 for 256 images, decay 1e-4, 200 epochs, queue 65,536, momentum 0.999, 128-d."""
     cfg = load(name)
     assert plain(cfg.optim_wrapper) == dict(
-        type='OptimWrapper', optimizer=dict(type='SGD', lr=.03, weight_decay=1e-4, momentum=.9))
+        type='OptimWrapper', optimizer=dict(type='SGD', lr=0.03, weight_decay=1e-4, momentum=0.9)
+    )
     assert cfg.train_cfg.max_epochs == 200
     assert cfg.auto_scale_lr.base_batch_size == 256 == 8 * cfg.train_dataloader.batch_size
     assert cfg.train_dataloader.drop_last  # a smaller batch would not divide the queue
     model = cfg.model
     assert (model.queue_len, model.feat_dim) == (65536, 128)
-    assert model.momentum == pytest.approx(1 - .999)
-    assert plain(model.backbone) == dict(type='ResNet', depth=50, norm_cfg=dict(type='BN'),
-                                         zero_init_residual=False)
-    assert plain(model.head) == dict(type='ContrastiveHead', loss=dict(type='CrossEntropyLoss'),
-                                     temperature=.07 if name == 'mocov1' else .2)
+    assert model.momentum == pytest.approx(1 - 0.999)
+    assert plain(model.backbone) == dict(
+        type='ResNet', depth=50, norm_cfg=dict(type='BN'), zero_init_residual=False
+    )
+    assert plain(model.head) == dict(
+        type='ContrastiveHead',
+        loss=dict(type='CrossEntropyLoss'),
+        temperature=0.07 if name == 'mocov1' else 0.2,
+    )
     if name == 'mocov1':
-        assert only_scheduler(cfg) == dict(type='MultiStepLR', by_epoch=True,
-                                           milestones=[120, 160], gamma=.1)
+        assert only_scheduler(cfg) == dict(
+            type='MultiStepLR', by_epoch=True, milestones=[120, 160], gamma=0.1
+        )
     else:
-        assert only_scheduler(cfg) == dict(type='CosineAnnealingLR', T_max=200, by_epoch=True,
-                                           begin=0, end=200)
+        assert only_scheduler(cfg) == dict(
+            type='CosineAnnealingLR', T_max=200, by_epoch=True, begin=0, end=200
+        )
     views = step(cfg.train_dataloader.dataset.pipeline, 'MultiView')
-    assert views.num_views == 2 and len(views.transforms) == 1
+    assert views.num_views == 2
+    assert len(views.transforms) == 1
 
 
 def test_views_of_mocov1_are_instdiscs():
     """Grey first, jitter always and with hue 0.4, no blur."""
-    view, = plain(step(load('mocov1').train_pipeline, 'MultiView').transforms)
-    jitter = dict(type='ColorJitter', brightness=.4, contrast=.4, saturation=.4, hue=.4)
+    (view,) = plain(step(load('mocov1').train_pipeline, 'MultiView').transforms)
+    jitter = dict(type='ColorJitter', brightness=0.4, contrast=0.4, saturation=0.4, hue=0.4)
     assert view == [MOCO_VIEW['crop'], MOCO_VIEW['grey'], jitter, MOCO_VIEW['flip']]
 
 
 @pytest.mark.parametrize('name', ['mocov2', 'densecl'])
 def test_views_of_mocov2(name):
     """Jitter in 0.8 of the views and with hue 0.1, blur in half of them."""
-    view, = plain(step(load(name).train_pipeline, 'MultiView').transforms)
-    jitter = dict(type='RandomApply', prob=.8, transforms=[
-        dict(type='ColorJitter', brightness=.4, contrast=.4, saturation=.4, hue=.1)])
-    blur = dict(type='GaussianBlur', magnitude_range=[.1, 2.], magnitude_std='inf', prob=.5)
+    (view,) = plain(step(load(name).train_pipeline, 'MultiView').transforms)
+    jitter = dict(
+        type='RandomApply',
+        prob=0.8,
+        transforms=[
+            dict(type='ColorJitter', brightness=0.4, contrast=0.4, saturation=0.4, hue=0.1)
+        ],
+    )
+    blur = dict(type='GaussianBlur', magnitude_range=[0.1, 2.0], magnitude_std='inf', prob=0.5)
     assert view == [MOCO_VIEW['crop'], jitter, MOCO_VIEW['grey'], blur, MOCO_VIEW['flip']]
 
 
@@ -196,23 +231,31 @@ def test_necks_of_the_contrastive_baselines():
     for name in ('mocov1', 'mocov2', 'densecl'):
         with torch.device('meta'):
             necks[name] = MODELS.build(load(name).model.neck)
-    shapes = {name: {key: tuple(value.shape) for key, value in neck.state_dict().items()}
-              for name, neck in necks.items()}
-    assert shapes['mocov1'] == {'fc.weight': (128, 2048), 'fc.bias': (128, )}
-    mlp = {'mlp.0.weight': (2048, 2048), 'mlp.0.bias': (2048, ), 'mlp.2.weight': (128, 2048),
-           'mlp.2.bias': (128, )}
+    shapes = {
+        name: {key: tuple(value.shape) for key, value in neck.state_dict().items()}
+        for name, neck in necks.items()
+    }
+    assert shapes['mocov1'] == {'fc.weight': (128, 2048), 'fc.bias': (128,)}
+    mlp = {
+        'mlp.0.weight': (2048, 2048),
+        'mlp.0.bias': (2048,),
+        'mlp.2.weight': (128, 2048),
+        'mlp.2.bias': (128,),
+    }
     assert shapes['mocov2'] == mlp
-    dense = {key.replace('mlp', 'mlp2'): shape + (1, 1) * (len(shape) == 2)
-             for key, shape in mlp.items()}
+    dense = {
+        key.replace('mlp', 'mlp2'): shape + (1, 1) * (len(shape) == 2) for key, shape in mlp.items()
+    }
     assert shapes['densecl'] == {**mlp, **dense}
     model = load('densecl').model
-    assert model.loss_lambda == .5 and model.neck.num_grid is None
+    assert model.loss_lambda == 0.5
+    assert model.neck.num_grid is None
 
 
 def test_the_neck_of_mocov1_averages_the_map():
     neck = MODELS.build(dict(load('mocov1').model.neck, in_channels=3, out_channels=2))
     maps = torch.randn(4, 3, 7, 7)
-    torch.testing.assert_close(neck((maps, ))[0], neck.fc(maps.mean((2, 3))))
+    torch.testing.assert_close(neck((maps,))[0], neck.fc(maps.mean((2, 3))))
 
 
 # --- Supervised, random, and all
@@ -222,31 +265,50 @@ def test_supervised():
     """He's recipe: SGD 0.1 for 256 images, tenths at 30, 60, 90 of 100, crops of (0.08, 1)."""
     cfg = load('supervised')
     assert plain(cfg.optim_wrapper) == dict(
-        optimizer=dict(type='SGD', lr=.1, momentum=.9, weight_decay=1e-4))
-    assert only_scheduler(cfg) == dict(type='MultiStepLR', by_epoch=True,
-                                       milestones=[30, 60, 90], gamma=.1)
+        optimizer=dict(type='SGD', lr=0.1, momentum=0.9, weight_decay=1e-4)
+    )
+    assert only_scheduler(cfg) == dict(
+        type='MultiStepLR', by_epoch=True, milestones=[30, 60, 90], gamma=0.1
+    )
     assert cfg.train_cfg.max_epochs == 100
     assert cfg.auto_scale_lr.base_batch_size == 256 == 8 * cfg.train_dataloader.batch_size
-    assert cfg.model.head.num_classes == 1000 and cfg.model.backbone.depth == 50
-    types = [[t.type for t in loader.dataset.pipeline]
-             for loader in (cfg.train_dataloader, cfg.val_dataloader, cfg.test_dataloader)]
-    assert types[0] == ['orl_mm.SeedSample', 'orl_mm.LoadImage', 'RandomResizedCrop',
-                        'RandomFlip', 'PackInputs']
+    assert cfg.model.head.num_classes == 1000
+    assert cfg.model.backbone.depth == 50
+    types = [
+        [t.type for t in loader.dataset.pipeline]
+        for loader in (cfg.train_dataloader, cfg.val_dataloader, cfg.test_dataloader)
+    ]
+    assert types[0] == [
+        'orl_mm.SeedSample',
+        'orl_mm.LoadImage',
+        'RandomResizedCrop',
+        'RandomFlip',
+        'PackInputs',
+    ]
     assert types[1] == types[2] == ['orl_mm.LoadImage', 'ResizeEdge', 'CenterCrop', 'PackInputs']
-    crop = TRANSFORMS.build(dict(plain(step(cfg.train_pipeline, 'RandomResizedCrop')),
-                                 type='mmpretrain.RandomResizedCrop'))
-    assert crop.scale == (224, 224) and crop.crop_ratio_range == (.08, 1.)
+    crop = TRANSFORMS.build(
+        dict(
+            plain(step(cfg.train_pipeline, 'RandomResizedCrop')),
+            type='mmpretrain.RandomResizedCrop',
+        )
+    )
+    assert crop.scale == (224, 224)
+    assert crop.crop_ratio_range == (0.08, 1.0)
     test = cfg.test_dataloader.dataset.pipeline
     assert test[0].max_bad == 0  # a validation image is never another one
     assert (step(test, 'ResizeEdge').scale, step(test, 'CenterCrop').crop_size) == (256, 224)
     assert [loader.dataset.split for loader in (cfg.train_dataloader, cfg.val_dataloader)] == [
-        'train', 'val']
+        'train',
+        'val',
+    ]
 
 
 def test_random_is_the_supervised_network():
     cfg, theirs = load('random'), load('supervised')
-    assert cfg.model == theirs.model and cfg.randomness == theirs.randomness
-    assert cfg.train_cfg.max_epochs == 0 and cfg.val_cfg is None
+    assert cfg.model == theirs.model
+    assert cfg.randomness == theirs.randomness
+    assert cfg.train_cfg.max_epochs == 0
+    assert cfg.val_cfg is None
     assert 'orl_mm.SaveInitialHook' in [hook.type for hook in cfg.custom_hooks]
 
 

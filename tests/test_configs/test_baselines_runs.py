@@ -18,9 +18,13 @@ from tests.small import NARROW, SIDE, same, train, write_photographs
 CONFIGS = Path(__file__).resolve().parents[2] / 'configs' / 'baselines'
 NAMES = ('supervised', 'mocov1', 'mocov2', 'byol', 'densecl')
 # Beside the network that is trained: what must move, and come back when resumed.
-STATE = dict(supervised=(), mocov1=('queue', 'queue_ptr'), mocov2=('queue', 'queue_ptr'),
-             byol=('target_net.steps', 'target_net.module.0.conv1.weight'),
-             densecl=('queue', 'queue2', 'queue2_ptr'))
+STATE = dict(
+    supervised=(),
+    mocov1=('queue', 'queue_ptr'),
+    mocov2=('queue', 'queue_ptr'),
+    byol=('target_net.steps', 'target_net.module.0.conv1.weight'),
+    densecl=('queue', 'queue2', 'queue2_ptr'),
+)
 
 
 def small(name, images, work_dir, epochs=3, batch_size=4):
@@ -28,9 +32,10 @@ def small(name, images, work_dir, epochs=3, batch_size=4):
     model, loader = cfg.model, cfg.train_dataloader
     model.backbone.update(NARROW)
     if name == 'supervised':
-        model.head.update(in_channels=64, num_classes=2, topk=(1, ))
-        loader.dataset = dict(type='CustomDataset', data_root=str(images),
-                              pipeline=loader.dataset.pipeline)
+        model.head.update(in_channels=64, num_classes=2, topk=(1,))
+        loader.dataset = dict(
+            type='CustomDataset', data_root=str(images), pipeline=loader.dataset.pipeline
+        )
         cfg.val_dataloader = cfg.val_cfg = cfg.val_evaluator = None
         cfg.test_dataloader = cfg.test_cfg = cfg.test_evaluator = None
     else:
@@ -45,8 +50,9 @@ def small(name, images, work_dir, epochs=3, batch_size=4):
     loader.update(batch_size=batch_size, num_workers=1, persistent_workers=True, pin_memory=False)
     _shrink(loader.dataset.pipeline)
     cfg.train_cfg.max_epochs = epochs
-    schedules = cfg.param_scheduler if isinstance(cfg.param_scheduler, list) else [
-        cfg.param_scheduler]
+    schedules = (
+        cfg.param_scheduler if isinstance(cfg.param_scheduler, list) else [cfg.param_scheduler]
+    )
     for schedule in schedules:
         if 'warmup' in schedule:
             schedule.update(warmup=int(epochs > 1), end=epochs)
@@ -94,16 +100,23 @@ def test_killed_and_resumed_equals_unbroken(name, photographs, tmp_path):
     resumed = small(name, photographs, tmp_path / 'resumed')
     resumed.resume, resumed.load_from = True, str(tmp_path / 'broken' / 'epoch_1.pth')
     run(resumed)
-    whole, again, before = (load_weights(tmp_path / path) for path in (
-        'whole/epoch_3.pth', 'resumed/epoch_3.pth', 'broken/epoch_1.pth'))
+    whole, again, before = (
+        load_weights(tmp_path / path)
+        for path in ('whole/epoch_3.pth', 'resumed/epoch_3.pth', 'broken/epoch_1.pth')
+    )
     for part in ('state_dict', 'optimizer', 'param_schedulers'):
         same(whole[part], again[part], part)
     for key in ('backbone.conv1.weight', *STATE[name]):
-        assert not torch.equal(before['state_dict'][key], whole['state_dict'][key]) or \
-            'ptr' in key, key  # a pointer may have come round
-    losses = [state['message_hub']['log_scalars']['train/loss'].data[0].tolist()
-              for state in (whole, again)]
-    assert losses[0] == losses[1] and len(losses[0]) == 6 and len(set(losses[0])) > 3
+        assert (
+            not torch.equal(before['state_dict'][key], whole['state_dict'][key]) or 'ptr' in key
+        ), key  # a pointer may have come round
+    losses = [
+        state['message_hub']['log_scalars']['train/loss'].data[0].tolist()
+        for state in (whole, again)
+    ]
+    assert losses[0] == losses[1]
+    assert len(losses[0]) == 6
+    assert len(set(losses[0])) > 3
 
 
 @pytest.mark.parametrize('name', NAMES)
@@ -121,12 +134,15 @@ def test_trains_on_real_images_and_hands_its_backbone_on(name, shared_data, tmp_
     run(cfg)
     state = load_weights(tmp_path / 'work' / 'epoch_1.pth')
     losses = state['message_hub']['log_scalars']['train/loss'].data[0]
-    assert len(losses) == 2 and all(abs(loss) < 20 for loss in losses)
+    assert len(losses) == 2
+    assert all(abs(loss) < 20 for loss in losses)
     backbone = MODELS.build(dict(type='mmpretrain.ResNet', **NARROW))
     loaded = load_backbone(backbone, tmp_path / 'work' / 'epoch_1.pth')
     assert (loaded.prefix, loaded.matched, loaded.missing) == ('backbone.', loaded.total, [])
-    same({f'backbone.{key}': value for key, value in backbone.state_dict().items()},
-         {key: value for key, value in state['state_dict'].items() if key.startswith('backbone.')})
+    same(
+        {f'backbone.{key}': value for key, value in backbone.state_dict().items()},
+        {key: value for key, value in state['state_dict'].items() if key.startswith('backbone.')},
+    )
 
 
 class TargetWatch(Hook):
@@ -157,8 +173,8 @@ def test_byols_target_follows_over_a_run(photographs, tmp_path):
     runner.train()
     assert len(watch.online) == 6 == runner.max_iters
     expected = watch.online[0]
-    for t, (online, target) in enumerate(zip(watch.online, watch.target)):
-        tau = 1 - (1 - .99) * (math.cos(math.pi * t / 6) + 1) / 2
+    for t, (online, target) in enumerate(zip(watch.online, watch.target, strict=False)):
+        tau = 1 - (1 - 0.99) * (math.cos(math.pi * t / 6) + 1) / 2
         expected = tau * expected + (1 - tau) * online
         torch.testing.assert_close(target, expected, atol=1e-7, rtol=0)
     assert (watch.online[-1] - watch.target[-1]).abs().max() > 1e-4  # far beyond the tolerance

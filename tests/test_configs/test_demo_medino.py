@@ -48,9 +48,24 @@ def phantoms(tool, tmp_path_factory):
     """Twelve phantoms and, for those to train on, registered templates."""
     folder = tmp_path_factory.mktemp('phantoms')
     tool('make_phantom', folder, '--num', 12, '--size', 96, '--workers', 1)
-    tool('register_templates', '--exemplar-root', folder, '--exemplar-id', 'phantom_00000',
-         '--folder', folder / 'images', '--out', folder / 'templates', '--truth', folder,
-         '--workers', 1, '--settings', 'size=96', 'grid=16')
+    tool(
+        'register_templates',
+        '--exemplar-root',
+        folder,
+        '--exemplar-id',
+        'phantom_00000',
+        '--folder',
+        folder / 'images',
+        '--out',
+        folder / 'templates',
+        '--truth',
+        folder,
+        '--workers',
+        1,
+        '--settings',
+        'size=96',
+        'grid=16',
+    )
     return folder
 
 
@@ -63,15 +78,20 @@ def test_templates_fit_their_phantoms(phantoms):
         path = phantoms / 'images' / f'phantom_{i:05d}.png'
         grey = np.asarray(Image.open(path).convert('L'))
         results = template(dict(img=np.repeat(grey[..., None], 3, 2), img_path=str(path)))
-        assert results['parts'] == PARTS and results['template'].dtype == np.float32
+        assert results['parts'] == PARTS
+        assert results['template'].dtype == np.float32
         truth = make_phantom(i, size=96).masks
-        for part, k in zip(PARTS, results['template']):
+        for part, k in zip(PARTS, results['template'], strict=False):
             found.append(2 * (k * truth[part]).sum() / (k.sum() + truth[part].sum()))
-            still.append(2 * (exemplar[part] * truth[part]).sum()
-                         / (exemplar[part].sum() + truth[part].sum()))
-    assert np.mean(found) > .88 and np.mean(found) > np.mean(still) + .05, (found, still)
+            still.append(
+                2
+                * (exemplar[part] * truth[part]).sum()
+                / (exemplar[part].sum() + truth[part].sum())
+            )
+    assert np.mean(found) > 0.88 and np.mean(found) > np.mean(still) + 0.05, (found, still)
     report = json.loads((phantoms / 'templates' / 'report.json').read_text())
-    assert report and (phantoms / 'templates' / 'report.png').is_file()
+    assert report
+    assert (phantoms / 'templates' / 'report.png').is_file()
 
 
 def test_another_image_under_the_same_name_is_refused(phantoms, tmp_path):
@@ -80,8 +100,9 @@ def test_another_image_under_the_same_name_is_refused(phantoms, tmp_path):
     with pytest.raises(CacheError, match='stale'):
         template(dict(img=np.zeros((96, 96, 3), np.uint8), img_path=str(path)))
     with pytest.raises(CacheError, match='register_templates.py'):
-        template(dict(img=np.zeros((96, 96, 3), np.uint8),
-                      img_path=str(phantoms / 'images' / 'no.png')))
+        template(
+            dict(img=np.zeros((96, 96, 3), np.uint8), img_path=str(phantoms / 'images' / 'no.png'))
+        )
 
 
 def test_trained_then_scored(tool, phantoms, tmp_path):
@@ -109,8 +130,17 @@ test_dataloader = dict(num_workers=0, batch_size=2, dataset=dict(
     data_root='{phantoms}', list_file='{phantoms}/splits/score.txt', pipeline=test_pipeline))
 """)
     out = tmp_path / 'metrics.json'
-    tool('test', config, checkpoint, '--work-dir', tmp_path / 'test', '--out', out, '--out-item',
-         'metrics')
+    tool(
+        'test',
+        config,
+        checkpoint,
+        '--work-dir',
+        tmp_path / 'test',
+        '--out',
+        out,
+        '--out-item',
+        'metrics',
+    )
     metrics = json.loads(out.read_text())
     scored = (phantoms / 'splits' / 'score.txt').read_text().split()
     assert metrics['phantom/images'] == len(scored) >= 2

@@ -14,12 +14,26 @@ from tests.small import NARROW, same, train, write_photographs
 from tests.small_detcon import BASELINES, DETCON, load, small_detcon
 
 ROOT = Path(__file__).resolve().parents[2]
-PAPER = dict(lr=.2 * 16, weight_decay=1.5e-6, momentum=.996, target_draw='shared',
-             target_update='after_step', views='separate', with_last_bias=False,
-             zero_init_residual=True)
-REPRODUCED = dict(lr=.3 * 16, weight_decay=1e-6, momentum=.99, target_draw='own',
-                  target_update='before_target_forward', views='joined', with_last_bias=True,
-                  zero_init_residual=False)
+PAPER = dict(
+    lr=0.2 * 16,
+    weight_decay=1.5e-6,
+    momentum=0.996,
+    target_draw='shared',
+    target_update='after_step',
+    views='separate',
+    with_last_bias=False,
+    zero_init_residual=True,
+)
+REPRODUCED = dict(
+    lr=0.3 * 16,
+    weight_decay=1e-6,
+    momentum=0.99,
+    target_draw='own',
+    target_update='before_target_forward',
+    views='joined',
+    with_last_bias=True,
+    zero_init_residual=False,
+)
 SETTINGS = {
     'detcon-b': dict(REPRODUCED, epochs=300, warmup=3),
     'detcon-b_100e': dict(REPRODUCED, epochs=100, warmup=3),
@@ -29,12 +43,12 @@ SETTINGS = {
 
 
 def transform(cfg, name):
-    found, = [t for t in cfg.train_dataloader.dataset.pipeline if t.type == f'orl_mm.{name}']
+    (found,) = [t for t in cfg.train_dataloader.dataset.pipeline if t.type == f'orl_mm.{name}']
     return found
 
 
 def hook(cfg, name):
-    found, = [h for h in cfg.custom_hooks if h.type == f'orl_mm.{name}']
+    (found,) = [h for h in cfg.custom_hooks if h.type == f'orl_mm.{name}']
     return found
 
 
@@ -45,15 +59,21 @@ def test_what_tells_the_configs_apart(name):
     mlps = (model.neck.projector, model.head.predictor)
     optimizer = cfg.optim_wrapper.optimizer
     found = dict(
-        lr=optimizer.lr, weight_decay=optimizer.weight_decay,
-        momentum=hook(cfg, 'MomentumUpdateHook').momentum, target_draw=model.target_draw,
-        target_update=model.target_update, views=model.views,
+        lr=optimizer.lr,
+        weight_decay=optimizer.weight_decay,
+        momentum=hook(cfg, 'MomentumUpdateHook').momentum,
+        target_draw=model.target_draw,
+        target_update=model.target_update,
+        views=model.views,
         with_last_bias=mlps[0].with_last_bias,
-        zero_init_residual=model.backbone.zero_init_residual, epochs=cfg.train_cfg.max_epochs,
-        warmup=schedule.warmup)
+        zero_init_residual=model.backbone.zero_init_residual,
+        epochs=cfg.train_cfg.max_epochs,
+        warmup=schedule.warmup,
+    )
     wanted = SETTINGS[name]
     assert found == {k: pytest.approx(v) if isinstance(v, float) else v for k, v in wanted.items()}
-    assert mlps[1].with_last_bias == mlps[0].with_last_bias and schedule.end == found['epochs']
+    assert mlps[1].with_last_bias == mlps[0].with_last_bias
+    assert schedule.end == found['epochs']
 
 
 @pytest.mark.parametrize('name', DETCON)
@@ -62,20 +82,24 @@ def test_what_the_configs_share(name):
     model, optimizer = cfg.model, cfg.optim_wrapper.optimizer
     assert (model.type, model.num_masks) == ('orl_mm.DetCon', 16)
     assert (model.head.type, model.head.loss.type) == ('orl_mm.DetConHead', 'orl_mm.DetConLoss')
-    assert model.head.loss.temperature == .1 and model.neck.min_area == 1.
+    assert model.head.loss.temperature == 0.1
+    assert model.neck.min_area == 1.0
     assert (model.backbone.type, model.backbone.depth) == ('ResNet', 50)
-    for mlp, widths in ((model.neck.projector, (2048, 4096, 256)),
-                        (model.head.predictor, (256, 4096, 256))):
+    for mlp, widths in (
+        (model.neck.projector, (2048, 4096, 256)),
+        (model.head.predictor, (256, 4096, 256)),
+    ):
         assert (mlp.in_channels, mlp.hid_channels, mlp.out_channels) == widths
         assert (mlp.num_layers, mlp.with_bias, mlp.with_last_bn) == (2, True, False)
     # LARS, norms and biases excluded by its constructor; zero to cosine to zero, by iteration.
-    assert (optimizer.type, optimizer.eta, optimizer.momentum) == ('orl_mm.LARS', 1e-3, .9)
+    assert (optimizer.type, optimizer.eta, optimizer.momentum) == ('orl_mm.LARS', 1e-3, 0.9)
     assert cfg.optim_wrapper.constructor == 'orl_mm.LARSConstructor'
     assert 'paramwise_cfg' not in cfg.optim_wrapper
-    schedule, = cfg.param_scheduler
+    (schedule,) = cfg.param_scheduler
     assert schedule.type == 'orl_mm.WarmupCosineLR'
-    assert schedule.by_epoch and schedule.convert_to_iter_based
-    assert hook(cfg, 'MomentumUpdateHook').end_momentum == 1.
+    assert schedule.by_epoch
+    assert schedule.convert_to_iter_based
+    assert hook(cfg, 'MomentumUpdateHook').end_momentum == 1.0
     # Masks drawn anew each step, the same when resumed.
     hook(cfg, 'SeedStepHook'), hook(cfg, 'SetEpochHook'), hook(cfg, 'PlainBNOnCPUHook')
     # 4096 images.
@@ -83,19 +107,31 @@ def test_what_the_configs_share(name):
     # Felzenszwalb's regions, without the image that they were found in.
     regions = transform(cfg, 'GenerateSuperpixels')
     assert (regions.method, regions.scale, regions.min_size, regions.sigma) == (
-        'felzenszwalb', 1000, 1000, .8)
+        'felzenszwalb',
+        1000,
+        1000,
+        0.8,
+    )
     assert (regions.size, regions.keep_image) == (448, False)
     # BYOL's views.
     views = transform(cfg, 'MultiViewWithGeometry')
     assert (views.size, views.scale, views.num_views, views.flip_prob) == (
-        224, (.08, 1.), [1, 1], .5)
+        224,
+        (0.08, 1.0),
+        [1, 1],
+        0.5,
+    )
     assert views.ratio == pytest.approx((3 / 4, 4 / 3))
-    for view, (blur, solarize) in zip(views.transforms, ((1., 0.), (.1, .2))):
+    for view, (blur, solarize) in zip(views.transforms, ((1.0, 0.0), (0.1, 0.2)), strict=False):
         jitter = view[0].transforms[0]
         assert [jitter[k] for k in ('brightness', 'contrast', 'saturation', 'hue')] == [
-            .4, .4, .2, .1]
-        assert (view[0].prob, view[1].prob) == (.8, .2)
-        assert (view[2].kernel_size, view[2].sigma, view[2].prob) == (23, (.1, 2.), blur)
+            0.4,
+            0.4,
+            0.2,
+            0.1,
+        ]
+        assert (view[0].prob, view[1].prob) == (0.8, 0.2)
+        assert (view[2].kernel_size, view[2].sigma, view[2].prob) == (23, (0.1, 2.0), blur)
         assert (view[3].thr, view[3].prob) == (128, solarize)
 
 
@@ -103,7 +139,8 @@ def test_sigma_is_the_one_that_both_codes_leave_to_scikit_image():
     import inspect
 
     from skimage.segmentation import felzenszwalb
-    assert inspect.signature(felzenszwalb).parameters['sigma'].default == .8
+
+    assert inspect.signature(felzenszwalb).parameters['sigma'].default == 0.8
 
 
 @pytest.mark.parametrize('name', ['detcon-b', 'detcon-b_paper'])
@@ -112,8 +149,10 @@ def test_the_networks_are_byols(name):
     cfg = load(name)
     model = MODELS.build(cfg.model)
     last = 256 if SETTINGS[name]['with_last_bias'] else 0
-    mlps = [2048 * 4096 + 4096 + 2 * 4096 + 4096 * 256 + last,
-            256 * 4096 + 4096 + 2 * 4096 + 4096 * 256 + last]
+    mlps = [
+        2048 * 4096 + 4096 + 2 * 4096 + 4096 * 256 + last,
+        256 * 4096 + 4096 + 2 * 4096 + 4096 * 256 + last,
+    ]
     trained = sum(p.numel() for p in model.parameters() if p.requires_grad)
     assert trained == 23508032 + sum(mlps)
     frozen = sum(p.numel() for p in model.parameters() if not p.requires_grad)
@@ -126,8 +165,14 @@ def test_the_networks_are_byols(name):
 @pytest.mark.parametrize('name', DETCON)
 def test_every_config_opens_with_paper_command_and_expectation(name):
     head = (BASELINES / f'{name}_r50_in1k.py').read_text().split('_base_')[0]
-    for words in ('# Paper:', '# Expected:', 'not yet run', '# Data:', '128 GPUs x 32',
-                  f'# Command:  tools/dist_train.sh configs/baselines/{name}_r50_in1k.py 128'):
+    for words in (
+        '# Paper:',
+        '# Expected:',
+        'not yet run',
+        '# Data:',
+        '128 GPUs x 32',
+        f'# Command:  tools/dist_train.sh configs/baselines/{name}_r50_in1k.py 128',
+    ):
         assert words in head, words
 
 
@@ -138,15 +183,16 @@ def test_label_maps_leave_as_many_regions_as_images_of_their_own_size():
     from skimage import data
 
     from orl_mm.superpixels.priors import felzenszwalb
+
     found = dict(own=0, at448=0, at224=0)
     for photograph in (data.astronaut(), data.coffee(), data.rocket()):
         whole = Image.fromarray(photograph)
-        part = (500 * 375 / (whole.width * whole.height))**.5
+        part = (500 * 375 / (whole.width * whole.height)) ** 0.5
         whole = whole.resize((round(whole.width * part), round(whole.height * part)))
         for key, size in (('own', whole.size), ('at448', (448, 448)), ('at224', (224, 224))):
             found[key] += int(felzenszwalb(np.asarray(whole.resize(size))).max()) + 1
-    assert abs(found['at448'] - found['own']) < .25 * found['own']
-    assert found['at224'] < .65 * found['own']
+    assert abs(found['at448'] - found['own']) < 0.25 * found['own']
+    assert found['at224'] < 0.65 * found['own']
 
 
 @pytest.mark.parametrize('name', ['detcon-b', 'detcon-b_paper'])
@@ -155,23 +201,35 @@ def test_killed_and_resumed_equals_unbroken(name, tmp_path):
     images = write_photographs(tmp_path / 'photographs', 6, patch=32)
 
     def config(work_dir):
-        return small_detcon(name, images, tmp_path / work_dir, epochs=3, warmup=1,
-                            num_workers=int(name == 'detcon-b'))
+        return small_detcon(
+            name,
+            images,
+            tmp_path / work_dir,
+            epochs=3,
+            warmup=1,
+            num_workers=int(name == 'detcon-b'),
+        )
 
     train(config('whole'))
     train(config('broken'), kill=True)
     resumed = config('resumed')
     resumed.resume, resumed.load_from = True, str(tmp_path / 'broken' / 'epoch_1.pth')
     train(resumed)
-    whole, again, before = (load_weights(tmp_path / path) for path in (
-        'whole/epoch_3.pth', 'resumed/epoch_3.pth', 'broken/epoch_1.pth'))
+    whole, again, before = (
+        load_weights(tmp_path / path)
+        for path in ('whole/epoch_3.pth', 'resumed/epoch_3.pth', 'broken/epoch_1.pth')
+    )
     for part in ('state_dict', 'optimizer', 'param_schedulers'):
         same(whole[part], again[part], part)
     for key in ('backbone.conv1.weight', 'target.backbone.layer4.1.conv2.weight'):
         assert not torch.equal(before['state_dict'][key], whole['state_dict'][key]), key
-    losses = [state['message_hub']['log_scalars']['train/loss'].data[0].tolist()
-              for state in (whole, again)]
-    assert losses[0] == losses[1] and len(set(losses[0])) == 6 and min(losses[0]) > 0
+    losses = [
+        state['message_hub']['log_scalars']['train/loss'].data[0].tolist()
+        for state in (whole, again)
+    ]
+    assert losses[0] == losses[1]
+    assert len(set(losses[0])) == 6
+    assert min(losses[0]) > 0
 
 
 def test_trains_on_real_images_from_a_cache_and_hands_its_backbone_on(shared_data, tmp_path):
@@ -187,26 +245,41 @@ def test_trains_on_real_images_from_a_cache_and_hands_its_backbone_on(shared_dat
     spec = importlib.util.spec_from_file_location('cache', ROOT / 'tools/cache_superpixels.py')
     tool = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(tool)
-    tool.main(['--config', str(tmp_path / 'config.py'), '--out', str(tmp_path / 'cache'),
-               '--workers', '1'])
+    tool.main(
+        [
+            '--config',
+            str(tmp_path / 'config.py'),
+            '--out',
+            str(tmp_path / 'cache'),
+            '--workers',
+            '1',
+        ]
+    )
     cfg = Config.fromfile(tmp_path / 'config.py')
     cfg.train_dataloader.dataset.pipeline[2].cache = str(tmp_path / 'cache')
     cached = TRANSFORMS.build(cfg.train_dataloader.dataset.pipeline[2])
-    assert cached.cache is not None and cached.spec.params == dict(
-        scale=1000, sigma=.8, min_size=100)
+    assert cached.cache is not None
+    assert cached.spec.params == dict(scale=1000, sigma=0.8, min_size=100)
 
     # The rate warms up from zero: enough steps to see the loss fall.
     cfg.train_dataloader.update(batch_size=len(chosen) // 2)
     cfg.train_cfg.max_epochs = cfg.param_scheduler[0].end = 6
-    cfg.optim_wrapper.optimizer.lr = 1.
+    cfg.optim_wrapper.optimizer.lr = 1.0
     cfg.default_hooks.checkpoint.interval = 6
     runner = train(cfg)
     losses = runner.message_hub.log_scalars['train/loss'].data[0]
-    assert len(losses) >= 12 and torch.isfinite(torch.tensor(losses)).all()
+    assert len(losses) >= 12
+    assert torch.isfinite(torch.tensor(losses)).all()
 
-    backbone = MODELS.build(dict(
-        type='mmpretrain.ResNet', **NARROW, init_cfg=dict(
-            type='orl_mm.PretrainedBackbone', checkpoint=str(tmp_path / 'work/epoch_6.pth'))))
+    backbone = MODELS.build(
+        dict(
+            type='mmpretrain.ResNet',
+            **NARROW,
+            init_cfg=dict(
+                type='orl_mm.PretrainedBackbone', checkpoint=str(tmp_path / 'work/epoch_6.pth')
+            ),
+        )
+    )
     backbone.init_weights()
     for key, value in runner.model.backbone.state_dict().items():
         assert torch.equal(value, backbone.state_dict()[key]), key

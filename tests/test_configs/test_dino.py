@@ -16,7 +16,7 @@ CONFIG = Path(__file__).parents[2] / 'configs' / 'baselines' / 'dino_vits16_in1k
 
 
 def hook(cfg, name):
-    found, = [h for h in cfg.custom_hooks if h.type == f'orl_mm.{name}']
+    (found,) = [h for h in cfg.custom_hooks if h.type == f'orl_mm.{name}']
     return found
 
 
@@ -24,25 +24,29 @@ def test_settings_of_the_public_code():
     cfg = Config.fromfile(CONFIG)
     head, loss = cfg.model.head, cfg.model.loss
     assert (head.out_channels, head.hid_channels, head.bottleneck_channels) == (65536, 2048, 256)
-    assert head.norm_last_layer and loss.out_channels == 65536
-    assert (loss.student_temp, loss.center_momentum) == (.1, .9)
+    assert head.norm_last_layer
+    assert loss.out_channels == 65536
+    assert (loss.student_temp, loss.center_momentum) == (0.1, 0.9)
     momentum = hook(cfg, 'MomentumUpdateHook')
-    assert (momentum.momentum, momentum.end_momentum) == (.996, 1.)
+    assert (momentum.momentum, momentum.end_momentum) == (0.996, 1.0)
     temp = hook(cfg, 'TeacherTemperatureHook')
-    assert (temp.temp, temp.warmup_temp, temp.warmup_epochs) == (.04, .04, 0)
-    assert hook(cfg, 'ClipEachGradHook').max_norm == 3.
+    assert (temp.temp, temp.warmup_temp, temp.warmup_epochs) == (0.04, 0.04, 0)
+    assert hook(cfg, 'ClipEachGradHook').max_norm == 3.0
     assert hook(cfg, 'FreezeLastLayerHook').epochs == 1
-    assert cfg.optim_wrapper.optimizer == dict(type='AdamW', lr=1e-3, weight_decay=.04)
+    assert cfg.optim_wrapper.optimizer == dict(type='AdamW', lr=1e-3, weight_decay=0.04)
     assert cfg.auto_scale_lr.base_batch_size == 512 == 8 * cfg.train_dataloader.batch_size
     lr, decay = cfg.param_scheduler
     assert (lr.param_name, lr.warmup, lr.final, lr.end) == ('lr', 10, 1e-6, 100)
-    assert (decay.param_name, decay.get('warmup', 0), decay.final) == ('weight_decay', 0, .4)
-    assert cfg.model.backbone.drop_path_rate == .1
-    views, = [t for t in cfg.train_pipeline if t.type == 'orl_mm.MultiViewWithGeometry']
+    assert (decay.param_name, decay.get('warmup', 0), decay.final) == ('weight_decay', 0, 0.4)
+    assert cfg.model.backbone.drop_path_rate == 0.1
+    (views,) = [t for t in cfg.train_pipeline if t.type == 'orl_mm.MultiViewWithGeometry']
     assert views.num_views == [1, 1, 8]
     found = [(v[0].scale, v[0].crop_ratio_range, v[4].prob, v[5].prob) for v in views.transforms]
     assert found == [
-        (224, (.4, 1.), 1., 0.), (224, (.4, 1.), .1, .2), (96, (.05, .4), .5, 0.)]
+        (224, (0.4, 1.0), 1.0, 0.0),
+        (224, (0.4, 1.0), 0.1, 0.2),
+        (96, (0.05, 0.4), 0.5, 0.0),
+    ]
 
 
 def test_the_networks_are_those_of_the_reference():
@@ -79,22 +83,35 @@ def run(photographs, work_dir, kill=False, **changes):
 def test_killed_and_resumed_equals_unbroken(photographs, tmp_path):
     whole = run(photographs, tmp_path / 'whole')
     broken = run(photographs, tmp_path / 'broken', kill=True)
-    resumed = run(photographs, tmp_path / 'resumed', resume=True,
-                  load_from=str(tmp_path / 'broken' / 'epoch_1.pth'))
+    resumed = run(
+        photographs,
+        tmp_path / 'resumed',
+        resume=True,
+        load_from=str(tmp_path / 'broken' / 'epoch_1.pth'),
+    )
     for part in ('state_dict', 'optimizer', 'param_schedulers'):
         same(whole[part], resumed[part], part)
     # Nothing above holds by standing still: centre, teacher and, from epoch 2 on, prototypes.
     first, last = broken['state_dict'], whole['state_dict']
-    for key in ('criterion.center', 'backbone.cls_token', 'teacher.backbone.cls_token',
-                'head.last_layer.weight_v', 'teacher.head.last_layer.weight_v'):
+    for key in (
+        'criterion.center',
+        'backbone.cls_token',
+        'teacher.backbone.cls_token',
+        'head.last_layer.weight_v',
+        'teacher.head.last_layer.weight_v',
+    ):
         assert not torch.equal(first[key], last[key]), key
     # In the first epoch they stood still, so teacher and student have the same ones.
-    torch.testing.assert_close(first['head.last_layer.weight_v'],
-                               first['teacher.head.last_layer.weight_v'], atol=1e-7, rtol=0)
+    torch.testing.assert_close(
+        first['head.last_layer.weight_v'],
+        first['teacher.head.last_layer.weight_v'],
+        atol=1e-7,
+        rtol=0,
+    )
     scalars = whole['message_hub']['log_scalars']
-    assert scalars['train/teacher_temp'].data[0].tolist()[-1] == .04
-    assert scalars['train/momentum'].data[0].tolist()[0] == .996
+    assert scalars['train/teacher_temp'].data[0].tolist()[-1] == 0.04
+    assert scalars['train/momentum'].data[0].tolist()[0] == 0.996
     groups = whole['optimizer']['param_groups']
-    expected = .4 + .5 * (.04 - .4) * (1 + np.cos(np.pi * 5 / 6))
+    expected = 0.4 + 0.5 * (0.04 - 0.4) * (1 + np.cos(np.pi * 5 / 6))
     assert groups[0]['weight_decay'] == pytest.approx(expected)
     assert groups[1]['weight_decay'] == 0

@@ -21,17 +21,26 @@ def test_r101_is_deeplabv3_and_takes_torchvisions_weights():
     cfg = Config.fromfile(CONFIGS / 'deeplabv3_r101.py')
     init_default_scope(cfg.default_scope)
     from torchvision.models import resnet101
+
     with torch.device('meta'):
         model, published = MODELS.build(cfg.model), resnet101(weights=None)
     own = {name: value.shape for name, value in model.backbone.state_dict().items()}
-    theirs = {name: value.shape for name, value in published.state_dict().items()
-              if not name.startswith('fc.')}
+    theirs = {
+        name: value.shape
+        for name, value in published.state_dict().items()
+        if not name.startswith('fc.')
+    }
     assert own == theirs
-    strides = [block.conv2.stride[0] for layer in model.backbone.res_layers
-               for block in getattr(model.backbone, layer)]
+    strides = [
+        block.conv2.stride[0]
+        for layer in model.backbone.res_layers
+        for block in getattr(model.backbone, layer)
+    ]
     assert 4 * np.prod(strides) == 8  # the stem and its pooling, then the stages
     head = model.decode_head
-    assert head.dilations == (1, 12, 24, 36) and head.channels == 512 and head.num_classes == 4
+    assert head.dilations == (1, 12, 24, 36)
+    assert head.channels == 512
+    assert head.num_classes == 4
     assert type(head).__name__ == 'ASPPHead'
 
 
@@ -40,8 +49,11 @@ def test_nothing_mirrors_an_image_and_lists_do_not_overlap():
     steps = [step.type for step in cfg.train_pipeline]
     assert not any('Flip' in step or 'Mosaic' in step for step in steps)
     assert cfg.train_dataloader.dataset.list_file == 'jsrt_segmenter'
-    assert cfg.val_dataloader.dataset.list_file == cfg.test_dataloader.dataset.list_file \
+    assert (
+        cfg.val_dataloader.dataset.list_file
+        == cfg.test_dataloader.dataset.list_file
         == 'jsrt_score'
+    )
 
 
 @pytest.fixture
@@ -51,11 +63,13 @@ def phantoms(tmp_path):
     for part in ('images', *(f'masks/{part}' for part in PARTS)):
         (tmp_path / 'data' / part).mkdir(parents=True)
     for i in range(6):
-        masks = dict(left_lung=(x - 46)**2 + (y - 28)**2 < 12**2,
-                     right_lung=(x - 18)**2 + (y - 28 - i)**2 < 12**2,
-                     heart=(abs(x - 34) < 8) & (abs(y - 50) < 7))
+        masks = dict(
+            left_lung=(x - 46) ** 2 + (y - 28) ** 2 < 12**2,
+            right_lung=(x - 18) ** 2 + (y - 28 - i) ** 2 < 12**2,
+            heart=(abs(x - 34) < 8) & (abs(y - 50) < 7),
+        )
         grey = np.full((64, 64), 150, np.uint8)
-        for part, level in zip(PARTS, (30, 60, 230)):
+        for part, level in zip(PARTS, (30, 60, 230), strict=False):
             grey[masks[part]] = level
             picture = Image.fromarray(masks[part].astype(np.uint8) * 255)
             picture.save(tmp_path / 'data' / 'masks' / part / f'{i}.png')
@@ -70,11 +84,15 @@ def test_the_small_one_trains_validates_and_names_its_classes(phantoms):
     cfg.model.backbone.update(base_channels=8, stem_channels=8)
     cfg.model.decode_head.update(in_channels=64, channels=8, dilations=(1, 2))
     cfg.model.auxiliary_head.update(in_channels=32, channels=8)
-    for loader, ids in (('train_dataloader', 'train'), ('val_dataloader', 'val'),
-                        ('test_dataloader', 'val')):
+    for loader, ids in (
+        ('train_dataloader', 'train'),
+        ('val_dataloader', 'val'),
+        ('test_dataloader', 'val'),
+    ):
         cfg[loader].update(batch_size=2, num_workers=0, persistent_workers=False)
-        cfg[loader].dataset.update(data_root=str(phantoms / 'data'),
-                                   list_file=str(phantoms / f'{ids}.txt'))
+        cfg[loader].dataset.update(
+            data_root=str(phantoms / 'data'), list_file=str(phantoms / f'{ids}.txt')
+        )
     cfg.train_cfg.update(max_epochs=1, val_interval=1)
     cfg.default_hooks.checkpoint.interval = 1
     cfg.visualizer.vis_backends = [dict(type='LocalVisBackend')]

@@ -27,7 +27,7 @@ def folder(tmp_path_factory):
         patches = draw.integers(0, 256, (4, 4)).repeat(16, 0).repeat(20, 1)
         Image.fromarray(patches.astype(np.uint8)).save(folder / 'images' / f'{i}.png')
     maps = np.zeros((3, 8, 8), np.float32)
-    maps[0, :, 4:], maps[1, :, :4], maps[2, 2:6, 2:6] = .9, .6, .8
+    maps[0, :, 4:], maps[1, :, :4], maps[2, 2:6, 2:6] = 0.9, 0.6, 0.8
     write_template(folder / 'average.npz', Template(PARTS, maps))
     return folder
 
@@ -60,24 +60,40 @@ def test_guided_run_killed_and_resumed_equals_unbroken(folder, tmp_path):
     name, source = 'vits16_chexpert_average', folder / 'average.npz'
     whole = run(config(folder, name, source), tmp_path / 'whole')
     run(config(folder, name, source), tmp_path / 'broken', kill=True)
-    resumed = run(config(folder, name, source), tmp_path / 'resumed', resume=True,
-                  load_from=str(tmp_path / 'broken' / 'epoch_1.pth'))
+    resumed = run(
+        config(folder, name, source),
+        tmp_path / 'resumed',
+        resume=True,
+        load_from=str(tmp_path / 'broken' / 'epoch_1.pth'),
+    )
     for part in ('state_dict', 'optimizer', 'param_schedulers'):
         same(whole[part], resumed[part], part)
     assert whole['meta']['attention_heads'] == dict(enumerate(PARTS))
     scalars = whole['message_hub']['log_scalars']
     for what in ('inside', 'outside', 'cls', 'coverage', 'ap'):
         values = scalars[f'train/attn_{what}/2_heart'].data[0]
-        assert len(values) == 6 and np.isfinite(values).all()
+        assert len(values) == 6
+        assert np.isfinite(values).all()
     assert (tmp_path / 'whole' / 'attention' / 'latest.png').stat().st_size > 10000
 
 
-@pytest.mark.parametrize('name', ['vits16_chexpert_dino', 'vits16_chexpert_dino-cxr-aug',
-                                  'vits16_chexpert_triangular', 'small/average'])
+@pytest.mark.parametrize(
+    'name',
+    [
+        'vits16_chexpert_dino',
+        'vits16_chexpert_dino-cxr-aug',
+        'vits16_chexpert_triangular',
+        'small/average',
+    ],
+)
 def test_each_regimen_trains(folder, tmp_path, name):
     """From generic multi-crop (without local crops here) to guided heads."""
-    checkpoint = run(config(folder, name, 'average' in name and folder / 'average.npz'),
-                     tmp_path / 'run', epochs=1, log_level='WARNING')
+    checkpoint = run(
+        config(folder, name, 'average' in name and folder / 'average.npz'),
+        tmp_path / 'run',
+        epochs=1,
+        log_level='WARNING',
+    )
     guided = 'dino' not in name
     assert ('attention_heads' in checkpoint['meta']) == guided
     losses = checkpoint['message_hub']['log_scalars']
@@ -87,15 +103,22 @@ def test_each_regimen_trains(folder, tmp_path, name):
 
 def test_mocov3_is_guided_by_the_same_lines(folder, tmp_path):
     """mmpretrain's MoCo v3: the hook's terms are in its loss, its heads in the checkpoint."""
-    checkpoint = run(config(folder, 'mixing/vits16_chexpert_mocov3_triangular'), tmp_path / 'run',
-                     epochs=1, log_level='WARNING')
+    checkpoint = run(
+        config(folder, 'mixing/vits16_chexpert_mocov3_triangular'),
+        tmp_path / 'run',
+        epochs=1,
+        log_level='WARNING',
+    )
     assert checkpoint['meta']['attention_heads'] == dict(enumerate(PARTS))
     scalars = checkpoint['message_hub']['log_scalars']
     # Attention is almost even at first: a head gives to its part about its share of the views.
     inside = scalars['train/attn_inside/1_right_lung'].data[0][0]
-    assert 0.02 < inside < .4
-    expected = -1e-3 * 64 * sum(scalars[f'train/attn_inside/{h}_{p}'].data[0][0]
-                                for h, p in enumerate(PARTS))
+    assert 0.02 < inside < 0.4
+    expected = (
+        -1e-3
+        * 64
+        * sum(scalars[f'train/attn_inside/{h}_{p}'].data[0][0] for h, p in enumerate(PARTS))
+    )
     assert scalars['train/loss_attn_inside'].data[0][0] == pytest.approx(expected, rel=1e-4)
 
 
@@ -108,11 +131,12 @@ def test_a_head_beyond_the_block_is_refused(folder, tmp_path):
 def test_a_part_without_template_is_refused(folder, tmp_path):
     """The head map names the heart, the polygon file has lungs alone."""
     path = tmp_path / 'lungs.json'
-    square = [[[0, 0], [.5, 0], [.5, 1], [0, 1]]]
+    square = [[[0, 0], [0.5, 0], [0.5, 1], [0, 1]]]
     path.write_text(json.dumps(dict(parts=dict(left_lung=square, right_lung=square))))
     cfg = config(folder, 'vits16_chexpert_triangular', path)
-    cfg.custom_hooks = [h for h in cfg.custom_hooks
-                        if h.type != 'orl_mm.AttentionVisualizationHook']
+    cfg.custom_hooks = [
+        h for h in cfg.custom_hooks if h.type != 'orl_mm.AttentionVisualizationHook'
+    ]
     with pytest.raises(ValueError, match="lack.*'heart'"):
         run(cfg, tmp_path / 'run', log_level='WARNING')
 
@@ -123,11 +147,13 @@ def test_other_images_other_parts(tmp_path):
     draw = np.random.default_rng(1)
     for i in range(6):
         Image.fromarray(draw.integers(0, 256, (40, 60, 3), np.uint8)).save(
-            tmp_path / 'images' / f'{i}.png')
+            tmp_path / 'images' / f'{i}.png'
+        )
     path = tmp_path / 'sky.json'
-    path.write_text(json.dumps(dict(parts=dict(sky=[[[0, 0], [1, 0], [1, .4], [0, .4]]]))))
-    cfg = config(tmp_path, 'vits16_chexpert_triangular', path, heads={1: 'sky'}, lambda1=1e-2,
-                 lambda2=1e-2)
+    path.write_text(json.dumps(dict(parts=dict(sky=[[[0, 0], [1, 0], [1, 0.4], [0, 0.4]]]))))
+    cfg = config(
+        tmp_path, 'vits16_chexpert_triangular', path, heads={1: 'sky'}, lambda1=1e-2, lambda2=1e-2
+    )
     checkpoint = run(cfg, tmp_path / 'run', epochs=1, log_level='WARNING')
     assert checkpoint['meta']['attention_heads'] == {1: 'sky'}
     assert torch.isfinite(checkpoint['state_dict']['backbone.cls_token']).all()

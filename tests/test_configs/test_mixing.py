@@ -17,15 +17,19 @@ import orl_mm
 
 ROOT = Path(__file__).parents[2]
 OURS = ROOT / 'tools' / 'train.py'
-MIXED = dict(byol='configs/r2o/mixing/byol_r50_in1k.py',
-             densecl='configs/r2o/mixing/densecl_r50_in1k.py')
-STOCK = dict(byol='mmpretrain::byol/byol_resnet50_16xb256-coslr-200e_in1k.py',
-             densecl='mmpretrain::densecl/densecl_resnet50_8xb32-coslr-200e_in1k.py',
-             simsiam='mmpretrain::simsiam/simsiam_resnet50_8xb32-coslr-100e_in1k.py')
+MIXED = dict(
+    byol='configs/r2o/mixing/byol_r50_in1k.py', densecl='configs/r2o/mixing/densecl_r50_in1k.py'
+)
+STOCK = dict(
+    byol='mmpretrain::byol/byol_resnet50_16xb256-coslr-200e_in1k.py',
+    densecl='mmpretrain::densecl/densecl_resnet50_8xb32-coslr-200e_in1k.py',
+    simsiam='mmpretrain::simsiam/simsiam_resnet50_8xb32-coslr-100e_in1k.py',
+)
 
 
 def stock_tool():
     import mmpretrain
+
     return Path(mmpretrain.__file__).parent / '.mim' / 'tools' / 'train.py'
 
 
@@ -72,8 +76,9 @@ def options(name, root, mixed):
 def test_mixed_config_trains(name, imagenet, tmp_path):
     cfg = Config.fromfile(ROOT / MIXED[name])
     cfg.merge_from_dict(options(name, imagenet, mixed=True))
-    cfg.merge_from_dict(dict(work_dir=str(tmp_path), experiment_name=tmp_path.name,
-                             log_level='WARNING'))
+    cfg.merge_from_dict(
+        dict(work_dir=str(tmp_path), experiment_name=tmp_path.name, log_level='WARNING')
+    )
     runner = Runner.from_cfg(cfg)
     assert type(runner.model).__module__.startswith('mmpretrain.')
     before = runner.model.backbone.conv1.weight.detach().clone()
@@ -96,24 +101,32 @@ def test_without_masks_the_neck_is_the_stock_one():
     ours = orl_mm.registry.MODELS.build(cfg.model.neck)
     theirs = orl_mm.registry.MODELS.build(stock)
     theirs.load_state_dict(ours.projector.state_dict())
-    feats = (torch.randn(4, 16, 7, 7), )
+    feats = (torch.randn(4, 16, 7, 7),)
     torch.testing.assert_close(ours(feats)[0], theirs(feats)[0])
 
 
 def run_tool(tool, config, values, work_dir):
-    command = [sys.executable, str(tool), config, '--work-dir', str(work_dir),
-               '--no-persistent-workers', '--no-pin-memory', '--cfg-options',
-               *(f'{key}={value}' for key, value in values.items())]
+    command = [
+        sys.executable,
+        str(tool),
+        config,
+        '--work-dir',
+        str(work_dir),
+        '--no-persistent-workers',
+        '--no-pin-memory',
+        '--cfg-options',
+        *(f'{key}={value}' for key, value in values.items()),
+    ]
     env = dict(os.environ, OMP_NUM_THREADS='1', PYTHONPATH=str(ROOT))
-    return subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True,
-                          timeout=400)
+    return subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True, timeout=400)
 
 
 def check(result, work_dir):
     text = result.stdout + result.stderr
     assert result.returncode == 0, text[-3000:]
     losses = [float(x) for x in re.findall(r' loss: (-?[\d.]+)', text)]
-    assert len(losses) == 2 and np.isfinite(losses).all()
+    assert len(losses) == 2
+    assert np.isfinite(losses).all()
     assert (work_dir / 'epoch_1.pth').is_file()
 
 

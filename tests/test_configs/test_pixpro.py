@@ -18,13 +18,14 @@ EPOCHS = {'pixpro': 400, 'pixpro_100e': 100}
 
 
 def hook(cfg, name):
-    found, = [h for h in cfg.custom_hooks if h.type == f'orl_mm.{name}']
+    (found,) = [h for h in cfg.custom_hooks if h.type == f'orl_mm.{name}']
     return found
 
 
 def views(cfg):
-    found, = [t for t in cfg.train_dataloader.dataset.pipeline
-              if t.type == 'orl_mm.MultiViewWithGeometry']
+    (found,) = [
+        t for t in cfg.train_dataloader.dataset.pipeline if t.type == 'orl_mm.MultiViewWithGeometry'
+    ]
     return found
 
 
@@ -32,18 +33,22 @@ def views(cfg):
 def test_optimisation(name):
     """tools/pixpro_base_r50_{400,100}ep.sh: LARS, 8 x 128 images, base rate 1 for 256."""
     cfg, epochs = load(name), EPOCHS[name]
-    optimizer, (schedule, ) = cfg.optim_wrapper.optimizer, cfg.param_scheduler
-    assert (optimizer.type, optimizer.momentum, optimizer.eta) == ('orl_mm.LARS', .9, 1e-3)
-    assert optimizer.lr == pytest.approx(4.) and optimizer.weight_decay == pytest.approx(1e-5)
+    optimizer, (schedule,) = cfg.optim_wrapper.optimizer, cfg.param_scheduler
+    assert (optimizer.type, optimizer.momentum, optimizer.eta) == ('orl_mm.LARS', 0.9, 1e-3)
+    assert optimizer.lr == pytest.approx(4.0)
+    assert optimizer.weight_decay == pytest.approx(1e-5)
     assert cfg.optim_wrapper.constructor == 'orl_mm.LARSConstructor'
     assert 'paramwise_cfg' not in cfg.optim_wrapper
     assert (schedule.type, schedule.warmup, schedule.end) == ('orl_mm.WarmupCosineLR', 5, epochs)
-    assert schedule.by_epoch and schedule.convert_to_iter_based
+    assert schedule.by_epoch
+    assert schedule.convert_to_iter_based
     assert cfg.train_cfg.max_epochs == epochs
-    assert cfg.train_dataloader.batch_size == 128 and cfg.train_dataloader.drop_last
-    assert cfg.auto_scale_lr.base_batch_size == 1024 and not cfg.auto_scale_lr.enable
+    assert cfg.train_dataloader.batch_size == 128
+    assert cfg.train_dataloader.drop_last
+    assert cfg.auto_scale_lr.base_batch_size == 1024
+    assert not cfg.auto_scale_lr.enable
     momentum = hook(cfg, 'MomentumUpdateHook')
-    assert (momentum.momentum, momentum.end_momentum) == (.99, 1.)
+    assert (momentum.momentum, momentum.end_momentum) == (0.99, 1.0)
     hook(cfg, 'SetEpochHook'), hook(cfg, 'PlainBNOnCPUHook')
     assert cfg.default_hooks.checkpoint.interval == 10
 
@@ -52,22 +57,38 @@ def test_optimisation(name):
 def test_views_are_byols_by_the_authors_filters(name):
     cut = views(load(name))
     assert (cut.size, cut.scale, cut.num_views, cut.flip_prob, cut.interpolation) == (
-        224, (.08, 1.), [1, 1], .5, 'bilinear')
+        224,
+        (0.08, 1.0),
+        [1, 1],
+        0.5,
+        'bilinear',
+    )
     assert cut.ratio == pytest.approx((3 / 4, 4 / 3))
-    for view, (blur, solarize) in zip(cut.transforms, ((1., 0.), (.1, .2))):
-        assert [t.type for t in view] == ['RandomApply', 'RandomGrayscale', 'GaussianBlur',
-                                          'Solarize']
-        jitter, = view[0].transforms
+    for view, (blur, solarize) in zip(cut.transforms, ((1.0, 0.0), (0.1, 0.2)), strict=False):
+        assert [t.type for t in view] == [
+            'RandomApply',
+            'RandomGrayscale',
+            'GaussianBlur',
+            'Solarize',
+        ]
+        (jitter,) = view[0].transforms
         assert jitter.type == 'ColorJitter'
         assert [jitter[k] for k in ('brightness', 'contrast', 'saturation', 'hue')] == [
-            .4, .4, .2, .1]
-        assert (view[0].prob, view[1].prob) == (.8, .2)
+            0.4,
+            0.4,
+            0.2,
+            0.1,
+        ]
+        assert (view[0].prob, view[1].prob) == (0.8, 0.2)
         assert (view[2].magnitude_range, view[2].magnitude_std, view[2].prob) == (
-            (.1, 2.), 'inf', blur)
+            (0.1, 2.0),
+            'inf',
+            blur,
+        )
         assert (view[3].thr, view[3].prob) == (128, solarize)
     mean, std = (load(name).data_preprocessor[k] for k in ('mean', 'std'))
-    assert mean == pytest.approx([255 * m for m in (.485, .456, .406)])
-    assert std == pytest.approx([255 * s for s in (.229, .224, .225)])
+    assert mean == pytest.approx([255 * m for m in (0.485, 0.456, 0.406)])
+    assert std == pytest.approx([255 * s for s in (0.229, 0.224, 0.225)])
 
 
 def test_blur_is_pillows_with_a_uniform_radius():
@@ -77,9 +98,13 @@ def test_blur_is_pillows_with_a_uniform_radius():
     blur = TRANSFORMS.build(views(cfg).transforms[0][2])
     assert isinstance(blur, GaussianBlur)
     image = np.random.default_rng(0).integers(0, 256, (32, 32, 3), np.uint8)
-    radii = np.linspace(.1, 2, 96)
-    choices = np.stack([np.asarray(Image.fromarray(image).filter(
-        ImageFilter.GaussianBlur(radius=float(r)))) for r in radii]).astype(int)
+    radii = np.linspace(0.1, 2, 96)
+    choices = np.stack(
+        [
+            np.asarray(Image.fromarray(image).filter(ImageFilter.GaussianBlur(radius=float(r))))
+            for r in radii
+        ]
+    ).astype(int)
     np.random.seed(0)
     found = []
     for _ in range(60):
@@ -88,16 +113,19 @@ def test_blur_is_pillows_with_a_uniform_radius():
         assert error.min() < 1.5
         found.append(radii[error.argmin()])
     # Radii below 0.4 or so leave 8 bits as they are, and count as 0.1.
-    assert min(found) < .6 and max(found) > 1.8 and abs(np.mean(found) - 1.05) < .2
+    assert min(found) < 0.6
+    assert max(found) > 1.8
+    assert abs(np.mean(found) - 1.05) < 0.2
 
 
 def test_model():
     """ResNet-50 (23,508,032 parameters), projector, one transform layer, SyncBN everywhere."""
     cfg = load()
-    assert cfg.model.type == 'orl_mm.PixPro' and cfg.model.backbone.depth == 50
+    assert cfg.model.type == 'orl_mm.PixPro'
+    assert cfg.model.backbone.depth == 50
     init_default_scope(cfg.default_scope)
     model = MODELS.build(cfg.model)
-    assert (model.pos_ratio, model.head.power) == (.7, 2.)
+    assert (model.pos_ratio, model.head.power) == (0.7, 2.0)
     assert model.target_update == 'before_target_forward'
     projector = 2048 * 4096 + 4096 + 2 * 4096 + 4096 * 256 + 256
     transform = 256 * 256 + 256
@@ -106,7 +134,8 @@ def test_model():
     frozen = sum(p.numel() for p in model.parameters() if not p.requires_grad)
     assert frozen == 23508032 + projector
     norms = [m for m in model.modules() if isinstance(m, torch.nn.modules.batchnorm._BatchNorm)]
-    assert len(norms) == 2 * 54 and all(isinstance(m, torch.nn.SyncBatchNorm) for m in norms)
+    assert len(norms) == 2 * 54
+    assert all(isinstance(m, torch.nn.SyncBatchNorm) for m in norms)
 
 
 def test_residual_branches_start_at_zero_and_the_target_equal():
@@ -116,15 +145,20 @@ def test_residual_branches_start_at_zero_and_the_target_equal():
     torch.manual_seed(0)
     model = MODELS.build(cfg.model)
     model.init_weights()
-    last = [m.bn2 if hasattr(m, 'bn2') else m.norm2 for m in model.backbone.modules()
-            if type(m).__name__ == 'BasicBlock']
-    assert len(last) == 8 and all((m.weight == 0).all() for m in last)
+    last = [
+        m.bn2 if hasattr(m, 'bn2') else m.norm2
+        for m in model.backbone.modules()
+        if type(m).__name__ == 'BasicBlock'
+    ]
+    assert len(last) == 8
+    assert all((m.weight == 0).all() for m in last)
     assert (model.backbone.bn1.weight == 1).all()
     stem = model.backbone.conv1.weight  # normal, sqrt(2 / (49 * channels))
-    assert abs(stem.std() * (49 * 8 / 2)**.5 - 1) < .1
+    assert abs(stem.std() * (49 * 8 / 2) ** 0.5 - 1) < 0.1
     for layer in (model.neck.fc0, model.neck.fc1, model.head.transform):
-        bound = layer.in_features**-.5
-        assert .9 * bound < layer.weight.abs().max() <= bound and layer.bias.abs().max() > 0
+        bound = layer.in_features**-0.5
+        assert 0.9 * bound < layer.weight.abs().max() <= bound
+        assert layer.bias.abs().max() > 0
     for part in ('backbone', 'neck'):
         same(dict(getattr(model, part).state_dict()), dict(model.target[part].state_dict()))
 
@@ -146,8 +180,14 @@ def test_biases_and_norms_are_excluded_from_decay_and_adaptation():
 @pytest.mark.parametrize('name', PIXPRO)
 def test_every_config_opens_with_paper_command_and_expectation(name):
     head = (BASELINES / f'{name}_r50_in1k.py').read_text().split('_base_ =')[0]
-    for words in ('# Paper:', '# Expected:', 'not yet run', '# Data:', '8 GPUs x 128',
-                  f'# Command:  tools/dist_train.sh configs/baselines/{name}_r50_in1k.py 8 --amp'):
+    for words in (
+        '# Paper:',
+        '# Expected:',
+        'not yet run',
+        '# Data:',
+        '8 GPUs x 128',
+        f'# Command:  tools/dist_train.sh configs/baselines/{name}_r50_in1k.py 8 --amp',
+    ):
         assert words in head, words
 
 
@@ -163,16 +203,28 @@ def test_killed_and_resumed_equals_unbroken(tmp_path):
     resumed = config('resumed')
     resumed.resume, resumed.load_from = True, str(tmp_path / 'broken' / 'epoch_1.pth')
     train(resumed)
-    whole, again, before = (load_weights(tmp_path / path) for path in (
-        'whole/epoch_3.pth', 'resumed/epoch_3.pth', 'broken/epoch_1.pth'))
+    whole, again, before = (
+        load_weights(tmp_path / path)
+        for path in ('whole/epoch_3.pth', 'resumed/epoch_3.pth', 'broken/epoch_1.pth')
+    )
     for part in ('state_dict', 'optimizer', 'param_schedulers'):
         same(whole[part], again[part], part)
-    for key in ('backbone.conv1.weight', 'target.backbone.layer4.1.conv2.weight',
-                'target.neck.fc0.weight', 'head.transform.weight'):
+    for key in (
+        'backbone.conv1.weight',
+        'target.backbone.layer4.1.conv2.weight',
+        'target.neck.fc0.weight',
+        'head.transform.weight',
+    ):
         assert not torch.equal(before['state_dict'][key], whole['state_dict'][key]), key
-    losses, momenta = ([state['message_hub']['log_scalars'][f'train/{key}'].data[0].tolist()
-                        for state in (whole, again)] for key in ('loss', 'momentum'))
-    assert losses[0] == losses[1] and len(set(losses[0])) == 6
+    losses, momenta = (
+        [
+            state['message_hub']['log_scalars'][f'train/{key}'].data[0].tolist()
+            for state in (whole, again)
+        ]
+        for key in ('loss', 'momentum')
+    )
+    assert losses[0] == losses[1]
+    assert len(set(losses[0])) == 6
     assert momenta[0] == momenta[1]
 
 
@@ -185,18 +237,24 @@ def test_trains_on_real_images_and_hands_its_backbone_on(shared_data, tmp_path):
     for path in chosen:
         (images / path.name).symlink_to(path)
     cfg = small_pixpro(images, tmp_path / 'work', batch_size=len(chosen) // 2, epochs=8)
-    cfg.optim_wrapper.optimizer.lr = .2
+    cfg.optim_wrapper.optimizer.lr = 0.2
     cfg.default_hooks.checkpoint.interval = 8
     runner = train(cfg)
     losses = runner.message_hub.log_scalars['train/loss'].data[0]
-    assert len(losses) >= 16 and np.isfinite(losses).all()
-    assert losses[0] > -1 and losses[-4:].mean() < losses[0] - 1
+    assert len(losses) >= 16
+    assert np.isfinite(losses).all()
+    assert losses[0] > -1
+    assert losses[-4:].mean() < losses[0] - 1
 
     file = tmp_path / 'work' / 'epoch_8.pth'
     narrow = dict(NARROW, strides=(1, 2, 2, 1))
-    backbone = MODELS.build(dict(
-        type='mmpretrain.ResNet', **narrow,
-        init_cfg=dict(type='orl_mm.PretrainedBackbone', checkpoint=str(file))))
+    backbone = MODELS.build(
+        dict(
+            type='mmpretrain.ResNet',
+            **narrow,
+            init_cfg=dict(type='orl_mm.PretrainedBackbone', checkpoint=str(file)),
+        )
+    )
     backbone.init_weights()
     same(dict(runner.model.backbone.state_dict()), dict(backbone.state_dict()))
     result = load_backbone(backbone, file)

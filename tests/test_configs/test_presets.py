@@ -26,12 +26,12 @@ def presets():
 
 
 def transform(cfg, name):
-    found, = [t for t in cfg.train_dataloader.dataset.pipeline if t.type == name]
+    (found,) = [t for t in cfg.train_dataloader.dataset.pipeline if t.type == name]
     return found
 
 
 def hook(cfg, name):
-    found, = [h for h in cfg.custom_hooks if h.type == f'orl_mm.{name}']
+    (found,) = [h for h in cfg.custom_hooks if h.type == f'orl_mm.{name}']
     return found
 
 
@@ -47,14 +47,34 @@ def views(cfg):
 def photometry(cfg):
     first, second = views(cfg).transforms
     jitter = first[0].transforms[0]
-    return ([jitter[k] for k in ('brightness', 'contrast', 'saturation', 'hue')], first[0].prob,
-            first[1].prob, first[2].kernel_size, first[2].sigma, [v[2].prob for v in (first, second)],
-            first[3].thr, [v[3].prob for v in (first, second)], views(cfg).scale, views(cfg).size,
-            [round(r, 4) for r in views(cfg).ratio])
+    return (
+        [jitter[k] for k in ('brightness', 'contrast', 'saturation', 'hue')],
+        first[0].prob,
+        first[1].prob,
+        first[2].kernel_size,
+        first[2].sigma,
+        [v[2].prob for v in (first, second)],
+        first[3].thr,
+        [v[3].prob for v in (first, second)],
+        views(cfg).scale,
+        views(cfg).size,
+        [round(r, 4) for r in views(cfg).ratio],
+    )
 
 
-BYOL_VIEWS = ([.4, .4, .2, .1], .8, .2, 23, (.1, 2.), [1., .1], 128, [0., .2], (.08, 1.), 224,
-              [.75, 1.3333])
+BYOL_VIEWS = (
+    [0.4, 0.4, 0.2, 0.1],
+    0.8,
+    0.2,
+    23,
+    (0.1, 2.0),
+    [1.0, 0.1],
+    128,
+    [0.0, 0.2],
+    (0.08, 1.0),
+    224,
+    [0.75, 1.3333],
+)
 BATCH = 4096
 
 
@@ -67,43 +87,75 @@ def set_or_default(model, name):
 # row of the table in projects/r2o/README.md -> (what a config sets, thesis, official)
 ROWS = {
     '1 K': (lambda c: k_of(c, (1, 100, 150, 200, 299)), [64] * 5, [127, 111, 91, 66, 4]),
-    '2 lr x K/16': (lambda c: (c.optim_wrapper.optimizer.lr,
-                               hook(c, 'KMeansRefineHook').get('lr_factor_base')),
-                    (.3 * BATCH / 256, None), (.3 * BATCH / 256, 16)),
-    '3 warm-up': (lambda c: [(s.type, s.warmup, s.end, s.by_epoch, s.convert_to_iter_based)
-                             for s in c.param_scheduler],
-                  [('orl_mm.WarmupCosineLR', 10, 300, True, True)],
-                  [('orl_mm.WarmupCosineLR', 3, 300, True, True)]),
-    '4 LARS': (lambda c: (*[c.optim_wrapper.optimizer[k]
-                            for k in ('type', 'eta', 'momentum', 'weight_decay')],
-                          c.optim_wrapper.constructor,
-                          c.optim_wrapper.get('paramwise_cfg', {}).get('include')),
-               ('orl_mm.LARS', 1e-3, .9, 1e-6, 'orl_mm.LARSConstructor', None),
-               ('orl_mm.LARS', 1e-3, .9, 1e-6, 'orl_mm.LARSConstructor',
-                ('backbone.bn1.weight', ))),
-    '5 EMA': (lambda c: (hook(c, 'MomentumUpdateHook').momentum,
-                         hook(c, 'MomentumUpdateHook').end_momentum), (.99, 1.), (.99, 1.)),
+    '2 lr x K/16': (
+        lambda c: (c.optim_wrapper.optimizer.lr, hook(c, 'KMeansRefineHook').get('lr_factor_base')),
+        (0.3 * BATCH / 256, None),
+        (0.3 * BATCH / 256, 16),
+    ),
+    '3 warm-up': (
+        lambda c: [
+            (s.type, s.warmup, s.end, s.by_epoch, s.convert_to_iter_based)
+            for s in c.param_scheduler
+        ],
+        [('orl_mm.WarmupCosineLR', 10, 300, True, True)],
+        [('orl_mm.WarmupCosineLR', 3, 300, True, True)],
+    ),
+    '4 LARS': (
+        lambda c: (
+            *[c.optim_wrapper.optimizer[k] for k in ('type', 'eta', 'momentum', 'weight_decay')],
+            c.optim_wrapper.constructor,
+            c.optim_wrapper.get('paramwise_cfg', {}).get('include'),
+        ),
+        ('orl_mm.LARS', 1e-3, 0.9, 1e-6, 'orl_mm.LARSConstructor', None),
+        ('orl_mm.LARS', 1e-3, 0.9, 1e-6, 'orl_mm.LARSConstructor', ('backbone.bn1.weight',)),
+    ),
+    '5 EMA': (
+        lambda c: (
+            hook(c, 'MomentumUpdateHook').momentum,
+            hook(c, 'MomentumUpdateHook').end_momentum,
+        ),
+        (0.99, 1.0),
+        (0.99, 1.0),
+    ),
     '6 order': (lambda c: c.model.target_update, 'after_step', 'before_target_forward'),
-    '7 flip': (lambda c: views(c).flip_prob, .5, 1.),
+    '7 flip': (lambda c: views(c).flip_prob, 0.5, 1.0),
     '8 views': (photometry, BYOL_VIEWS, BYOL_VIEWS),
     '9 x0': (lambda c: transform(c, 'orl_mm.GenerateSuperpixels').size, 224, 224),
-    '10 SLIC': (lambda c: [transform(c, 'orl_mm.GenerateSuperpixels').get(k)
-                           for k in ('method', 'num_segments', 'normalize')],
-                ['slic', 100, None], ['slic', 100, True]),
+    '10 SLIC': (
+        lambda c: [
+            transform(c, 'orl_mm.GenerateSuperpixels').get(k)
+            for k in ('method', 'num_segments', 'normalize')
+        ],
+        ['slic', 100, None],
+        ['slic', 100, True],
+    ),
     '11 mask to C4': (lambda c: c.model.refiner.downsample, 'area', 'bilinear'),
-    '12 mask pooling': (lambda c: (c.model.refiner.min_area, c.model.neck.min_area),
-                        (0., 0.), (1., 1.)),
+    '12 mask pooling': (
+        lambda c: (c.model.refiner.min_area, c.model.neck.min_area),
+        (0.0, 0.0),
+        (1.0, 1.0),
+    ),
     '13 empty segments': (lambda c: c.model.refiner.cluster_empty, False, True),
-    '14 K-means': (lambda c: (c.model.refiner.tol, c.model.refiner.get('absolute_tol')),
-                   (1e-4, None), (1e-4, 1e-6)),
+    '14 K-means': (
+        lambda c: (c.model.refiner.tol, c.model.refiner.get('absolute_tol')),
+        (1e-4, None),
+        (1e-4, 1e-6),
+    ),
     '16 labels to m0': (lambda c: c.model.refiner.border, 'majority', 'blend'),
     '17 m0': (lambda c: c.model.refiner.mask_size, 56, 56),
     '18 ROIAlign': (lambda c: c.model.aligned, True, False),
-    '19 rows': (lambda c: (c.model.rows, c.model.views,
-                           *[(m.in_channels, m.hid_channels, m.out_channels)
-                             for m in (c.model.neck.projector, c.model.head.predictor)]),
-                ('valid', 'separate', (2048, 4096, 256), (256, 4096, 256)),
-                ('all', 'joined', (2048, 4096, 256), (256, 4096, 256))),
+    '19 rows': (
+        lambda c: (
+            c.model.rows,
+            c.model.views,
+            *[
+                (m.in_channels, m.hid_channels, m.out_channels)
+                for m in (c.model.neck.projector, c.model.head.predictor)
+            ],
+        ),
+        ('valid', 'separate', (2048, 4096, 256), (256, 4096, 256)),
+        ('all', 'joined', (2048, 4096, 256), (256, 4096, 256)),
+    ),
     '20 valid pair': (lambda c: set_or_default(c.model, 'min_area'), 1e-3, 1e-3),
     '21 averaging': (lambda c: c.model.head.loss.average, 'image', 'region'),
     '22 symmetrised': (lambda c: c.model.head.symmetric, 'sum', 'mean'),
@@ -125,8 +177,11 @@ def test_row(presets, row):
 
 def rows_of_the_table():
     text = (TESTS.parent / 'projects' / 'r2o' / 'README.md').read_text()
-    return [int(line.split('|')[1]) for line in text.splitlines()
-            if line.startswith('| ') and line.split('|')[1].strip().isdigit()]
+    return [
+        int(line.split('|')[1])
+        for line in text.splitlines()
+        if line.startswith('| ') and line.split('|')[1].strip().isdigit()
+    ]
 
 
 def test_every_row_of_the_table_is_tested():
@@ -139,23 +194,55 @@ def test_every_row_of_the_table_is_tested():
 
 def flatten(value, prefix=''):
     if isinstance(value, dict):
-        return {k: v for key, item in value.items() for k, v in flatten(item, f'{prefix}.{key}').items()}
+        return {
+            k: v for key, item in value.items() for k, v in flatten(item, f'{prefix}.{key}').items()
+        }
     if isinstance(value, (list, tuple)) and any(isinstance(v, (dict, list, tuple)) for v in value):
-        return {k: v for i, item in enumerate(value) for k, v in flatten(item, f'{prefix}.{i}').items()}
+        return {
+            k: v for i, item in enumerate(value) for k, v in flatten(item, f'{prefix}.{i}').items()
+        }
     return {prefix: value}
 
 
 def test_the_presets_differ_in_nothing_else(presets):
     """Every key that differs belongs to a row above."""
-    parts = ('model', 'train_dataloader', 'optim_wrapper', 'param_scheduler', 'custom_hooks',
-             'train_cfg', 'auto_scale_lr', 'randomness', 'env_cfg', 'data_preprocessor')
-    first, second = (flatten({k: c[k].to_dict() if hasattr(c[k], 'to_dict') else c[k] for k in parts})
-                     for c in presets)
+    parts = (
+        'model',
+        'train_dataloader',
+        'optim_wrapper',
+        'param_scheduler',
+        'custom_hooks',
+        'train_cfg',
+        'auto_scale_lr',
+        'randomness',
+        'env_cfg',
+        'data_preprocessor',
+    )
+    first, second = (
+        flatten({k: c[k].to_dict() if hasattr(c[k], 'to_dict') else c[k] for k in parts})
+        for c in presets
+    )
     differ = {k for k in {*first, *second} if first.get(k) != second.get(k)}
     allowed = (
-        'schedule', 'lr_factor_base', 'warmup', 'include', 'target_update', 'flip_prob', 'normalize',
-        'downsample', 'min_area', 'cluster_empty', 'absolute_tol', 'border', 'aligned', 'rows', 'views',
-        'average', 'symmetric', 'update_running_stats')
+        'schedule',
+        'lr_factor_base',
+        'warmup',
+        'include',
+        'target_update',
+        'flip_prob',
+        'normalize',
+        'downsample',
+        'min_area',
+        'cluster_empty',
+        'absolute_tol',
+        'border',
+        'aligned',
+        'rows',
+        'views',
+        'average',
+        'symmetric',
+        'update_running_stats',
+    )
     assert {k for k in differ if not any(f'.{name}' in k for name in allowed)} == set()
     assert {name for name in allowed if any(f'.{name}' in k for k in differ)} == set(allowed)
 
@@ -169,7 +256,9 @@ def test_every_config_opens_with_paper_command_and_expectation(file):
     head = file.read_text().split('_base_')[0]
     for word in ('# Paper:', '# Command:', '# Expected:'):
         assert word in head, f'{file.name} does not say {word}'
-    assert f'# Command:  tools/dist_train.sh configs/r2o/{name(file)}' in head or 'make demo' in head
+    assert (
+        f'# Command:  tools/dist_train.sh configs/r2o/{name(file)}' in head or 'make demo' in head
+    )
 
 
 @pytest.mark.parametrize('file', FILES, ids=name)
@@ -179,18 +268,19 @@ def test_every_config_scales_its_learning_rate_from_4096(file):
 
 def test_densecl_has_the_rate_of_the_stock_config_at_its_batch():
     cfg = Config.fromfile(CONFIGS / 'mixing' / 'densecl_r50_in1k.py')
-    assert cfg.optim_wrapper.optimizer.lr * 256 / 4096 == pytest.approx(.03)
+    assert cfg.optim_wrapper.optimizer.lr * 256 / 4096 == pytest.approx(0.03)
 
 
 @pytest.mark.parametrize('k', [4, 16, 64])
 def test_imagenet100(k):
     cfg = Config.fromfile(CONFIGS / f'r50_in100_k{k}.py')
-    assert cfg.model.refiner.num_clusters == k and k_of(cfg, (1, 300)) == [k, k]
+    assert cfg.model.refiner.num_clusters == k
+    assert k_of(cfg, (1, 300)) == [k, k]
     assert cfg.train_dataloader.dataset.classes_file == 'imagenet100'
 
 
 def test_100_epochs():
     cfg = Config.fromfile(CONFIGS / 'r50_in1k_100e.py')
-    scheduler, = cfg.param_scheduler
-    assert cfg.optim_wrapper.optimizer.lr == pytest.approx(.45 * 16)
+    (scheduler,) = cfg.param_scheduler
+    assert cfg.optim_wrapper.optimizer.lr == pytest.approx(0.45 * 16)
     assert (scheduler.warmup, scheduler.end, cfg.train_cfg.max_epochs) == (10, 100, 100)

@@ -18,15 +18,17 @@ def load(config):
 
 
 def views(cfg):
-    found, = [t for t in cfg.train_dataloader.dataset.pipeline
-              if t.type == 'orl_mm.MultiViewWithGeometry']
+    (found,) = [
+        t for t in cfg.train_dataloader.dataset.pipeline if t.type == 'orl_mm.MultiViewWithGeometry'
+    ]
     return found.to_dict()
 
 
 def test_every_small_config_is_a_row():
     folders = [ROOT / 'configs' / name / 'small' for name in ('r2o', 'baselines')]
-    assert {f.relative_to(ROOT).as_posix() for folder in folders for f in folder.glob('*.py')} == \
-        set(CONFIGS)
+    assert {
+        f.relative_to(ROOT).as_posix() for folder in folders for f in folder.glob('*.py')
+    } == set(CONFIGS)
     assert all(key in ROWS for keys in TABLES.values() for key in keys)
 
 
@@ -35,18 +37,22 @@ def test_equal_budget(config):
     cfg, r2o = load(config), load('configs/r2o/small/r2o.py')
     mine = views(cfg)
     if config.endswith('official.py'):  # always flips, which is one of its differences
-        assert mine.pop('flip_prob') == 1.
+        assert mine.pop('flip_prob') == 1.0
         mine['flip_prob'] = 0.5
     assert mine == views(r2o)
     assert (mine['size'], mine['scale'], mine['num_views']) == (112, (0.2, 1.0), [1, 1])
     data = cfg.train_dataloader
     assert (data.batch_size, data.dataset.list_file, data.drop_last) == (32, 'natural_small', True)
     for key in ('depth', 'stem_channels', 'base_channels', 'strides'):
-        assert cfg.model.backbone[key] == dict(
-            depth=18, stem_channels=16, base_channels=16, strides=(1, 2, 2, 1))[key]
+        assert (
+            cfg.model.backbone[key]
+            == dict(depth=18, stem_channels=16, base_channels=16, strides=(1, 2, 2, 1))[key]
+        )
     assert cfg.model.backbone.zero_init_residual is False
-    assert cfg.optim_wrapper == r2o.optim_wrapper and cfg.param_scheduler == r2o.param_scheduler
-    assert cfg.train_cfg == r2o.train_cfg and cfg.train_cfg.max_epochs == 12
+    assert cfg.optim_wrapper == r2o.optim_wrapper
+    assert cfg.param_scheduler == r2o.param_scheduler
+    assert cfg.train_cfg == r2o.train_cfg
+    assert cfg.train_cfg.max_epochs == 12
     assert cfg.param_scheduler[0].end == 12
     assert momentum(cfg) == pytest.approx(0.99)
     for hook in cfg.custom_hooks:
@@ -71,10 +77,14 @@ def test_transfers_take_that_encoder(kind):
     assert cfg.default_hooks.checkpoint.interval == cfg.train_cfg.max_epochs
     backbone = cfg.model.backbone
     assert (backbone.depth, backbone.base_channels, tuple(backbone.strides)) == (
-        18, 16, (1, 2, 2, 1))
+        18,
+        16,
+        (1, 2, 2, 1),
+    )
     assert backbone.zero_init_residual is False
     assert (backbone.get('frozen_stages'), backbone.norm_eval) == (
-        (4, True) if kind == 'linear' else (-1, False))
+        (4, True) if kind == 'linear' else (-1, False)
+    )
 
 
 def test_no_validation_image_is_pretrained_on():
@@ -98,11 +108,15 @@ def test_plan(tmp_path):
     assert scores == tmp_path / 'transfer/fine-tuned_official_seed2/areas.npz'
     cache, pretrain, transfer, test = plan.jobs.values()
     assert (pretrain.after, transfer.after, test.after) == (
-        [cache.name], [pretrain.name], [transfer.name])
+        [cache.name],
+        [pretrain.name],
+        [transfer.name],
+    )
     assert cache.name == 'superpixels_slic_normalize-True_num_segments-100'
     assert pretrain.done == tmp_path / 'pretrain/official_seed2/epoch_12.pth'
     assert {'randomness.seed=2', 'train_dataloader.dataset.pipeline.0.seed=2'} <= set(
-        pretrain.command) & set(transfer.command)
+        pretrain.command
+    ) & set(transfer.command)
     folder = tmp_path / 'superpixels/slic_normalize-True_num_segments-100'
     assert f'train_dataloader.dataset.pipeline.2.cache={folder}' in pretrain.command
     assert f'model.backbone.init_cfg.checkpoint={pretrain.done}' in transfer.command
@@ -111,25 +125,32 @@ def test_plan(tmp_path):
         plan.transfer(ROWS[key], 2, 'linear')
         plan.transfer(ROWS[key], 2, 'fine-tuned')
     assert sorted(name for name in plan.jobs if name.startswith('superpixels')) == [
-        'superpixels_slic_normalize-True_num_segments-100', 'superpixels_slic_num_segments-100']
+        'superpixels_slic_normalize-True_num_segments-100',
+        'superpixels_slic_num_segments-100',
+    ]
     assert 'random_seed2' not in plan.jobs
     assert 'model.backbone.init_cfg=None' in plan.jobs['fine-tuned_random_seed2'].command
     fitted = [plan.jobs[f'linear_{key}_seed2'] for key in ('random', 'r2o')]
     assert [job.command[-3] for job in fitted] == [
-        'random:2', str(tmp_path / 'pretrain/r2o_seed2/epoch_12.pth')]
+        'random:2',
+        str(tmp_path / 'pretrain/r2o_seed2/epoch_12.pth'),
+    ]
     assert [job.after for job in fitted] == [[], ['r2o_seed2']]
     assert str(fitted[1].done) in plan.jobs['linear_r2o_seed2_test'].command
     assert plan.jobs['no-prior_seed2'].after == []
 
 
-@pytest.mark.parametrize('epochs, warmup', [(1, 0), (3, 1)])
+@pytest.mark.parametrize(('epochs', 'warmup'), [(1, 0), (3, 1)])
 def test_a_try_has_a_schedule_that_fits(epochs, warmup, tmp_path):
     plan = Plan(tmp_path, tmp_path / 'data', epochs, epochs)
     plan.transfer(ROWS['byol'], 0, 'fine-tuned')
     names = (f'byol_seed0_{epochs}epochs', f'fine-tuned_byol_seed0_{epochs}epochs_transfer{epochs}')
     for name in names:
-        assert {f'param_scheduler.0.end={epochs}', f'param_scheduler.0.warmup={warmup}',
-                f'train_cfg.max_epochs={epochs}'} <= set(plan.jobs[name].command)
+        assert {
+            f'param_scheduler.0.end={epochs}',
+            f'param_scheduler.0.warmup={warmup}',
+            f'train_cfg.max_epochs={epochs}',
+        } <= set(plan.jobs[name].command)
         assert plan.jobs[name].done.name == f'epoch_{epochs}.pth'
     # Nothing of a try lies where the real table looks for it.
     real = Plan(tmp_path, tmp_path / 'data')

@@ -39,8 +39,11 @@ def flatten(value, prefix=''):
         items = list(enumerate(value))
     else:
         return {prefix: value}
-    return {key: leaf for name, item in items
-            for key, leaf in flatten(item, f'{prefix}.{name}' if prefix else str(name)).items()}
+    return {
+        key: leaf
+        for name, item in items
+        for key, leaf in flatten(item, f'{prefix}.{name}' if prefix else str(name)).items()
+    }
 
 
 def difference(a, b, parts):
@@ -83,23 +86,41 @@ def test_input_is_that_of_pretraining(name, request):
     """RGB with ImageNet's mean and deviation; stride 2 in the 3 x 3 convolution."""
     cfg = request.getfixturevalue(name)
     given = cfg.model.data_preprocessor
-    assert given.mean == [123.675, 116.28, 103.53] and given.std == [58.395, 57.12, 57.375]
-    assert given.bgr_to_rgb is True and given.pad_size_divisor == 32
+    assert given.mean == [123.675, 116.28, 103.53]
+    assert given.std == [58.395, 57.12, 57.375]
+    assert given.bgr_to_rgb is True
+    assert given.pad_size_divisor == 32
     pretraining = Config.fromfile(CONFIGS / 'r2o' / 'r50_in1k.py')
     normalised = pretraining.get('data_preprocessor') or pretraining.model.data_preprocessor
-    assert list(normalised.mean) == given.mean and list(normalised.std) == given.std
+    assert list(normalised.mean) == given.mean
+    assert list(normalised.std) == given.std
     assert normalised.get('to_rgb', True) is True
     backbone = cfg.model.backbone
     assert (backbone.type, backbone.depth, backbone.style) == ('ResNet', 50, 'pytorch')
-    assert tuple(backbone.out_indices) == (0, 1, 2, 3) and cfg.model.type == 'MaskRCNN'
-    assert cfg.model.neck.type == 'FPN' and cfg.model.roi_head.bbox_head.num_classes == 80
+    assert tuple(backbone.out_indices) == (0, 1, 2, 3)
+    assert cfg.model.type == 'MaskRCNN'
+    assert cfg.model.neck.type == 'FPN'
+    assert cfg.model.roi_head.bbox_head.num_classes == 80
 
 
 def test_rest_of_1x_is_stock(stock, one_x):
     """12 epochs, batch 16, lr 0.02; and, so that a resumed run is the same, seeded samples."""
-    parts = ['train_dataloader', 'val_dataloader', 'test_dataloader', 'val_evaluator',
-             'test_evaluator', 'optim_wrapper', 'param_scheduler', 'train_cfg', 'val_cfg',
-             'test_cfg', 'auto_scale_lr', 'default_hooks', 'default_scope', 'env_cfg']
+    parts = [
+        'train_dataloader',
+        'val_dataloader',
+        'test_dataloader',
+        'val_evaluator',
+        'test_evaluator',
+        'optim_wrapper',
+        'param_scheduler',
+        'train_cfg',
+        'val_cfg',
+        'test_cfg',
+        'auto_scale_lr',
+        'default_hooks',
+        'default_scope',
+        'env_cfg',
+    ]
     changed = difference(stock, one_x, parts)
     assert all(key.startswith('train_dataloader.dataset.pipeline.') for key in changed)
     first, *rest = one_x.train_dataloader.dataset.pipeline
@@ -108,29 +129,40 @@ def test_rest_of_1x_is_stock(stock, one_x):
 
 
 def test_numbers_of_1x(one_x):
-    assert one_x.train_cfg.type == 'EpochBasedTrainLoop' and one_x.train_cfg.max_epochs == 12
+    assert one_x.train_cfg.type == 'EpochBasedTrainLoop'
+    assert one_x.train_cfg.max_epochs == 12
     assert one_x.train_dataloader.batch_size * 8 == 16 == one_x.auto_scale_lr.base_batch_size
     assert one_x.optim_wrapper.optimizer == dict(
-        type='SGD', lr=0.02, momentum=0.9, weight_decay=1e-4)
+        type='SGD', lr=0.02, momentum=0.9, weight_decay=1e-4
+    )
     warmup, steps = one_x.param_scheduler
     assert (warmup.type, warmup.start_factor, warmup.end) == ('LinearLR', 0.001, 500)
     assert (steps.type, steps.by_epoch, steps.milestones, steps.gamma) == (
-        'MultiStepLR', True, [8, 11], 0.1)
-    resize, = [t for t in one_x.train_dataloader.dataset.pipeline if t.type == 'Resize']
-    assert resize.scale == (1333, 800) and resize.keep_ratio
+        'MultiStepLR',
+        True,
+        [8, 11],
+        0.1,
+    )
+    (resize,) = [t for t in one_x.train_dataloader.dataset.pipeline if t.type == 'Resize']
+    assert resize.scale == (1333, 800)
+    assert resize.keep_ratio
 
 
 @pytest.mark.parametrize('name', ['one_x', 'published'])
 def test_train2017_and_val2017_box_and_mask(name, request):
     cfg = request.getfixturevalue(name)
-    for loader, split in (('train_dataloader', 'train2017'), ('val_dataloader', 'val2017'),
-                          ('test_dataloader', 'val2017')):
+    for loader, split in (
+        ('train_dataloader', 'train2017'),
+        ('val_dataloader', 'val2017'),
+        ('test_dataloader', 'val2017'),
+    ):
         data = cfg[loader].dataset
         assert (data.type, data.data_root) == ('CocoDataset', 'data/coco/')
         assert data.ann_file == f'annotations/instances_{split}.json'
         assert data.data_prefix == dict(img=f'{split}/')
     for evaluator in (cfg.val_evaluator, cfg.test_evaluator):
-        assert evaluator.type == 'CocoMetric' and evaluator.metric == ['bbox', 'segm']
+        assert evaluator.type == 'CocoMetric'
+        assert evaluator.metric == ['bbox', 'segm']
         assert evaluator.ann_file == 'data/coco/annotations/instances_val2017.json'
 
 
@@ -138,12 +170,20 @@ def test_train2017_and_val2017_box_and_mask(name, request):
 def test_one_variable_moves_the_data(name, monkeypatch):
     monkeypatch.setenv('ORL_COCO', '/some/where')
     cfg = Config.fromfile(CONFIGS / 'transfer' / 'coco' / f'mask-rcnn_r50_fpn_{name}.py')
-    used = {key: value for key, value in flatten(cfg._cfg_dict).items()
-            if isinstance(value, str) and ('data/coco' in value or '/some/where' in value)}
+    used = {
+        key: value
+        for key, value in flatten(cfg._cfg_dict).items()
+        if isinstance(value, str) and ('data/coco' in value or '/some/where' in value)
+    }
     assert not any('data/coco' in value for value in used.values())
     assert {key.split('.')[0] for key in used} == {
-        'data_root', 'train_dataloader', 'val_dataloader', 'test_dataloader', 'val_evaluator',
-        'test_evaluator'}
+        'data_root',
+        'train_dataloader',
+        'val_dataloader',
+        'test_dataloader',
+        'val_evaluator',
+        'test_evaluator',
+    }
 
 
 def rates(cfg, steps, epoch_of=None):
@@ -151,8 +191,10 @@ def rates(cfg, steps, epoch_of=None):
     weight = torch.nn.Parameter(torch.zeros(1))
     sgd = torch.optim.SGD([weight], lr=cfg.optim_wrapper.optimizer.lr)
     kinds = dict(LinearLR=LinearLR, MultiStepLR=MultiStepLR)
-    schedulers = [kinds[s.type](sgd, **{k: v for k, v in s.items() if k not in ('type', '_scope_')})
-                  for s in cfg.param_scheduler]
+    schedulers = [
+        kinds[s.type](sgd, **{k: v for k, v in s.items() if k not in ('type', '_scope_')})
+        for s in cfg.param_scheduler
+    ]
     found = []
     for _ in range(steps):
         found.append(sgd.param_groups[0]['lr'])
@@ -165,19 +207,29 @@ def rates(cfg, steps, epoch_of=None):
 def test_numbers_of_the_published_recipe(published):
     """config_coco.yaml: IMS_PER_BATCH 64, BASE_LR 0.1, WARMUP_ITERS 500, STEPS 16000 and 21333."""
     assert published.train_cfg == dict(
-        type='IterBasedTrainLoop', max_iters=24000, val_interval=2500)
+        type='IterBasedTrainLoop', max_iters=24000, val_interval=2500
+    )
     loader = published.train_dataloader
     assert loader.batch_size * 16 == 64 == published.auto_scale_lr.base_batch_size
-    assert loader.batch_sampler is None and loader.sampler == dict(
-        type='InfiniteSampler', shuffle=True)
+    assert loader.batch_sampler is None
+    assert loader.sampler == dict(type='InfiniteSampler', shuffle=True)
     assert published.optim_wrapper.optimizer == dict(
-        type='SGD', lr=0.1, momentum=0.9, weight_decay=0.00004)
-    assert published.optim_wrapper.paramwise_cfg == dict(norm_decay_mult=0.)
+        type='SGD', lr=0.1, momentum=0.9, weight_decay=0.00004
+    )
+    assert published.optim_wrapper.paramwise_cfg == dict(norm_decay_mult=0.0)
     lr = rates(published, 24000)
-    assert lr[0] == pytest.approx(0.1 * 0.001) and lr[250] == pytest.approx(0.05, rel=0.01)
-    assert lr[499] == pytest.approx(0.1) and lr[498] < 0.0999
-    for step, wanted in ((500, 0.1), (15999, 0.1), (16000, 0.01), (21332, 0.01), (21333, 0.001),
-                         (23999, 0.001)):
+    assert lr[0] == pytest.approx(0.1 * 0.001)
+    assert lr[250] == pytest.approx(0.05, rel=0.01)
+    assert lr[499] == pytest.approx(0.1)
+    assert lr[498] < 0.0999
+    for step, wanted in (
+        (500, 0.1),
+        (15999, 0.1),
+        (16000, 0.01),
+        (21332, 0.01),
+        (21333, 0.001),
+        (23999, 0.001),
+    ):
         assert lr[step] == pytest.approx(wanted), step
 
 
@@ -185,23 +237,38 @@ def test_views_of_the_published_recipe(published):
     """train.py: longest side 1024 x U(0.8, 1.25), 1024 crop, flip; at test longest side 1024."""
     pipeline = published.train_dataloader.dataset.pipeline
     assert [t.type for t in pipeline] == [
-        'LoadImageFromFile', 'LoadAnnotations', 'RandomResize', 'RandomCrop', 'FilterAnnotations',
-        'RandomFlip', 'PackDetInputs']
+        'LoadImageFromFile',
+        'LoadAnnotations',
+        'RandomResize',
+        'RandomCrop',
+        'FilterAnnotations',
+        'RandomFlip',
+        'PackDetInputs',
+    ]
     resize, crop, flip = pipeline[2], pipeline[3], pipeline[5]
-    assert resize.scale == (1024, 1024) and resize.ratio_range == (0.8, 1.25) and resize.keep_ratio
-    assert crop.crop_size == (1024, 1024) and crop.crop_type == 'absolute'
+    assert resize.scale == (1024, 1024)
+    assert resize.ratio_range == (0.8, 1.25)
+    assert resize.keep_ratio
+    assert crop.crop_size == (1024, 1024)
+    assert crop.crop_type == 'absolute'
     assert (crop.recompute_bbox, crop.allow_negative_crop) == (False, True)
-    assert pipeline[4] == dict(type='FilterAnnotations', min_gt_bbox_wh=(1e-5, 1e-5), by_box=True,
-                               by_mask=True, keep_empty=False)
+    assert pipeline[4] == dict(
+        type='FilterAnnotations',
+        min_gt_bbox_wh=(1e-5, 1e-5),
+        by_box=True,
+        by_mask=True,
+        keep_empty=False,
+    )
     assert flip.prob == 0.5
     for loader in (published.val_dataloader, published.test_dataloader):
-        resize, = [t for t in loader.dataset.pipeline if t.type == 'Resize']
-        assert resize.scale == (1024, 1024) and resize.keep_ratio
+        (resize,) = [t for t in loader.dataset.pipeline if t.type == 'Resize']
+        assert resize.scale == (1024, 1024)
+        assert resize.keep_ratio
 
 
 def test_precise_bn_before_each_test(published):
     """TEST.PRECISE_BN.NUM_ITER 200 of detectron2, EVAL_PERIOD 2500; 24000 is no multiple."""
-    hook, = [h for h in published.custom_hooks if h.type == 'orl_mm.TrainingPreciseBNHook']
+    (hook,) = [h for h in published.custom_hooks if h.type == 'orl_mm.TrainingPreciseBNHook']
     assert hook.num_samples == 200 * 64
     assert hook.interval == 2500 == published.train_cfg.val_interval
     assert published.default_hooks.checkpoint.interval == 2500

@@ -34,17 +34,29 @@ def test_settings_of_the_linear_probe():
     cfg = load('linear')
     optimizer = cfg.optim_wrapper.optimizer
     assert (optimizer.type, optimizer.lr, optimizer.momentum, optimizer.weight_decay) == (
-        'LARS', 1.6, 0.9, 0.)
-    assert cfg.train_cfg.max_epochs == 90 and cfg.train_dataloader.batch_size * 8 == 4096
+        'LARS',
+        1.6,
+        0.9,
+        0.0,
+    )
+    assert cfg.train_cfg.max_epochs == 90
+    assert cfg.train_dataloader.batch_size * 8 == 4096
     assert cfg.auto_scale_lr.base_batch_size == 4096
-    schedule, = cfg.param_scheduler
+    (schedule,) = cfg.param_scheduler
     assert (schedule.type, schedule.T_max) == ('CosineAnnealingLR', 90)
-    assert cfg.model.backbone.depth == 50 and cfg.model.backbone.frozen_stages == 4
+    assert cfg.model.backbone.depth == 50
+    assert cfg.model.backbone.frozen_stages == 4
     assert cfg.model.backbone.init_cfg.type == 'orl_mm.PretrainedBackbone'
-    assert cfg.model.head.num_classes == 1000 and cfg.model.head.in_channels == 2048
+    assert cfg.model.head.num_classes == 1000
+    assert cfg.model.head.in_channels == 2048
     assert cfg.model.neck.type == 'GlobalAveragePooling'
     assert [t.type for t in cfg.train_dataloader.dataset.pipeline] == [
-        'orl_mm.SeedSample', 'orl_mm.LoadImage', 'RandomResizedCrop', 'RandomFlip', 'PackInputs']
+        'orl_mm.SeedSample',
+        'orl_mm.LoadImage',
+        'RandomResizedCrop',
+        'RandomFlip',
+        'PackInputs',
+    ]
     assert cfg.train_dataloader.dataset.pipeline[2].scale == 224
     for loader in (cfg.val_dataloader, cfg.test_dataloader):
         read, resize, crop, _ = loader.dataset.pipeline
@@ -61,18 +73,25 @@ def test_settings_of_knn():
     assert (bank.split, cfg.test_dataloader.dataset.split) == ('train', 'val')
     for pipeline in (bank.pipeline, cfg.test_dataloader.dataset.pipeline):
         assert (pipeline[1].scale, pipeline[1].interpolation, pipeline[2].crop_size) == (
-            256, 'bicubic', 224)
-        assert pipeline[0].max_bad == 0 and len(pipeline) == 4
+            256,
+            'bicubic',
+            224,
+        )
+        assert pipeline[0].max_bad == 0
+        assert len(pipeline) == 4
     assert cfg.model.backbone == dict(type='ResNet', depth=50)
 
 
-@pytest.mark.parametrize('name, others', [
-    ('linear', ['PlainBNOnCPUHook', 'SetEpochHook', 'SeedStepHook']),  # those it inherits
-    ('knn', ['FeatureBankHook']),  # the first, as the head of the config calls it
-])
+@pytest.mark.parametrize(
+    ('name', 'others'),
+    [
+        ('linear', ['PlainBNOnCPUHook', 'SetEpochHook', 'SeedStepHook']),  # those it inherits
+        ('knn', ['FeatureBankHook']),  # the first, as the head of the config calls it
+    ],
+)
 def test_hooks(name, others):
     hooks = [dict(hook) for hook in load(name).custom_hooks]
-    check, = [hook for hook in hooks if 'CheckData' in hook['type']]
+    (check,) = [hook for hook in hooks if 'CheckData' in hook['type']]
     assert check == dict(type='orl_mm.CheckDataHook', layout='imagenet', labels=True)
     hooks.remove(check)
     assert [hook['type'] for hook in hooks] == [f'orl_mm.{other}' for other in others]
@@ -101,11 +120,13 @@ def pretrained(tmp_path_factory):
     backbone.init_weights()
     for module in backbone.modules():
         if isinstance(module, torch.nn.BatchNorm2d):
-            module.running_mean.normal_(0, .1)
-            module.running_var.uniform_(.5, 1.5)
+            module.running_mean.normal_(0, 0.1)
+            module.running_var.uniform_(0.5, 1.5)
     path = tmp_path_factory.mktemp('weights') / 'epoch_1.pth'
-    torch.save(dict(state_dict={f'backbone.{key}': value for key, value
-                                in backbone.state_dict().items()}), path)
+    torch.save(
+        dict(state_dict={f'backbone.{key}': value for key, value in backbone.state_dict().items()}),
+        path,
+    )
     return path
 
 
@@ -115,8 +136,7 @@ def small_data(loader, root, split, batch_size):
         for key in {'scale', 'crop_size'} & set(step):
             step[key] = {224: 48, 256: 56}[step[key]]
     loader.dataset = dict(type='CustomDataset', data_root=str(root / split), pipeline=pipeline)
-    loader.update(batch_size=batch_size, num_workers=0, persistent_workers=False,
-                  pin_memory=False)
+    loader.update(batch_size=batch_size, num_workers=0, persistent_workers=False, pin_memory=False)
 
 
 def quiet(cfg, work_dir):
@@ -134,11 +154,11 @@ def test_linear_probe_trains_its_layer_alone(folders, pretrained, tmp_path):
     cfg = load('linear')
     cfg.model.backbone.update(NARROW)
     cfg.model.backbone.init_cfg.checkpoint = str(pretrained)
-    cfg.model.head.update(in_channels=64, num_classes=2, topk=(1, ))
+    cfg.model.head.update(in_channels=64, num_classes=2, topk=(1,))
     for loader, split in ((cfg.train_dataloader, 'train'), (cfg.val_dataloader, 'val')):
         small_data(loader, folders, split, 4)
     cfg.test_dataloader = cfg.val_dataloader
-    cfg.val_evaluator.topk = cfg.test_evaluator.topk = (1, )
+    cfg.val_evaluator.topk = cfg.test_evaluator.topk = (1,)
     cfg.optim_wrapper.optimizer = dict(type='SGD', lr=0.05, momentum=0.9)  # for a batch of 4
     cfg.train_cfg.max_epochs = 8
     cfg.param_scheduler[0].T_max = 8
@@ -160,7 +180,7 @@ def test_knn_through_the_config_is_scikit_learns(folders, pretrained, tmp_path):
     cfg.model.backbone.update(NARROW)
     small_data(cfg.test_dataloader, folders, 'val', 3)
     small_data(cfg.custom_hooks[0].dataloader, folders, 'train', 4)
-    cfg.test_evaluator.topk = (1, )
+    cfg.test_evaluator.topk = (1,)
     cfg.load_from = str(pretrained)
     runner = Runner.from_cfg(quiet(cfg, tmp_path / 'work'))
     found = runner.test()
@@ -169,7 +189,8 @@ def test_knn_through_the_config_is_scikit_learns(folders, pretrained, tmp_path):
         dataset, out, labels = DATASETS.build(loader.dataset), [], []
         for sample in dataset:
             inputs = runner.model.data_preprocessor(
-                dict(inputs=sample['inputs'][None], data_samples=[sample['data_samples']]))
+                dict(inputs=sample['inputs'][None], data_samples=[sample['data_samples']])
+            )
             with torch.no_grad():
                 out.append(runner.model.backbone(inputs['inputs'])[-1].mean((2, 3))[0])
             labels.append(int(sample['data_samples'].gt_label))
@@ -178,10 +199,12 @@ def test_knn_through_the_config_is_scikit_learns(folders, pretrained, tmp_path):
     bank, bank_labels = features(cfg.custom_hooks[0].dataloader)
     queries, labels = features(cfg.test_dataloader)
     classifier = KNeighborsClassifier(
-        5, metric='cosine', algorithm='brute', weights=lambda d: np.exp((1 - d) / 0.07))
+        5, metric='cosine', algorithm='brute', weights=lambda d: np.exp((1 - d) / 0.07)
+    )
     right = classifier.fit(bank, bank_labels).predict(queries) == labels
     assert found['knn/top1'] == pytest.approx(100 * right.mean())
-    assert len(bank) == 12 and len(queries) == 6
+    assert len(bank) == 12
+    assert len(queries) == 6
 
 
 def call(monkeypatch, name, *words):
@@ -205,7 +228,8 @@ def imagenet(tmp_path_factory):
             os.symlink(real[i], root / 'train' / f'{i}.JPEG')
         else:
             Image.fromarray(draw.integers(0, 256, (60, 80, 3), np.uint8)).save(
-                root / 'train' / f'{i}.JPEG')
+                root / 'train' / f'{i}.JPEG'
+            )
     os.symlink(root / 'train', root / 'val')
     (root / 'meta').mkdir()
     lines = [f'{i}.JPEG {7 * i}' for i in range(6)]
@@ -221,51 +245,110 @@ def test_random_probed_through_the_tools(imagenet, tmp_path, monkeypatch):
     """Row Random, then both probes of it: the commands of the heads, made small."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv('ORL_IMAGENET', str(imagenet))
-    call(monkeypatch, 'train', ROOT / 'configs/baselines/random_r50_in1k.py', '--cfg-options',
-         *SMALL, 'model.head.in_channels=64')
+    call(
+        monkeypatch,
+        'train',
+        ROOT / 'configs/baselines/random_r50_in1k.py',
+        '--cfg-options',
+        *SMALL,
+        'model.head.in_channels=64',
+    )
     start = Path('work_dirs/random_r50_in1k/epoch_0.pth')
     assert start.is_file()  # where the transfers look for it
-    loaders = [f'{split}_dataloader.{key}={value}' for split in ('train', 'val', 'test')
-               for key, value in (('batch_size', 3), ('num_workers', 0))]
-    call(monkeypatch, 'train', CONFIGS / 'linear_r50.py', '--work-dir', 'linear', '--cfg-options',
-         *SMALL, f'model.backbone.init_cfg.checkpoint={start}', 'model.head.in_channels=64',
-         'train_cfg.max_epochs=1', 'default_hooks.checkpoint.interval=1', *loaders)
+    loaders = [
+        f'{split}_dataloader.{key}={value}'
+        for split in ('train', 'val', 'test')
+        for key, value in (('batch_size', 3), ('num_workers', 0))
+    ]
+    call(
+        monkeypatch,
+        'train',
+        CONFIGS / 'linear_r50.py',
+        '--work-dir',
+        'linear',
+        '--cfg-options',
+        *SMALL,
+        f'model.backbone.init_cfg.checkpoint={start}',
+        'model.head.in_channels=64',
+        'train_cfg.max_epochs=1',
+        'default_hooks.checkpoint.interval=1',
+        *loaders,
+    )
     # Tested without the pretrained file: the probe's checkpoint is whole.
-    call(monkeypatch, 'test', CONFIGS / 'linear_r50.py', 'linear/epoch_1.pth', '--out',
-         'linear.json', '--out-item', 'metrics', '--work-dir', 'tested', '--cfg-options', *SMALL,
-         'model.head.in_channels=64', *loaders)
+    call(
+        monkeypatch,
+        'test',
+        CONFIGS / 'linear_r50.py',
+        'linear/epoch_1.pth',
+        '--out',
+        'linear.json',
+        '--out-item',
+        'metrics',
+        '--work-dir',
+        'tested',
+        '--cfg-options',
+        *SMALL,
+        'model.head.in_channels=64',
+        *loaders,
+    )
     scalars = load_weights('linear/epoch_1.pth')['message_hub']['log_scalars']
     found = json.loads(Path('linear.json').read_text())
     assert found.keys() == {'accuracy/top1', 'accuracy/top5'}
     for key, value in found.items():
         assert value == pytest.approx(json.loads(last_line('linear'))[key], abs=1e-4)
-    assert scalars['train/loss'].data[0][0] == pytest.approx(np.log(1000), rel=.05)
-    same({key: value for key, value in load_weights(start)['state_dict'].items()
-          if key.startswith('backbone.')},
-         {key: value for key, value in load_weights('linear/epoch_1.pth')['state_dict'].items()
-          if key.startswith('backbone.')})
-    call(monkeypatch, 'test', CONFIGS / 'knn_r50.py', start, '--out', 'knn.json', '--out-item',
-         'metrics', '--work-dir', 'knn', '--cfg-options', *SMALL, 'model.k=6',
-         'test_dataloader.batch_size=4', 'test_dataloader.num_workers=0',
-         'custom_hooks.0.dataloader.num_workers=0')
+    assert scalars['train/loss'].data[0][0] == pytest.approx(np.log(1000), rel=0.05)
+    same(
+        {
+            key: value
+            for key, value in load_weights(start)['state_dict'].items()
+            if key.startswith('backbone.')
+        },
+        {
+            key: value
+            for key, value in load_weights('linear/epoch_1.pth')['state_dict'].items()
+            if key.startswith('backbone.')
+        },
+    )
+    call(
+        monkeypatch,
+        'test',
+        CONFIGS / 'knn_r50.py',
+        start,
+        '--out',
+        'knn.json',
+        '--out-item',
+        'metrics',
+        '--work-dir',
+        'knn',
+        '--cfg-options',
+        *SMALL,
+        'model.k=6',
+        'test_dataloader.batch_size=4',
+        'test_dataloader.num_workers=0',
+        'custom_hooks.0.dataloader.num_workers=0',
+    )
     knn = json.loads(Path('knn.json').read_text())
-    assert knn == {'knn/top1': 100., 'knn/top5': 100.}  # each image is its own nearest one
+    assert knn == {'knn/top1': 100.0, 'knn/top5': 100.0}  # each image is its own nearest one
 
 
 def last_line(work_dir):
     """What a run's log in json says last."""
-    file, = Path(work_dir).glob('*/vis_data/scalars.json')
+    (file,) = Path(work_dir).glob('*/vis_data/scalars.json')
     return file.read_text().splitlines()[-1]
 
 
 @pytest.mark.parametrize('tool', ['train', 'test'])
-@pytest.mark.parametrize('wrong, said', [
-    ('no val', 'has no folder val'),
-    ('no such image', "gone.JPEG"),
-    ('strange label', 'with a label of 0 to 999'),
-])
-def test_wrong_data_end_both_probes_before_they_begin(tool, wrong, said, imagenet, pretrained,
-                                                      tmp_path, monkeypatch, capsys):
+@pytest.mark.parametrize(
+    ('wrong', 'said'),
+    [
+        ('no val', 'has no folder val'),
+        ('no such image', 'gone.JPEG'),
+        ('strange label', 'with a label of 0 to 999'),
+    ],
+)
+def test_wrong_data_end_both_probes_before_they_begin(
+    tool, wrong, said, imagenet, pretrained, tmp_path, monkeypatch, capsys
+):
     """One line that names what is missing; no image is read and no checkpoint written."""
     root = tmp_path / 'imagenet'
     (root / 'meta').mkdir(parents=True)
@@ -276,17 +359,29 @@ def test_wrong_data_end_both_probes_before_they_begin(tool, wrong, said, imagene
         lines = (imagenet / 'meta' / f'{split}.txt').read_text()
         if split == 'train':
             lines += {'no such image': '\ngone.JPEG 3', 'strange label': '\n0.JPEG 1000'}.get(
-                wrong, '')
+                wrong, ''
+            )
         (root / 'meta' / f'{split}.txt').write_text(lines)
     if wrong == 'no val':  # its list alone is left: the data set is built, no image is there
         (root / 'meta' / 'val.txt').write_text((imagenet / 'meta' / 'val.txt').read_text())
     monkeypatch.setenv('ORL_IMAGENET', str(root))
     words = {
-        'train': [CONFIGS / 'linear_r50.py', '--cfg-options', 'model.head.in_channels=64',
-                  f'model.backbone.init_cfg.checkpoint={pretrained}',
-                  *[f'{split}_dataloader.num_workers=0' for split in ('train', 'val', 'test')]],
-        'test': [CONFIGS / 'knn_r50.py', pretrained, '--cfg-options', 'model.k=6',
-                 'test_dataloader.num_workers=0', 'custom_hooks.0.dataloader.num_workers=0']}
+        'train': [
+            CONFIGS / 'linear_r50.py',
+            '--cfg-options',
+            'model.head.in_channels=64',
+            f'model.backbone.init_cfg.checkpoint={pretrained}',
+            *[f'{split}_dataloader.num_workers=0' for split in ('train', 'val', 'test')],
+        ],
+        'test': [
+            CONFIGS / 'knn_r50.py',
+            pretrained,
+            '--cfg-options',
+            'model.k=6',
+            'test_dataloader.num_workers=0',
+            'custom_hooks.0.dataloader.num_workers=0',
+        ],
+    }
     monkeypatch.setattr('orl_mm.datasets.transforms.LoadImage.transform', None)
     with pytest.raises(SystemExit) as stop:
         call(monkeypatch, tool, *words[tool], *SMALL, '--work-dir', tmp_path / 'work')
@@ -301,8 +396,17 @@ def test_knn_of_another_network_ends_in_one_line(imagenet, tmp_path, monkeypatch
     other = MODELS.build(dict(NARROW, type='mmpretrain.ResNet', depth=34))
     torch.save(dict(state_dict=other.state_dict()), tmp_path / 'other.pth')
     with pytest.raises(SystemExit) as stop:
-        call(monkeypatch, 'test', CONFIGS / 'knn_r50.py', tmp_path / 'other.pth', '--work-dir',
-             tmp_path, '--cfg-options', *SMALL, 'test_dataloader.num_workers=0')
+        call(
+            monkeypatch,
+            'test',
+            CONFIGS / 'knn_r50.py',
+            tmp_path / 'other.pth',
+            '--work-dir',
+            tmp_path,
+            '--cfg-options',
+            *SMALL,
+            'test_dataloader.num_workers=0',
+        )
     lines = [x for x in capsys.readouterr().err.splitlines() if x.startswith('test.py: ')]
     assert stop.value.code == 2 and len(lines) == 1 and 'another architecture' in lines[0], lines
 

@@ -26,7 +26,7 @@ def steps(cfg):
 
 
 def step(pipeline, name):
-    found, = [t for t in pipeline if t.type == name]
+    (found,) = [t for t in pipeline if t.type == name]
     return {key: value for key, value in found.items() if key != 'type'}
 
 
@@ -35,20 +35,33 @@ def step(pipeline, name):
 def test_backbone_is_that_of_pretraining_with_output_stride_16(configs, name):
     backbone = configs[name].model.backbone
     assert backbone.to_dict() == dict(
-        type='ResNet', depth=50, strides=(1, 2, 2, 1), dilations=(1, 1, 1, 2),
-        contract_dilation=True, style='pytorch', norm_cfg=SYNC, norm_eval=False, frozen_stages=-1,
-        init_cfg=dict(type='orl_mm.PretrainedBackbone',
-                      checkpoint='work_dirs/r50_in1k/epoch_300.pth'))
+        type='ResNet',
+        depth=50,
+        strides=(1, 2, 2, 1),
+        dilations=(1, 1, 1, 2),
+        contract_dilation=True,
+        style='pytorch',
+        norm_cfg=SYNC,
+        norm_eval=False,
+        frozen_stages=-1,
+        init_cfg=dict(
+            type='orl_mm.PretrainedBackbone', checkpoint='work_dirs/r50_in1k/epoch_300.pth'
+        ),
+    )
 
 
 @pytest.mark.parametrize('name', SETS)
 def test_input_is_that_of_pretraining(configs, name):
     given = configs[name].model.data_preprocessor
     assert (list(given.mean), list(given.std), given.bgr_to_rgb) == (
-        [123.675, 116.28, 103.53], [58.395, 57.12, 57.375], True)
+        [123.675, 116.28, 103.53],
+        [58.395, 57.12, 57.375],
+        True,
+    )
     pretraining = Config.fromfile(CONFIGS / 'r2o' / 'r50_in1k.py').data_preprocessor
     assert (list(pretraining.mean), list(pretraining.std)) == (list(given.mean), list(given.std))
-    assert given.seg_pad_val == 255 and given.pad_val == 0
+    assert given.seg_pad_val == 255
+    assert given.pad_val == 0
 
 
 HEADS = {
@@ -61,20 +74,41 @@ HEADS = {
 def test_head(configs, name):
     """256 channels, two convolutions with dilation 6."""
     head, want = configs[name].model.decode_head, HEADS[name]
-    assert (head.type, head.in_channels, head.in_index, head.channels, head.num_convs,
-            head.dilation) == ('FCNHead', 2048, 3, 256, 2, 6)
+    assert (
+        head.type,
+        head.in_channels,
+        head.in_index,
+        head.channels,
+        head.num_convs,
+        head.dilation,
+    ) == ('FCNHead', 2048, 3, 256, 2, 6)
     assert (head.num_classes, head.concat_input, head.align_corners) == (
-        want['classes'], want['concat'], want['align'])
-    assert head.norm_cfg == SYNC and head.dropout_ratio == 0.1
+        want['classes'],
+        want['concat'],
+        want['align'],
+    )
+    assert head.norm_cfg == SYNC
+    assert head.dropout_ratio == 0.1
     assert head.loss_decode.to_dict() == dict(
-        type='CrossEntropyLoss', use_sigmoid=False, loss_weight=1.0)
+        type='CrossEntropyLoss', use_sigmoid=False, loss_weight=1.0
+    )
 
 
 def test_auxiliary_head_on_c4_of_voc_alone(configs):
     assert configs['voc'].model.auxiliary_head.to_dict() == dict(
-        type='FCNHead', in_channels=1024, in_index=2, channels=256, num_convs=2, dilation=6,
-        concat_input=False, dropout_ratio=0.1, num_classes=21, norm_cfg=SYNC, align_corners=False,
-        loss_decode=dict(type='CrossEntropyLoss', use_sigmoid=False, loss_weight=0.2))
+        type='FCNHead',
+        in_channels=1024,
+        in_index=2,
+        channels=256,
+        num_convs=2,
+        dilation=6,
+        concat_input=False,
+        dropout_ratio=0.1,
+        num_classes=21,
+        norm_cfg=SYNC,
+        align_corners=False,
+        loss_decode=dict(type='CrossEntropyLoss', use_sigmoid=False, loss_weight=0.2),
+    )
     assert 'auxiliary_head' not in configs['cityscapes'].model
 
 
@@ -86,16 +120,23 @@ def test_training_images(configs, name):
     """Resize, crop, flip; nothing photometric."""
     pipeline = steps(configs[name])
     assert [t.type for t in pipeline] == [
-        'orl_mm.SeedSample', 'LoadImageFromFile', 'LoadAnnotations', 'orl_mm.CheckLabels',
-        'orl_mm.RandomRelativeResize' if name == 'voc' else 'RandomResize', 'RandomCrop',
-        'RandomFlip', 'PackSegInputs']
+        'orl_mm.SeedSample',
+        'LoadImageFromFile',
+        'LoadAnnotations',
+        'orl_mm.CheckLabels',
+        'orl_mm.RandomRelativeResize' if name == 'voc' else 'RandomResize',
+        'RandomCrop',
+        'RandomFlip',
+        'PackSegInputs',
+    ]
     assert step(pipeline, 'RandomCrop') == dict(crop_size=CROPS[name], cat_max_ratio=0.99)
     assert step(pipeline, 'RandomFlip') == dict(prob=0.5)
     if name == 'voc':
         assert step(pipeline, 'orl_mm.RandomRelativeResize') == dict(ratio_range=(0.5, 2.0))
     else:
         assert step(pipeline, 'RandomResize') == dict(
-            scale=(2049, 1025), ratio_range=(0.5, 2.0), keep_ratio=True)
+            scale=(2049, 1025), ratio_range=(0.5, 2.0), keep_ratio=True
+        )
     assert tuple(configs[name].model.data_preprocessor['size']) == CROPS[name]
 
 
@@ -126,12 +167,16 @@ RECIPES = {
 @pytest.mark.parametrize('name', SETS)
 def test_recipe(configs, name):
     cfg, (lr, epochs, milestones, batch, processes) = configs[name], RECIPES[name]
-    assert cfg.optim_wrapper.optimizer == dict(
-        type='SGD', lr=lr, momentum=0.9, weight_decay=1e-4)
-    assert cfg.train_cfg.type == 'EpochBasedTrainLoop' and cfg.train_cfg.max_epochs == epochs
-    schedule, = cfg.param_scheduler
+    assert cfg.optim_wrapper.optimizer == dict(type='SGD', lr=lr, momentum=0.9, weight_decay=1e-4)
+    assert cfg.train_cfg.type == 'EpochBasedTrainLoop'
+    assert cfg.train_cfg.max_epochs == epochs
+    (schedule,) = cfg.param_scheduler
     assert (schedule.type, schedule.by_epoch, schedule.milestones, schedule.gamma) == (
-        'MultiStepLR', True, milestones, 0.1)
+        'MultiStepLR',
+        True,
+        milestones,
+        0.1,
+    )
     assert cfg.train_dataloader.batch_size == batch
     assert batch * processes == 16 == cfg.auto_scale_lr.base_batch_size
     text = (TRANSFER / name / 'fcn_r50.py').read_text()
@@ -143,12 +188,17 @@ def test_epochs_of_voc_are_the_published_iterations(configs):
     """10,582 images: 45 epochs are 30k iterations of 16, and the steps are where they were."""
     epoch = 10582 // 16
     assert 45 * epoch == pytest.approx(30000, rel=0.01)
-    for milestone, published in zip(configs['voc'].param_scheduler[0].milestones, (21000, 27000)):
+    for milestone, published in zip(
+        configs['voc'].param_scheduler[0].milestones, (21000, 27000), strict=False
+    ):
         assert abs(milestone * epoch - published) <= epoch / 2
     cfg = Config.fromfile(TRANSFER / 'voc' / 'fcn_r50_published.py')
-    schedule, = cfg.param_scheduler
+    (schedule,) = cfg.param_scheduler
     assert (schedule.by_epoch, schedule.milestones, cfg.train_cfg.max_iters) == (
-        False, [21000, 27000], 30000)
+        False,
+        [21000, 27000],
+        30000,
+    )
 
 
 def test_lists_of_images(configs):
@@ -156,9 +206,13 @@ def test_lists_of_images(configs):
     voc = configs['voc']
     train, aug = voc.train_dataloader.dataset.datasets
     assert (train.ann_file, aug.ann_file) == (
-        'ImageSets/Segmentation/train.txt', 'ImageSets/Segmentation/aug.txt')
+        'ImageSets/Segmentation/train.txt',
+        'ImageSets/Segmentation/aug.txt',
+    )
     assert (train.data_prefix.seg_map_path, aug.data_prefix.seg_map_path) == (
-        'SegmentationClass', 'SegmentationClassAug')
+        'SegmentationClass',
+        'SegmentationClassAug',
+    )
     assert voc.test_dataloader.dataset.ann_file == 'ImageSets/Segmentation/val.txt'
     alone = Config.fromfile(TRANSFER / 'voc' / 'fcn_r50_train.py')
     assert alone.train_dataloader.dataset == train
@@ -172,9 +226,13 @@ def test_hooks(configs, name):
     """The data are looked at, SyncBN has a CPU's stand-in, draws are functions of the step."""
     cfg = configs[name]
     assert [dict(hook) for hook in cfg.custom_hooks] == [
-        dict(type='orl_mm.CheckDataHook', layout=name), dict(type='orl_mm.PlainBNOnCPUHook'),
-        dict(type='orl_mm.SetEpochHook'), dict(type='orl_mm.SeedStepHook')]
-    assert cfg.default_scope == 'mmseg' and cfg.custom_imports.imports == ['orl_mm']
+        dict(type='orl_mm.CheckDataHook', layout=name),
+        dict(type='orl_mm.PlainBNOnCPUHook'),
+        dict(type='orl_mm.SetEpochHook'),
+        dict(type='orl_mm.SeedStepHook'),
+    ]
+    assert cfg.default_scope == 'mmseg'
+    assert cfg.custom_imports.imports == ['orl_mm']
     assert cfg.train_dataloader.sampler == dict(type='DefaultSampler', shuffle=True)
     assert cfg.train_dataloader.drop_last  # as mmseg 0.x: a last batch of one is no batch
     for pipeline in (steps(cfg), cfg.test_dataloader.dataset.pipeline):
@@ -185,11 +243,17 @@ def test_hooks(configs, name):
 def test_published_differs_in_its_schedule_alone(configs):
     published = Config.fromfile(TRANSFER / 'voc' / 'fcn_r50_published.py')
     assert {key for key in published if published[key] != configs['voc'].get(key)} == {
-        'param_scheduler', 'train_cfg', 'default_hooks', 'log_processor'}
+        'param_scheduler',
+        'train_cfg',
+        'default_hooks',
+        'log_processor',
+    }
 
 
-ROOTS = {'voc': ('ORL_VOC', 'data/VOCdevkit/VOC2012'),
-         'cityscapes': ('ORL_CITYSCAPES', 'data/cityscapes')}
+ROOTS = {
+    'voc': ('ORL_VOC', 'data/VOCdevkit/VOC2012'),
+    'cityscapes': ('ORL_CITYSCAPES', 'data/cityscapes'),
+}
 
 
 @pytest.mark.parametrize('name', SETS)
@@ -201,6 +265,9 @@ def test_one_variable_names_the_folder_of_all_lists(name, monkeypatch):
             monkeypatch.setenv(variable, value)
         cfg = Config.fromfile(TRANSFER / name / 'fcn_r50.py')
         train = cfg.train_dataloader.dataset
-        for dataset in (*(train.get('datasets') or [train]), cfg.val_dataloader.dataset,
-                        cfg.test_dataloader.dataset):
+        for dataset in (
+            *(train.get('datasets') or [train]),
+            cfg.val_dataloader.dataset,
+            cfg.test_dataloader.dataset,
+        ):
             assert dataset.data_root == expected

@@ -50,8 +50,8 @@ def r2o(narrow=True):
     model.init_weights()
     for module in model.modules():
         if isinstance(module, torch.nn.modules.batchnorm._BatchNorm):
-            module.running_mean.normal_(0, .1)
-            module.running_var.uniform_(.5, 1.5)
+            module.running_mean.normal_(0, 0.1)
+            module.running_var.uniform_(0.5, 1.5)
     for parameter in model.target.parameters():  # not to be mistaken for the online network
         parameter.mul_(2)
     init_default_scope('mmseg')
@@ -87,11 +87,16 @@ def tiny(name, root, work_dir, checkpoint, crop=65, file=None):
                 if 'scale' in transform:
                     transform.scale = (129, 65)
     cfg.train_dataloader.batch_size = 2
-    cfg.update(work_dir=str(work_dir), log_level='ERROR',
-               experiment_name=f'{name}_{work_dir.parent.name}_{work_dir.name}')
+    cfg.update(
+        work_dir=str(work_dir),
+        log_level='ERROR',
+        experiment_name=f'{name}_{work_dir.parent.name}_{work_dir.name}',
+    )
     cfg.visualizer.vis_backends = [dict(type='LocalVisBackend')]
-    cfg.train_cfg.update(val_interval=1, **(
-        dict(max_iters=3) if 'max_iters' in cfg.train_cfg else dict(max_epochs=1)))
+    cfg.train_cfg.update(
+        val_interval=1,
+        **(dict(max_iters=3) if 'max_iters' in cfg.train_cfg else dict(max_epochs=1)),
+    )
     cfg.default_hooks.checkpoint.interval = 1
     return cfg
 
@@ -110,7 +115,9 @@ class Predictions(Hook):
 
     def after_test_iter(self, runner, batch_idx, data_batch=None, outputs=None):
         for sample in outputs:
-            self.pairs.append((sample.gt_sem_seg.data[0].numpy(), sample.pred_sem_seg.data[0].numpy()))
+            self.pairs.append(
+                (sample.gt_sem_seg.data[0].numpy(), sample.pred_sem_seg.data[0].numpy())
+            )
 
 
 def mean_iou(pairs, classes):
@@ -139,7 +146,8 @@ def test_trains_and_tests_on_real_images(name, shared_data, pretrained, tmp_path
     assert len(losses.seen) == (3 if name == 'voc' else 1)
     parts = {'decode.loss_ce', *(['aux.loss_ce'] if name == 'voc' else [])}
     for seen in losses.seen:
-        assert parts <= set(seen) and all(np.isfinite(value) for value in seen.values())
+        assert parts <= set(seen)
+        assert all(np.isfinite(value) for value in seen.values())
     validated = runner.message_hub.get_scalar('val/mIoU').current()
     cfg.load_from = str(tmp_path / 'work' / 'epoch_1.pth')
     cfg.experiment_name += '_test'
@@ -163,10 +171,12 @@ def test_train_aug_trains_on_both_lists(file, pretrained, tmp_path):
     runner.register_hook(losses)
     runner.register_hook(shown)
     runner.train()
-    assert len(losses.seen) == 3 and runner.message_hub.get_scalar('val/mIoU').current() >= 0
+    assert len(losses.seen) == 3
+    assert runner.message_hub.get_scalar('val/mIoU').current() >= 0
     assert sorted(shown.masks) == [
         *(f'SegmentationClass/train_{i}.png' for i in range(4)),
-        *(f'SegmentationClassAug/aug_{i}.png' for i in range(2))]
+        *(f'SegmentationClassAug/aug_{i}.png' for i in range(2)),
+    ]
 
 
 class Shown(Hook):
@@ -174,13 +184,16 @@ class Shown(Hook):
         self.masks = []
 
     def before_train_iter(self, runner, batch_idx, data_batch=None):
-        self.masks += ['/'.join(Path(sample.seg_map_path).parts[-2:])
-                       for sample in data_batch['data_samples']]
+        self.masks += [
+            '/'.join(Path(sample.seg_map_path).parts[-2:]) for sample in data_batch['data_samples']
+        ]
 
 
 # What is on disk, and (height, width) of the training input and of the test's.
-SHAPES = {'voc': ((500, 375), (513, 513), (375, 500)),
-          'cityscapes': ((2048, 1024), (769, 769), (1025, 2049))}
+SHAPES = {
+    'voc': ((500, 375), (513, 513), (375, 500)),
+    'cityscapes': ((2048, 1024), (769, 769), (1025, 2049)),
+}
 
 
 @pytest.mark.parametrize('name', SETS)
@@ -204,13 +217,15 @@ def test_what_the_network_is_shown(name, tmp_path):
     batch = prepare(pseudo_collate(samples), training=True)
     assert batch['inputs'].shape == (2, 3, *crop)
     colour = [(250 - 123.675) / 58.395, (60 - 116.28) / 57.12, -103.53 / 57.375]
-    for image, sample in zip(batch['inputs'], batch['data_samples']):
+    for image, sample in zip(batch['inputs'], batch['data_samples'], strict=False):
         inside = image[:, :height, :width].mean((1, 2))
         torch.testing.assert_close(inside, torch.tensor(colour), atol=0.05, rtol=0)
-        assert image[:, height:].abs().sum() == 0 and image[:, :, width:].abs().sum() == 0
+        assert image[:, height:].abs().sum() == 0
+        assert image[:, :, width:].abs().sum() == 0
         labels = sample.gt_sem_seg.data[0]
         assert labels.shape == crop
-        assert (labels[height:] == 255).all() and (labels[:, width:] == 255).all()
+        assert (labels[height:] == 255).all()
+        assert (labels[:, width:] == 255).all()
         assert (labels[:height, :width] != 255).any()
     tested = DATASETS.build(cfg.test_dataloader.dataset)[0]
     assert tested['inputs'].shape == (3, *whole)
@@ -222,6 +237,7 @@ def test_what_the_network_is_shown(name, tmp_path):
 def test_r2o_loads_whole_and_computes_the_same(name, tmp_path):
     """R50 as configured: every tensor of the online encoder; C4 as pretraining has it."""
     from mmseg.registry import MODELS as SEGMENTERS
+
     source = r2o(narrow=False)
     torch.save(dict(state_dict=source.state_dict()), tmp_path / 'r2o.pth')
     cfg = load(name)
@@ -236,14 +252,21 @@ def test_r2o_loads_whole_and_computes_the_same(name, tmp_path):
     backbone.eval(), source.backbone.eval()
     features = backbone(image)
     assert [tuple(f.shape[1:]) for f in features] == [
-        (256, 16, 16), (512, 8, 8), (1024, 4, 4), (2048, 4, 4)]
+        (256, 16, 16),
+        (512, 8, 8),
+        (1024, 4, 4),
+        (2048, 4, 4),
+    ]
     # Before the last stage nothing is dilated; the last one by hand.
-    x = source.backbone.maxpool(source.backbone.relu(source.backbone.norm1(
-        source.backbone.conv1(image))))
+    x = source.backbone.maxpool(
+        source.backbone.relu(source.backbone.norm1(source.backbone.conv1(image)))
+    )
     for layer in (source.backbone.layer1, source.backbone.layer2, source.backbone.layer3):
         x = layer(x)
     assert (features[2] - x).abs().max() <= 1e-5 * x.abs().max()
-    for block, dilation in zip(source.backbone.layer4, (1, 2, 2)):  # the first contracted
+    for block, dilation in zip(
+        source.backbone.layer4, (1, 2, 2), strict=False
+    ):  # the first contracted
         block.conv2.stride = (1, 1)
         block.conv2.dilation = block.conv2.padding = (dilation, dilation)
     source.backbone.layer4[0].downsample[0].stride = (1, 1)
@@ -252,19 +275,32 @@ def test_r2o_loads_whole_and_computes_the_same(name, tmp_path):
 
 
 @pytest.mark.parametrize('name', SETS)
-@pytest.mark.parametrize('fault, said', [
-    ('depth', '(?i)architecture|tensors'), ('vit', '0 of the 100'),
-    ('prefix', "0 of the 100.*'encoder.'"), ('names', '(?i)of the 100'),
-    ('part', '9[0-8] of the 100'), ('absent', 'no checkpoint'), ('cut', 'cut short'),
-    ('code', 'Path.* is not data')])
+@pytest.mark.parametrize(
+    ('fault', 'said'),
+    [
+        ('depth', '(?i)architecture|tensors'),
+        ('vit', '0 of the 100'),
+        ('prefix', "0 of the 100.*'encoder.'"),
+        ('names', '(?i)of the 100'),
+        ('part', '9[0-8] of the 100'),
+        ('absent', 'no checkpoint'),
+        ('cut', 'cut short'),
+        ('code', 'Path.* is not data'),
+    ],
+)
 def test_wrong_checkpoint_stops_before_training(name, fault, said, tmp_path):
     from mmseg.registry import MODELS as SEGMENTERS
+
     cfg, path = tiny(name, tmp_path, tmp_path / 'work', ''), tmp_path / 'weights.pth'
     if fault == 'depth':
         weights = MODELS.build(dict(NARROW, type='mmpretrain.ResNet', depth=34)).state_dict()
     elif fault == 'vit':
-        weights = MODELS.build(dict(type='mmpretrain.VisionTransformer', arch=dict(
-            embed_dims=8, num_layers=1, num_heads=1, feedforward_channels=8))).state_dict()
+        weights = MODELS.build(
+            dict(
+                type='mmpretrain.VisionTransformer',
+                arch=dict(embed_dims=8, num_layers=1, num_heads=1, feedforward_channels=8),
+            )
+        ).state_dict()
     else:
         weights = r2o().backbone.state_dict()
     weights = {f'backbone.{key}': value for key, value in weights.items()}
@@ -277,7 +313,8 @@ def test_wrong_checkpoint_stops_before_training(name, fault, said, tmp_path):
         path.write_bytes(path.read_bytes()[:-2000])
     cfg.model.backbone.init_cfg.update(
         checkpoint=str(path if fault != 'absent' else tmp_path / 'none.pth'),
-        **(dict(prefix='encoder.') if fault == 'prefix' else {}))
+        **(dict(prefix='encoder.') if fault == 'prefix' else {}),
+    )
     backbone = SEGMENTERS.build(cfg.model.backbone)
     with pytest.raises((ValueError, FileNotFoundError), match=said):
         backbone.init_weights()
@@ -319,8 +356,11 @@ def test_killed_and_resumed_equals_unbroken(name, pretrained, tmp_path):
     for part in ('state_dict', 'optimizer', 'param_schedulers'):
         same(whole[part], resumed[part], part)
     before = load_weights(first)['state_dict']
-    moved = [key for key in before if 'weight' in key
-             and not torch.equal(before[key], whole['state_dict'][key])]
+    moved = [
+        key
+        for key in before
+        if 'weight' in key and not torch.equal(before[key], whole['state_dict'][key])
+    ]
     assert len(moved) == sum('weight' in key for key in before)  # the stem is trained too
 
 
@@ -339,7 +379,8 @@ def test_unknown_label_is_named_in_training_and_before(pretrained, tmp_path):
     save_labels(mask, marks)
     cfg = tiny('voc', root, tmp_path / 'work', pretrained)
     message = refused(deepcopy(cfg))
-    assert '77' in message and str(mask) in message
+    assert '77' in message
+    assert str(mask) in message
     # A file that the check at the start did not open meets the pipeline.
     cfg.custom_hooks = [hook for hook in cfg.custom_hooks if 'CheckData' not in hook.type]
     with pytest.raises(ValueError, match='77') as error:
@@ -361,8 +402,13 @@ def test_empty_split_is_named(split, pretrained, tmp_path):
 @pytest.mark.parametrize('name', SETS)
 def test_missing_mask_is_named_before_the_first_step(name, pretrained, tmp_path):
     root = written(name, tmp_path, train=2, val=1)
-    mask = next(iter(sorted(root.rglob('*train_0.png' if name == 'voc' else
-                                       'gtFine/train/*/*labelTrainIds.png'))))
+    mask = next(
+        iter(
+            sorted(
+                root.rglob('*train_0.png' if name == 'voc' else 'gtFine/train/*/*labelTrainIds.png')
+            )
+        )
+    )
     mask.unlink()
     cfg = tiny(name, root, tmp_path / 'work', pretrained)
     steps = Losses()
@@ -370,7 +416,8 @@ def test_missing_mask_is_named_before_the_first_step(name, pretrained, tmp_path)
         runner = Runner.from_cfg(cfg)
         runner.register_hook(steps)
         runner.train()
-    assert mask.name in str(error.value) and not steps.seen
+    assert mask.name in str(error.value)
+    assert not steps.seen
 
 
 @pytest.mark.slow
@@ -379,17 +426,37 @@ def test_real_size_from_the_command_line(shared_data, tmp_path):
     torch.save(dict(state_dict=r2o(narrow=False).state_dict()), tmp_path / 'r2o.pth')
     config = str(CONFIGS / 'voc' / 'fcn_r50_train.py')
     root = shared_data / 'natural' / 'VOCdevkit' / 'VOC2012'
-    options = ['train_dataloader.batch_size=2', f'train_dataloader.dataset.data_root={root}',
-               'train_dataloader.dataset.indices=4', 'train_cfg.max_epochs=1', 'train_dataloader.num_workers=1',
-               'default_hooks.checkpoint.interval=1', f'test_dataloader.dataset.data_root={root}',
-               f'val_dataloader.dataset.data_root={root}', 'test_dataloader.num_workers=1',
-               f'model.backbone.init_cfg.checkpoint={tmp_path / "r2o.pth"}']
+    options = [
+        'train_dataloader.batch_size=2',
+        f'train_dataloader.dataset.data_root={root}',
+        'train_dataloader.dataset.indices=4',
+        'train_cfg.max_epochs=1',
+        'train_dataloader.num_workers=1',
+        'default_hooks.checkpoint.interval=1',
+        f'test_dataloader.dataset.data_root={root}',
+        f'val_dataloader.dataset.data_root={root}',
+        'test_dataloader.num_workers=1',
+        f'model.backbone.init_cfg.checkpoint={tmp_path / "r2o.pth"}',
+    ]
     work = tmp_path / 'work'
-    for command in (['train.py', config, '--no-validate'],
-                    ['test.py', config, str(work / 'epoch_1.pth')]):
+    for command in (
+        ['train.py', config, '--no-validate'],
+        ['test.py', config, str(work / 'epoch_1.pth')],
+    ):
         done = subprocess.run(
-            [sys.executable, str(ROOT / 'tools' / command[0]), *command[1:], '--work-dir',
-             str(work), '--cfg-options', *options], capture_output=True, text=True, check=False)
+            [
+                sys.executable,
+                str(ROOT / 'tools' / command[0]),
+                *command[1:],
+                '--work-dir',
+                str(work),
+                '--cfg-options',
+                *options,
+            ],
+            capture_output=True,
+            text=True,
+            check=False,
+        )
         assert done.returncode == 0, done.stderr[-2000:]
     assert 'mIoU' in done.stdout
     assert '265 of 265 tensors' in (done.stdout + next(work.glob('*/*.log')).read_text())

@@ -34,7 +34,7 @@ def built(name):
 
 
 def hook(cfg, name):
-    found, = [h for h in cfg.custom_hooks if h.type == f'orl_mm.{name}']
+    (found,) = [h for h in cfg.custom_hooks if h.type == f'orl_mm.{name}']
     return found
 
 
@@ -53,11 +53,18 @@ def test_vader_optimisation():
     """SGD; 600 epochs of batch 128; the encoder's rate 3e-7, the decoder's 3e-3; no schedule."""
     cfg = load('vader')
     assert pick(cfg.optim_wrapper.optimizer, 'type', 'lr', 'momentum', 'weight_decay') == (
-        'SGD', 3e-3, .9, 1e-4)
-    assert cfg.train_cfg.max_epochs == 600 and 'param_scheduler' not in cfg
-    assert cfg.train_dataloader.batch_size == 32 and cfg.train_dataloader.drop_last
-    assert cfg.auto_scale_lr.base_batch_size == 128 and not cfg.auto_scale_lr.enable
-    assert pick(hook(cfg, 'MomentumUpdateHook'), 'momentum', 'end_momentum') == (.999, .999)
+        'SGD',
+        3e-3,
+        0.9,
+        1e-4,
+    )
+    assert cfg.train_cfg.max_epochs == 600
+    assert 'param_scheduler' not in cfg
+    assert cfg.train_dataloader.batch_size == 32
+    assert cfg.train_dataloader.drop_last
+    assert cfg.auto_scale_lr.base_batch_size == 128
+    assert not cfg.auto_scale_lr.enable
+    assert pick(hook(cfg, 'MomentumUpdateHook'), 'momentum', 'end_momentum') == (0.999, 0.999)
     hook(cfg, 'SetEpochHook'), hook(cfg, 'SeedStepHook'), hook(cfg, 'PlainBNOnCPUHook')
     assert cfg.default_hooks.checkpoint.interval == 10
 
@@ -76,7 +83,7 @@ def test_vader_model():
     assert cfg.model.type == 'orl_mm.VADeR'
     model = built('vader')
     assert (model.num_pairs, tuple(model.queue.rows.shape)) == (32, (65536, 128))
-    assert (model.head.temperature, model.head.loss_weight) == (.07, 10.)
+    assert (model.head.temperature, model.head.loss_weight) == (0.07, 10.0)
     assert trained(model.backbone) == ENCODER
     assert model.backbone.out_indices == (0, 1, 2, 3)
     lateral = sum(c * 256 + 256 for c in (256, 512, 1024, 2048))
@@ -85,35 +92,49 @@ def test_vader_model():
     decoder = lateral + smooth + 4 * first + (1 + 2) * further + 128 * 128 + 128
     assert trained(model) == ENCODER + decoder
     assert sum(p.numel() for p in model.target.parameters()) == ENCODER + decoder
-    norms = [m for m in model.backbone.modules()
-             if isinstance(m, torch.nn.modules.batchnorm._BatchNorm)]
-    assert len(norms) == 53 and all(isinstance(m, torch.nn.SyncBatchNorm) for m in norms)
+    norms = [
+        m for m in model.backbone.modules() if isinstance(m, torch.nn.modules.batchnorm._BatchNorm)
+    ]
+    assert len(norms) == 53
+    assert all(isinstance(m, torch.nn.SyncBatchNorm) for m in norms)
 
 
 def test_vader_views():
     cfg = load('vader')
-    cut, = [t for t in cfg.train_dataloader.dataset.pipeline
-            if t.type == 'orl_mm.MultiViewWithGeometry']
+    (cut,) = [
+        t for t in cfg.train_dataloader.dataset.pipeline if t.type == 'orl_mm.MultiViewWithGeometry'
+    ]
     assert pick(cut, 'size', 'scale', 'num_views', 'flip_prob', 'interpolation') == (
-        224, (.2, 1.), [2], .5, 'bilinear')
-    (grey, jitter), = cut.transforms
-    assert (grey.type, grey.prob, jitter.type) == ('RandomGrayscale', .2, 'ColorJitter')
-    assert pick(jitter, 'brightness', 'contrast', 'saturation', 'hue') == (.4, .4, .4, .4)
+        224,
+        (0.2, 1.0),
+        [2],
+        0.5,
+        'bilinear',
+    )
+    ((grey, jitter),) = cut.transforms
+    assert (grey.type, grey.prob, jitter.type) == ('RandomGrayscale', 0.2, 'ColorJitter')
+    assert pick(jitter, 'brightness', 'contrast', 'saturation', 'hue') == (0.4, 0.4, 0.4, 0.4)
     assert not [t for t in cfg.train_dataloader.dataset.pipeline if 'Superpixels' in t.type]
 
 
 def save_moco(path):
     """A checkpoint of mmpretrain's MoCo with the narrow encoder; its encoder's weights."""
     torch.manual_seed(7)
-    moco = MODELS.build(dict(
-        type='mmpretrain.MoCo', queue_len=8, feat_dim=8,
-        backbone=dict(type='mmpretrain.ResNet', **NARROW, norm_cfg=dict(type='BN')),
-        neck=dict(type='mmpretrain.MoCoV2Neck', in_channels=64, hid_channels=8, out_channels=8),
-        head=dict(type='mmpretrain.ContrastiveHead',
-                  loss=dict(type='mmpretrain.CrossEntropyLoss'))))
+    moco = MODELS.build(
+        dict(
+            type='mmpretrain.MoCo',
+            queue_len=8,
+            feat_dim=8,
+            backbone=dict(type='mmpretrain.ResNet', **NARROW, norm_cfg=dict(type='BN')),
+            neck=dict(type='mmpretrain.MoCoV2Neck', in_channels=64, hid_channels=8, out_channels=8),
+            head=dict(
+                type='mmpretrain.ContrastiveHead', loss=dict(type='mmpretrain.CrossEntropyLoss')
+            ),
+        )
+    )
     for value in moco.state_dict().values():
         if value.is_floating_point():  # running statistics, too
-            torch.nn.init.uniform_(value, .5, 1.)
+            torch.nn.init.uniform_(value, 0.5, 1.0)
     torch.save(dict(state_dict=moco.state_dict(), meta={}), path)
     return moco.backbone.state_dict()
 
@@ -121,7 +142,8 @@ def save_moco(path):
 def test_vader_starts_from_moco(tmp_path):
     """By one option; the momentum copy, too; a wrong file stops the run."""
     assert load('vader').model.backbone.init_cfg == dict(
-        type='orl_mm.PretrainedBackbone', checkpoint='work_dirs/mocov1_r50_in1k/epoch_200.pth')
+        type='orl_mm.PretrainedBackbone', checkpoint='work_dirs/mocov1_r50_in1k/epoch_200.pth'
+    )
     weights = save_moco(tmp_path / 'moco.pth')
     model = MODELS.build(small_vader('nowhere', tmp_path, tmp_path / 'moco.pth').model)
     model.init_weights()
@@ -139,12 +161,23 @@ def test_infomin_optimisation():
     """SGD 0.03, cosine to 0.03 / 1000 over 200 epochs of batch 256."""
     cfg = load('infomin')
     assert pick(cfg.optim_wrapper.optimizer, 'type', 'lr', 'momentum', 'weight_decay') == (
-        'SGD', .03, .9, 1e-4)
-    schedule, = cfg.param_scheduler
+        'SGD',
+        0.03,
+        0.9,
+        1e-4,
+    )
+    (schedule,) = cfg.param_scheduler
     assert pick(schedule, 'type', 'T_max', 'begin', 'end', 'by_epoch', 'eta_min_ratio') == (
-        'CosineAnnealingLR', 200, 0, 200, True, 1e-3)
+        'CosineAnnealingLR',
+        200,
+        0,
+        200,
+        True,
+        1e-3,
+    )
     assert cfg.train_cfg.max_epochs == 200
-    assert cfg.train_dataloader.batch_size == 32 and cfg.train_dataloader.drop_last
+    assert cfg.train_dataloader.batch_size == 32
+    assert cfg.train_dataloader.drop_last
     assert cfg.auto_scale_lr.base_batch_size == 256
     hook(cfg, 'SetEpochHook'), hook(cfg, 'SeedStepHook'), hook(cfg, 'PlainBNOnCPUHook')
     assert cfg.default_hooks.checkpoint.interval == 10
@@ -155,85 +188,125 @@ def test_infomin_model():
     assert load('infomin').model.type == 'orl_mm.InfoMin'
     model = built('infomin')
     assert tuple(model.queue.shape) == (128, 65536)
-    assert model.head.temperature == .15 and model.encoder_k.momentum == pytest.approx(1 - .999)
-    assert model.jigsaw_weight == .5 and model.jigsaw_neck.num_crops == 9
-    assert trained(model.backbone) == ENCODER and trained(model.neck) == MLP
+    assert model.head.temperature == 0.15
+    assert model.encoder_k.momentum == pytest.approx(1 - 0.999)
+    assert model.jigsaw_weight == 0.5
+    assert model.jigsaw_neck.num_crops == 9
+    assert trained(model.backbone) == ENCODER
+    assert trained(model.neck) == MLP
     assert trained(model) == ENCODER + MLP + MLP + 9 * 128 * 128 + 128
     assert not any(p.requires_grad for p in model.encoder_k.parameters())
 
 
 def test_infomin_views():
     """Crop (0.2, 1), jitter .8 .8 .8 .2 with p .8, blur p .5, RandAugment, grey p .2."""
-    views, = [t for t in load('infomin').train_dataloader.dataset.pipeline
-              if t.type == 'MultiView']
+    (views,) = [
+        t for t in load('infomin').train_dataloader.dataset.pipeline if t.type == 'MultiView'
+    ]
     assert views.num_views == [2, 1]
     view, jigsaw = views.transforms
     crop, flip, jitter, blur, augment, grey = view
-    assert pick(crop, 'type', 'scale', 'crop_ratio_range') == ('RandomResizedCrop', 224, (.2, 1.))
-    assert pick(flip, 'type', 'prob') == ('RandomFlip', .5)
-    assert pick(jitter, 'type', 'prob') == ('RandomApply', .8)
+    assert pick(crop, 'type', 'scale', 'crop_ratio_range') == ('RandomResizedCrop', 224, (0.2, 1.0))
+    assert pick(flip, 'type', 'prob') == ('RandomFlip', 0.5)
+    assert pick(jitter, 'type', 'prob') == ('RandomApply', 0.8)
     assert pick(jitter.transforms[0], 'type', 'brightness', 'contrast', 'saturation', 'hue') == (
-        'ColorJitter', .8, .8, .8, .2)
+        'ColorJitter',
+        0.8,
+        0.8,
+        0.8,
+        0.2,
+    )
     assert pick(blur, 'type', 'kernel_size', 'sigma', 'prob') == (
-        'orl_mm.GaussianBlur', 23, (.1, 2.), .5)
-    assert pick(grey, 'type', 'prob') == ('RandomGrayscale', .2)
+        'orl_mm.GaussianBlur',
+        23,
+        (0.1, 2.0),
+        0.5,
+    )
+    assert pick(grey, 'type', 'prob') == ('RandomGrayscale', 0.2)
     assert pick(augment, 'type', 'num_policies', 'magnitude_level', 'magnitude_std') == (
-        'RandAugment', 2, 10, .5)
+        'RandAugment',
+        2,
+        10,
+        0.5,
+    )
     crop, flip, cut = jigsaw
-    assert pick(crop, 'type', 'scale', 'crop_ratio_range') == ('RandomResizedCrop', 255, (.6, 1.))
-    assert pick(flip, 'type', 'prob') == ('RandomFlip', .5)
+    assert pick(crop, 'type', 'scale', 'crop_ratio_range') == ('RandomResizedCrop', 255, (0.6, 1.0))
+    assert pick(flip, 'type', 'prob') == ('RandomFlip', 0.5)
     assert pick(cut, 'type', 'grid', 'crop_size') == ('orl_mm.JigsawCrops', 3, 64)
 
 
 def policies():
-    augment, = [t for t in load('infomin').view_pipeline if t.type == 'RandAugment']
+    (augment,) = [t for t in load('infomin').view_pipeline if t.type == 'RandAugment']
     return TRANSFORMS.build(augment)
 
 
 # What datasets/RandAugment.py of PyContrast makes of a level between 0 and 10.
 LEVELS = dict(
-    Rotate=lambda x: 3 * x, Solarize=lambda x: 25.6 * x, SolarizeAdd=lambda x: 11 * x,
-    ColorTransform=lambda x: .18 * x + .1 - 1, Contrast=lambda x: .18 * x + .1 - 1,
-    Brightness=lambda x: .18 * x + .1 - 1, Sharpness=lambda x: .18 * x + .1 - 1,
-    Shear=lambda x: .03 * x, Translate=lambda x: .045 * x)
-NEGATED = dict(Rotate=.5, Shear=.5, Translate=.5)
+    Rotate=lambda x: 3 * x,
+    Solarize=lambda x: 25.6 * x,
+    SolarizeAdd=lambda x: 11 * x,
+    ColorTransform=lambda x: 0.18 * x + 0.1 - 1,
+    Contrast=lambda x: 0.18 * x + 0.1 - 1,
+    Brightness=lambda x: 0.18 * x + 0.1 - 1,
+    Sharpness=lambda x: 0.18 * x + 0.1 - 1,
+    Shear=lambda x: 0.03 * x,
+    Translate=lambda x: 0.045 * x,
+)
+NEGATED = dict(Rotate=0.5, Shear=0.5, Translate=0.5)
 
 
 def test_infomin_augments_by_the_authors_policies():
     """Fifteen, each with p 0.5; the level of each becomes the authors' argument."""
     augment = policies()
     names = [type(t).__name__ for t in augment.transforms]
-    assert sorted(names) == sorted([
-        'AutoContrast', 'Equalize', 'Invert', 'Rotate', 'Posterize', 'Solarize', 'SolarizeAdd',
-        'ColorTransform', 'Contrast', 'Brightness', 'Sharpness', 'Shear', 'Shear', 'Translate',
-        'Translate'])
-    assert {t.direction for t in augment.transforms if type(t).__name__ == 'Shear'} == {
-        t.direction for t in augment.transforms if type(t).__name__ == 'Translate'} == {
-        'horizontal', 'vertical'}
-    for name, transform in zip(names, augment.transforms):
-        assert transform.prob == .5
+    assert sorted(names) == sorted(
+        [
+            'AutoContrast',
+            'Equalize',
+            'Invert',
+            'Rotate',
+            'Posterize',
+            'Solarize',
+            'SolarizeAdd',
+            'ColorTransform',
+            'Contrast',
+            'Brightness',
+            'Sharpness',
+            'Shear',
+            'Shear',
+            'Translate',
+            'Translate',
+        ]
+    )
+    assert (
+        {t.direction for t in augment.transforms if type(t).__name__ == 'Shear'}
+        == {t.direction for t in augment.transforms if type(t).__name__ == 'Translate'}
+        == {'horizontal', 'vertical'}
+    )
+    for name, transform in zip(names, augment.transforms, strict=False):
+        assert transform.prob == 0.5
         if hasattr(transform, 'pad_val'):  # BGR; ImageNet's mean is 124, 116, 104
             assert transform.pad_val == (104, 116, 124)
             assert transform.interpolation == 'bilinear'
         if name in ('AutoContrast', 'Equalize', 'Invert'):
             continue
-        assert (transform.magnitude_level, transform.magnitude_std) == (10, .5)
+        assert (transform.magnitude_level, transform.magnitude_std) == (10, 0.5)
         if name in LEVELS:
-            assert transform.random_negative_prob == NEGATED.get(name, 0.), name
-            transform.magnitude_std = 0.
-            for level in (0., 3.3, 9.7, 10.):
+            assert transform.random_negative_prob == NEGATED.get(name, 0.0), name
+            transform.magnitude_std = 0.0
+            for level in (0.0, 3.3, 9.7, 10.0):
                 transform.magnitude_level = level
                 assert transform.random_magnitude() == pytest.approx(LEVELS[name](level), abs=1e-6)
 
 
-@pytest.mark.parametrize('level', [.5, 2.5, 2.6, 7.4, 7.6, 9.9, 10.])
+@pytest.mark.parametrize('level', [0.5, 2.5, 2.6, 7.4, 7.6, 9.9, 10.0])
 def test_infomin_keeps_as_many_bits_as_the_authors(level):
-    posterize, = [t for t in policies().transforms if type(t).__name__ == 'Posterize']
-    posterize.prob, posterize.magnitude_std, posterize.magnitude_level = 1., 0., level
+    (posterize,) = [t for t in policies().transforms if type(t).__name__ == 'Posterize']
+    posterize.prob, posterize.magnitude_std, posterize.magnitude_level = 1.0, 0.0, level
     ramp = np.arange(256, dtype=np.uint8).reshape(16, 16, 1).repeat(3, 2)
     bits = int(level / 10 * 4)
     kept = posterize(dict(img=ramp.copy()))['img']
-    assert np.array_equal(kept, ramp & (0xff00 >> bits & 0xff))
+    assert np.array_equal(kept, ramp & (0xFF00 >> bits & 0xFF))
 
 
 def test_infomin_sample_holds_two_views_and_shuffled_crops(tmp_path):
@@ -242,7 +315,8 @@ def test_infomin_sample_holds_two_views_and_shuffled_crops(tmp_path):
     cfg.dataset.data_root = str(images)
     dataset = DATASETS.build(cfg.dataset)
     first, second, crops = default_collate([dataset[0], dataset[1]])['inputs']
-    assert first.shape == second.shape == (2, 3, 224, 224) and crops.shape == (2, 3, 576, 64)
+    assert first.shape == second.shape == (2, 3, 224, 224)
+    assert crops.shape == (2, 3, 576, 64)
     assert not torch.equal(first, second)
 
 
@@ -252,26 +326,47 @@ def test_infomin_sample_holds_two_views_and_shuffled_crops(tmp_path):
 @pytest.mark.parametrize('name', NAMES)
 def test_normalised_by_imagenet(name):
     mean, std = (load(name).data_preprocessor[key] for key in ('mean', 'std'))
-    assert mean == pytest.approx([255 * m for m in (.485, .456, .406)])
-    assert std == pytest.approx([255 * s for s in (.229, .224, .225)])
+    assert mean == pytest.approx([255 * m for m in (0.485, 0.456, 0.406)])
+    assert std == pytest.approx([255 * s for s in (0.229, 0.224, 0.225)])
     assert load(name).data_preprocessor.to_rgb
 
 
-@pytest.mark.parametrize('name, paper, gpus', [('vader', '2011.05499', '4 GPUs x 32'),
-                                               ('infomin', '2005.10243', '8 GPUs x 32')])
+@pytest.mark.parametrize(
+    ('name', 'paper', 'gpus'),
+    [('vader', '2011.05499', '4 GPUs x 32'), ('infomin', '2005.10243', '8 GPUs x 32')],
+)
 def test_header(name, paper, gpus):
     head = (BASELINES / f'{name}_r50_in1k.py').read_text().split('_base_ =')[0]
-    for words in ('# Paper:', paper, '# Expected:', 'not yet run', '# Data:', gpus,
-                  f'# Command:  tools/dist_train.sh configs/baselines/{name}_r50_in1k.py'):
+    for words in (
+        '# Paper:',
+        paper,
+        '# Expected:',
+        'not yet run',
+        '# Data:',
+        gpus,
+        f'# Command:  tools/dist_train.sh configs/baselines/{name}_r50_in1k.py',
+    ):
         assert words in head, words
 
 
 SMALL = dict(vader=small_vader, infomin=small_infomin)
 MOVING = dict(
-    vader=('backbone.conv1.weight', 'neck.last.weight', 'target.neck.last.weight', 'queue.rows',
-           'queue.pointer'),
-    infomin=('backbone.conv1.weight', 'jigsaw_neck.merge.weight', 'queue', 'queue_ptr',
-             'encoder_k.module.0.conv1.weight', 'encoder_k.steps'))
+    vader=(
+        'backbone.conv1.weight',
+        'neck.last.weight',
+        'target.neck.last.weight',
+        'queue.rows',
+        'queue.pointer',
+    ),
+    infomin=(
+        'backbone.conv1.weight',
+        'jigsaw_neck.merge.weight',
+        'queue',
+        'queue_ptr',
+        'encoder_k.module.0.conv1.weight',
+        'encoder_k.steps',
+    ),
+)
 
 
 @pytest.mark.parametrize('name', NAMES)
@@ -281,24 +376,30 @@ def test_killed_and_resumed_equals_unbroken(name, tmp_path):
 
     def config(work_dir):
         # Without a worker, the last sample would leave VADeR's draws the same generator.
-        return SMALL[name](images, tmp_path / work_dir, epochs=2,
-                           num_workers=dict(vader=1, infomin=0)[name])
+        return SMALL[name](
+            images, tmp_path / work_dir, epochs=2, num_workers=dict(vader=1, infomin=0)[name]
+        )
 
     train(config('whole'))
     train(config('broken'), kill=True)
     resumed = config('resumed')
     resumed.resume, resumed.load_from = True, str(tmp_path / 'broken' / 'epoch_1.pth')
     train(resumed)
-    whole, again, before = (load_weights(tmp_path / path) for path in (
-        'whole/epoch_2.pth', 'resumed/epoch_2.pth', 'broken/epoch_1.pth'))
+    whole, again, before = (
+        load_weights(tmp_path / path)
+        for path in ('whole/epoch_2.pth', 'resumed/epoch_2.pth', 'broken/epoch_1.pth')
+    )
     for part in ('state_dict', 'optimizer', 'param_schedulers'):
         if part in whole or part in again:
             same(whole[part], again[part], part)
     for key in MOVING[name]:
         assert not torch.equal(before['state_dict'][key], whole['state_dict'][key]), key
-    losses = [state['message_hub']['log_scalars']['train/loss'].data[0].tolist()
-              for state in (whole, again)]
-    assert losses[0] == losses[1] and len(set(losses[0])) == 4
+    losses = [
+        state['message_hub']['log_scalars']['train/loss'].data[0].tolist()
+        for state in (whole, again)
+    ]
+    assert losses[0] == losses[1]
+    assert len(set(losses[0])) == 4
 
 
 @pytest.mark.parametrize('name', NAMES)
@@ -314,23 +415,28 @@ def test_trains_on_real_images_and_hands_its_backbone_on(name, shared_data, tmp_
     cfg = SMALL[name](images, tmp_path / 'work', batch_size=len(chosen) // 2, epochs=epochs)
     cfg.default_hooks.checkpoint.interval = epochs
     if name == 'vader':  # rates at which twenty epochs tell
-        cfg.optim_wrapper.optimizer.lr = .2
-        cfg.optim_wrapper.paramwise_cfg.lr_mult.backbone = 1.
-        cfg.model.head.loss_weight = 1.
+        cfg.optim_wrapper.optimizer.lr = 0.2
+        cfg.optim_wrapper.paramwise_cfg.lr_mult.backbone = 1.0
+        cfg.model.head.loss_weight = 1.0
     runner = train(cfg)
     scalars = runner.message_hub.log_scalars
     losses = scalars['train/loss'].data[0]
-    assert len(losses) == epochs * 2 and np.isfinite(losses).all()
+    assert len(losses) == epochs * 2
+    assert np.isfinite(losses).all()
     if name == 'vader':  # until the queue of random directions is full the loss rises
-        assert losses[-10:].mean() < losses[5:15].mean() - .1
+        assert losses[-10:].mean() < losses[5:15].mean() - 0.1
     else:
         parts = [scalars[f'train/loss_{part}'].data[0] for part in ('views', 'jigsaw')]
         np.testing.assert_allclose(losses, parts[0] + parts[1], rtol=1e-5)
 
     file = tmp_path / 'work' / f'epoch_{epochs}.pth'
-    backbone = MODELS.build(dict(
-        type='mmpretrain.ResNet', **NARROW,
-        init_cfg=dict(type='orl_mm.PretrainedBackbone', checkpoint=str(file))))
+    backbone = MODELS.build(
+        dict(
+            type='mmpretrain.ResNet',
+            **NARROW,
+            init_cfg=dict(type='orl_mm.PretrainedBackbone', checkpoint=str(file)),
+        )
+    )
     backbone.init_weights()
     same(dict(runner.model.backbone.state_dict()), dict(backbone.state_dict()))
     result = load_backbone(backbone, file)

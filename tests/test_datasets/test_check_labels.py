@@ -21,8 +21,11 @@ def test_classes_and_ignored_pixels_pass_unchanged():
 def test_one_pixel_is_enough(wrong):
     labels = np.zeros((30, 40), np.uint8)
     labels[29, 39] = wrong
-    with pytest.raises(ValueError, match=rf'2007_000032\.png has the labels \[{wrong}\].*0 to 20, '
-                                         'or 255'):
+    with pytest.raises(
+        ValueError,
+        match=rf'2007_000032\.png has the labels \[{wrong}\].*0 to 20, '
+        'or 255',
+    ):
         check(labels)
 
 

@@ -30,8 +30,13 @@ def jsrt(tmp_path):
     for stem, fold in (('JPCLN001', 1), ('JPCLN002', 2), ('JPCNN001', 1)):
         (root / 'All247images' / f'{stem}.IMG').write_bytes(b'')
         masks = root / 'scratch' / f'fold{fold}' / 'masks'
-        for name, mask in (('left lung', LEFT), ('right lung', RIGHT), ('heart', HEART),
-                           ('left clavicle', LEFT), ('right clavicle', RIGHT)):
+        for name, mask in (
+            ('left lung', LEFT),
+            ('right lung', RIGHT),
+            ('heart', HEART),
+            ('left clavicle', LEFT),
+            ('right clavicle', RIGHT),
+        ):
             files.write(masks / name / f'{stem}.gif', mask)
     (root / 'scratch/fold1/masks/readme.txt').write_text('x')
     return root
@@ -69,19 +74,32 @@ def centre(mask):
 def test_jsrt_layout(jsrt, said):
     dataset = DATASETS.build(dict(type='orl_mm.ChestXRayParts', data_root=str(jsrt)))
     assert ids(dataset) == ['JPCLN001', 'JPCLN002', 'JPCNN001']
-    assert dataset.metainfo['parts'] == ('left_lung', 'right_lung', 'heart', 'left_clavicle',
-                                         'right_clavicle')
+    assert dataset.metainfo['parts'] == (
+        'left_lung',
+        'right_lung',
+        'heart',
+        'left_clavicle',
+        'right_clavicle',
+    )
     second = dataset.get_data_info(1)
     assert second['img_path'].endswith('All247images/JPCLN002.IMG')
     assert second['part_paths']['left_lung'] == [
-        str(jsrt / 'scratch/fold2/masks/left lung/JPCLN002.gif')]
-    assert second['patient'] == 'JPCLN002' and not said
+        str(jsrt / 'scratch/fold2/masks/left lung/JPCLN002.gif')
+    ]
+    assert second['patient'] == 'JPCLN002'
+    assert not said
     out = LoadParts(['left_lung', 'right_lung']).transform(second)
     assert centre(out['part_masks'][0]) > 0.5 > centre(out['part_masks'][1])
 
 
-@pytest.mark.parametrize('move', [('All247images', 'All247images/All247images'),
-                                  ('scratch', 'scr/scratch'), ('scratch/fold1', 'fold1')])
+@pytest.mark.parametrize(
+    'move',
+    [
+        ('All247images', 'All247images/All247images'),
+        ('scratch', 'scr/scratch'),
+        ('scratch/fold1', 'fold1'),
+    ],
+)
 def test_jsrt_unpacked_elsewhere(jsrt, move):
     source, target = (jsrt / part for part in move)
     waiting = jsrt / 'waiting'
@@ -89,7 +107,8 @@ def test_jsrt_unpacked_elsewhere(jsrt, move):
     target.parent.mkdir(parents=True, exist_ok=True)
     waiting.rename(target)
     dataset = ChestXRayParts(str(jsrt))
-    assert len(dataset) == 3 and len(dataset.get_data_info(0)['part_paths']['heart']) == 1
+    assert len(dataset) == 3
+    assert len(dataset.get_data_info(0)['part_paths']['heart']) == 1
 
 
 def test_montgomery_layout(montgomery, said):
@@ -111,7 +130,9 @@ def test_sides_come_out_anatomical(montgomery, folders, said):
     (base / 'x').rename(base / 'rightMask')
     dataset = ChestXRayParts(str(montgomery), pipeline=[LoadParts()])
     assert centre(dataset[0]['part_masks'][0]) > 0.5
-    assert len(said) == 1 and 'left_lung' in said[0] and 'exchanged' in said[0]
+    assert len(said) == 1
+    assert 'left_lung' in said[0]
+    assert 'exchanged' in said[0]
     # One image that is itself mirrored does not turn a whole set round.
     for part, mask in (('left_lung', RIGHT), ('right_lung', LEFT)):
         files.write(folders / 'masks' / part / 'a.png', mask)
@@ -138,8 +159,7 @@ def test_lists(folders, tmp_path):
     (folders / 'splits/b.txt').write_text('b\n')
     assert ids(ChestXRayParts(str(folders), list_file='splits/b.txt')) == ['b']
     assert ids(ChestXRayParts(str(folders), exclude_file=str(drop))) == ['b', 'c']
-    assert ids(ChestXRayParts(str(folders), list_file=str(keep),
-                              exclude_file=[str(drop)])) == ['c']
+    assert ids(ChestXRayParts(str(folders), list_file=str(keep), exclude_file=[str(drop)])) == ['c']
     with pytest.raises(ValueError, match="1 ids of .*first 'not_here'"):
         ChestXRayParts(str(folders), list_file=str(drop))
     keep.write_text('a\n')
@@ -150,7 +170,8 @@ def test_lists(folders, tmp_path):
 def test_shipped_lists_are_apart():
     lists = {name: read_split(f'jsrt_{name}') for name in ('exemplar', 'segmenter', 'score')}
     assert {name: len(set(ids)) for name, ids in lists.items()} == dict(
-        exemplar=1, segmenter=150, score=47)
+        exemplar=1, segmenter=150, score=47
+    )
     assert set(lists['exemplar']) <= set(lists['segmenter'])
     assert not set(lists['segmenter']) & set(lists['score'])
 
@@ -168,18 +189,20 @@ def test_missing_mask(folders, said):
         ChestXRayParts(str(folders))
     assert ids(ChestXRayParts(str(folders), parts=['left_lung'])) == ['a', 'b', 'c']
     assert ids(ChestXRayParts(str(folders), missing='skip')) == ['a', 'c']
-    assert '1 of 3 images' in said[0] and 'left out' in said[0]
+    assert '1 of 3 images' in said[0]
+    assert 'left out' in said[0]
     kept = ChestXRayParts(str(folders), missing='keep')
     assert list(kept.get_data_info(1)['part_paths']) == ['left_lung', 'right_lung']
 
 
 def test_mistakes(folders, tmp_path):
     for options, message in [
-            (dict(layout='scr'), "layout='scr'.*folders, jsrt, montgomery"),
-            (dict(layout='jsrt'), r"has \['images', 'masks'\].*All247images"),
-            (dict(missing='drop'), "missing='drop'"),
-            (dict(parts=['left_lung', 'liver']), r"no \['liver'\], it has .*aorta"),
-            (dict(list_file='none.txt'), 'none.txt')]:
+        (dict(layout='scr'), "layout='scr'.*folders, jsrt, montgomery"),
+        (dict(layout='jsrt'), r"has \['images', 'masks'\].*All247images"),
+        (dict(missing='drop'), "missing='drop'"),
+        (dict(parts=['left_lung', 'liver']), r"no \['liver'\], it has .*aorta"),
+        (dict(list_file='none.txt'), 'none.txt'),
+    ]:
         with pytest.raises(ValueError, match=message):
             ChestXRayParts(str(folders), **options)
     with pytest.raises(ValueError, match='nowhere.* is no folder'):
@@ -192,24 +215,38 @@ def test_mistakes(folders, tmp_path):
 def test_packed_sample(folders):
     """What evaluation and registration get, through mmpretrain's PackInputs."""
     init_default_scope('mmpretrain')
-    dataset = ChestXRayParts(str(folders), test_mode=True, pipeline=[
-        dict(type='orl_mm.LoadXray'), dict(type='orl_mm.LoadParts'),
-        dict(type='PackInputs', algorithm_keys=('part_masks', ),
-             meta_keys=('img_path', 'id', 'patient', 'parts'))])
+    dataset = ChestXRayParts(
+        str(folders),
+        test_mode=True,
+        pipeline=[
+            dict(type='orl_mm.LoadXray'),
+            dict(type='orl_mm.LoadParts'),
+            dict(
+                type='PackInputs',
+                algorithm_keys=('part_masks',),
+                meta_keys=('img_path', 'id', 'patient', 'parts'),
+            ),
+        ],
+    )
     sample = dataset[1]
     assert sample['inputs'].shape == (3, 32, 32)
     packed = sample['data_samples']
     assert packed.part_masks.shape == (3, 32, 32)
     assert (packed.id, packed.patient, packed.parts) == (
-        'b', 'b', ('left_lung', 'right_lung', 'aorta'))
+        'b',
+        'b',
+        ('left_lung', 'right_lung', 'aorta'),
+    )
 
 
-@pytest.mark.parametrize('name, num, parts', [('jsrt', 197, 3), ('montgomery', 110, 2),
-                                              ('shenzhen', 440, 2)])
+@pytest.mark.parametrize(
+    ('name', 'num', 'parts'), [('jsrt', 197, 3), ('montgomery', 110, 2), ('shenzhen', 440, 2)]
+)
 def test_real_sets(shared_data, said, name, num, parts):
-    dataset = ChestXRayParts(str(shared_data / 'cxr' / name),
-                             pipeline=[LoadXray(), LoadParts()])
-    assert len(dataset) == num and len(dataset.metainfo['parts']) == parts and not said
+    dataset = ChestXRayParts(str(shared_data / 'cxr' / name), pipeline=[LoadXray(), LoadParts()])
+    assert len(dataset) == num
+    assert len(dataset.metainfo['parts']) == parts
+    assert not said
     for i in range(0, num, 20):
         masks = dataset[i]['part_masks']
         assert masks.shape == (parts, 256, 256)
@@ -220,4 +257,5 @@ def test_real_scores_leave_out_what_was_trained_on(shared_data):
     root = str(shared_data / 'cxr/jsrt')
     score = set(ids(ChestXRayParts(root, list_file='jsrt_score')))
     rest = ChestXRayParts(root, exclude_file=['jsrt_segmenter', 'jsrt_exemplar'])
-    assert len(score) == 47 and set(ids(rest)) <= score
+    assert len(score) == 47
+    assert set(ids(rest)) <= score

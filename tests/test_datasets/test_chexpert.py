@@ -19,8 +19,14 @@ NAME = 'CheXpert-v1.0-small'
 
 def row(path, view='Frontal', **labels):
     cells = {name.replace(' ', '_'): value for name, value in labels.items()}
-    return [path, 'Female', '50', view, 'AP' if view == 'Frontal' else '',
-            *(cells.get(name.replace(' ', '_'), '') for name in FOURTEEN)]
+    return [
+        path,
+        'Female',
+        '50',
+        view,
+        'AP' if view == 'Frontal' else '',
+        *(cells.get(name.replace(' ', '_'), '') for name in FOURTEEN),
+    ]
 
 
 def write_csv(path, rows, header=HEADER):
@@ -42,11 +48,16 @@ def root(tmp_path):
     rows = [
         row(f'{NAME}/train/patient00001/study1/view1_frontal.jpg', Atelectasis='1.0', Edema='-1.0'),
         row(f'{NAME}/train/patient00001/study1/view2_lateral.jpg', 'Lateral', Atelectasis='1.0'),
-        row(f'{NAME}/train/patient00001/study2/view1_frontal.jpg', Atelectasis='-1.0',
-            Cardiomegaly='0.0'),
-        row(f'{NAME}/train/patient00002/study1/view1_frontal.jpg', Edema='1.0',
-            Cardiomegaly='-1.0'),
-        row(f'{NAME}/train/patient00003/study1/view1_frontal.jpg', No_Finding='1.0', Edema='0')]
+        row(
+            f'{NAME}/train/patient00001/study2/view1_frontal.jpg',
+            Atelectasis='-1.0',
+            Cardiomegaly='0.0',
+        ),
+        row(
+            f'{NAME}/train/patient00002/study1/view1_frontal.jpg', Edema='1.0', Cardiomegaly='-1.0'
+        ),
+        row(f'{NAME}/train/patient00003/study1/view1_frontal.jpg', No_Finding='1.0', Edema='0'),
+    ]
     write_csv(tmp_path / NAME / 'train.csv', rows)
     for cells in rows:
         files.write(tmp_path / cells[0], np.full((8, 8), 90, np.uint8))
@@ -65,12 +76,19 @@ def patients(dataset):
 def test_original_download(root, said):
     """The folder or the one above it; frontal images; patients by path."""
     for data_root, ann_file in ((root / NAME, 'train.csv'), (root, f'{NAME}/train.csv')):
-        dataset = DATASETS.build(dict(type='orl_mm.CheXpert', data_root=str(data_root),
-                                      ann_file=ann_file, uncertain='usual'))
+        dataset = DATASETS.build(
+            dict(
+                type='orl_mm.CheXpert',
+                data_root=str(data_root),
+                ann_file=ann_file,
+                uncertain='usual',
+            )
+        )
         assert patients(dataset) == ['patient00001'] * 2 + ['patient00002', 'patient00003']
         first = dataset.get_data_info(0)
         assert first['img_path'] == str(root / NAME / 'train/patient00001/study1/view1_frontal.jpg')
-        assert first['gt_score'].dtype == np.float32 and first['gt_score'].shape == (6, )
+        assert first['gt_score'].dtype == np.float32
+        assert first['gt_score'].shape == (6,)
         assert dataset.metainfo['classes'] == SIX
     (root / NAME).rename(root / 'renamed')
     assert len(CheXpert('train.csv', str(root / 'renamed'), uncertain='ones')) == 4
@@ -82,30 +100,40 @@ def test_views(root):
     options = dict(ann_file='train.csv', data_root=str(root / NAME), uncertain='zeros')
     assert len(CheXpert(views='all', **options)) == 5
     lateral = CheXpert(views='lateral', **options)
-    assert len(lateral) == 1 and 'lateral' in lateral.get_data_info(0)['img_path']
+    assert len(lateral) == 1
+    assert 'lateral' in lateral.get_data_info(0)['img_path']
     with pytest.raises(ValueError, match="views='side'"):
         CheXpert(views='side', **options)
 
 
 def test_lateral_among_the_frontals(tmp_path, said):
     """Where name and column disagree nothing is believed; either alone is enough."""
-    write_csv(tmp_path / 'a.csv', [
-        row('x/patient1/view1_lateral.jpg', 'Frontal'),
-        row('x/patient2/view1_frontal.jpg', 'Lateral'),
-        row('x/patient3/view1_frontal.jpg', ''), row('x/patient4/image.jpg', 'Frontal'),
-        row('x/patient5/image.jpg', ''), row('x/patient6/image.jpg', 'lateral ')])
+    write_csv(
+        tmp_path / 'a.csv',
+        [
+            row('x/patient1/view1_lateral.jpg', 'Frontal'),
+            row('x/patient2/view1_frontal.jpg', 'Lateral'),
+            row('x/patient3/view1_frontal.jpg', ''),
+            row('x/patient4/image.jpg', 'Frontal'),
+            row('x/patient5/image.jpg', ''),
+            row('x/patient6/image.jpg', 'lateral '),
+        ],
+    )
     for name in ('patient3/view1_frontal.jpg', 'patient4/image.jpg'):
         files.write(tmp_path / 'x' / name, np.zeros((8, 8), np.uint8))
     dataset = CheXpert('a.csv', str(tmp_path))
     assert patients(dataset) == ['patient3', 'patient4']
-    assert any('2 images whose name and Frontal/Lateral disagree' in line
-               and 'patient1' in line for line in said)
+    assert any(
+        '2 images whose name and Frontal/Lateral disagree' in line and 'patient1' in line
+        for line in said
+    )
     assert any('1 images of unknown view' in line and 'patient5' in line for line in said)
     assert any('1 images of the other view' in line for line in said)
 
 
 def test_uncertain_policies(root, said):
     """Atelectasis 1, -1, blank, blank; Edema -1, blank, 1, 0; Cardiomegaly blank, 0, -1, blank."""
+
     def load(**options):
         return CheXpert('train.csv', str(root / NAME), **options)
 
@@ -140,7 +168,11 @@ def test_classes(root):
     assert CheXpert(classes='fourteen', **options).metainfo['classes'] == FOURTEEN
     two = CheXpert(classes=['Edema', 'Atelectasis'], **options)
     assert [two.get_data_info(i)['gt_score'].tolist() for i in range(4)] == [
-        [0, 1], [0, 0], [1, 0], [0, 0]]
+        [0, 1],
+        [0, 0],
+        [1, 0],
+        [0, 0],
+    ]
     for_pretraining = CheXpert('train.csv', str(root / NAME), classes=[])
     assert 'gt_score' not in for_pretraining.get_data_info(0)
     with pytest.raises(ValueError, match="classes='five'"):
@@ -150,16 +182,20 @@ def test_classes(root):
 def test_unknown_columns(tmp_path, said):
     header = [name.replace('Pleural Effusion', 'Pleural_Effusion') for name in HEADER] + ['Extra']
     write_csv(tmp_path / 'a.csv', [row('x/patient1/view1_frontal.jpg') + ['9']], header)
-    with pytest.raises(ValueError, match=r"lacks the columns 'Pleural Effusion' \(is it "
-                                         r"'Pleural_Effusion'\?\); it has .*'Extra'"):
+    with pytest.raises(
+        ValueError,
+        match=r"lacks the columns 'Pleural Effusion' \(is it "
+        r"'Pleural_Effusion'\?\); it has .*'Extra'",
+    ):
         CheXpert('a.csv', str(tmp_path))
     files.write(tmp_path / 'x/patient1/view1_frontal.jpg', np.zeros((8, 8), np.uint8))
     CheXpert('a.csv', str(tmp_path), classes=['Edema'])
     assert any("not used: ['Pleural_Effusion', 'Extra']" in line for line in said)
 
 
-@pytest.mark.parametrize('cell, message', [('2', "row 2, column 'Edema': '2'"),
-                                           ('yes', "'yes' is no label")])
+@pytest.mark.parametrize(
+    ('cell', 'message'), [('2', "row 2, column 'Edema': '2'"), ('yes', "'yes' is no label")]
+)
 def test_what_is_no_label(tmp_path, cell, message):
     paths = [f'patient{i}/view1_frontal.jpg' for i in (1, 2)]
     for path in paths:
@@ -173,18 +209,25 @@ def test_nan_labels(tmp_path):
     paths = [f'patient{i}/view1_frontal.jpg' for i in range(4)]
     for path in paths:
         files.write(tmp_path / path, np.zeros((8, 8), np.uint8))
-    write_csv(tmp_path / 'a.csv',
-              [row(path, Edema=cell) for path, cell in zip(paths, ('nan', '', '1.0', '0'))])
+    write_csv(
+        tmp_path / 'a.csv',
+        [row(path, Edema=cell) for path, cell in zip(paths, ('nan', '', '1.0', '0'), strict=False)],
+    )
     assert scores(CheXpert('a.csv', str(tmp_path)), 'Edema') == [0, 0, 1, 0]
     unknown = scores(CheXpert('a.csv', str(tmp_path), blank='ignore'), 'Edema')
     assert np.isnan(unknown).tolist() == [True, True, False, False]
 
 
 def test_one_class_column_is_said(root, said):
-    CheXpert('train.csv', str(root / NAME), classes=['Edema', 'Consolidation', 'Atelectasis'],
-             uncertain=dict(default='ignore'))
+    CheXpert(
+        'train.csv',
+        str(root / NAME),
+        classes=['Edema', 'Consolidation', 'Atelectasis'],
+        uncertain=dict(default='ignore'),
+    )
     warned = [line for line in said if 'cannot be scored' in line]
-    assert len(warned) == 1 and "'Consolidation' has only 0" in warned[0]
+    assert len(warned) == 1
+    assert "'Consolidation' has only 0" in warned[0]
     said.clear()
     CheXpert('train.csv', str(root / NAME), classes=['Consolidation'], blank='ignore')
     assert any("'Consolidation' has no label" in line for line in said)
@@ -223,8 +266,11 @@ def test_long_lists_are_sampled(tmp_path, monkeypatch):
 
 def test_fractions_are_of_patients_and_nested(tmp_path):
     rng = np.random.default_rng(0)
-    rows = [row(f'patient{p:05d}/study{s}/view1_frontal.jpg')
-            for p in range(300) for s in range(rng.integers(1, 6))]
+    rows = [
+        row(f'patient{p:05d}/study{s}/view1_frontal.jpg')
+        for p in range(300)
+        for s in range(rng.integers(1, 6))
+    ]
     write_csv(tmp_path / 'a.csv', rows)
     for cells in rows:
         path = tmp_path / cells[0]
@@ -234,22 +280,23 @@ def test_fractions_are_of_patients_and_nested(tmp_path):
     def load(fraction, seed=0):
         return CheXpert('a.csv', str(tmp_path), classes=[], fraction=fraction, seed=seed)
 
-    drawn = {f: patients(load(f)) for f in (0.01, 0.1, 1.)}
-    assert [len(set(drawn[f])) for f in (0.01, 0.1, 1.)] == [3, 30, 300]
+    drawn = {f: patients(load(f)) for f in (0.01, 0.1, 1.0)}
+    assert [len(set(drawn[f])) for f in (0.01, 0.1, 1.0)] == [3, 30, 300]
     assert set(drawn[0.01]) < set(drawn[0.1])
-    for f, names in drawn.items():  # whole patients
-        assert all(names.count(name) == drawn[1.].count(name) for name in set(names))
+    for _f, names in drawn.items():  # whole patients
+        assert all(names.count(name) == drawn[1.0].count(name) for name in set(names))
     assert patients(load(0.1)) == drawn[0.1]
     assert set(patients(load(0.1, seed=1))) != set(drawn[0.1])
     with pytest.raises(ValueError, match='fraction=0'):
-        load(0.)
+        load(0.0)
 
 
 def test_draw_does_not_hang_on_the_order_of_rows():
     names = np.array([f'p{i}' for i in (3, 1, 2, 0, 3, 1)])
     taken = draw_patients(names, 0.5, 7)
     again = draw_patients(names[::-1], 0.5, 7)
-    assert (taken[::-1] == again).all() and len(set(names[taken])) == 2
+    assert (taken[::-1] == again).all()
+    assert len(set(names[taken])) == 2
 
 
 def test_without_a_patient(tmp_path):
@@ -259,8 +306,11 @@ def test_without_a_patient(tmp_path):
 
 
 def test_broken_tables(tmp_path):
-    for text, message in (('a,b\n1\n', 'row 1 below the header: 1 cells under 2'),
-                          ('a,b,a\n1,2,3\n', r"columns \['a'\] twice"), ('a,b\n', 'no rows')):
+    for text, message in (
+        ('a,b\n1\n', 'row 1 below the header: 1 cells under 2'),
+        ('a,b,a\n1,2,3\n', r"columns \['a'\] twice"),
+        ('a,b\n', 'no rows'),
+    ):
         (tmp_path / 'a.csv').write_text(text)
         with pytest.raises(ValueError, match=message):
             ImageLabelCsv('a.csv', data_root=str(tmp_path))
@@ -269,15 +319,21 @@ def test_broken_tables(tmp_path):
 
 
 def test_any_labels_csv(tmp_path):
-    (tmp_path / 'labels.csv').write_text('\ufeffimage,tb,who\r\na_1.png,0,x\r\nb_2.png,,y\r\n'
-                                         'c_1.png,1,x\r\n', encoding='utf-8')
+    (tmp_path / 'labels.csv').write_text(
+        '\ufeffimage,tb,who\r\na_1.png,0,x\r\nb_2.png,,y\r\nc_1.png,1,x\r\n', encoding='utf-8'
+    )
     for name in ('a_1', 'b_2', 'c_1'):
         files.write(tmp_path / 'images' / f'{name}.png', np.zeros((8, 8), np.uint8))
-    options = dict(ann_file='labels.csv', data_root=str(tmp_path),
-                   data_prefix=dict(img_path='images'), label_columns='tb')
+    options = dict(
+        ann_file='labels.csv',
+        data_root=str(tmp_path),
+        data_prefix=dict(img_path='images'),
+        label_columns='tb',
+    )
     dataset = ImageLabelCsv(**options)
-    assert dataset.metainfo['classes'] == ('tb', )
-    assert scores(dataset, 'tb')[::2] == [0, 1] and np.isnan(scores(dataset, 'tb')[1])
+    assert dataset.metainfo['classes'] == ('tb',)
+    assert scores(dataset, 'tb')[::2] == [0, 1]
+    assert np.isnan(scores(dataset, 'tb')[1])
     assert dataset.get_data_info(0)['img_path'] == str(tmp_path / 'images/a_1.png')
     assert patients(dataset) == ['a_1.png', 'b_2.png', 'c_1.png']
     assert patients(ImageLabelCsv(patient_pattern=r'_(\d)', **options)) == ['1', '2', '1']
@@ -288,11 +344,18 @@ def test_any_labels_csv(tmp_path):
 
 def test_packed_and_pickled(root):
     init_default_scope('mmpretrain')
-    dataset = CheXpert('train.csv', str(root / NAME), uncertain='ones', pipeline=[
-        dict(type='orl_mm.LoadXray'), dict(type='PackInputs', meta_keys=('img_path', 'patient'))])
+    dataset = CheXpert(
+        'train.csv',
+        str(root / NAME),
+        uncertain='ones',
+        pipeline=[
+            dict(type='orl_mm.LoadXray'),
+            dict(type='PackInputs', meta_keys=('img_path', 'patient')),
+        ],
+    )
     sample = pickle.loads(pickle.dumps(dataset))[0]
     assert sample['inputs'].shape == (3, 8, 8)
-    assert torch.equal(sample['data_samples'].gt_score, torch.tensor([1., 0, 0, 1, 0, 0]))
+    assert torch.equal(sample['data_samples'].gt_score, torch.tensor([1.0, 0, 0, 1, 0, 0]))
     assert sample['data_samples'].patient == 'patient00001'
 
 
@@ -301,19 +364,31 @@ def test_real_csv(shared_data):
     assert len(dataset) == 975
     assert 0 < sum(scores(dataset, 'No Finding')) < 975
     assert 900 < len(set(patients(dataset))) < 975  # PatientID: some have several images
-    tb = ImageLabelCsv('labels.csv', data_root=str(shared_data / 'cxr/montgomery'),
-                       data_prefix=dict(img_path='images'), label_columns=['tb'])
-    assert len(tb) == 110 and 0 < sum(scores(tb, 'tb')) < 110
+    tb = ImageLabelCsv(
+        'labels.csv',
+        data_root=str(shared_data / 'cxr/montgomery'),
+        data_prefix=dict(img_path='images'),
+        label_columns=['tb'],
+    )
+    assert len(tb) == 110
+    assert 0 < sum(scores(tb, 'tb')) < 110
 
 
 def test_load_time_of_the_whole_training_set(tmp_path, monkeypatch):
     """190,000 rows: about 1.7 s of one idle core."""
     cells = ['', '', '', '1.0', '0.0', '-1.0']
-    rows = [row(f'{NAME}/train/patient{i // 3:05d}/study{i % 3}/view1_frontal.jpg',
-                Edema=cells[i % 6], Atelectasis=cells[i % 5]) for i in range(190_000)]
+    rows = [
+        row(
+            f'{NAME}/train/patient{i // 3:05d}/study{i % 3}/view1_frontal.jpg',
+            Edema=cells[i % 6],
+            Atelectasis=cells[i % 5],
+        )
+        for i in range(190_000)
+    ]
     write_csv(tmp_path / 'train.csv', rows)
     monkeypatch.setattr(image_label_csv.os.path, 'isfile', lambda path: True)
     start = time.process_time()
     dataset = CheXpert('train.csv', str(tmp_path), uncertain='usual')
     assert time.process_time() - start < 6
-    assert len(dataset) == 190_000 and dataset.data_bytes.nbytes < 60e6
+    assert len(dataset) == 190_000
+    assert dataset.data_bytes.nbytes < 60e6

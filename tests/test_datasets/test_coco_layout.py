@@ -18,8 +18,9 @@ def coco(tmp_path):
 def problem(root, **options):
     """The one problem of a folder."""
     report = check_layout('coco', str(root), **options)
-    found, = report.problems
-    assert not report.ok and '\n' not in found
+    (found,) = report.problems
+    assert not report.ok
+    assert '\n' not in found
     return found
 
 
@@ -30,10 +31,16 @@ def change(root, split, **entries):
 @pytest.mark.parametrize('every_file', [False, True])
 def test_a_sample_is_noted_and_may_run(coco, every_file):
     report = check_layout('coco', str(coco), every_file=every_file)
-    assert report.ok and report.problems == []
+    assert report.ok
+    assert report.problems == []
     assert report.counts == {
-        'train2017 images': 4, 'train2017 annotations': 4, 'train2017 images opened': 4,
-        'val2017 images': 2, 'val2017 annotations': 2, 'val2017 images opened': 2}
+        'train2017 images': 4,
+        'train2017 annotations': 4,
+        'train2017 images opened': 4,
+        'val2017 images': 2,
+        'val2017 annotations': 2,
+        'val2017 images opened': 2,
+    }
     assert [note.split(' has ')[-1] for note in report.notes] == ['118,287', '5,000']
 
 
@@ -46,9 +53,12 @@ def test_categories_are_those_of_mmdet():
     """Ids as in the json of shared data, names as mmdet's CocoDataset asks for them."""
     pytest.importorskip('mmcv.ops', reason='mmdet needs the compiled ops of mmcv')
     from mmdet.datasets import CocoDataset
+
     assert tuple(layout.CATEGORIES.values()) == CocoDataset.METAINFO['classes']
     ids = list(layout.CATEGORIES)
-    assert len(ids) == 80 and ids == sorted(ids) and (ids[0], ids[11], ids[-1]) == (1, 13, 90)
+    assert len(ids) == 80
+    assert ids == sorted(ids)
+    assert (ids[0], ids[11], ids[-1]) == (1, 13, 90)
 
 
 def test_real_sample(shared_data):
@@ -60,8 +70,12 @@ def test_real_sample(shared_data):
 def test_missing_image_is_named(coco):
     (coco / 'train2017' / '000000000003.jpg').unlink()
     said = problem(coco)
-    for part in ('1 of 4 images', 'instances_train2017.json', '000000000003.jpg',
-                 f'extract train2017.zip of https://cocodataset.org/#download into {coco} again'):
+    for part in (
+        '1 of 4 images',
+        'instances_train2017.json',
+        '000000000003.jpg',
+        f'extract train2017.zip of https://cocodataset.org/#download into {coco} again',
+    ):
         assert part in said
 
 
@@ -71,15 +85,21 @@ def test_of_many_missing_images_the_first_are_named_and_all_counted(coco):
     (coco / 'val2017' / 'other.jpg').touch()  # not an empty folder
     assert '2 of 2 images' in problem(coco)
     images = [dict(id=i, file_name=f'{i}.jpg') for i in range(9)]
-    change(coco, 'val2017', images=images, annotations=[
-        dict(a, image_id=0) for a in read_json(coco, 'val2017')['annotations']])
-    assert '9 of 9 images' in problem(coco) and '0.jpg, 1.jpg, 2.jpg and 6 more' in problem(coco)
+    change(
+        coco,
+        'val2017',
+        images=images,
+        annotations=[dict(a, image_id=0) for a in read_json(coco, 'val2017')['annotations']],
+    )
+    assert '9 of 9 images' in problem(coco)
+    assert '0.jpg, 1.jpg, 2.jpg and 6 more' in problem(coco)
 
 
 def test_missing_folder_of_images_is_one_problem(coco):
     shutil.rmtree(coco / 'val2017')
     said = problem(coco)
-    assert f'{coco}/val2017 is no folder' in said and 'val2017.zip' in said
+    assert f'{coco}/val2017 is no folder' in said
+    assert 'val2017.zip' in said
 
 
 def test_images_in_sub_folders_are_found(coco):
@@ -95,13 +115,15 @@ def test_images_in_sub_folders_are_found(coco):
 def test_empty_split(coco, entries):
     change(coco, 'val2017', **entries)
     said = problem(coco)
-    assert 'instances_val2017.json' in said and '0 annotations' in said and 'extract' in said
+    assert 'instances_val2017.json' in said
+    assert '0 annotations' in said
+    assert 'extract' in said
 
 
 def test_missing_and_cut_json(coco):
     path = json_of(coco, 'train2017')
     text = path.read_text()
-    path.write_text(text[:len(text) // 2])
+    path.write_text(text[: len(text) // 2])
     assert f'{path} is cut short or no json' in problem(coco)
     path.write_bytes(b'\x1f\x8b\xff\xfe')  # a gz that was renamed
     assert f'{path} is cut short or no json' in problem(coco)
@@ -112,7 +134,8 @@ def test_missing_and_cut_json(coco):
 @pytest.mark.parametrize('content', [[], dict(images=[], licenses=[]), None])
 def test_json_of_something_else(coco, content):
     write_json(coco, 'val2017', content)
-    assert 'no list of' in problem(coco) and 'no file of instances' in problem(coco)
+    assert 'no list of' in problem(coco)
+    assert 'no file of instances' in problem(coco)
 
 
 def test_missing_root(tmp_path):
@@ -124,31 +147,37 @@ def test_other_categories(coco):
     categories[11]['id'] = 12  # numbered through: the stop sign is 13 in COCO
     change(coco, 'train2017', categories=categories)
     said = problem(coco)
-    assert "1 of COCO's 80" in said and "13: 'stop sign'" in said
+    assert "1 of COCO's 80" in said
+    assert "13: 'stop sign'" in said
     categories[11] = dict(id=13, name='halt')
     change(coco, 'train2017', categories=categories)
     assert "13: 'stop sign'" in problem(coco)
 
 
-@pytest.mark.parametrize('key, value, said', [
-    ('image_id', 77, 'an image that it does not list'),
-    ('category_id', 12, 'a category that it does not list'),
-    ('segmentation', [], 'no box or no mask'),
-    ('bbox', None, 'no box or no mask'),
-    ('id', 2, 'share their id'),
-])
+@pytest.mark.parametrize(
+    ('key', 'value', 'said'),
+    [
+        ('image_id', 77, 'an image that it does not list'),
+        ('category_id', 12, 'a category that it does not list'),
+        ('segmentation', [], 'no box or no mask'),
+        ('bbox', None, 'no box or no mask'),
+        ('id', 2, 'share their id'),
+    ],
+)
 def test_faulty_annotation(coco, key, value, said):
     content = read_json(coco, 'train2017')
     content['annotations'][0][key] = value
     write_json(coco, 'train2017', content)
-    assert said in problem(coco) and '1 annotations' in problem(coco)
+    assert said in problem(coco)
+    assert '1 annotations' in problem(coco)
 
 
 def test_unreadable_and_resized_images(coco):
     path = coco / 'train2017' / '000000000002.jpg'
     whole = path.read_bytes()
-    path.write_bytes(whole[:len(whole) // 2])
-    assert '000000000002.jpg (' in problem(coco) and 'look at all with --all' in problem(coco)
+    path.write_bytes(whole[: len(whole) // 2])
+    assert '000000000002.jpg (' in problem(coco)
+    assert 'look at all with --all' in problem(coco)
     path.write_bytes(b'')
     assert '000000000002.jpg (' in problem(coco)
     Image.new('RGB', (48, 64)).save(path)
@@ -168,6 +197,7 @@ def test_only_the_parts_of_a_run_are_looked_at(coco):
     json_of(coco, 'train2017').unlink()
     part = dict(ann_file='annotations/instances_val2017.json', data_prefix=dict(img='val2017/'))
     report = check_layout('coco', str(coco), parts=[part])
-    assert report.ok and 'val2017 images' in report.counts
+    assert report.ok
+    assert 'val2017 images' in report.counts
     part['data_prefix'] = dict(img='train2017/')
     assert '2 of 2 images' in problem(coco, parts=[part])

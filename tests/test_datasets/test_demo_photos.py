@@ -20,23 +20,27 @@ def test_the_photographs_lie_in_the_installed_packages(monkeypatch):
 def test_tiles_lie_inside_overlap_and_cover_the_photograph():
     seen = np.zeros((427, 640), int)
     boxes = list(tile_boxes(640, 427))
-    assert len(set(boxes)) == 14 and boxes[0] == (0, 0, 640, 427)
+    assert len(set(boxes)) == 14
+    assert boxes[0] == (0, 0, 640, 427)
     for x1, y1, x2, y2 in boxes[1:]:
-        assert 0 <= x1 < x2 <= 640 and 0 <= y1 < y2 <= 427
+        assert 0 <= x1 < x2 <= 640
+        assert 0 <= y1 < y2 <= 427
         seen[y1:y2, x1:x2] += 1
     assert seen.min() >= 2
 
 
 def test_tiles_are_written_once_and_differ(tmp_path):
     paths = write_demo_photos(str(tmp_path), side=64)
-    assert len(paths) == 112 and paths == sorted(tmp_path.iterdir())
+    assert len(paths) == 112
+    assert paths == sorted(tmp_path.iterdir())
     times = [path.stat().st_mtime_ns for path in paths]
     assert write_demo_photos(str(tmp_path), side=64) == paths
     assert [path.stat().st_mtime_ns for path in paths] == times
     pixels = set()
     for path in paths:
         with Image.open(path) as tile:
-            assert max(tile.size) == 64 and tile.mode == 'RGB'
+            assert max(tile.size) == 64
+            assert tile.mode == 'RGB'
             pixels.add(tile.tobytes())
     assert len(pixels) == 112
 

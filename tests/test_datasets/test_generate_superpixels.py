@@ -28,7 +28,7 @@ def test_x0_and_regions(bgr):
     x0 = np.asarray(F.resize(rgb, [224, 224], InterpolationMode.BICUBIC))
     out = build().transform(dict(img=bgr))
     assert np.array_equal(out['x0'][..., ::-1], x0)
-    expected = slic(x0 / 255., n_segments=100, start_label=0)
+    expected = slic(x0 / 255.0, n_segments=100, start_label=0)
     assert out['regions'].dtype == torch.uint8
     assert np.array_equal(out['regions'].numpy(), expected)
     assert out['num_regions'] == expected.max() + 1
@@ -37,15 +37,18 @@ def test_x0_and_regions(bgr):
 
 def test_many_regions_are_int32(bgr):
     out = build(method='grid', num_cells=17).transform(dict(img=bgr))
-    assert out['regions'].dtype == torch.int32 and out['num_regions'] == 289
+    assert out['regions'].dtype == torch.int32
+    assert out['num_regions'] == 289
     out = build(method='grid', num_cells=16).transform(dict(img=bgr))
-    assert out['regions'].dtype == torch.uint8 and out['num_regions'] == 256
+    assert out['regions'].dtype == torch.uint8
+    assert out['num_regions'] == 256
 
 
 def test_none_adds_x0_only(bgr):
     out = build(method='none', size=32).transform(dict(img=bgr))
     assert out['x0'].shape == (32, 32, 3)
-    assert 'regions' not in out and 'num_regions' not in out
+    assert 'regions' not in out
+    assert 'num_regions' not in out
 
 
 def test_files(bgr, tmp_path):
@@ -53,17 +56,17 @@ def test_files(bgr, tmp_path):
     labels[:, 60:] = 7
     (tmp_path / 'masks' / 'a').mkdir(parents=True)
     Image.fromarray(labels).save(tmp_path / 'masks' / 'a' / 'x.png')
-    transform = build(method='files', size=8, folder=str(tmp_path / 'masks'),
-                      root=str(tmp_path / 'images'))
-    out = transform.transform(
-        dict(img=bgr, img_path=str(tmp_path / 'images' / 'a' / 'x.jpg')))
+    transform = build(
+        method='files', size=8, folder=str(tmp_path / 'masks'), root=str(tmp_path / 'images')
+    )
+    out = transform.transform(dict(img=bgr, img_path=str(tmp_path / 'images' / 'a' / 'x.jpg')))
     assert out['num_regions'] == 2
     assert (out['regions'][:, :4] == 0).all()
     assert (out['regions'][:, 4:] == 1).all()
     with pytest.raises(ValueError, match='90 x 120.*8 x 8.*60 x 60'):
-        transform.transform(dict(
-            img=bgr[:60, :60],
-            img_path=str(tmp_path / 'images' / 'a' / 'x.jpg')))
+        transform.transform(
+            dict(img=bgr[:60, :60], img_path=str(tmp_path / 'images' / 'a' / 'x.jpg'))
+        )
     with pytest.raises(ValueError, match='root='):
         transform.transform(dict(img=bgr, img_path='/elsewhere/x.jpg'))
 
@@ -71,20 +74,25 @@ def test_files(bgr, tmp_path):
 def test_keep_image_false_gives_the_same_regions_alone(bgr):
     with_x0 = build(method='felzenszwalb', min_size=50).transform(dict(img=bgr))
     alone = build(method='felzenszwalb', min_size=50, keep_image=False).transform(dict(img=bgr))
-    assert 'x0' in with_x0 and 'x0' not in alone
-    assert torch.equal(alone['regions'], with_x0['regions']) and alone['num_regions'] > 1
+    assert 'x0' in with_x0
+    assert 'x0' not in alone
+    assert torch.equal(alone['regions'], with_x0['regions'])
+    assert alone['num_regions'] > 1
     assert set(alone) == {'img', 'regions', 'num_regions'}
 
 
-@pytest.mark.parametrize('check, made', [('pixels', True), ('size', False), ('none', False)])
+@pytest.mark.parametrize(('check', 'made'), [('pixels', True), ('size', False), ('none', False)])
 def test_keep_image_false_makes_x0_only_where_the_cache_compares_it(
-        bgr, check, made, tmp_path, monkeypatch):
+    bgr, check, made, tmp_path, monkeypatch
+):
     from concurrent.futures import ThreadPoolExecutor
 
     from orl_mm.datasets.image_io import decode_image
     from orl_mm.structures import ViewGeometry
-    from orl_mm.superpixels.build import BuildJob, build as build_cache
+    from orl_mm.superpixels.build import BuildJob
+    from orl_mm.superpixels.build import build as build_cache
     from orl_mm.superpixels.spec import PriorSpec
+
     path = tmp_path / 'images' / 'x.png'
     path.parent.mkdir()
     Image.fromarray(bgr[..., ::-1].copy()).save(path)
@@ -92,15 +100,22 @@ def test_keep_image_false_makes_x0_only_where_the_cache_compares_it(
     with ThreadPoolExecutor(1) as executor:
         build_cache(BuildJob(spec, str(path.parent), str(tmp_path / 'cache')), ['x.png'], executor)
     calls, plain = [], ViewGeometry.apply_image
-    monkeypatch.setattr(ViewGeometry, 'apply_image',
-                        lambda self, *args: calls.append(1) or plain(self, *args))
+    monkeypatch.setattr(
+        ViewGeometry, 'apply_image', lambda self, *args: calls.append(1) or plain(self, *args)
+    )
     image = decode_image(path.read_bytes())
     for keep in (True, False):
         calls.clear()
-        out = build(method='felzenszwalb', min_size=50, size=32, cache=str(tmp_path / 'cache'),
-                    check=check, keep_image=keep).transform(
-                        dict(img=image, img_path=str(path)))
-        assert ('x0' in out) == keep and len(calls) == (keep or made)
+        out = build(
+            method='felzenszwalb',
+            min_size=50,
+            size=32,
+            cache=str(tmp_path / 'cache'),
+            check=check,
+            keep_image=keep,
+        ).transform(dict(img=image, img_path=str(path)))
+        assert ('x0' in out) == keep
+        assert len(calls) == (keep or made)
         expected = spec(plain(ViewGeometry.whole(*image.shape[:2]), image, 32))
         assert np.array_equal(out['regions'].numpy(), expected)
 
@@ -110,8 +125,9 @@ def test_a_moved_view_would_not_fit_the_regions(bgr, keep):
     """Refused with x0, and with its regions alone."""
     init_default_scope('mmpretrain')
     move = dict(type='orl_mm.RandomRigidMotion')
-    views = TRANSFORMS.build(dict(type='orl_mm.MultiViewWithGeometry', num_views=[2],
-                                  transforms=[[move]], size=32))
+    views = TRANSFORMS.build(
+        dict(type='orl_mm.MultiViewWithGeometry', num_views=[2], transforms=[[move]], size=32)
+    )
     sample = build(method='grid', size=32, keep_image=keep).transform(dict(img=bgr))
     with pytest.raises(ValueError, match='not the regions of x0'):
         views.transform(sample)
@@ -119,18 +135,21 @@ def test_a_moved_view_would_not_fit_the_regions(bgr, keep):
 
 def test_parameters_of_other_methods_wait(bgr):
     """One option changes the method of a config that sets slic's parameters."""
-    out = build(method='grid', num_segments=50, num_cells=3).transform(
-        dict(img=bgr))
+    out = build(method='grid', num_segments=50, num_cells=3).transform(dict(img=bgr))
     assert out['num_regions'] == 9
 
 
-@pytest.mark.parametrize('options,words', [
-    (dict(segments=3), 'no argument segments'),
-    (dict(method='slick'), "method='slick'"),
-    (dict(method='files'), 'needs folder'),
-    (dict(method='none', cache='x'), 'computes nothing'),
-    (dict(method='none', keep_image=False), 'adds nothing'),
-    (dict(size=0), 'size')])
+@pytest.mark.parametrize(
+    ('options', 'words'),
+    [
+        (dict(segments=3), 'no argument segments'),
+        (dict(method='slick'), "method='slick'"),
+        (dict(method='files'), 'needs folder'),
+        (dict(method='none', cache='x'), 'computes nothing'),
+        (dict(method='none', keep_image=False), 'adds nothing'),
+        (dict(size=0), 'size'),
+    ],
+)
 def test_wrong_arguments(options, words):
     with pytest.raises(ValueError, match=words):
         build(**options)
@@ -138,4 +157,5 @@ def test_wrong_arguments(options, words):
 
 def test_one_pixel_image():
     out = build(size=16).transform(dict(img=np.full((1, 1, 3), 9, np.uint8)))
-    assert (out['x0'] == 9).all() and out['regions'].shape == (16, 16)
+    assert (out['x0'] == 9).all()
+    assert out['regions'].shape == (16, 16)

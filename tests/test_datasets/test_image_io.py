@@ -29,13 +29,15 @@ def pillow_bgr(data):
     return np.asarray(rgb)[..., ::-1]
 
 
-@pytest.mark.parametrize('options', [
-    dict(quality=90), dict(quality=75, progressive=True),
-    dict(quality=95, subsampling=0)])
+@pytest.mark.parametrize(
+    'options',
+    [dict(quality=90), dict(quality=75, progressive=True), dict(quality=95, subsampling=0)],
+)
 def test_jpeg_equals_pillow(options):
     data = encode(photo(), 'JPEG', **options)
     out = decode_image(data)
-    assert out.dtype == np.uint8 and out.flags.c_contiguous
+    assert out.dtype == np.uint8
+    assert out.flags.c_contiguous
     assert np.array_equal(out, pillow_bgr(data))
 
 
@@ -51,7 +53,7 @@ def test_real_jpegs_equal_pillow(shared_data):
 def test_truncated_jpeg(share, progressive):
     data = encode(photo(200, 300), 'JPEG', progressive=progressive)
     with pytest.raises(UnreadableImageError):
-        decode_image(data[:int(len(data) * share)])
+        decode_image(data[: int(len(data) * share)])
 
 
 def test_truncated_jpeg_with_whole_thumbnail():
@@ -61,7 +63,7 @@ def test_truncated_jpeg_with_whole_thumbnail():
     assert thumbnail in data
     decode_image(data)
     with pytest.raises(UnreadableImageError, match='truncated'):
-        decode_image(data[:len(data) // 2 + len(thumbnail) // 2])
+        decode_image(data[: len(data) // 2 + len(thumbnail) // 2])
 
 
 def test_truncated_jpeg_padded_with_zeros():
@@ -71,8 +73,9 @@ def test_truncated_jpeg_padded_with_zeros():
         decode_image(data[:half] + b'\0' * half)
 
 
-@pytest.mark.parametrize('data', [b'', b'\xff\xd8\xff', b'no image at all',
-                                  b'\x89PNG\r\n\x1a\n', b'\0' * 5000])
+@pytest.mark.parametrize(
+    'data', [b'', b'\xff\xd8\xff', b'no image at all', b'\x89PNG\r\n\x1a\n', b'\0' * 5000]
+)
 def test_not_an_image(data):
     with pytest.raises(UnreadableImageError):
         decode_image(data)
@@ -81,8 +84,7 @@ def test_not_an_image(data):
 def test_cmyk_jpeg():
     data = encode(Image.fromarray(photo()).convert('CMYK'), 'JPEG', quality=95)
     assert np.array_equal(decode_image(data), pillow_bgr(data))
-    assert np.abs(decode_image(data)[..., ::-1].astype(int) -
-                  photo()).mean() < 3
+    assert np.abs(decode_image(data)[..., ::-1].astype(int) - photo()).mean() < 3
 
 
 def test_grey_jpeg_and_png():
@@ -116,7 +118,8 @@ def test_16_bit_alpha_png():
     img[..., :3] = 0
     img[0, ..., 3] = 0
     out = decode_image(cv2.imencode('.png', img)[1].tobytes())
-    assert (out[0] == 255).all() and (out[1:] == 0).all()
+    assert (out[0] == 255).all()
+    assert (out[1:] == 0).all()
 
 
 def test_16_bit_tiff():
@@ -125,8 +128,9 @@ def test_16_bit_tiff():
     assert out[0, :, 0].tolist() == [0, 1, 255]
 
 
-@pytest.mark.parametrize('background,expected', [
-    (255, [255, 255, 255]), (0, [0, 0, 0]), (None, [30, 20, 10])])
+@pytest.mark.parametrize(
+    ('background', 'expected'), [(255, [255, 255, 255]), (0, [0, 0, 0]), (None, [30, 20, 10])]
+)
 def test_alpha_png(background, expected):
     rgba = np.full((4, 4, 4), 255, np.uint8)
     rgba[..., :3] = [10, 20, 30]
@@ -166,7 +170,7 @@ def test_truncated_png(bits, share):
     data = cv2.imencode('.png', img)[1].tobytes()
     decode_image(data)
     with pytest.raises(UnreadableImageError):
-        decode_image(data[:int(len(data) * share)])
+        decode_image(data[: int(len(data) * share)])
 
 
 @pytest.mark.parametrize('bits', [8, 16])

@@ -11,8 +11,16 @@ from orl_mm.registry import DATASETS
 
 @pytest.fixture
 def folder(tmp_path):
-    for name in ('b/2.jpg', 'b/10.JPEG', 'a/deep/x.png', 'c/1.jpg',
-                 'top.jpg', 'notes.txt', 'b/.hidden.jpg', '.git/y.jpg'):
+    for name in (
+        'b/2.jpg',
+        'b/10.JPEG',
+        'a/deep/x.png',
+        'c/1.jpg',
+        'top.jpg',
+        'notes.txt',
+        'b/.hidden.jpg',
+        '.git/y.jpg',
+    ):
         path = tmp_path / 'data' / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(b'x')
@@ -20,22 +28,23 @@ def folder(tmp_path):
 
 
 def names(dataset, folder):
-    return [dataset.get_data_info(i)['img_path'][len(str(folder)) + 1:]
-            for i in range(len(dataset))]
+    return [
+        dataset.get_data_info(i)['img_path'][len(str(folder)) + 1 :] for i in range(len(dataset))
+    ]
 
 
 def test_folder_is_searched_in_a_fixed_order(folder):
     expected = ['a/deep/x.png', 'b/10.JPEG', 'b/2.jpg', 'c/1.jpg', 'top.jpg']
     assert names(ImageList(str(folder)), folder) == expected
-    dataset = DATASETS.build(dict(
-        type='orl_mm.ImageList', data_root=str(folder)))
+    dataset = DATASETS.build(dict(type='orl_mm.ImageList', data_root=str(folder)))
     assert names(dataset, folder) == expected
     assert dataset[0]['sample_idx'] == 0
 
 
 def test_list_is_kept_serialised(folder):
     dataset = ImageList(str(folder))
-    assert dataset.data_list == [] and dataset.data_bytes.nbytes > 0
+    assert dataset.data_list == []
+    assert dataset.data_bytes.nbytes > 0
     again = pickle.loads(pickle.dumps(dataset))
     assert names(again, folder) == names(dataset, folder)
 
@@ -61,16 +70,14 @@ def test_classes_file(folder, tmp_path):
     assert names(dataset, folder) == ['c/1.jpg', 'b/10.JPEG', 'b/2.jpg']
     listing = tmp_path / 'list.txt'
     listing.write_text('c/1.jpg\na/deep/x.png\n')
-    dataset = ImageList(str(folder), list_file=str(listing),
-                        classes_file=str(classes))
+    dataset = ImageList(str(folder), list_file=str(listing), classes_file=str(classes))
     assert names(dataset, folder) == ['c/1.jpg']
 
 
 def test_imagenet100_list():
     classes = read_class_list('imagenet100')
     assert len(set(classes)) == len(classes) == 100
-    assert all(c[0] == 'n' and c[1:].isdigit() and len(c) == 9
-               for c in classes)
+    assert all(c[0] == 'n' and c[1:].isdigit() and len(c) == 9 for c in classes)
     # The first and the last of the authors' data/imagenet100.txt.
     assert (classes[0], classes[1]) == ('n02869837', 'n01749939')
 
@@ -81,10 +88,14 @@ def test_imagenet100_of_the_sample(shared_data):
     assert len(ImageList(str(root))) == 1000
 
 
-@pytest.mark.parametrize('options,words', [
-    (dict(data_root='nowhere'), "data_root='nowhere' is no folder"),
-    (dict(list_file='no.txt'), "list_file='no.txt' is no file"),
-    (dict(classes_file='imagenet99'), "classes_file='imagenet99'")])
+@pytest.mark.parametrize(
+    ('options', 'words'),
+    [
+        (dict(data_root='nowhere'), "data_root='nowhere' is no folder"),
+        (dict(list_file='no.txt'), "list_file='no.txt' is no file"),
+        (dict(classes_file='imagenet99'), "classes_file='imagenet99'"),
+    ],
+)
 def test_missing_things(folder, options, words):
     with pytest.raises(ValueError, match=words):
         ImageList(**dict(dict(data_root=str(folder)), **options))
@@ -114,15 +125,19 @@ def test_empty_things(folder, tmp_path):
 def test_stock_data_sets_work_too(shared_data):
     """ImageNet's layout read by mmpretrain, wrapped by mmengine."""
     init_default_scope('mmpretrain')
-    pipeline = [dict(type='orl_mm.SeedSample'), dict(type='orl_mm.LoadImage'),
-                dict(type='orl_mm.GenerateSuperpixels', method='grid')]
+    pipeline = [
+        dict(type='orl_mm.SeedSample'),
+        dict(type='orl_mm.LoadImage'),
+        dict(type='orl_mm.GenerateSuperpixels', method='grid'),
+    ]
     root = str(shared_data / 'natural' / 'imagenet_sample')
-    for cfg in (dict(type='mmpretrain.ImageNet', data_root=root,
-                     split='train'),
-                dict(type='mmpretrain.CustomDataset', data_root=root,
-                     data_prefix='train', with_label=False)):
-        dataset = RepeatDataset(DATASETS.build(dict(cfg, pipeline=pipeline)),
-                                2)
+    for cfg in (
+        dict(type='mmpretrain.ImageNet', data_root=root, split='train'),
+        dict(
+            type='mmpretrain.CustomDataset', data_root=root, data_prefix='train', with_label=False
+        ),
+    ):
+        dataset = RepeatDataset(DATASETS.build(dict(cfg, pipeline=pipeline)), 2)
         assert len(dataset) == 2000
         assert dataset[1500]['num_regions'] == 100
 

@@ -25,12 +25,16 @@ def write_classes(folder, classes, each):
 @pytest.fixture
 def whole(tmp_path, monkeypatch):
     """A world in which ImageNet has 4 classes of 4 to 6 images, 20 in all, and 2 each in val."""
-    for name, value in dict(TRAIN_IMAGES=20, TRAIN_LIMITS=(4, 6), VAL_IMAGES=8,
-                            VAL_LIMITS=(2, 2), IMAGENET100_IMAGES=10).items():
+    for name, value in dict(
+        TRAIN_IMAGES=20, TRAIN_LIMITS=(4, 6), VAL_IMAGES=8, VAL_LIMITS=(2, 2), IMAGENET100_IMAGES=10
+    ).items():
         monkeypatch.setattr(layout, name, value)
     lists = dict(imagenet=CLASSES, imagenet100=CLASSES[:2])
-    monkeypatch.setattr(layout, 'read_class_list',
-                        lambda name: lists[name] if name in lists else read_class_list(name))
+    monkeypatch.setattr(
+        layout,
+        'read_class_list',
+        lambda name: lists[name] if name in lists else read_class_list(name),
+    )
     write_classes(tmp_path / 'imagenet' / 'train', CLASSES, 5)
     write_classes(tmp_path / 'imagenet' / 'val', CLASSES, 2)
     return tmp_path / 'imagenet'
@@ -39,8 +43,9 @@ def whole(tmp_path, monkeypatch):
 def problem(root, name='imagenet', **options):
     """The one problem of a folder."""
     report = check_layout(name, str(root), **options)
-    found, = report.problems
-    assert not report.ok and '\n' not in found
+    (found,) = report.problems
+    assert not report.ok
+    assert '\n' not in found
     return found
 
 
@@ -50,14 +55,21 @@ def clear(folder):
     return folder
 
 
-@pytest.mark.parametrize('options, counts', [
-    (dict(), {'train images': 20, 'train classes': 4, 'images opened': 4}),
-    (dict(every_file=True), {'train images': 20, 'train classes': 4, 'images opened': 20}),
-    (dict(labels=True), {'train images': 20, 'train classes': 4, 'images opened': 8,
-                         'val images': 8}),
-    (dict(labels=True, every_file=True), {'train images': 20, 'train classes': 4,
-                                          'images opened': 28, 'val images': 8}),
-])
+@pytest.mark.parametrize(
+    ('options', 'counts'),
+    [
+        (dict(), {'train images': 20, 'train classes': 4, 'images opened': 4}),
+        (dict(every_file=True), {'train images': 20, 'train classes': 4, 'images opened': 20}),
+        (
+            dict(labels=True),
+            {'train images': 20, 'train classes': 4, 'images opened': 8, 'val images': 8},
+        ),
+        (
+            dict(labels=True, every_file=True),
+            {'train images': 20, 'train classes': 4, 'images opened': 28, 'val images': 8},
+        ),
+    ],
+)
 def test_the_whole(whole, options, counts):
     report = check_layout('imagenet', str(whole), **options)
     assert (report.problems, report.notes, report.counts) == ([], [], counts)
@@ -65,10 +77,12 @@ def test_the_whole(whole, options, counts):
 
 def test_the_real_numbers():
     """ILSVRC 2012, and the authors' list of 100 (specs)."""
-    assert layout.TRAIN_IMAGES == 1281167 and layout.VAL_IMAGES == 50000
+    assert layout.TRAIN_IMAGES == 1281167
+    assert layout.VAL_IMAGES == 50000
     assert layout.IMAGENET100_IMAGES == 126689
     known = read_class_list('imagenet')
-    assert len(set(known)) == 1000 and known == sorted(known)
+    assert len(set(known)) == 1000
+    assert known == sorted(known)
     assert (known[0], known[281], known[-1]) == ('n01440764', 'n02123045', 'n15075141')
     assert set(read_class_list('imagenet100')) < set(known)
 
@@ -85,7 +99,8 @@ def test_real_sample(shared_data):
 
 def test_train_folder_itself_may_be_named(whole):
     report = check_layout('imagenet', str(whole / 'train'))
-    assert report.ok and report.counts['train images'] == 20
+    assert report.ok
+    assert report.counts['train images'] == 20
     assert 'no folder train' in report.notes[0]
     assert check_layout('imagenet100', str(whole / 'train')).ok
 
@@ -96,15 +111,18 @@ def test_any_folder_of_images_may_pretrain(tmp_path):
     for i, place in enumerate(('', 'photos', 'deep/er')):
         Image.new('RGB', (8, 8)).save(tmp_path / 'a' / place / f'{i}.png')
     report = check_layout('imagenet', str(tmp_path / 'a'))
-    assert report.ok and report.counts['train images'] == 3 == len(ImageList(str(tmp_path / 'a')))
+    assert report.ok
+    assert report.counts['train images'] == 3 == len(ImageList(str(tmp_path / 'a')))
     said = problem(tmp_path / 'a', labels=True)
-    assert 'has no folder train' in said and 'projects/data/README.md' in said
+    assert 'has no folder train' in said
+    assert 'projects/data/README.md' in said
     for folder in ('photos', 'deep/er'):
         clear(tmp_path / 'a' / folder)
         (tmp_path / 'a' / folder).rmdir()
     (tmp_path / 'a' / 'deep').rmdir()
     report = check_layout('imagenet', str(tmp_path / 'a'))
-    assert report.ok and any('no class folders' in note for note in report.notes)
+    assert report.ok
+    assert any('no class folders' in note for note in report.notes)
 
 
 def test_no_image_at_all(tmp_path):
@@ -118,7 +136,9 @@ def test_empty_class(whole):
     report = check_layout('imagenet', str(whole))
     assert len(report.problems) == 2
     said, total = report.problems
-    assert '1 class folders' in said and 'n2' in said and 'extract' in said
+    assert '1 class folders' in said
+    assert 'n2' in said
+    assert 'extract' in said
     assert '15 images, 5 fewer than the 20' in total
 
 
@@ -126,7 +146,8 @@ def test_missing_class_of_the_whole(whole):
     clear(whole / 'train' / 'n4').rmdir()
     report = check_layout('imagenet', str(whole))
     assert len(report.problems) == 2
-    assert '1 of the 1,000 classes' in report.problems[0] and 'n4' in report.problems[0]
+    assert '1 of the 1,000 classes' in report.problems[0]
+    assert 'n4' in report.problems[0]
     assert '15 images, 5 fewer than the 20' in report.problems[1]
 
 
@@ -136,13 +157,15 @@ def test_interrupted_extraction(whole):
         (whole / 'train' / 'n3' / f'n3_{i}.JPEG').unlink()
     report = check_layout('imagenet', str(whole))
     assert len(report.problems) == 2
-    assert '1 classes of' in report.problems[0] and 'n3 (3)' in report.problems[0]
+    assert '1 classes of' in report.problems[0]
+    assert 'n3 (3)' in report.problems[0]
     assert '18 images, 2 fewer than the 20' in report.problems[1]
 
 
 def test_one_image_too_many(whole):
     (whole / 'train' / 'n1' / 'copy.JPEG').write_bytes(
-        (whole / 'train' / 'n1' / 'n1_0.JPEG').read_bytes())
+        (whole / 'train' / 'n1' / 'n1_0.JPEG').read_bytes()
+    )
     assert '21 images, 1 more than the 20' in problem(whole)
 
 
@@ -151,9 +174,12 @@ def test_images_in_the_wrong_class(whole):
     for i in (3, 4):
         name = 'n4' if i == 3 else 'n3'
         (whole / 'train' / name / f'{name}_{i}.JPEG').rename(
-            whole / 'train' / 'n1' / f'{name}_{i}.JPEG')
+            whole / 'train' / 'n1' / f'{name}_{i}.JPEG'
+        )
     said = problem(whole)
-    assert '1 classes of' in said and 'n1 (7)' in said and '4 to 6 images' in said
+    assert '1 classes of' in said
+    assert 'n1 (7)' in said
+    assert '4 to 6 images' in said
 
 
 def test_less_than_half_is_a_sample(whole):
@@ -161,7 +187,8 @@ def test_less_than_half_is_a_sample(whole):
         for i in range(2, 5):
             (whole / 'train' / name / f'{name}_{i}.JPEG').unlink()
     report = check_layout('imagenet', str(whole))
-    assert report.ok and 'a sample, or other images: 8 in' in report.notes[0]
+    assert report.ok
+    assert 'a sample, or other images: 8 in' in report.notes[0]
     assert check_layout('imagenet', str(whole), labels=True).ok
     clear(whole / 'train' / 'n2').rmdir()
     assert check_layout('imagenet', str(whole)).ok
@@ -173,17 +200,20 @@ def test_folder_that_is_no_class(whole):
     Image.new('RGB', (8, 8)).save(whole / 'train' / 'n0_backup' / 'a.png')
     (whole / 'train' / 'n1' / 'n1_0.JPEG').unlink()
     report = check_layout('imagenet', str(whole), labels=True)
-    assert any('1 folders of' in p and 'n0_backup' in p and 'move them away' in p
-               for p in report.problems)
+    assert any(
+        '1 folders of' in p and 'n0_backup' in p and 'move them away' in p for p in report.problems
+    )
 
 
 def test_archives_left_and_odd_files(whole):
     (whole / 'train' / 'n1' / 'readme.txt').touch()
     (whole / 'train' / '.hidden.tar').touch()
     report = check_layout('imagenet', str(whole))
-    assert report.ok and 'n1/readme.txt' in report.notes[0]
+    assert report.ok
+    assert 'n1/readme.txt' in report.notes[0]
     (whole / 'train' / 'n5.tar').touch()
-    assert 'n5.tar' in problem(whole) and 'extract each' in problem(whole)
+    assert 'n5.tar' in problem(whole)
+    assert 'extract each' in problem(whole)
     assert check_layout('imagenet100', str(whole)).ok  # n5 is not of its classes
     (whole / 'train' / 'n2.tar').touch()
     assert 'n2.tar' in problem(whole, 'imagenet100')
@@ -192,7 +222,8 @@ def test_archives_left_and_odd_files(whole):
 def test_unreadable_image(whole):
     path = whole / 'train' / 'n3' / 'n3_2.JPEG'  # the middle one, which is looked at
     path.write_bytes(path.read_bytes()[:100])
-    assert str(path) in problem(whole) and 'look at all with --all' in problem(whole)
+    assert str(path) in problem(whole)
+    assert 'look at all with --all' in problem(whole)
     path.write_bytes(b'')
     assert f'{path} (an empty file)' in problem(whole)
     first = whole / 'train' / 'n3' / 'n3_0.JPEG'
@@ -211,13 +242,15 @@ def test_loose_images_have_no_label(whole):
     (whole / 'meta').mkdir()
     (whole / 'meta' / 'train.txt').write_text('a.png 3\nn2/n2_1.JPEG 1\n')
     report = check_layout('imagenet', str(whole), labels=True)
-    assert report.ok and 'names 2 of the 20 images' in report.notes[0]
+    assert report.ok
+    assert 'names 2 of the 20 images' in report.notes[0]
 
 
 def test_val(whole):
     (whole / 'val' / 'n2' / 'n2_1.JPEG').unlink()
     report = check_layout('imagenet', str(whole), labels=True)
-    assert len(report.problems) == 2 and 'n2 (1)' in report.problems[0]
+    assert len(report.problems) == 2
+    assert 'n2 (1)' in report.problems[0]
     assert f'{whole}/val has 7 images, 1 fewer than the 8' in report.problems[1]
     assert check_layout('imagenet', str(whole)).ok  # nobody asked
     for name in CLASSES:
@@ -236,19 +269,22 @@ def test_flat_val_needs_its_labels(whole):
     for name in CLASSES:
         (whole / 'val' / name).rmdir()
     said = problem(whole, labels=True)
-    assert '8 images lie right in' in said and 'meta/val.txt' in said
+    assert '8 images lie right in' in said
+    assert 'meta/val.txt' in said
     (whole / 'meta').mkdir()
     meta = whole / 'meta' / 'val.txt'
     meta.write_text('\n'.join(f'{name} {i // 2}' for i, name in enumerate(names)) + '\n')
     report = check_layout('imagenet', str(whole), labels=True)
-    assert report.ok and report.counts['val images'] == 8 and report.notes == []
+    assert report.ok
+    assert report.counts['val images'] == 8
+    assert report.notes == []
     meta.write_text(meta.read_text() + 'gone.JPEG 0\n')
     assert '1 of the 9 images' in problem(whole, labels=True)
     assert 'gone.JPEG' in problem(whole, labels=True)
     for line in ('8.JPEG', '0.JPEG n1', '0.JPEG 1000', '0.JPEG -1'):
         meta.write_text(f'1.JPEG 0\n{line}\n')
-        assert '1 of the 2 lines' in problem(whole, labels=True) and line in problem(
-            whole, labels=True)
+        assert '1 of the 2 lines' in problem(whole, labels=True)
+        assert line in problem(whole, labels=True)
     meta.write_text('')
     assert 'it is empty' in problem(whole, labels=True)
 
@@ -256,6 +292,7 @@ def test_flat_val_needs_its_labels(whole):
 def test_meta_is_read_as_mmpretrain_does(whole):
     """It takes meta/val.txt wherever that is: lines of a flat val do not fit class folders."""
     from mmpretrain.datasets import ImageNet
+
     (whole / 'meta').mkdir()
     (whole / 'meta' / 'val.txt').write_text('n1_0.JPEG 0\n')
     assert 'n1_0.JPEG' in problem(whole, labels=True)
@@ -263,7 +300,8 @@ def test_meta_is_read_as_mmpretrain_does(whole):
     assert [x['img_path'] for x in data.load_data_list()] == [f'{whole}/val/n1_0.JPEG']
     (whole / 'meta' / 'val.txt').write_text('n1/n1_0.JPEG 0\n')
     report = check_layout('imagenet', str(whole), labels=True)
-    assert report.ok and 'names 1 of the 8 images' in report.notes[0]
+    assert report.ok
+    assert 'names 1 of the 8 images' in report.notes[0]
 
 
 def test_class_list_naming_an_absent_class(whole, tmp_path):
@@ -292,15 +330,16 @@ def test_faulty_class_lists(whole, tmp_path):
 
 def test_imagenet100(whole):
     report = check_layout('imagenet100', str(whole))
-    assert report.ok and report.counts == {
-        'train images': 10, 'train classes': 2, 'images opened': 2}
+    assert report.ok
+    assert report.counts == {'train images': 10, 'train classes': 2, 'images opened': 2}
     (whole / 'train' / 'n4' / 'n4_0.JPEG').unlink()  # not one of its classes
     assert check_layout('imagenet100', str(whole)).ok
     (whole / 'train' / 'n2' / 'n2_0.JPEG').unlink()
     assert '9 images, 1 fewer than the 10' in problem(whole, 'imagenet100')
     clear(whole / 'train' / 'n2')
     report = check_layout('imagenet100', str(whole))
-    assert '1 class folders' in report.problems[0] and 'n2' in report.problems[0]
+    assert '1 class folders' in report.problems[0]
+    assert 'n2' in report.problems[0]
 
 
 def test_unknown_layout():
@@ -315,27 +354,32 @@ def test_no_file_is_asked_for_by_itself(tmp_path, monkeypatch):
         for i in range(200):
             (tmp_path / 'train' / f'c{c}' / f'{i}.JPEG').touch()
     import os
+
     asked = []
     real = os.stat
     monkeypatch.setattr(os, 'stat', lambda *a, **k: asked.append(a) or real(*a, **k))
     monkeypatch.setattr('orl_mm.datasets.layouts.class_folders.SPOTS', 0)
     start = time.perf_counter()
     report = check_layout('imagenet', str(tmp_path))
-    assert report.counts['train images'] == 10000 and time.perf_counter() - start < 2
+    assert report.counts['train images'] == 10000
+    assert time.perf_counter() - start < 2
     assert len(asked) < 20
 
 
 def test_the_page_turns_kaggles_csv_into_labels(tmp_path, monkeypatch):
     """The code of projects/data/README.md, run as it stands."""
     root = Path(__file__).resolve().parents[2]
-    code, = re.findall(r'```python\n(.*?)```',
-                       (root / 'projects' / 'data' / 'README.md').read_text(), re.S)
+    (code,) = re.findall(
+        r'```python\n(.*?)```', (root / 'projects' / 'data' / 'README.md').read_text(), re.S
+    )
     monkeypatch.chdir(tmp_path)
     (tmp_path / 'orl_mm').symlink_to(root / 'orl_mm')
     (tmp_path / 'data' / 'imagenet').mkdir(parents=True)
     (tmp_path / 'LOC_val_solution.csv').write_text(
         'ImageId,PredictionString\nILSVRC2012_val_00000002,n02123045 85 1 499 272 \n'
-        'ILSVRC2012_val_00000001,n15075141 1 2 3 4 n15075141 5 6 7 8 \n')
+        'ILSVRC2012_val_00000001,n15075141 1 2 3 4 n15075141 5 6 7 8 \n'
+    )
     exec(compile(code, 'README.md', 'exec'), {})
     assert (tmp_path / 'data' / 'imagenet' / 'meta' / 'val.txt').read_text() == (
-        'ILSVRC2012_val_00000002.JPEG 281\nILSVRC2012_val_00000001.JPEG 999\n')
+        'ILSVRC2012_val_00000002.JPEG 281\nILSVRC2012_val_00000001.JPEG 999\n'
+    )

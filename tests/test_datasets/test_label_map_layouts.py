@@ -36,25 +36,34 @@ def test_whole_voc(voc, every_file):
     report = check_layout('voc', str(voc), every_file=every_file)
     assert report.ok, report.problems
     assert {key: report.counts[key] for key in ('train images', 'aug images', 'val images')} == {
-        'train images': 3, 'aug images': 2, 'val images': 2}
-    note, = report.notes
-    assert 'train has 3 of 1,464' in note and 'aug has 2 of 9,118' in note
+        'train images': 3,
+        'aug images': 2,
+        'val images': 2,
+    }
+    (note,) = report.notes
+    assert 'train has 3 of 1,464' in note
+    assert 'aug has 2 of 9,118' in note
 
 
 @pytest.mark.parametrize('every_file', [False, True])
 def test_whole_cityscapes(cityscapes, every_file):
     report = check_layout('cityscapes', str(cityscapes), every_file=every_file)
     assert report.ok, report.problems
-    assert report.counts['train images'] == 2 and report.counts['val images'] == 1
-    note, = report.notes
-    assert 'train has 2 of 2,975' in note and 'val has 1 of 500' in note
+    assert report.counts['train images'] == 2
+    assert report.counts['val images'] == 1
+    (note,) = report.notes
+    assert 'train has 2 of 2,975' in note
+    assert 'val has 1 of 500' in note
 
 
 def test_absent_folder(tmp_path):
-    for name, archive in (('voc', 'VOCtrainval_11-May-2012.tar'),
-                          ('cityscapes', 'leftImg8bit_trainvaltest.zip')):
+    for name, archive in (
+        ('voc', 'VOCtrainval_11-May-2012.tar'),
+        ('cityscapes', 'leftImg8bit_trainvaltest.zip'),
+    ):
         said = problem(name, tmp_path / 'none')
-        assert f'{tmp_path}/none is no folder' in said and archive in said
+        assert f'{tmp_path}/none is no folder' in said
+        assert archive in said
 
 
 def _write(path, marks):
@@ -63,49 +72,78 @@ def _write(path, marks):
 
 # What is done to a VOC2012, and what is said of it.
 FAULTS = {
-    'no list': (lambda root: (root / LISTS / 'aug.txt').unlink(),
-                r'no list \S+/aug\.txt; convert SBD .*README\.md.*fcn_r50_train\.py'),
-    'an empty list': (lambda root: (root / LISTS / 'val.txt').write_text('\n'),
-                      r'list \S+/val\.txt is empty; extract VOCtrainval'),
-    'an empty line': (lambda root: (root / LISTS / 'val.txt').write_text('val_0\n\nval_1\n'),
-                      r'\S+/val\.txt has 1 empty lines'),
+    'no list': (
+        lambda root: (root / LISTS / 'aug.txt').unlink(),
+        r'no list \S+/aug\.txt; convert SBD .*README\.md.*fcn_r50_train\.py',
+    ),
+    'an empty list': (
+        lambda root: (root / LISTS / 'val.txt').write_text('\n'),
+        r'list \S+/val\.txt is empty; extract VOCtrainval',
+    ),
+    'an empty line': (
+        lambda root: (root / LISTS / 'val.txt').write_text('val_0\n\nval_1\n'),
+        r'\S+/val\.txt has 1 empty lines',
+    ),
     'a path for a name': (
         lambda root: (root / LISTS / 'aug.txt').write_text('JPEGImages/aug_0.jpg\n'),
-        r'1 lines of \S+/aug\.txt are no bare names.*JPEGImages/aug_0\.jpg'),
+        r'1 lines of \S+/aug\.txt are no bare names.*JPEGImages/aug_0\.jpg',
+    ),
     'two paths': (
         lambda root: (root / LISTS / 'aug.txt').write_text('/a/aug_0.jpg /b/aug_0.png\n'),
-        r'1 lines of \S+/aug\.txt are no bare names'),
-    'no image': (lambda root: (root / 'JPEGImages/train_1.jpg').unlink(),
-                 r'1 of 3 files of images of train are not there: \S+/train_1\.jpg; extract VOC'),
-    'no mask': (lambda root: (root / 'SegmentationClassAug/aug_1.png').unlink(),
-                r'1 of 2 files of labels of aug are not there: \S+Aug/aug_1\.png; convert SBD'),
+        r'1 lines of \S+/aug\.txt are no bare names',
+    ),
+    'no image': (
+        lambda root: (root / 'JPEGImages/train_1.jpg').unlink(),
+        r'1 of 3 files of images of train are not there: \S+/train_1\.jpg; extract VOC',
+    ),
+    'no mask': (
+        lambda root: (root / 'SegmentationClassAug/aug_1.png').unlink(),
+        r'1 of 2 files of labels of aug are not there: \S+Aug/aug_1\.png; convert SBD',
+    ),
     'no folder of masks': (
         lambda root: (root / 'SegmentationClassAug').rename(root / 'elsewhere'),
-        r'\S+/SegmentationClassAug is no folder or empty, and \S+/aug\.txt names 2 files'),
+        r'\S+/SegmentationClassAug is no folder or empty, and \S+/aug\.txt names 2 files',
+    ),
     'an unknown label': (
         lambda root: _write(root / 'SegmentationClass/val_1.png', [[0, 20, 255, 77]] * 45),
-        r'1 of 2 .*val are faulty: \S+/val_1\.png \(label 77, where 0 to 20 and 255 exist\)'),
+        r'1 of 2 .*val are faulty: \S+/val_1\.png \(label 77, where 0 to 20 and 255 exist\)',
+    ),
     'the first label that is none': (
         lambda root: _write(root / 'SegmentationClass/val_1.png', np.full((45, 60), 21)),
-        r'val_1\.png \(label 21,'),
-    'no folder of images': (lambda root: (root / 'JPEGImages').rename(root / 'elsewhere'),
-                            r'\S+/JPEGImages is no folder or empty, and \S+/train\.txt names 3'),
+        r'val_1\.png \(label 21,',
+    ),
+    'no folder of images': (
+        lambda root: (root / 'JPEGImages').rename(root / 'elsewhere'),
+        r'\S+/JPEGImages is no folder or empty, and \S+/train\.txt names 3',
+    ),
     'another size': (
         lambda root: _write(root / 'SegmentationClass/val_1.png', np.zeros((45, 61))),
-        r'val_1\.png \(61 x 45, its image 60 x 45\)'),
-    'turned': (lambda root: _write(root / 'SegmentationClass/val_1.png', np.zeros((60, 45))),
-               r'val_1\.png \(45 x 60, its image 60 x 45\)'),
-    'colours': (lambda root: Image.new('RGB', (60, 45)).save(root / 'SegmentationClass/val_0.png'),
-                r'val_0\.png \(colours or deep pixels, RGB'),
-    'a cut mask': (lambda root: _cut(root / 'SegmentationClass/train_2.png'), r'train_2\.png \(\w+'),
-    'no picture': (lambda root: (root / 'JPEGImages/train_0.jpg').write_bytes(b'<html>404'),
-                   r'train_0\.png \(its image: cannot identify'),
+        r'val_1\.png \(61 x 45, its image 60 x 45\)',
+    ),
+    'turned': (
+        lambda root: _write(root / 'SegmentationClass/val_1.png', np.zeros((60, 45))),
+        r'val_1\.png \(45 x 60, its image 60 x 45\)',
+    ),
+    'colours': (
+        lambda root: Image.new('RGB', (60, 45)).save(root / 'SegmentationClass/val_0.png'),
+        r'val_0\.png \(colours or deep pixels, RGB',
+    ),
+    'a cut mask': (
+        lambda root: _cut(root / 'SegmentationClass/train_2.png'),
+        r'train_2\.png \(\w+',
+    ),
+    'no picture': (
+        lambda root: (root / 'JPEGImages/train_0.jpg').write_bytes(b'<html>404'),
+        r'train_0\.png \(its image: cannot identify',
+    ),
     'scored and trained': (
         lambda root: (root / LISTS / 'val.txt').write_text('val_0\ntrain_0\nval_1\n'),
-        r'1 images are in \S+/val\.txt and \S+/train\.txt: train_0; SBD has lists of its own'),
+        r'1 images are in \S+/val\.txt and \S+/train\.txt: train_0; SBD has lists of its own',
+    ),
     'trained twice': (
         lambda root: (root / LISTS / 'train.txt').write_text('train_0\ntrain_0\n'),
-        r'1 images are in \S+/train\.txt, twice: train_0'),
+        r'1 images are in \S+/train\.txt, twice: train_0',
+    ),
 }
 
 
@@ -129,23 +167,30 @@ def test_cut_jpeg_is_found_by_opening_all(voc):
 def test_a_few_are_opened_unless_all_are(tmp_path):
     """40 masks, of which every second bad one: 32 are opened, evenly."""
     root = write_voc(tmp_path, size=(8, 8), val=40)
-    part = dict(ann_file=f'{LISTS}/val.txt',
-                data_prefix=dict(img_path='JPEGImages', seg_map_path='SegmentationClass'))
+    part = dict(
+        ann_file=f'{LISTS}/val.txt',
+        data_prefix=dict(img_path='JPEGImages', seg_map_path='SegmentationClass'),
+    )
     assert check_layout('voc', str(root), parts=[part]).counts['val opened'] == 32
     for i in range(40):
         _write(root / 'SegmentationClass' / f'val_{i}.png', np.full((8, 8), 100 + i))
     said = problem('voc', root, parts=[part])
     assert re.search(r'32 of 32 files.*val_0\.png \(label 100.*and 29 more.*--all', said)
     said = problem('voc', root, parts=[part], every_file=True)
-    assert '40 of 40' in said and '--all' not in said
+    assert '40 of 40' in said
+    assert '--all' not in said
 
 
 def test_parts_name_what_is_read(voc):
     """Other lists and folders, as a config names them; what it does not name is no concern."""
     (voc / LISTS / 'aug.txt').unlink()
-    parts = [dict(ann_file=str(voc / LISTS / f'{split}.txt'),  # an absolute path, too
-                  data_prefix=dict(img_path='JPEGImages', seg_map_path='SegmentationClass'))
-             for split in ('train', 'val', 'val')]
+    parts = [
+        dict(
+            ann_file=str(voc / LISTS / f'{split}.txt'),  # an absolute path, too
+            data_prefix=dict(img_path='JPEGImages', seg_map_path='SegmentationClass'),
+        )
+        for split in ('train', 'val', 'val')
+    ]
     assert check_layout('voc', str(voc), parts=parts).ok
 
 
@@ -154,15 +199,22 @@ CITY_FAULTS = {
     'no train ids': (
         lambda root: (root / f'gtFine/train/bonn/{CITY}_gtFine_labelTrainIds.png').unlink(),
         rf'1 of 2 files of labels of train are not there: \S+{CITY}_gtFine_labelTrainIds\.png; '
-        r'make them from \*_gtFine_polygons\.json as projects/transfer/README\.md shows'),
-    'no labels at all': (lambda root: (root / 'gtFine/val').rename(root / 'other'),
-                         r'1 of 1 files of labels of val are not there.*extract leftImg8bit'),
-    'an empty split': (lambda root: (root / 'leftImg8bit/train').rename(root / 'other'),
-                       r'no image <city>/\*_leftImg8bit\.png in \S+/leftImg8bit/train; extract'),
+        r'make them from \*_gtFine_polygons\.json as projects/transfer/README\.md shows',
+    ),
+    'no labels at all': (
+        lambda root: (root / 'gtFine/val').rename(root / 'other'),
+        r'1 of 1 files of labels of val are not there.*extract leftImg8bit',
+    ),
+    'an empty split': (
+        lambda root: (root / 'leftImg8bit/train').rename(root / 'other'),
+        r'no image <city>/\*_leftImg8bit\.png in \S+/leftImg8bit/train; extract',
+    ),
     'label ids for train ids': (
         lambda root: Image.new('L', (96, 48), 26).save(
-            root / f'gtFine/train/bonn/{CITY}_gtFine_labelTrainIds.png'),
-        rf'{CITY}_gtFine_labelTrainIds\.png \(label 26, where 0 to 18 and 255 exist\)'),
+            root / f'gtFine/train/bonn/{CITY}_gtFine_labelTrainIds.png'
+        ),
+        rf'{CITY}_gtFine_labelTrainIds\.png \(label 26, where 0 to 18 and 255 exist\)',
+    ),
 }
 
 
@@ -177,7 +229,8 @@ def test_real_samples(shared_data):
     """The shipped samples are whole but for what they leave out."""
     natural = shared_data / 'natural'
     said = problem('voc', natural / 'VOCdevkit/VOC2012', every_file=True)
-    assert 'no list' in said and 'aug.txt' in said
+    assert 'no list' in said
+    assert 'aug.txt' in said
     said = problem('cityscapes', natural / 'cityscapes', every_file=True)
     assert 'leftImg8bit/train' in said
 
@@ -193,12 +246,18 @@ def test_all_of_voc_takes_seconds(tmp_path):
             (root / folder / name.replace('train_0', f'aug_{i}')).symlink_to(source)
     (root / LISTS / 'aug.txt').write_text(''.join(f'aug_{i}\n' for i in range(9118)))
     (root / LISTS / 'val.txt').write_text('')
-    parts = [dict(ann_file=f'{LISTS}/aug.txt', data_prefix=dict(
-        img_path='JPEGImages', seg_map_path='SegmentationClassAug'))]
+    parts = [
+        dict(
+            ann_file=f'{LISTS}/aug.txt',
+            data_prefix=dict(img_path='JPEGImages', seg_map_path='SegmentationClassAug'),
+        )
+    ]
     start = time.perf_counter()
     report = check_layout('voc', str(root), parts=parts)
-    assert report.ok and time.perf_counter() - start < 2
+    assert report.ok
+    assert time.perf_counter() - start < 2
     start = time.perf_counter()
     report = check_layout('voc', str(root), parts=parts, every_file=True)
-    assert report.ok and report.counts['aug opened'] == 9118
+    assert report.ok
+    assert report.counts['aug opened'] == 9118
     assert time.perf_counter() - start < 240

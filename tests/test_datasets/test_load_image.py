@@ -33,8 +33,7 @@ class Listed(BaseDataset):
         super().__init__(pipeline=[transform, _name_only])
 
     def load_data_list(self):
-        return [dict(img_path=str(self.folder / f'{i}.jpg'))
-                for i in range(10)]
+        return [dict(img_path=str(self.folder / f'{i}.jpg')) for i in range(10)]
 
 
 def _name_only(results):
@@ -43,22 +42,25 @@ def _name_only(results):
 
 def test_keys(folder):
     out = LoadImage().transform(dict(img_path=str(folder / '0.jpg')))
-    assert out['img'].shape == (60, 90, 3) and out['img'].dtype == np.uint8
+    assert out['img'].shape == (60, 90, 3)
+    assert out['img'].dtype == np.uint8
     assert out['img_shape'] == out['ori_shape'] == (60, 90)
 
 
 def test_unreadable_is_none_and_counted_once(folder, monkeypatch):
     said = []
-    monkeypatch.setattr('orl_mm.datasets.transforms.load_image.print_log',
-                        lambda message, **_: said.append(message))
+    monkeypatch.setattr(
+        'orl_mm.datasets.transforms.load_image.print_log', lambda message, **_: said.append(message)
+    )
     transform = LoadImage()
     for _ in range(3):
-        assert transform.transform(
-            dict(img_path=str(folder / '3.jpg'))) is None
+        assert transform.transform(dict(img_path=str(folder / '3.jpg'))) is None
     assert transform.transform(dict(img_path=str(folder / 'no.jpg'))) is None
-    assert transform.num_bad == 2 and transform.num_loads == 4
+    assert transform.num_bad == 2
+    assert transform.num_loads == 4
     assert len(said) == 2
-    assert str(folder / '3.jpg') in said[0] and 'truncated' in said[0]
+    assert str(folder / '3.jpg') in said[0]
+    assert 'truncated' in said[0]
 
 
 def test_counts_of_workers_reach_the_main_process(folder):
@@ -68,7 +70,8 @@ def test_counts_of_workers_reach_the_main_process(folder):
     loader = DataLoader(dataset, batch_size=2, num_workers=2)
     for _ in range(2):
         drawn = torch.cat([batch for batch in loader]).tolist()
-        assert len(drawn) == 10 and not {3, 7} & set(drawn)
+        assert len(drawn) == 10
+        assert not {3, 7} & set(drawn)
     assert transform.num_bad == 2
     assert transform.num_loads >= 24  # two passes, two redraws in each
 
@@ -100,11 +103,11 @@ def test_copies_count_for_themselves(folder):
     clone = copy.deepcopy(transform)
     transform.transform(dict(img_path=str(folder / '3.jpg')))
     assert (transform.num_bad, clone.num_bad) == (1, 0)
-    assert clone._bad.is_shared() and clone.background == 0
+    assert clone._bad.is_shared()
+    assert clone.background == 0
 
 
-@pytest.mark.parametrize('options', [
-    dict(background=256), dict(background=-1), dict(max_bad=1.5)])
+@pytest.mark.parametrize('options', [dict(background=256), dict(background=-1), dict(max_bad=1.5)])
 def test_arguments(options):
     with pytest.raises(ValueError, match=next(iter(options))):
         LoadImage(**options)

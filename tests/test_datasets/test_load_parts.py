@@ -15,8 +15,10 @@ def sample(tmp_path):
     left[10:20, 100:130] = 255
     heart = np.zeros((80, 160), np.uint8)
     heart[70, 3] = 255
-    paths = dict(left=[str(files.write(tmp_path / 'left.png', left))],
-                 heart=[str(files.write(tmp_path / 'heart.gif', heart))])
+    paths = dict(
+        left=[str(files.write(tmp_path / 'left.png', left))],
+        heart=[str(files.write(tmp_path / 'heart.gif', heart))],
+    )
     return dict(img_path='x.png', ori_shape=(40, 80), part_paths=paths)
 
 
@@ -24,8 +26,10 @@ def test_masks_in_their_own_resolution(sample):
     out = TRANSFORMS.build(dict(type='orl_mm.LoadParts')).transform(sample)
     masks = out['part_masks']
     assert out['parts'] == ('left', 'heart')
-    assert masks.dtype == torch.uint8 and masks.shape == (2, 80, 160)
-    assert masks[0].sum() == 300 and masks[0, 10:20, 100:130].all()
+    assert masks.dtype == torch.uint8
+    assert masks.shape == (2, 80, 160)
+    assert masks[0].sum() == 300
+    assert masks[0, 10:20, 100:130].all()
     assert masks[1].nonzero().tolist() == [[70, 3]]
 
 
@@ -41,7 +45,8 @@ def test_union_of_several_files(sample, tmp_path):
     more[15:30, 100:130] = 255
     sample['part_paths']['left'].append(str(files.write(tmp_path / 'more.png', more)))
     masks = LoadParts(['left']).transform(sample)['part_masks']
-    assert masks.sum() == 600 and masks[0, 10:30, 100:130].all()
+    assert masks.sum() == 600
+    assert masks[0, 10:30, 100:130].all()
 
 
 @pytest.mark.parametrize('kind', ['one_bit', 'zero_one', 'antialiased', '16_bit', 'rgb', 'palette'])
@@ -70,15 +75,19 @@ def test_kinds_of_files(tmp_path, kind):
 
 def test_empty_mask(sample, tmp_path, monkeypatch):
     said = []
-    monkeypatch.setattr('orl_mm.datasets.transforms.load_parts.print_log',
-                        lambda message, **_: said.append(message))
+    monkeypatch.setattr(
+        'orl_mm.datasets.transforms.load_parts.print_log', lambda message, **_: said.append(message)
+    )
     empty = str(files.write(tmp_path / 'empty.png', np.zeros((80, 160), np.uint8)))
     sample['part_paths']['heart'] = [empty]
     with pytest.raises(ValueError, match="heart is empty.*empty.png.*empty='drop'"):
         LoadParts().transform(dict(sample))
     out = LoadParts(empty='drop').transform(dict(sample))
-    assert out['parts'] == ('left', ) and len(out['part_masks']) == 1
-    assert len(said) == 1 and 'heart' in said[0] and 'empty.png' in said[0]
+    assert out['parts'] == ('left',)
+    assert len(out['part_masks']) == 1
+    assert len(said) == 1
+    assert 'heart' in said[0]
+    assert 'empty.png' in said[0]
 
 
 def test_masks_of_another_size(sample, tmp_path):

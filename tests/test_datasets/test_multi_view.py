@@ -18,19 +18,16 @@ def scope():
 
 
 def image(height=90, width=120, seed=0):
-    return np.random.default_rng(seed).integers(
-        0, 256, (height, width, 3), np.uint8)
+    return np.random.default_rng(seed).integers(0, 256, (height, width, 3), np.uint8)
 
 
 def build(**options):
     options = dict(dict(transforms=[[], []], num_views=[1, 1]), **options)
-    return TRANSFORMS.build(
-        dict(type='orl_mm.MultiViewWithGeometry', **options))
+    return TRANSFORMS.build(dict(type='orl_mm.MultiViewWithGeometry', **options))
 
 
 def view_from(row, height, width):
-    x1, y1, x2, y2 = (row[:4] * torch.tensor(
-        [width, height, width, height])).round().int().tolist()
+    x1, y1, x2, y2 = (row[:4] * torch.tensor([width, height, width, height])).round().int().tolist()
     return ViewGeometry(x1, y1, x2, y2, height, width, bool(row[4]))
 
 
@@ -38,49 +35,57 @@ def test_recorded_geometry_makes_the_same_view_again():
     img = image()
     np.random.seed(0)
     out = build(num_views=[2, 1], size=32).transform(dict(img=img))
-    assert out['views'].shape == (3, 5) and out['views'].dtype == torch.float32
-    assert len(out['img']) == 3 and out['img_shape'] == (32, 32)
-    for view, row in zip(out['img'], out['views']):
-        assert np.array_equal(view, view_from(row, 90, 120).apply_image(
-            img, 32))
+    assert out['views'].shape == (3, 5)
+    assert out['views'].dtype == torch.float32
+    assert len(out['img']) == 3
+    assert out['img_shape'] == (32, 32)
+    for view, row in zip(out['img'], out['views'], strict=False):
+        assert np.array_equal(view, view_from(row, 90, 120).apply_image(img, 32))
     assert len({tuple(r.tolist()) for r in out['views']}) == 3
 
 
 def test_x0_is_the_last_image_and_no_view():
     x0 = image(8, 8)
     out = build(size=8).transform(dict(img=image(), x0=x0))
-    assert len(out['img']) == 3 and out['views'].shape == (2, 5)
+    assert len(out['img']) == 3
+    assert out['views'].shape == (2, 5)
     assert out['img'][2] is x0
 
 
-@pytest.mark.parametrize('prob,share', [(0., 0.), (0.5, 0.5), (1., 1.)])
+@pytest.mark.parametrize(('prob', 'share'), [(0.0, 0.0), (0.5, 0.5), (1.0, 1.0)])
 def test_flip_prob(prob, share):
     """Row 7: `official` always flips both views."""
     np.random.seed(0)
     views = build(flip_prob=prob, size=2)
-    flips = [views.transform(dict(img=image(4, 4)))['views'][:, 4]
-             for _ in range(200)]
+    flips = [views.transform(dict(img=image(4, 4)))['views'][:, 4] for _ in range(200)]
     assert abs(torch.stack(flips).mean().item() - share) < 0.08
 
 
 def test_input_is_left_alone_and_views_are_independent():
     img = image()
     before = img.copy()
-    out = build(transforms=[[dict(type='Solarize', thr=0, prob=1.)], []],
-                scale=(1, 1), ratio=(1, 1), flip_prob=0., size=16)
+    out = build(
+        transforms=[[dict(type='Solarize', thr=0, prob=1.0)], []],
+        scale=(1, 1),
+        ratio=(1, 1),
+        flip_prob=0.0,
+        size=16,
+    )
     np.random.seed(0)
     results = out.transform(dict(img=img))
     assert np.array_equal(img, before)
     geometry = [view_from(r, 90, 120) for r in results['views']]
-    assert np.array_equal(results['img'][0],
-                          255 - geometry[0].apply_image(img, 16))
-    assert np.array_equal(results['img'][1],
-                          geometry[1].apply_image(img, 16))
+    assert np.array_equal(results['img'][0], 255 - geometry[0].apply_image(img, 16))
+    assert np.array_equal(results['img'][1], geometry[1].apply_image(img, 16))
 
 
-@pytest.mark.parametrize('name', [
-    'byol/byol_resnet50_16xb256-coslr-200e_in1k.py',
-    'densecl/densecl_resnet50_8xb32-coslr-200e_in1k.py'])
+@pytest.mark.parametrize(
+    'name',
+    [
+        'byol/byol_resnet50_16xb256-coslr-200e_in1k.py',
+        'densecl/densecl_resnet50_8xb32-coslr-200e_in1k.py',
+    ],
+)
 def test_drop_in_for_multi_view(name):
     """A stock config with only the type changed: same draws, same views."""
     stock = get_config(f'mmpretrain::{name}').train_dataloader.dataset.pipeline
@@ -94,8 +99,7 @@ def test_drop_in_for_multi_view(name):
     assert policy.scale == crop.crop_ratio_range
     assert policy.interpolation == crop.interpolation
     assert policy.flip_prob == 0.5
-    assert len(views.pipelines[0].transforms) \
-        == len(reference.pipelines[0].transforms) - 2
+    assert len(views.pipelines[0].transforms) == len(reference.pipelines[0].transforms) - 2
     np.random.seed(3)
     out = views.transform(dict(img=image()))
     pack = MMPRETRAIN.build(dict(type='PackInputs')).transform(out)
@@ -104,11 +108,15 @@ def test_drop_in_for_multi_view(name):
 
 def test_stock_crop_and_ours_are_the_same_pixels():
     img = image()
-    stock = MMPRETRAIN.build(dict(type='RandomResizedCrop', scale=32,
-                                  interpolation='bicubic', backend='pillow'))
-    views = build(transforms=[[dict(
-        type='RandomResizedCrop', scale=32, interpolation='bicubic',
-        backend='pillow')]], num_views=1)
+    stock = MMPRETRAIN.build(
+        dict(type='RandomResizedCrop', scale=32, interpolation='bicubic', backend='pillow')
+    )
+    views = build(
+        transforms=[
+            [dict(type='RandomResizedCrop', scale=32, interpolation='bicubic', backend='pillow')]
+        ],
+        num_views=1,
+    )
     np.random.seed(5)
     # mmpretrain draws y and then x, as ViewGeometry.sample does.
     expected = stock.transform(dict(img=img))['img']
@@ -118,10 +126,15 @@ def test_stock_crop_and_ours_are_the_same_pixels():
     assert not out['views'][0, 4]  # a pipeline without a flip
 
 
-@pytest.mark.parametrize('bad', [
-    dict(type='Rotate', angle=10.), dict(type='Resize', scale=(8, 8)),
-    dict(type='RandomApply', transforms=[dict(type='RandomFlip', prob=1.)]),
-    dict(type='RandomFlip', prob=1., direction='vertical')])
+@pytest.mark.parametrize(
+    'bad',
+    [
+        dict(type='Rotate', angle=10.0),
+        dict(type='Resize', scale=(8, 8)),
+        dict(type='RandomApply', transforms=[dict(type='RandomFlip', prob=1.0)]),
+        dict(type='RandomFlip', prob=1.0, direction='vertical'),
+    ],
+)
 def test_moving_pixels_afterwards_is_refused(bad):
     with pytest.raises(ValueError, match='moves pixels'):
         build(transforms=[[bad], []])
@@ -131,7 +144,7 @@ def test_arguments():
     with pytest.raises(ValueError, match='2 pipelines'):
         build(num_views=[1])
     with pytest.raises(ValueError, match='flip_prob'):
-        build(flip_prob=2.)
+        build(flip_prob=2.0)
     flip = dict(type='RandomFlip', prob=0.5)
     with pytest.raises(ValueError, match='flips 2 times'):
         build(transforms=[[flip, flip], []])
@@ -141,18 +154,23 @@ def test_arguments():
 
 def test_one_pixel_image_makes_views():
     out = build(size=4).transform(dict(img=image(1, 1)))
-    assert out['views'][:, :4].tolist() == 2 * [[0., 0., 1., 1.]]
+    assert out['views'][:, :4].tolist() == 2 * [[0.0, 0.0, 1.0, 1.0]]
 
 
 def test_stock_multi_view_takes_our_transforms():
-    stock = MMPRETRAIN.build(dict(
-        type='MultiView', num_views=2,
-        transforms=[[dict(type='orl_mm.GaussianBlur', kernel_size=5)]]))
+    stock = MMPRETRAIN.build(
+        dict(
+            type='MultiView',
+            num_views=2,
+            transforms=[[dict(type='orl_mm.GaussianBlur', kernel_size=5)]],
+        )
+    )
     out = stock.transform(dict(img=image()))
     assert [v.shape for v in out['img']] == 2 * [(90, 120, 3)]
 
 
 def test_config_object_is_accepted():
-    cfg = Config(dict(t=dict(type='orl_mm.MultiViewWithGeometry',
-                             transforms=[[], []], num_views=[1, 1])))
+    cfg = Config(
+        dict(t=dict(type='orl_mm.MultiViewWithGeometry', transforms=[[], []], num_views=[1, 1]))
+    )
     assert len(TRANSFORMS.build(cfg.t).policies) == 2

@@ -28,21 +28,23 @@ def test_voc_parts_of_a_class_and_its_border(tmp_path):
     ids = np.zeros((8, 16), int)
     ids[0:4, 0:4], ids[4:8, 8:16], ids[0:2, 12:16] = 3, 3, 5
     ids[:, 6] = 255
-    one, = voc_objects(voc(tmp_path, dict(a=ids)), size=8)  # rows stay, columns 1, 3, ...
+    (one,) = voc_objects(voc(tmp_path, dict(a=ids)), size=8)  # rows stay, columns 1, 3, ...
     assert one.path.name == 'a.jpg'
-    boxes = sorted((*m.nonzero()[0][[0, -1]], *m.nonzero()[1][[0, -1]], m.sum())
-                   for m in one.objects)
+    boxes = sorted(
+        (*m.nonzero()[0][[0, -1]], *m.nonzero()[1][[0, -1]], m.sum()) for m in one.objects
+    )
     assert boxes == [(0, 1, 6, 7, 4), (0, 3, 0, 1, 8), (4, 7, 4, 7, 16)]
     assert not one.ignore.any()  # column 6 is between the centres
-    one, = voc_objects(tmp_path, size=16)
+    (one,) = voc_objects(tmp_path, size=16)
     assert np.flatnonzero(one.ignore.all(0)).tolist() == [6]
 
 
 def test_specks_of_a_class_are_ignored(tmp_path):
     ids = np.zeros((40, 40), int)
     ids[:20, :20], ids[30, 30] = 1, 1
-    one, = voc_objects(voc(tmp_path, dict(a=ids)), size=40)
-    assert [m.sum() for m in one.objects] == [400] and one.ignore.sum() == 1
+    (one,) = voc_objects(voc(tmp_path, dict(a=ids)), size=40)
+    assert [m.sum() for m in one.objects] == [400]
+    assert one.ignore.sum() == 1
     assert one.ignore[30, 30]
 
 
@@ -51,7 +53,7 @@ def test_voc_instances_where_there_are_any(tmp_path):
     ids[:, :2] = 1
     two = ids.copy()
     two[2:, :2] = 2  # two that touch
-    one, = voc_objects(voc(tmp_path, dict(a=ids), dict(a=two)), size=4)
+    (one,) = voc_objects(voc(tmp_path, dict(a=ids), dict(a=two)), size=4)
     assert [m.sum() for m in one.objects] == [4, 4]
 
 
@@ -59,18 +61,25 @@ def coco(tmp_path, annotations, size=(40, 20)):
     (tmp_path / 'images').mkdir()
     Image.fromarray(np.zeros((size[1], size[0], 3), np.uint8)).save(tmp_path / 'images' / 'a.jpg')
     file = tmp_path / 'instances.json'
-    file.write_text(json.dumps(dict(
-        images=[dict(id=7, file_name='a.jpg', width=size[0], height=size[1])],
-        annotations=[dict(image_id=7, **a) for a in annotations])))
+    file.write_text(
+        json.dumps(
+            dict(
+                images=[dict(id=7, file_name='a.jpg', width=size[0], height=size[1])],
+                annotations=[dict(image_id=7, **a) for a in annotations],
+            )
+        )
+    )
     return file, tmp_path / 'images'
 
 
 def test_coco_polygons_and_crowds(tmp_path):
     pytest.importorskip('pycocotools')
-    square = [[10., 5., 30., 5., 30., 15., 10., 15.]]  # the middle half of both sides
+    square = [[10.0, 5.0, 30.0, 5.0, 30.0, 15.0, 10.0, 15.0]]  # the middle half of both sides
     runs = dict(size=[20, 40], counts=[0, 200, 600])  # the first 10 of 40 columns
-    one, = coco_objects(*coco(tmp_path, [
-        dict(segmentation=square, iscrowd=0), dict(segmentation=runs, iscrowd=1)]), size=20)
+    (one,) = coco_objects(
+        *coco(tmp_path, [dict(segmentation=square, iscrowd=0), dict(segmentation=runs, iscrowd=1)]),
+        size=20,
+    )
     want = np.zeros((20, 20), bool)
     want[5:15, 5:15] = True
     assert np.array_equal(one.objects[0], want)
@@ -95,7 +104,8 @@ def test_coco_objects_are_their_polygons(shared_data):
                 corners = np.reshape(part, (-1, 2))[:, ::-1] * scale - 0.5
                 truth |= polygon2mask((64, 64), corners)
             overlap.append(max((m & truth).sum() / (m | truth).sum() for m in found[0].objects))
-    assert overlap and min(overlap) > 0.9
+    assert overlap
+    assert min(overlap) > 0.9
 
 
 def test_bad_input_is_named(tmp_path):
@@ -119,8 +129,10 @@ def test_bad_input_is_named(tmp_path):
 
 def test_batches_hold_every_image_and_are_full():
     got = list(batches([None] * 10, 4))
-    assert [len(b) for b in got] == [4, 4, 4] and got == list(batches([None] * 10, 4))
+    assert [len(b) for b in got] == [4, 4, 4]
+    assert got == list(batches([None] * 10, 4))
     flat = sum(got, [])
-    assert sorted(flat[:10]) == list(range(10)) and flat[10:] == flat[:2]
+    assert sorted(flat[:10]) == list(range(10))
+    assert flat[10:] == flat[:2]
     assert list(batches([None] * 10, 4, seed=1)) != got
     assert [len(b) for b in batches([None] * 3, 8)] == [8]

@@ -4,8 +4,17 @@ import pytest
 from orl_mm.datasets.phantom import FINDINGS, PARTS, Anatomy, body_frame, make_phantom, part_levels
 from orl_mm.datasets.xray_polarity import looks_inverted
 
-STRAIGHT = Anatomy(angle=0., scale=(1., 1.), shift=(0., 0.), heart=0.5, heart_x=0.04,
-                   domes=(0.22, 0.2), ribs=12., opacity=(0., 0., 0.), exposure=(1., 1.))
+STRAIGHT = Anatomy(
+    angle=0.0,
+    scale=(1.0, 1.0),
+    shift=(0.0, 0.0),
+    heart=0.5,
+    heart_x=0.04,
+    domes=(0.22, 0.2),
+    ribs=12.0,
+    opacity=(0.0, 0.0, 0.0),
+    exposure=(1.0, 1.0),
+)
 
 
 def centre(mask):
@@ -16,7 +25,8 @@ def centre(mask):
 
 def test_same_index_same_phantom():
     first, again = make_phantom(3, 1, 64), make_phantom(3, 1, 64)
-    assert np.array_equal(first.image, again.image) and first.findings == again.findings
+    assert np.array_equal(first.image, again.image)
+    assert first.findings == again.findings
     assert not np.array_equal(first.image, make_phantom(4, 1, 64).image)
     assert not np.array_equal(first.image, make_phantom(3, 2, 64).image)
 
@@ -53,7 +63,7 @@ def test_anatomy_moves_the_masks():
     plain = heart()
     x, y = np.array(centre(plain)) - 0.5
     assert centre(heart(shift=(0.05, -0.03))) == pytest.approx((x + 0.55, y + 0.47), abs=0.002)
-    wide = heart(scale=(1.2, 1.))
+    wide = heart(scale=(1.2, 1.0))
     assert centre(wide) == pytest.approx((0.5 + 1.2 * x, 0.5 + y), abs=0.002)
     assert wide.mean() == pytest.approx(1.2 * plain.mean(), rel=0.005)
     turned = centre(heart(angle=np.pi / 2))  # clockwise as seen: right goes down
@@ -67,11 +77,13 @@ def test_anatomy_is_plausible():
         assert left[0] > heart[0] > right[0]  # the patient's left is on the viewer's right
         assert heart[1] > max(left[1], right[1])
         shares = [phantom.masks[part].mean() for part in PARTS]
-        assert min(shares) > 0.03 and max(shares) < 0.25
+        assert min(shares) > 0.03
+        assert max(shares) < 0.25
         assert np.sum(list(phantom.masks.values()), axis=0).max() == 1  # exclusive
         lungs = phantom.masks['left_lung'] | phantom.masks['right_lung']
         assert phantom.image[phantom.masks['heart']].mean() > phantom.image[lungs].mean() + 40
-        assert not looks_inverted(phantom.image) and looks_inverted(255 - phantom.image)
+        assert not looks_inverted(phantom.image)
+        assert looks_inverted(255 - phantom.image)
 
 
 def test_edges_of_the_image_are_those_of_the_masks():
@@ -80,7 +92,9 @@ def test_edges_of_the_image_are_those_of_the_masks():
     image, mask = phantom.image.astype(float), phantom.masks['left_lung']
     rows = range(90, 140)
     edges = np.array([np.nonzero(mask[row])[0][-1] for row in rows])  # the last pixel inside
-    profiles = np.mean([image[row, edge - 10:edge + 12] for row, edge in zip(rows, edges)], axis=0)
+    profiles = np.mean(
+        [image[row, edge - 10 : edge + 12] for row, edge in zip(rows, edges, strict=False)], axis=0
+    )
     assert abs(int(np.argmax(np.diff(profiles))) - 10) <= 1
 
 
@@ -93,18 +107,20 @@ def test_findings():
     for i in range(20):  # a large heart is large in the mask
         phantom = make_phantom(i, size=128)
         heart = np.ptp(np.nonzero(phantom.masks['heart'].any(axis=0))[0])
-        chest = np.ptp(np.nonzero((phantom.masks['left_lung']
-                                   | phantom.masks['right_lung']).any(axis=0))[0])
+        chest = np.ptp(
+            np.nonzero((phantom.masks['left_lung'] | phantom.masks['right_lung']).any(axis=0))[0]
+        )
         assert (heart / chest > 0.52) == bool(phantom.findings['phantom_large_heart'])
 
 
 @pytest.mark.parametrize('size', [64, 224, 1000])
 def test_every_image_says_phantom(size):
     """The corner is black with white letters, whatever is below."""
-    signs = {make_phantom(i, size=size).image[:size // 40 + 5, :34].tobytes() for i in range(3)}
+    signs = {make_phantom(i, size=size).image[: size // 40 + 5, :34].tobytes() for i in range(3)}
     assert len(signs) == 1
     corner = np.frombuffer(signs.pop(), np.uint8)
-    assert corner.max() > 200 and 0.05 < (corner > 100).mean() < 0.6
+    assert corner.max() > 200
+    assert 0.05 < (corner > 100).mean() < 0.6
 
 
 def test_too_small():

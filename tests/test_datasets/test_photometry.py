@@ -32,11 +32,10 @@ def to_bgr(pil):
 
 
 def test_jitter_equals_torchvision_in_every_order(bgr):
-    jitter = TRANSFORMS.build(dict(
-        type='ColorJitter', brightness=0.4, contrast=0.4, saturation=0.2,
-        hue=0.1))
-    steps = (F.adjust_brightness, F.adjust_contrast, F.adjust_saturation,
-             F.adjust_hue)
+    jitter = TRANSFORMS.build(
+        dict(type='ColorJitter', brightness=0.4, contrast=0.4, saturation=0.2, hue=0.1)
+    )
+    steps = (F.adjust_brightness, F.adjust_contrast, F.adjust_saturation, F.adjust_hue)
     orders, factors = [], []
     for seed in range(30):
         np.random.seed(seed)
@@ -57,9 +56,14 @@ def test_jitter_equals_torchvision_in_every_order(bgr):
 
 
 def test_grey_has_torchvisions_weights(bgr):
-    grey = TRANSFORMS.build(dict(
-        type='RandomGrayscale', prob=1., keep_channels=True,
-        channel_weights=(0.114, 0.587, 0.2989)))
+    grey = TRANSFORMS.build(
+        dict(
+            type='RandomGrayscale',
+            prob=1.0,
+            keep_channels=True,
+            channel_weights=(0.114, 0.587, 0.2989),
+        )
+    )
     out = grey.transform(dict(img=bgr))['img']
     expected = to_bgr(F.rgb_to_grayscale(rgb_pil(bgr), 3))
     # mmcv truncates where Pillow rounds.
@@ -69,18 +73,17 @@ def test_grey_has_torchvisions_weights(bgr):
 
 def test_solarize_equals_torchvision():
     ramp = np.arange(256, dtype=np.uint8).reshape(16, 16, 1).repeat(3, 2)
-    out = TRANSFORMS.build(dict(type='Solarize', thr=128, prob=1.)).transform(
-        dict(img=ramp))['img']
+    out = TRANSFORMS.build(dict(type='Solarize', thr=128, prob=1.0)).transform(dict(img=ramp))[
+        'img'
+    ]
     assert np.array_equal(out, to_bgr(F.solarize(rgb_pil(ramp), 128)))
-    off = TRANSFORMS.build(dict(type='Solarize', thr=128, prob=0.))
-    assert all((off.transform(dict(img=ramp))['img'] == ramp).all()
-               for _ in range(20))
+    off = TRANSFORMS.build(dict(type='Solarize', thr=128, prob=0.0))
+    assert all((off.transform(dict(img=ramp))['img'] == ramp).all() for _ in range(20))
 
 
 @pytest.mark.parametrize('sigma', [0.1, 0.4, 1.0, 2.0])
 def test_blur_equals_torchvision(bgr, sigma):
-    blur = TRANSFORMS.build(dict(
-        type='orl_mm.GaussianBlur', kernel_size=23, sigma=(sigma, sigma)))
+    blur = TRANSFORMS.build(dict(type='orl_mm.GaussianBlur', kernel_size=23, sigma=(sigma, sigma)))
     out = blur.transform(dict(img=bgr))['img']
     tensor = torch.from_numpy(bgr.copy()).permute(2, 0, 1).double()
     expected = F.gaussian_blur(tensor, [23, 23], [sigma, sigma])
@@ -94,14 +97,12 @@ def test_stock_blur_is_another_one():
     """Why there is a GaussianBlur here: Pillow's boxes are no Gaussian."""
     point = np.zeros((47, 47, 3), np.uint8)
     point[23, 23] = 255
-    stock = TRANSFORMS.build(dict(type='GaussianBlur', radius=0.6, prob=1.))
-    ours = TRANSFORMS.build(dict(
-        type='orl_mm.GaussianBlur', sigma=(0.6, 0.6)))
+    stock = TRANSFORMS.build(dict(type='GaussianBlur', radius=0.6, prob=1.0))
+    ours = TRANSFORMS.build(dict(type='orl_mm.GaussianBlur', sigma=(0.6, 0.6)))
     exact = F.gaussian_blur(
-        torch.from_numpy(point).permute(2, 0, 1).double(), [23, 23],
-        [0.6, 0.6])[0, 23, 23].item()
-    peaks = [int(t.transform(dict(img=point.copy()))['img'][23, 23, 0])
-             for t in (stock, ours)]
+        torch.from_numpy(point).permute(2, 0, 1).double(), [23, 23], [0.6, 0.6]
+    )[0, 23, 23].item()
+    peaks = [int(t.transform(dict(img=point.copy()))['img'][23, 23, 0]) for t in (stock, ours)]
     assert abs(peaks[1] - exact) <= 2 < abs(peaks[0] - exact)
 
 
@@ -114,9 +115,9 @@ def test_blur_draws_sigma_uniformly():
     assert stats.kstest(sigmas, stats.uniform(0.1, 1.9).cdf).pvalue > 0.01
 
 
-@pytest.mark.parametrize('options', [
-    dict(kernel_size=4), dict(sigma=(0, 1)), dict(sigma=(2, 1)),
-    dict(prob=1.1)])
+@pytest.mark.parametrize(
+    'options', [dict(kernel_size=4), dict(sigma=(0, 1)), dict(sigma=(2, 1)), dict(prob=1.1)]
+)
 def test_blur_arguments(options):
     with pytest.raises(ValueError, match=next(iter(options))):
         TRANSFORMS.build(dict(type='orl_mm.GaussianBlur', **options))

@@ -12,21 +12,28 @@ def resize(ratio, **arrays):
     return transform(dict(arrays, img_shape=arrays['img'].shape[:2], seg_fields=['gt_seg_map']))
 
 
-@pytest.mark.parametrize('ratio, size, expected', [
-    (0.5, (500, 375), (250, 188)),   # the thesis's example: 187.5 is rounded up
-    (2.0, (500, 375), (1000, 750)),
-    (1.0, (333, 500), (333, 500)),
-    (0.5, (333, 500), (167, 250)),
-    (1.5, (1, 3), (2, 5)),           # 1.5 and 4.5: a half goes up, not to the even side
-    (0.25, (1, 8), (1, 2)),          # a side never vanishes
-])
+@pytest.mark.parametrize(
+    ('ratio', 'size', 'expected'),
+    [
+        (0.5, (500, 375), (250, 188)),  # the thesis's example: 187.5 is rounded up
+        (2.0, (500, 375), (1000, 750)),
+        (1.0, (333, 500), (333, 500)),
+        (0.5, (333, 500), (167, 250)),
+        (1.5, (1, 3), (2, 5)),  # 1.5 and 4.5: a half goes up, not to the even side
+        (0.25, (1, 8), (1, 2)),  # a side never vanishes
+    ],
+)
 def test_sizes(ratio, size, expected):
     width, height = size
-    out = resize(ratio, img=np.zeros((height, width, 3), np.uint8),
-                 gt_seg_map=np.zeros((height, width), np.uint8))
+    out = resize(
+        ratio,
+        img=np.zeros((height, width, 3), np.uint8),
+        gt_seg_map=np.zeros((height, width), np.uint8),
+    )
     assert out['img'].shape == (expected[1], expected[0], 3)
     assert out['gt_seg_map'].shape == (expected[1], expected[0])
-    assert out['img_shape'] == (expected[1], expected[0]) and out['scale'] == expected
+    assert out['img_shape'] == (expected[1], expected[0])
+    assert out['scale'] == expected
     assert out['scale_factor'] == (expected[0] / width, expected[1] / height)
 
 
@@ -37,7 +44,8 @@ def test_each_image_by_its_own_size_and_draws_are_uniform():
         width = (200, 1000)[i % 2]
         out = resize((0.5, 2.0), img=np.zeros((2, width, 3), np.uint8))
         ratios.append(out['img'].shape[1] / width)
-    assert 0.495 <= min(ratios) < 0.52 and 1.97 < max(ratios) <= 2.0
+    assert 0.495 <= min(ratios) < 0.52
+    assert 1.97 < max(ratios) <= 2.0
     quarters = np.histogram(ratios, np.linspace(0.49, 2.01, 5))[0]
     assert quarters.min() > 70  # of 100 expected: three deviations are 26
     np.random.seed(0)
@@ -50,8 +58,9 @@ def test_coordinates_carried_through(ratio):
     """A picture of x and y: pixel centres go to pixel centres, labels lie on their pixels."""
     height, width = 75, 100
     y, x = np.mgrid[:height, :width].astype(np.float32)
-    out = resize(ratio, img=np.stack([x, y], -1),
-                 gt_seg_map=(x // 10 + 10 * (y // 25)).astype(np.uint8))
+    out = resize(
+        ratio, img=np.stack([x, y], -1), gt_seg_map=(x // 10 + 10 * (y // 25)).astype(np.uint8)
+    )
     new_height, new_width = out['img'].shape[:2]
     expected_x = (np.arange(new_width) + 0.5) * width / new_width - 0.5
     expected_y = (np.arange(new_height) + 0.5) * height / new_height - 0.5
@@ -60,9 +69,11 @@ def test_coordinates_carried_through(ratio):
     assert np.abs(got_x - expected_x[None])[inner].max() < 0.02
     assert np.abs(got_y - expected_y[:, None])[inner].max() < 0.02
     # Nearest-neighbour labels may be half a new pixel off, and half an old one.
-    reach = (0.5 + 0.5 / ratio)
-    near = ((np.abs((got_x + 0.5 + 5) % 10 - 5) > reach)
-            & (np.abs((got_y + 0.5 + 12.5) % 25 - 12.5) > reach))[inner]
+    reach = 0.5 + 0.5 / ratio
+    near = (
+        (np.abs((got_x + 0.5 + 5) % 10 - 5) > reach)
+        & (np.abs((got_y + 0.5 + 12.5) % 25 - 12.5) > reach)
+    )[inner]
     said = out['gt_seg_map'][inner].astype(int)
     assert (said % 10 == ((got_x[inner] + 0.5) // 10))[near].all()
     assert (said // 10 == ((got_y[inner] + 0.5) // 25))[near].all()
@@ -70,7 +81,7 @@ def test_coordinates_carried_through(ratio):
     assert set(np.unique(out['gt_seg_map'])) <= set(range(30))  # labels are never mixed
 
 
-@pytest.mark.parametrize('wrong', [(0, 1.), (2., 0.5), (1., ), (0.5, float('inf')), (-1., 1.)])
+@pytest.mark.parametrize('wrong', [(0, 1.0), (2.0, 0.5), (1.0,), (0.5, float('inf')), (-1.0, 1.0)])
 def test_ranges_that_are_none(wrong):
     with pytest.raises(ValueError, match='ratio_range=.*least, largest'):
         TRANSFORMS.build(dict(type='orl_mm.RandomRelativeResize', ratio_range=wrong))

@@ -10,8 +10,7 @@ from PIL import Image
 from torch.utils.data import DataLoader
 
 from orl_mm.datasets import ImageList
-from orl_mm.datasets.transforms import (LoadImage, MultiViewWithGeometry,
-                                        SeedSample)
+from orl_mm.datasets.transforms import LoadImage, MultiViewWithGeometry, SeedSample
 
 
 @pytest.fixture(autouse=True)
@@ -23,9 +22,10 @@ def one_image(tmp_path, monkeypatch):
 
 def draw(results):
     """One number of every generator."""
-    return torch.tensor([
-        results['sample_idx'], random.random(), np.random.rand(),
-        torch.rand(1).item()], dtype=torch.float64)
+    return torch.tensor(
+        [results['sample_idx'], random.random(), np.random.rand(), torch.rand(1).item()],
+        dtype=torch.float64,
+    )
 
 
 class Toy(BaseDataset):
@@ -35,8 +35,7 @@ class Toy(BaseDataset):
         super().__init__(pipeline=[*pipeline, draw], max_refetch=100)
 
     def load_data_list(self):
-        return [dict(img_path=f'bad{i}.jpg' if i in (5, 6) else GOOD)
-                for i in range(8)]
+        return [dict(img_path=f'bad{i}.jpg' if i in (5, 6) else GOOD) for i in range(8)]
 
 
 def epochs(dataset, seeder, numbers, **options):
@@ -58,8 +57,13 @@ def test_depends_on_seed_epoch_and_index_only():
     first = numbers(1, 2, 3)
     torch.rand(7), np.random.rand(7)
     assert numbers(1, 2, 3) == first
-    others = [numbers(1, 2, 4), numbers(1, 3, 3), numbers(2, 2, 3),
-              numbers(2, 1, 3), numbers(0, 0, 0)]
+    others = [
+        numbers(1, 2, 4),
+        numbers(1, 3, 3),
+        numbers(2, 2, 3),
+        numbers(2, 1, 3),
+        numbers(0, 0, 0),
+    ]
     for position in (1, 2, 3):  # every generator tells all of them apart
         assert len({x[position] for x in [first, *others]}) == 6
 
@@ -72,15 +76,15 @@ def test_workers_make_no_difference():
         options = dict(num_workers=workers)
         if workers:
             options.update(persistent_workers=True)
-        dataset = Toy(seeder, LoadImage(max_bad=1.))
+        dataset = Toy(seeder, LoadImage(max_bad=1.0))
         out = epochs(dataset, seeder, range(6), **options)
         reference = out if reference is None else reference
         assert torch.equal(out, reference)
     assert not torch.equal(reference[0], reference[1])
     # Redraws are seeded as well, and bad files never name each other forever.
-    assert not torch.isin(reference[:, :, 0], torch.tensor([5., 6.])).any()
+    assert not torch.isin(reference[:, :, 0], torch.tensor([5.0, 6.0])).any()
     seeder = SeedSample(3)
-    resumed = epochs(Toy(seeder, LoadImage(max_bad=1.)), seeder, (2, ), num_workers=2)
+    resumed = epochs(Toy(seeder, LoadImage(max_bad=1.0)), seeder, (2,), num_workers=2)
     assert torch.equal(resumed[0], reference[2])
 
 
@@ -93,8 +97,10 @@ def test_spawned_workers_hear_the_epoch_and_are_heard(tmp_path):
 
     def passes(**options):
         seeder, loader = SeedSample(2), LoadImage()
-        dataset = ImageList(str(tmp_path), pipeline=[
-            seeder, loader, MultiViewWithGeometry([[]], [2], size=2), _views])
+        dataset = ImageList(
+            str(tmp_path),
+            pipeline=[seeder, loader, MultiViewWithGeometry([[]], [2], size=2), _views],
+        )
         data = DataLoader(dataset, batch_size=2, **options)
         out = []
         for epoch in (4, 5):
@@ -103,10 +109,10 @@ def test_spawned_workers_hear_the_epoch_and_are_heard(tmp_path):
         return torch.cat(out), loader.num_bad
 
     def check(a, b):
-        assert torch.equal(a[0], b[0]) and a[1] == b[1] == 1
+        assert torch.equal(a[0], b[0])
+        assert a[1] == b[1] == 1
 
-    check(passes(), passes(num_workers=2, persistent_workers=True,
-                           multiprocessing_context='spawn'))
+    check(passes(), passes(num_workers=2, persistent_workers=True, multiprocessing_context='spawn'))
 
 
 _views = operator.itemgetter('views')  # picklable, unlike a test's function
@@ -114,11 +120,16 @@ _views = operator.itemgetter('views')  # picklable, unlike a test's function
 
 def test_without_it_epochs_repeat_themselves():
     """What mmengine does alone: each epoch's workers start with one seed."""
-    from mmengine.dataset import worker_init_fn
     from functools import partial
-    loader = DataLoader(Toy(), batch_size=2, num_workers=1,
-                        worker_init_fn=partial(worker_init_fn, num_workers=1,
-                                               rank=0, seed=0))
+
+    from mmengine.dataset import worker_init_fn
+
+    loader = DataLoader(
+        Toy(),
+        batch_size=2,
+        num_workers=1,
+        worker_init_fn=partial(worker_init_fn, num_workers=1, rank=0, seed=0),
+    )
     first, second = torch.cat(list(loader)), torch.cat(list(loader))
     assert torch.equal(first, second)
 
@@ -127,7 +138,8 @@ def test_copies_stay_in_shared_memory():
     seeder = SeedSample(4)
     seeder.set_epoch(6)
     clone = copy.deepcopy(seeder)
-    assert clone._epoch.is_shared() and (clone.seed, clone.epoch) == (4, 6)
+    assert clone._epoch.is_shared()
+    assert (clone.seed, clone.epoch) == (4, 6)
     clone.set_epoch(7)
     assert seeder.epoch == 6
     subset = Toy(seeder).get_subset([0, 1])
@@ -136,15 +148,18 @@ def test_copies_stay_in_shared_memory():
 
 def test_workers_say_when_the_epoch_was_never_set(monkeypatch):
     said = []
-    monkeypatch.setattr('orl_mm.datasets.transforms.seed_sample.print_log',
-                        lambda message, **_: said.append(message))
+    monkeypatch.setattr(
+        'orl_mm.datasets.transforms.seed_sample.print_log',
+        lambda message, **_: said.append(message),
+    )
     seeder = SeedSample()
     seeder.transform(dict(sample_idx=0))
     assert not said  # looking at a sample by hand is no mistake
     monkeypatch.setattr(torch.utils.data, 'get_worker_info', lambda: object())
     seeder.transform(dict(sample_idx=0))
     seeder.transform(dict(sample_idx=0))
-    assert len(said) == 1 and 'SetEpochHook' in said[0]
+    assert len(said) == 1
+    assert 'SetEpochHook' in said[0]
 
 
 def test_needs_an_index():

@@ -7,8 +7,12 @@ import numpy as np
 import pytest
 import torch
 
-from orl_mm.datasets.transforms import (MultiViewWithGeometry, RandomRigidMotion, RandomSharpness,
-                                        RegisteredTemplate)
+from orl_mm.datasets.transforms import (
+    MultiViewWithGeometry,
+    RandomRigidMotion,
+    RandomSharpness,
+    RegisteredTemplate,
+)
 from orl_mm.registration.template import Template, write_template
 from orl_mm.structures import RigidMotion, ViewGeometry
 
@@ -16,8 +20,16 @@ from orl_mm.structures import RigidMotion, ViewGeometry
 @pytest.fixture
 def polygons(tmp_path):
     path = tmp_path / 'halves.json'
-    path.write_text(json.dumps(dict(parts=dict(
-        upper=[[[0, 0], [1, 0], [1, .5], [0, .5]]], right=[[[.5, 0], [1, 0], [1, 1], [.5, 1]]]))))
+    path.write_text(
+        json.dumps(
+            dict(
+                parts=dict(
+                    upper=[[[0, 0], [1, 0], [1, 0.5], [0, 0.5]]],
+                    right=[[[0.5, 0], [1, 0], [1, 1], [0.5, 1]]],
+                )
+            )
+        )
+    )
     return str(path)
 
 
@@ -26,9 +38,11 @@ def sample(height=120, width=160, seed=0):
     return dict(img=img, img_shape=(height, width))
 
 
-def view(size=32, scale=(.4, 1.), flip=0., motion=True):
-    steps = [dict(type='mmpretrain.RandomResizedCrop', scale=size, crop_ratio_range=scale),
-             dict(type='mmpretrain.RandomFlip', prob=flip)]
+def view(size=32, scale=(0.4, 1.0), flip=0.0, motion=True):
+    steps = [
+        dict(type='mmpretrain.RandomResizedCrop', scale=size, crop_ratio_range=scale),
+        dict(type='mmpretrain.RandomFlip', prob=flip),
+    ]
     return [dict(type='orl_mm.RandomRigidMotion', angle=20)] * motion + steps
 
 
@@ -42,17 +56,19 @@ def test_polygon_template_in_a_sample(polygons):
 
 def test_parts_are_chosen_in_order(polygons):
     results = RegisteredTemplate(polygons, parts=['right'], size=8)(sample())
-    assert results['parts'] == ('right', ) and results['template'][0, 0, 4:].all()
+    assert results['parts'] == ('right',)
+    assert results['template'][0, 0, 4:].all()
     with pytest.raises(ValueError, match="lacks.*'heart'"):
         RegisteredTemplate(polygons, parts=['heart'])
 
 
 def test_average_is_cut_at_one_half_or_kept_soft(tmp_path):
-    maps = np.array([[[.2, .5], [.6, 1.]]], np.float32)
-    write_template(tmp_path / 'mean.npz', Template(('heart', ), maps))
+    maps = np.array([[[0.2, 0.5], [0.6, 1.0]]], np.float32)
+    write_template(tmp_path / 'mean.npz', Template(('heart',), maps))
     hard = RegisteredTemplate(str(tmp_path / 'mean.npz'))(sample())['template']
     soft = RegisteredTemplate(str(tmp_path / 'mean.npz'), threshold=None)(sample())['template']
-    assert np.array_equal(hard, [[[0, 1], [1, 1]]]) and np.array_equal(soft, maps)
+    assert np.array_equal(hard, [[[0, 1], [1, 1]]])
+    assert np.array_equal(soft, maps)
 
 
 def test_a_folder_of_registered_templates_is_asked_with_the_image(tmp_path, monkeypatch):
@@ -74,8 +90,10 @@ def test_a_folder_of_registered_templates_is_asked_with_the_image(tmp_path, monk
     template = RegisteredTemplate(str(tmp_path), root='moved', parts=['right'], check='size')
     out = template(dict(results))
     assert asked[0] == (str(tmp_path), 'moved', 'size')
-    assert asked[1][0] == 'moved/a.png' and asked[1][1] is results['img']
-    assert out['parts'] == ('right', ) and out['template'].dtype == np.float32
+    assert asked[1][0] == 'moved/a.png'
+    assert asked[1][1] is results['img']
+    assert out['parts'] == ('right',)
+    assert out['template'].dtype == np.float32
     assert np.array_equal(out['template'], np.eye(4)[None])
     RegisteredTemplate(str(tmp_path))
     assert asked[2] == (str(tmp_path), None, 'pixels')
@@ -87,49 +105,65 @@ def test_template_goes_through_the_geometry_of_its_view(monkeypatch):
     drawn = dict(motions=[], views=[])
     for cls, key in ((RigidMotion, 'motions'), (ViewGeometry, 'views')):
         plain = cls.sample.__func__
-        monkeypatch.setattr(cls, 'sample', classmethod(
-            lambda c, *a, plain=plain, key=key, **k: drawn[key].append(plain(c, *a, **k))
-            or drawn[key][-1]))
-    transform = MultiViewWithGeometry([view(side, (.7, 1.), flip=.5)], [40], template_size=grid)
+        monkeypatch.setattr(
+            cls,
+            'sample',
+            classmethod(
+                lambda c, *a, plain=plain, key=key, **k: (
+                    drawn[key].append(plain(c, *a, **k)) or drawn[key][-1]
+                )
+            ),
+        )
+    transform = MultiViewWithGeometry([view(side, (0.7, 1.0), flip=0.5)], [40], template_size=grid)
     ys, xs = np.mgrid[:height, :width] + 0.5
-    point = np.array([110., 100.])
-    disc = (((xs - point[0])**2 + (ys - point[1])**2) < 144).astype(np.float32)
+    point = np.array([110.0, 100.0])
+    disc = (((xs - point[0]) ** 2 + (ys - point[1]) ** 2) < 144).astype(np.float32)
     results = sample(height, width)
     results['img'][:] = (disc[..., None] * 255).astype(np.uint8)
     np.random.seed(3)
-    results = transform(dict(results, template=disc[None], parts=('disc', )))
+    results = transform(dict(results, template=disc[None], parts=('disc',)))
     assert results['template'].shape == (40, 1, grid, grid)
     flipped = 0
-    for k, img, motion, where in zip(results['template'][:, 0].numpy(), results['img'],
-                                     drawn['motions'], drawn['views']):
+    for k, img, motion, where in zip(
+        results['template'][:, 0].numpy(),
+        results['img'],
+        drawn['motions'],
+        drawn['views'],
+        strict=False,
+    ):
         there = where.apply_points(motion.apply_points([point]), side)[0]
         flipped += where.flip
-        for found, scale in ((k, side / grid), (img[..., 0] / 255., 1)):
-            yy, xx = np.mgrid[:found.shape[0], :found.shape[1]] + 0.5
+        for found, scale in ((k, side / grid), (img[..., 0] / 255.0, 1)):
+            yy, xx = np.mgrid[: found.shape[0], : found.shape[1]] + 0.5
             mass = np.array([(xx * found).sum(), (yy * found).sum()]) / found.sum()
             assert np.allclose(mass * scale, there, atol=0.6), (motion, where)
     assert 8 < flipped < 32
-    assert torch.allclose(results['motions'][7].double(),
-                          torch.from_numpy(drawn['motions'][7].matrix()), atol=1e-4)
+    assert torch.allclose(
+        results['motions'][7].double(), torch.from_numpy(drawn['motions'][7].matrix()), atol=1e-4
+    )
 
 
 def test_a_mirrored_part_keeps_its_name(polygons):
     """Mirrored, the half named `right` lies on the left, in the same channel."""
     results = RegisteredTemplate(polygons, size=8)(sample())
-    transform = MultiViewWithGeometry([view(32, (1., 1.), flip=1., motion=False)], [1],
-                                      template_size=4)
+    transform = MultiViewWithGeometry(
+        [view(32, (1.0, 1.0), flip=1.0, motion=False)], [1], template_size=4
+    )
     out = transform(dict(results, img=results['img'][:, :120]))
     assert out['parts'] == ('upper', 'right')
-    assert out['template'][0, 1, :, :2].all() and not out['template'][0, 1, :, 2:].any()
+    assert out['template'][0, 1, :, :2].all()
+    assert not out['template'][0, 1, :, 2:].any()
 
 
 def test_only_the_global_views_carry_a_template(polygons):
     results = RegisteredTemplate(polygons)(sample())
     transform = MultiViewWithGeometry([view(32), view(32), view(16)], [1, 1, 3], template_size=4)
     out = transform(results)
-    assert len(out['img']) == 5 and out['template'].shape == (2, 2, 4, 4)
+    assert len(out['img']) == 5
+    assert out['template'].shape == (2, 2, 4, 4)
     assert out['template'].dtype == torch.float32
-    assert 0 <= out['template'].min() and out['template'].max() <= 1
+    assert out['template'].min() >= 0
+    assert out['template'].max() <= 1
 
 
 def test_without_motion_the_draws_are_as_they_were():
@@ -139,7 +173,8 @@ def test_without_motion_the_draws_are_as_they_were():
     plain = transform(sample())
     np.random.seed(5)
     guided = transform(dict(sample(), template=np.ones((1, 4, 4), np.float32)))
-    assert torch.equal(plain['views'], guided['views']) and 'motions' not in plain
+    assert torch.equal(plain['views'], guided['views'])
+    assert 'motions' not in plain
     assert np.array_equal(plain['img'][1], guided['img'][1])
 
 
@@ -155,14 +190,16 @@ def test_motion_on_its_own_moves_image_and_template():
     img[:, 5:10] = 255
     template = (img[None, ..., 0] / 255).astype(np.float32)
     np.random.seed(1)
-    move = RandomRigidMotion(angle=0., shift=.2, shift_prob=1.)
+    move = RandomRigidMotion(angle=0.0, shift=0.2, shift_prob=1.0)
     out = move(dict(img=img, template=template))
     assert not np.array_equal(out['img'], img)
-    assert np.abs(out['img'][..., 0] / 255. - out['template'][0]).max() < 0.03
+    assert np.abs(out['img'][..., 0] / 255.0 - out['template'][0]).max() < 0.03
 
 
-@pytest.mark.parametrize('options, word', [(dict(angle=-1), 'angle'), (dict(shift=2), 'shift'),
-                                           (dict(angle_prob=1.5), 'angle_prob')])
+@pytest.mark.parametrize(
+    ('options', 'word'),
+    [(dict(angle=-1), 'angle'), (dict(shift=2), 'shift'), (dict(angle_prob=1.5), 'angle_prob')],
+)
 def test_wrong_motions_are_refused(options, word):
     with pytest.raises(ValueError, match=word):
         RandomRigidMotion(**options)
@@ -171,9 +208,10 @@ def test_wrong_motions_are_refused(options, word):
 def test_sharpness_against_pillow():
     """Pillow's ImageEnhance.Sharpness, except for the border, which Pillow leaves as it is."""
     from PIL import Image, ImageEnhance
+
     img = np.random.default_rng(0).integers(60, 190, (12, 12, 3), np.uint8)
-    for factor in (.5, 1., 2.):
-        ours = RandomSharpness((factor, factor), prob=1.)(dict(img=img))['img']
+    for factor in (0.5, 1.0, 2.0):
+        ours = RandomSharpness((factor, factor), prob=1.0)(dict(img=img))['img']
         theirs = np.asarray(ImageEnhance.Sharpness(Image.fromarray(img)).enhance(factor))
         assert np.abs(ours[1:-1, 1:-1].astype(int) - theirs[1:-1, 1:-1]).max() <= 2
 
@@ -184,8 +222,10 @@ def test_sharpness_draws_log_uniformly():
     draws = [sharpness._draw() for _ in range(2000)]
     factors = np.log2([d for d in draws if d is not None])
     assert abs(len(factors) - 1000) < 80
-    assert -1 <= factors.min() < -.98 and .98 < factors.max() <= 1 and abs(factors.mean()) < .06
+    assert -1 <= factors.min() < -0.98
+    assert 0.98 < factors.max() <= 1
+    assert abs(factors.mean()) < 0.06
     with pytest.raises(ValueError, match='factor'):
-        RandomSharpness((2., 1.))
+        RandomSharpness((2.0, 1.0))
     with pytest.raises(ValueError, match='prob'):
-        RandomSharpness(prob=2.)
+        RandomSharpness(prob=2.0)

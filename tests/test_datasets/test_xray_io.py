@@ -17,7 +17,6 @@ from orl_mm.datasets.transforms import LoadXray
 from orl_mm.datasets.xray_io import decode_xray, read_xray, to_8bit
 from orl_mm.datasets.xray_polarity import looks_inverted
 from orl_mm.registry import TRANSFORMS
-
 from tests import xray_files as files
 
 
@@ -42,7 +41,9 @@ def test_8_bit_grey_and_rgb_are_the_same_picture(tmp_path):
     cv2.imwrite(str(tmp_path / 'rgb.png'), np.dstack([grey] * 3))
     for name in ('grey.png', 'rgb.png'):
         img = read_xray(str(tmp_path / name))
-        assert img.shape == (16, 16, 3) and img.dtype == np.uint8 and img.flags.c_contiguous
+        assert img.shape == (16, 16, 3)
+        assert img.dtype == np.uint8
+        assert img.flags.c_contiguous
         assert (img == grey[..., None]).all()
 
 
@@ -58,8 +59,9 @@ def test_16_bit_png_of_12_used_bits_is_not_black():
     assert decode_image(png(samples))[..., 0].tolist() == [[0, 4, 8, 16]]  # LoadImage's rule
 
 
-@pytest.mark.parametrize('top, bits', [(200, 8), (255, 8), (256, 9), (1000, 10), (4095, 12),
-                                       (4096, 13), (65535, 16)])
+@pytest.mark.parametrize(
+    ('top', 'bits'), [(200, 8), (255, 8), (256, 9), (1000, 10), (4095, 12), (4096, 13), (65535, 16)]
+)
 def test_window_of_used_bits(top, bits):
     samples = np.array([0, top], np.uint16)
     assert to_8bit(samples).tolist() == [0, round(255 * top / (2**bits - 1))]
@@ -70,9 +72,11 @@ def test_other_windows():
     assert to_8bit(samples, (500, 1500)).tolist() == [0, 0, 128, 255, 255, 255]
     many = np.arange(1, 4001, dtype=np.uint16)
     many[0] = 65535  # a burnt-in mark
-    assert to_8bit(many).max() == 255 and to_8bit(many)[-1] == 16
+    assert to_8bit(many).max() == 255
+    assert to_8bit(many)[-1] == 16
     shown = to_8bit(many, 'range')
-    assert shown[0] == 255 and abs(int(shown[2000]) - 127) <= 1
+    assert shown[0] == 255
+    assert abs(int(shown[2000]) - 127) <= 1
     assert (to_8bit(np.full(9, 700, np.uint16), 'range') == 0).all()
 
 
@@ -106,7 +110,8 @@ def test_jsrt_raw(tmp_path):
     path.write_bytes(files.jsrt_bytes(shown))
     img = read_xray(str(path))
     assert img.shape == (2048, 2048, 3)
-    assert img[0, :4, 0].tolist() == [0, 64, 128, 255] and img[-1, 0, 0] == 255
+    assert img[0, :4, 0].tolist() == [0, 64, 128, 255]
+    assert img[-1, 0, 0] == 255
     assert np.fromfile(path, '>u2')[1] == 4095 - 1024  # stored the other way round
 
 
@@ -151,17 +156,20 @@ def test_dicom_window():
     assert decode_xray(data).tolist() == [np.rint(expected).tolist()]
     several = files.dicom_bytes(RAMP, WindowCenter=[1500, 9], WindowWidth=[2001, 9])
     assert (decode_xray(several) == decode_xray(data)).all()
-    inverted = files.dicom_bytes(RAMP, WindowCenter=1500, WindowWidth=2001,
-                                 PhotometricInterpretation='MONOCHROME1')
+    inverted = files.dicom_bytes(
+        RAMP, WindowCenter=1500, WindowWidth=2001, PhotometricInterpretation='MONOCHROME1'
+    )
     assert (decode_xray(inverted) == 255 - decode_xray(data)).all()
 
 
 def test_dicom_window_after_rescaling():
     """The window is in units of the modality: 0.5 x - 100."""
-    data = files.dicom_bytes(RAMP, RescaleSlope=0.5, RescaleIntercept=-100,
-                             WindowCenter=400.5, WindowWidth=1001)
-    expected = [np.clip((0.5 * x - 100 - 400) / 1000 * 255 + 127.5, 0, 255)
-                for x in RAMP[0].tolist()]
+    data = files.dicom_bytes(
+        RAMP, RescaleSlope=0.5, RescaleIntercept=-100, WindowCenter=400.5, WindowWidth=1001
+    )
+    expected = [
+        np.clip((0.5 * x - 100 - 400) / 1000 * 255 + 127.5, 0, 255) for x in RAMP[0].tolist()
+    ]
     assert np.abs(decode_xray(data) - np.array(expected)).max() <= 0.5
 
 
@@ -176,10 +184,11 @@ def test_dicom_rescaling_alone_changes_at_most_the_direction():
 @pytest.mark.parametrize('bits', [8, 12, 16])
 def test_voi_table(bits):
     """A table of 4096 entries: squares, scaled to its own number of bits."""
-    table = np.rint((np.arange(4096) / 4095)**2 * (2**bits - 1))
-    data = files.dicom_bytes(RAMP, VOILUTSequence=files.lut(table, bits=bits),
-                             RescaleSlope=1, RescaleIntercept=0)
-    expected = (RAMP / 4095.)**2 * 255
+    table = np.rint((np.arange(4096) / 4095) ** 2 * (2**bits - 1))
+    data = files.dicom_bytes(
+        RAMP, VOILUTSequence=files.lut(table, bits=bits), RescaleSlope=1, RescaleIntercept=0
+    )
+    expected = (RAMP / 4095.0) ** 2 * 255
     assert np.abs(decode_xray(data) - expected).max() <= 1
 
 
@@ -217,6 +226,7 @@ def test_dicom_without_preamble_by_its_suffix():
 
 def test_compressed_dicom():
     import pydicom
+
     file = pydicom.dcmread(io.BytesIO(files.dicom_bytes(np.repeat(RAMP, 4, axis=0))))
     file.compress(RLELossless)  # decoded by pydicom itself
     out = io.BytesIO()
@@ -226,6 +236,7 @@ def test_compressed_dicom():
 
 def test_syntax_that_nothing_decodes():
     import pydicom
+
     file = pydicom.dcmread(io.BytesIO(files.dicom_bytes(RAMP)))
     file.file_meta.TransferSyntaxUID = JPEG2000Lossless
     file.PixelData = pydicom.encaps.encapsulate([b'\xff\x4f\xff\x51' + bytes(60)])
@@ -236,10 +247,14 @@ def test_syntax_that_nothing_decodes():
         decode_xray(out.getvalue())
 
 
-@pytest.mark.parametrize('fields, message', [
-    (dict(NumberOfFrames=2, PixelData=RAMP.tobytes() * 2), '2 frames'),
-    (dict(PhotometricInterpretation='PALETTE COLOR'), 'PALETTE COLOR'),
-    (dict(PixelData=b'\0\0'), 'DICOM')])
+@pytest.mark.parametrize(
+    ('fields', 'message'),
+    [
+        (dict(NumberOfFrames=2, PixelData=RAMP.tobytes() * 2), '2 frames'),
+        (dict(PhotometricInterpretation='PALETTE COLOR'), 'PALETTE COLOR'),
+        (dict(PixelData=b'\0\0'), 'DICOM'),
+    ],
+)
 def test_dicom_refused(fields, message):
     with pytest.raises(UnreadableImageError, match=message):
         decode_xray(files.dicom_bytes(RAMP, **fields))
@@ -274,10 +289,13 @@ def test_polarity(tmp_path, monkeypatch):
     right, wrong = tmp_path / 'right.png', tmp_path / 'wrong.png'
     right.write_bytes(png(chest()))
     wrong.write_bytes(png(255 - chest()))
-    assert (read_xray(str(wrong)) == 255 - read_xray(str(right))).all() and not said
+    assert (read_xray(str(wrong)) == 255 - read_xray(str(right))).all()
+    assert not said
     assert (read_xray(str(wrong), 'check') == 255 - read_xray(str(right))).all()
     assert (read_xray(str(wrong), 'mend') == read_xray(str(right), 'mend')).all()
-    assert len(said) == 2 and 'wrong.png' in said[0] and 'mended' in said[1]
+    assert len(said) == 2
+    assert 'wrong.png' in said[0]
+    assert 'mended' in said[1]
     with pytest.raises(ValueError, match="polarity='fix'"):
         read_xray(str(right), 'fix')
 
@@ -287,15 +305,24 @@ def test_looks_inverted_on_real_xrays(shared_data):
     wrong, total = {}, 0
     for name in ('jsrt', 'montgomery', 'shenzhen', 'unlabelled'):
         paths = sorted((shared_data / 'cxr' / name / 'images').iterdir())
-        thumbs = [cv2.resize(decode_xray(p.read_bytes()), (64, 64), interpolation=cv2.INTER_AREA)
-                  for p in paths]
+        thumbs = [
+            cv2.resize(decode_xray(p.read_bytes()), (64, 64), interpolation=cv2.INTER_AREA)
+            for p in paths
+        ]
         total += len(paths)
         wrong[name] = sum(looks_inverted(t) for t in thumbs)
         wrong[f'{name} negatives'] = sum(not looks_inverted(255 - t) for t in thumbs)
     assert total == 1722
-    assert wrong == {'jsrt': 0, 'jsrt negatives': 0, 'montgomery': 0, 'montgomery negatives': 0,
-                     'shenzhen': 0, 'shenzhen negatives': 0,
-                     'unlabelled': 1, 'unlabelled negatives': 1}
+    assert wrong == {
+        'jsrt': 0,
+        'jsrt negatives': 0,
+        'montgomery': 0,
+        'montgomery negatives': 0,
+        'shenzhen': 0,
+        'shenzhen negatives': 0,
+        'unlabelled': 1,
+        'unlabelled negatives': 1,
+    }
 
 
 # The transform and the plain folder
@@ -330,25 +357,31 @@ def test_load_xray(folder):
 def test_folder_of_mixed_files_through_workers(folder):
     """DICOM and raw files count as images by name; workers count together."""
     transform = LoadXray(polarity='check')
-    dataset = ImageList(str(folder), extensions='xrays',
-                        pipeline=[transform, lambda r: r['img'].shape[0]])
+    dataset = ImageList(
+        str(folder), extensions='xrays', pipeline=[transform, lambda r: r['img'].shape[0]]
+    )
     assert len(dataset) == 5
     assert len(ImageList(str(folder))) == 3  # a folder of photographs is as before
     (folder / 'no_suffix').write_bytes((folder / 'b.dcm').read_bytes())
-    assert len(ImageList(str(folder), extensions=('', ))) == 6
+    assert len(ImageList(str(folder), extensions=('',))) == 6
     with pytest.raises(ValueError, match="extensions='dicom'"):
         ImageList(str(folder), extensions='dicom')
     loader = DataLoader(dataset, batch_size=1, num_workers=2)
     assert [int(x) for x in loader] == [64] * 5
-    assert transform.num_bad == 2 and transform.num_inverted >= 1
+    assert transform.num_bad == 2
+    assert transform.num_inverted >= 1
 
 
 def test_inverted_images_are_named_in_the_log(folder, monkeypatch):
     said = []
-    monkeypatch.setattr('orl_mm.datasets.transforms.load_xray.print_log',
-                        lambda message, level, **_: said.append((message, level)))
+    monkeypatch.setattr(
+        'orl_mm.datasets.transforms.load_xray.print_log',
+        lambda message, level, **_: said.append((message, level)),
+    )
     transform = LoadXray(polarity='check')
     for _ in range(30):
         transform.transform(dict(img_path=str(folder / 'c.png')))
-    assert transform.num_inverted == 30 and len(said) == 20
-    assert 'c.png' in said[0][0] and said[0][1] == logging.ERROR
+    assert transform.num_inverted == 30
+    assert len(said) == 20
+    assert 'c.png' in said[0][0]
+    assert said[0][1] == logging.ERROR

@@ -14,28 +14,61 @@ VIT = dict(img_size=SIDE, patch_size=PATCH, arch=ARCH)
 
 
 def dino(num_global_crops=2):
-    return dict(type='orl_mm.DINO', backbone=dict(type='mmpretrain.VisionTransformer', **VIT),
-                head=dict(type='orl_mm.DINOHead', in_channels=12, out_channels=20, hid_channels=16,
-                          bottleneck_channels=8), num_global_crops=num_global_crops,
-                loss=dict(type='orl_mm.DINOLoss', out_channels=20))
+    return dict(
+        type='orl_mm.DINO',
+        backbone=dict(type='mmpretrain.VisionTransformer', **VIT),
+        head=dict(
+            type='orl_mm.DINOHead',
+            in_channels=12,
+            out_channels=20,
+            hid_channels=16,
+            bottleneck_channels=8,
+        ),
+        num_global_crops=num_global_crops,
+        loss=dict(type='orl_mm.DINOLoss', out_channels=20),
+    )
 
 
 def mocov3():
-    mlp = dict(type='mmpretrain.NonLinearNeck', hid_channels=16, out_channels=8, num_layers=2,
-               with_bias=False, with_avg_pool=False)
-    return dict(type='mmpretrain.MoCoV3', base_momentum=.01,
-                backbone=dict(type='mmpretrain.MoCoV3ViT', stop_grad_conv1=True, **VIT),
-                neck=dict(mlp, in_channels=12),
-                head=dict(type='mmpretrain.MoCoV3Head', predictor=dict(mlp, in_channels=8),
-                          loss=dict(type='mmpretrain.CrossEntropyLoss', loss_weight=.4)))
+    mlp = dict(
+        type='mmpretrain.NonLinearNeck',
+        hid_channels=16,
+        out_channels=8,
+        num_layers=2,
+        with_bias=False,
+        with_avg_pool=False,
+    )
+    return dict(
+        type='mmpretrain.MoCoV3',
+        base_momentum=0.01,
+        backbone=dict(type='mmpretrain.MoCoV3ViT', stop_grad_conv1=True, **VIT),
+        neck=dict(mlp, in_channels=12),
+        head=dict(
+            type='mmpretrain.MoCoV3Head',
+            predictor=dict(mlp, in_channels=8),
+            loss=dict(type='mmpretrain.CrossEntropyLoss', loss_weight=0.4),
+        ),
+    )
 
 
 def simclr():
-    return dict(type='mmpretrain.SimCLR', backbone=dict(type='mmpretrain.VisionTransformer', **VIT),
-                neck=dict(type='mmpretrain.NonLinearNeck', in_channels=12, hid_channels=16,
-                          out_channels=8, num_layers=2, with_avg_pool=False),
-                head=dict(type='mmpretrain.ContrastiveHead', temperature=.1,
-                          loss=dict(type='mmpretrain.CrossEntropyLoss')))
+    return dict(
+        type='mmpretrain.SimCLR',
+        backbone=dict(type='mmpretrain.VisionTransformer', **VIT),
+        neck=dict(
+            type='mmpretrain.NonLinearNeck',
+            in_channels=12,
+            hid_channels=16,
+            out_channels=8,
+            num_layers=2,
+            with_avg_pool=False,
+        ),
+        head=dict(
+            type='mmpretrain.ContrastiveHead',
+            temperature=0.1,
+            loss=dict(type='mmpretrain.CrossEntropyLoss'),
+        ),
+    )
 
 
 def build(config, seed=0):
@@ -53,9 +86,9 @@ def template(views=2, size=GRID, seed=0):
     """(V, 2, size, size): the left and the right half, moved a little per view."""
     generator = torch.Generator().manual_seed(seed)
     k = torch.zeros(views, 2, size, size)
-    k[:, 0, :, :size // 2] = 1
-    k[:, 1, :, size // 2:] = 1
-    return k * (torch.rand(views, 1, size, size, generator=generator) > .2)
+    k[:, 0, :, : size // 2] = 1
+    k[:, 1, :, size // 2 :] = 1
+    return k * (torch.rand(views, 1, size, size, generator=generator) > 0.2)
 
 
 class Guided(Dataset):
@@ -82,21 +115,35 @@ class Guided(Dataset):
 
     def batch(self, n=4):
         items = self.items[:n]
-        views = [torch.stack(v) for v in zip(*(item['inputs'] for item in items))]
+        views = [torch.stack(v) for v in zip(*(item['inputs'] for item in items), strict=False)]
         return views, [item['data_samples'] for item in items]
 
 
 def guided_runner(work_dir, model, hook, epochs=2, data=None, lr=1e-3, hooks=(), **kwargs):
     """Two iterations an epoch, a checkpoint after each epoch."""
     return Runner(
-        model, str(work_dir), experiment_name=f'{work_dir}'.replace('/', '_'),
-        train_dataloader=dict(dataset=data or Guided(), batch_size=4, num_workers=0,
-                              sampler=dict(type='DefaultSampler', shuffle=False),
-                              collate_fn=dict(type='default_collate')),
+        model,
+        str(work_dir),
+        experiment_name=f'{work_dir}'.replace('/', '_'),
+        train_dataloader=dict(
+            dataset=data or Guided(),
+            batch_size=4,
+            num_workers=0,
+            sampler=dict(type='DefaultSampler', shuffle=False),
+            collate_fn=dict(type='default_collate'),
+        ),
         train_cfg=dict(by_epoch=True, max_epochs=epochs),
-        optim_wrapper=dict(type='OptimWrapper', constructor='orl_mm.MatrixDecayConstructor',
-                           optimizer=dict(type='AdamW', lr=lr, weight_decay=0.)),
+        optim_wrapper=dict(
+            type='OptimWrapper',
+            constructor='orl_mm.MatrixDecayConstructor',
+            optimizer=dict(type='AdamW', lr=lr, weight_decay=0.0),
+        ),
         custom_hooks=[hook, *hooks],
-        default_hooks=dict(logger=dict(type='LoggerHook', interval=1),
-                           checkpoint=dict(type='CheckpointHook', interval=1)),
-        default_scope='mmpretrain', randomness=dict(seed=0), **kwargs)
+        default_hooks=dict(
+            logger=dict(type='LoggerHook', interval=1),
+            checkpoint=dict(type='CheckpointHook', interval=1),
+        ),
+        default_scope='mmpretrain',
+        randomness=dict(seed=0),
+        **kwargs,
+    )

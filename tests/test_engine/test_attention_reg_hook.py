@@ -14,11 +14,21 @@ from mmpretrain.structures import DataSample
 from orl_mm.engine.checkpoint import load_weights
 from orl_mm.engine.hooks import AttentionRegHook
 from orl_mm.engine.hooks.attention_reg_hook import stored_head_map
-from orl_mm.models.utils import (ClsAttentionReader, attention_diagnostics,
-                                 attention_spread_loss)
+from orl_mm.models.utils import ClsAttentionReader, attention_diagnostics, attention_spread_loss
 
-from .guided import (GRID, PARTS, PATCH, SIDE, Guided, build, dino, guided_runner, mocov3, simclr,
-                     template)
+from .guided import (
+    GRID,
+    PARTS,
+    PATCH,
+    SIDE,
+    Guided,
+    build,
+    dino,
+    guided_runner,
+    mocov3,
+    simclr,
+    template,
+)
 
 HEAD_MAP = {2: 'left', 0: 'right'}
 MODELS = dict(dino=dino, mocov3=mocov3)
@@ -28,7 +38,7 @@ def guide(model, runner=None, **kwargs):
     """The hook on a model, as within the first iteration of a runner."""
     hook = AttentionRegHook(heads=kwargs.pop('heads', HEAD_MAP), **kwargs)
     hook.before_train(SimpleNamespace(model=model))
-    hook.strengths = tuple(schedule(0.) for schedule in hook.lambdas)
+    hook.strengths = tuple(schedule(0.0) for schedule in hook.lambdas)
     return hook
 
 
@@ -36,7 +46,8 @@ def attention_of(model, views):
     """(V B, heads, N) by the whole attention matrix of the last block, written out."""
     rows = []
     handle = model.backbone.layers[-1].attn.register_forward_pre_hook(
-        lambda module, args: rows.append(args[0]))
+        lambda module, args: rows.append(args[0])
+    )
     model.eval()
     with torch.no_grad():
         for x in views:
@@ -46,16 +57,18 @@ def attention_of(model, views):
     layer = model.backbone.layers[-1].attn.qkv
     found = []
     for x in rows:
-        q, k, _ = (part.unflatten(-1, (3, 4)).transpose(1, 2)
-                   for part in torch.nn.functional.linear(x, layer.weight, layer.bias).chunk(3, -1))
-        whole = (q @ k.transpose(-2, -1) / 2.).softmax(-1)
+        q, k, _ = (
+            part.unflatten(-1, (3, 4)).transpose(1, 2)
+            for part in torch.nn.functional.linear(x, layer.weight, layer.bias).chunk(3, -1)
+        )
+        whole = (q @ k.transpose(-2, -1) / 2.0).softmax(-1)
         found.append(whole[:, :, 0, 1:])
     return torch.cat(found).detach()
 
 
 def expected_terms(attn, samples, views=2):
     """-sum(a k) and sum(a (1 - k)) over pixels, image by image and view by view."""
-    inside = outside = 0.
+    inside = outside = 0.0
     for v in range(views):
         for b, sample in enumerate(samples):
             for head, part in HEAD_MAP.items():
@@ -69,7 +82,7 @@ def expected_terms(attn, samples, views=2):
 
 
 @pytest.mark.parametrize('size', [GRID, SIDE])
-@pytest.mark.parametrize('name, local', [('dino', 0), ('dino', 3), ('mocov3', 0)])
+@pytest.mark.parametrize(('name', 'local'), [('dino', 0), ('dino', 3), ('mocov3', 0)])
 def test_terms_are_those_of_the_students_global_views(name, local, size):
     model, (views, samples) = build(MODELS[name]()), Guided(local=local, size=size).batch()
     if name == 'mocov3':  # its momentum schedule asks the hub
@@ -87,13 +100,13 @@ def test_terms_are_those_of_the_students_global_views(name, local, size):
 def test_sample_after_sample_as_in_simclr():
     model, (views, samples) = build(simclr()), Guided().batch()
     inside, outside = expected_terms(attention_of(model, views), samples)
-    hook = guide(model, lambda1=1., lambda2=1., rows='sample')
+    hook = guide(model, lambda1=1.0, lambda2=1.0, rows='sample')
     losses = model(views, samples, mode='loss')
     assert losses['loss_attn_inside'].item() == pytest.approx(-inside, rel=1e-4)
     assert losses['loss_attn_outside'].item() == pytest.approx(outside, rel=1e-4)
     hook.after_train(None)
     # The templates differ from view to view, so the other order is another number.
-    hook = guide(model, lambda1=1., lambda2=1.)
+    hook = guide(model, lambda1=1.0, lambda2=1.0)
     other = model(views, samples, mode='loss')['loss_attn_inside'].item()
     assert other != pytest.approx(-inside, rel=1e-4)
 
@@ -101,7 +114,7 @@ def test_sample_after_sample_as_in_simclr():
 def test_joined_local_crops_of_the_global_size_are_left_out():
     model, (views, samples) = build(dino()), Guided().batch()
     inside, _ = expected_terms(attention_of(model, views), samples)
-    guide(model, lambda1=1., lambda2=0.)
+    guide(model, lambda1=1.0, lambda2=0.0)
     losses = model([*views, *views], samples, mode='loss')
     assert losses['loss_attn_inside'].item() == pytest.approx(-inside, rel=1e-4)
 
@@ -111,7 +124,7 @@ def test_a_student_that_sees_one_of_two_views():
     model, (views, samples) = build(dino()), Guided().batch()
     attn = attention_of(model, views[:1])
     model.loss = lambda inputs, data_samples: dict(loss=model.backbone(inputs[0])[-1].sum())
-    guide(model, lambda1=1., lambda2=0.)
+    guide(model, lambda1=1.0, lambda2=0.0)
     losses = model(views, samples, mode='loss')
     inside, _ = expected_terms(attn, samples, views=1)
     assert losses['loss_attn_inside'].item() == pytest.approx(-inside, rel=1e-4)
@@ -128,19 +141,20 @@ def test_passes_without_gradient_do_not_count():
         return dict(loss=sum(model.backbone(x)[-1].sum() for x in inputs))
 
     model.loss = loss
-    guide(model, lambda1=1., lambda2=0.)
+    guide(model, lambda1=1.0, lambda2=0.0)
     losses = model(views, samples, mode='loss')
     assert losses['loss_attn_inside'].item() == pytest.approx(-inside, rel=1e-4)
 
 
 def test_gradient_reaches_the_students_q_and_k_of_guided_heads():
     model, (views, samples) = build(dino()), Guided().batch()
-    guide(model, lambda1=1., lambda2=1.)
+    guide(model, lambda1=1.0, lambda2=1.0)
     losses = model(views, samples, mode='loss')
     (losses['loss_attn_inside'] + losses['loss_attn_outside']).backward()
     grad = model.backbone.layers[-1].attn.qkv.weight.grad.view(3, 3, 4, 12)
     assert grad[:2, [0, 2]].abs().amax((2, 3)).min() > 0
-    assert grad[:2, 1].abs().max() == 0 and grad[2].abs().max() == 0
+    assert grad[:2, 1].abs().max() == 0
+    assert grad[2].abs().max() == 0
     assert model.head.mlp[0].weight.grad is None
     assert all(p.grad is None for p in model.teacher.parameters())
 
@@ -153,22 +167,26 @@ def test_training_moves_attention_into_the_parts(name, tmp_path):
     model = build(MODELS[name]())
     k = torch.stack([s.template for s in samples]).transpose(0, 1).flatten(0, 1)[:, [0, 1]]
     before = attention_diagnostics(attention_of(model, views), k, [2, 0])
-    hook = dict(type='orl_mm.AttentionRegHook', heads=HEAD_MAP, lambda1=1e-2, lambda2=1e-2,
-                interval=2)
+    hook = dict(
+        type='orl_mm.AttentionRegHook', heads=HEAD_MAP, lambda1=1e-2, lambda2=1e-2, interval=2
+    )
     runner = guided_runner(tmp_path, model, hook, epochs=15, data=data, lr=3e-3)
     runner.train()
     after = attention_diagnostics(attention_of(model, views), k, [2, 0])
-    assert (after.inside > before.inside + .15).all() and (after.outside < before.outside).all()
+    assert (after.inside > before.inside + 0.15).all()
+    assert (after.outside < before.outside).all()
     scalars = runner.message_hub.log_scalars
     assert {'train/loss_attn_inside', 'train/loss_attn_outside', 'train/loss'} <= set(scalars)
     for what in ('inside', 'outside', 'cls', 'coverage', 'ap'):
         for key in ('2_left', '0_right'):
             assert 0 <= scalars[f'train/attn_{what}/{key}'].current() <= 1
-    total = sum(scalars[f'train/attn_{what}/2_left'].current()
-                for what in ('inside', 'outside', 'cls'))
+    total = sum(
+        scalars[f'train/attn_{what}/2_left'].current() for what in ('inside', 'outside', 'cls')
+    )
     assert total == pytest.approx(1, abs=1e-5)
     # Nothing of it stays on the model.
-    assert not model._forward_hooks and not model._forward_pre_hooks
+    assert not model._forward_hooks
+    assert not model._forward_pre_hooks
     assert not model.backbone.layers[-1].attn.qkv._forward_hooks
 
 
@@ -182,10 +200,11 @@ def test_watching_alone_changes_nothing(tmp_path):
 
     watched = final('a', dict(type='orl_mm.AttentionRegHook', heads=HEAD_MAP, lambda1=0, lambda2=0))
     plain = final('b', dict(type='IterTimerHook'))
-    for mine, its in zip(watched.model.parameters(), plain.model.parameters()):
+    for mine, its in zip(watched.model.parameters(), plain.model.parameters(), strict=False):
         assert torch.equal(mine, its)
     scalars = watched.message_hub.log_scalars
-    assert 'train/attn_ap/0_right' in scalars and 'train/loss_attn_inside' not in scalars
+    assert 'train/attn_ap/0_right' in scalars
+    assert 'train/loss_attn_inside' not in scalars
     # Evaluation must not take a watched head for an assigned one.
     assert stored_head_map(load_weights(tmp_path / 'a' / 'epoch_1.pth')) is None
 
@@ -198,8 +217,9 @@ def test_head_map_is_in_the_checkpoint(tmp_path):
     assert stored_head_map({}) is None
     # Resuming takes it as it is, other heads are spoken of.
     messages = []
-    runner = guided_runner(tmp_path / 'b', build(dino()), hook, resume=True,
-                           load_from=str(tmp_path / 'epoch_1.pth'))
+    runner = guided_runner(
+        tmp_path / 'b', build(dino()), hook, resume=True, load_from=str(tmp_path / 'epoch_1.pth')
+    )
     runner.train()
     handler = logging.Handler()
     handler.emit = lambda record: messages.append(record.getMessage())
@@ -207,13 +227,18 @@ def test_head_map_is_in_the_checkpoint(tmp_path):
     AttentionRegHook(heads=HEAD_MAP).after_load_checkpoint(runner, checkpoint)
     assert not messages
     AttentionRegHook(heads={1: 'left'}).after_load_checkpoint(runner, checkpoint)
-    assert "{2: 'left', 0: 'right'}" in messages[0] and "{1: 'left'}" in messages[0]
+    assert "{2: 'left', 0: 'right'}" in messages[0]
+    assert "{1: 'left'}" in messages[0]
 
 
 def test_strengths_follow_the_epoch_and_resuming_continues(tmp_path):
-    hook = dict(type='orl_mm.AttentionRegHook', heads=HEAD_MAP, interval=1,
-                lambda1=dict(values=[0., 1e-2], epochs=[0, 2]),
-                lambda2=dict(type='step', values=[0., 1e-3], epochs=[0, 1]))
+    hook = dict(
+        type='orl_mm.AttentionRegHook',
+        heads=HEAD_MAP,
+        interval=1,
+        lambda1=dict(values=[0.0, 1e-2], epochs=[0, 2]),
+        lambda2=dict(type='step', values=[0.0, 1e-3], epochs=[0, 1]),
+    )
 
     def strengths(runner):
         scalars = runner.message_hub.log_scalars
@@ -221,12 +246,20 @@ def test_strengths_follow_the_epoch_and_resuming_continues(tmp_path):
 
     whole = guided_runner(tmp_path / 'a', build(dino()), hook, epochs=3)
     whole.train()
-    assert strengths(whole)[0] == pytest.approx([0., .0025, .005, .0075, .01, .01])
-    assert strengths(whole)[1] == pytest.approx([0., 0., .001, .001, .001, .001])
-    resumed = guided_runner(tmp_path / 'b', build(dino(), seed=9), hook, epochs=3, resume=True,
-                            load_from=str(tmp_path / 'a' / 'epoch_1.pth'))
+    assert strengths(whole)[0] == pytest.approx([0.0, 0.0025, 0.005, 0.0075, 0.01, 0.01])
+    assert strengths(whole)[1] == pytest.approx([0.0, 0.0, 0.001, 0.001, 0.001, 0.001])
+    resumed = guided_runner(
+        tmp_path / 'b',
+        build(dino(), seed=9),
+        hook,
+        epochs=3,
+        resume=True,
+        load_from=str(tmp_path / 'a' / 'epoch_1.pth'),
+    )
     resumed.train()
-    for mine, its in zip(resumed.model.state_dict().values(), whole.model.state_dict().values()):
+    for mine, its in zip(
+        resumed.model.state_dict().values(), whole.model.state_dict().values(), strict=False
+    ):
         assert torch.equal(mine, its)
 
 
@@ -235,7 +268,7 @@ def test_empty_mask(skip):
     model, (views, samples) = build(dino()), Guided().batch()
     for sample in samples:
         sample.template[:, 0] = 0
-    hook = guide(model, lambda1=0., lambda2=1., skip_empty=skip)
+    hook = guide(model, lambda1=0.0, lambda2=1.0, skip_empty=skip)
     hook._log = True
     found = model(views, samples, mode='loss')['loss_attn_outside'].item()
     attn = attention_of(model, views)
@@ -244,23 +277,24 @@ def test_empty_mask(skip):
     expected = (attn[:, 0] * (1 - right)).sum(-1).mean()
     expected = expected if skip else expected + attn[:, 2].sum(-1).mean()
     assert found == pytest.approx(PATCH**2 * expected.item(), rel=1e-4)
-    assert hook._readings['attn_empty_templates'] == .5
-    assert 'attn_inside/2_left' not in hook._readings and 'attn_inside/0_right' in hook._readings
+    assert hook._readings['attn_empty_templates'] == 0.5
+    assert 'attn_inside/2_left' not in hook._readings
+    assert 'attn_inside/0_right' in hook._readings
 
 
 def test_spread_is_an_option():
     model, (views, samples) = build(dino()), Guided().batch()
     attn = attention_of(model, views)
-    guide(model, lambda1=1e-3, lambda2=1e-3, spread=.5)
+    guide(model, lambda1=1e-3, lambda2=1e-3, spread=0.5)
     losses = model(views, samples, mode='loss')
     k = torch.stack([s.template for s in samples]).transpose(0, 1).flatten(0, 1)[:, [0, 1]]
-    expected = .5 * attention_spread_loss(attn, k, [2, 0]).item()
+    expected = 0.5 * attention_spread_loss(attn, k, [2, 0]).item()
     assert losses['loss_attn_spread'].item() == pytest.approx(expected, rel=1e-4)
     assert expected > 0
 
 
 def test_other_modes_are_left_alone():
-    model, (views, samples) = build(dino()), Guided().batch()
+    model, (views, _samples) = build(dino()), Guided().batch()
     guide(model)
     assert isinstance(model(views[0], mode='tensor'), tuple)
     model.eval()
@@ -269,11 +303,12 @@ def test_other_modes_are_left_alone():
 
 def test_half_precision():
     model, (views, samples) = build(dino()), Guided().batch()
-    guide(model, lambda1=1., lambda2=1.)
+    guide(model, lambda1=1.0, lambda2=1.0)
     single = model(views, samples, mode='loss')['loss_attn_inside'].item()
     with torch.autocast('cpu', torch.bfloat16):
         half = model(views, samples, mode='loss')['loss_attn_inside']
-    assert half.dtype == torch.float32 and half.item() == pytest.approx(single, rel=.05)
+    assert half.dtype == torch.float32
+    assert half.item() == pytest.approx(single, rel=0.05)
 
 
 def _change(**fields):
@@ -282,6 +317,7 @@ def _change(**fields):
             field_type = 'metainfo' if name == 'parts' else 'data'
             samples[1].set_field(value, name, field_type=field_type)
         return samples
+
     return change
 
 
@@ -290,20 +326,25 @@ def _all(function):
         for sample in samples:
             sample.set_field(function(sample.template), 'template')
         return samples
+
     return change
 
 
-@pytest.mark.parametrize('change, heads, message', [
-    (lambda s: s, {0: 'heart'}, r"lack \['heart'\]"),
-    (lambda s: None, HEAD_MAP, 'list of data samples'),
-    (lambda s: [DataSample() for _ in s], HEAD_MAP, 'needs `template`'),
-    (_change(template=template(2, 8)), HEAD_MAP, 'one shape'),
-    (_change(parts=('right', 'left')), HEAD_MAP, 'alike in every sample'),
-    (_all(lambda t: t[:, :1]), HEAD_MAP, 'name the 1 parts'),
-    (_all(lambda t: t * 255), HEAD_MAP, r'\[0, 1\], got 0 to 255'),
-    (_all(lambda t: torch.nn.functional.pad(t, (0, 1))), HEAD_MAP, '4 x 5 does not fit'),
-    (_all(lambda t: t[..., :2, :2]), HEAD_MAP, '2 x 2 does not fit'),
-    (_all(lambda t: torch.cat([t, t])), HEAD_MAP, '4 views')])
+@pytest.mark.parametrize(
+    ('change', 'heads', 'message'),
+    [
+        (lambda s: s, {0: 'heart'}, r"lack \['heart'\]"),
+        (lambda s: None, HEAD_MAP, 'list of data samples'),
+        (lambda s: [DataSample() for _ in s], HEAD_MAP, 'needs `template`'),
+        (_change(template=template(2, 8)), HEAD_MAP, 'one shape'),
+        (_change(parts=('right', 'left')), HEAD_MAP, 'alike in every sample'),
+        (_all(lambda t: t[:, :1]), HEAD_MAP, 'name the 1 parts'),
+        (_all(lambda t: t * 255), HEAD_MAP, r'\[0, 1\], got 0 to 255'),
+        (_all(lambda t: torch.nn.functional.pad(t, (0, 1))), HEAD_MAP, '4 x 5 does not fit'),
+        (_all(lambda t: t[..., :2, :2]), HEAD_MAP, '2 x 2 does not fit'),
+        (_all(lambda t: torch.cat([t, t])), HEAD_MAP, '4 views'),
+    ],
+)
 def test_bad_templates(change, heads, message):
     model, (views, samples) = build(dino()), Guided().batch()
     guide(model, heads=heads)
@@ -321,16 +362,30 @@ def test_views_that_do_not_fit():
         model(views, samples, mode='loss')
 
 
-@pytest.mark.parametrize('heads, message', [
-    ({3: 'left'}, r'assigns \[3\], but the block has 3 heads'), ({}, 'must map'),
-    ({-1: 'left'}, 'must map'), ({'a': 'left'}, 'must map'), (['left'], 'must map')])
+@pytest.mark.parametrize(
+    ('heads', 'message'),
+    [
+        ({3: 'left'}, r'assigns \[3\], but the block has 3 heads'),
+        ({}, 'must map'),
+        ({-1: 'left'}, 'must map'),
+        ({'a': 'left'}, 'must map'),
+        (['left'], 'must map'),
+    ],
+)
 def test_bad_head_maps(heads, message):
     with pytest.raises(ValueError, match=message):
         guide(build(dino()), heads=heads)
 
 
-@pytest.mark.parametrize('option', [dict(scale='sum'), dict(sign='minus'), dict(rows='column'),
-                                    dict(lambda1=dict(values=[1., 2.]))])
+@pytest.mark.parametrize(
+    'option',
+    [
+        dict(scale='sum'),
+        dict(sign='minus'),
+        dict(rows='column'),
+        dict(lambda1=dict(values=[1.0, 2.0])),
+    ],
+)
 def test_bad_options(option):
     with pytest.raises(ValueError):
         AttentionRegHook(**option)
@@ -354,7 +409,8 @@ def test_reader_reads_a_distilled_vit_and_nothing_outside_of_its_block():
         attn = reader.take()
         backbone(x)
         assert reader.take() is None
-    assert attn.shape == (2, 3, GRID * GRID) and (attn.sum(-1) < 1).all()
+    assert attn.shape == (2, 3, GRID * GRID)
+    assert (attn.sum(-1) < 1).all()
     assert reader.grid(x) == (GRID, GRID)
 
 
@@ -365,4 +421,4 @@ def test_command_line_and_config_files_keep_the_heads(tmp_path):
     assert AttentionRegHook(heads=again).heads == HEAD_MAP
     assert AttentionRegHook(heads={'2': 'left', '0': 'right'}).heads == HEAD_MAP
     assert AttentionRegHook().heads == {0: 'left_lung', 1: 'right_lung', 2: 'heart'}
-    assert math.isclose(AttentionRegHook().lambdas[0](3.), 1e-3)
+    assert math.isclose(AttentionRegHook().lambdas[0](3.0), 1e-3)

@@ -27,11 +27,11 @@ def test_step_of_rounded_products():
     nn.init.zeros_(model.layer.weight)
     wrapper = build_optim_wrapper(model, CFG)
     with wrapper.optim_context(model):
-        loss = model(torch.tensor([[1 + 2 ** -9, 2., 3.]]))
+        loss = model(torch.tensor([[1 + 2**-9, 2.0, 3.0]]))
     wrapper.update_params(loss)
     assert model.dtype == torch.bfloat16
     assert model.layer.weight.dtype == torch.float32
-    assert model.layer.weight.tolist() == [[-0.5, -1., -1.5]]
+    assert model.layer.weight.tolist() == [[-0.5, -1.0, -1.5]]
     model(torch.ones(1, 3))
     assert model.dtype == torch.float32  # outside it, nothing is cast
 
@@ -48,4 +48,4 @@ def test_accumulates_like_mmengine(count):
             loss = model(torch.ones(1, 3))
         wrapper.update_params(loss)
         steps.append(model.layer.weight[0, 0].item())
-    assert steps == {1: [-0.5, -1., -1.5, -2.], 2: [0., -0.5, -0.5, -1.]}[count]
+    assert steps == {1: [-0.5, -1.0, -1.5, -2.0], 2: [0.0, -0.5, -0.5, -1.0]}[count]

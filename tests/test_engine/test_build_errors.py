@@ -34,10 +34,14 @@ def test_lists_of_samples_pass(tmp_path):
     assert len(build(tmp_path, 'JsonSamples', one)) == 1
 
 
-@pytest.mark.parametrize('kind, text, said', [
-    ('ListedSamples', '', 'train.txt names no sample'),
-    ('JsonSamples', '{"metainfo": {}, "data_list": []}', 'train.json names no sample'),
-    ('JsonSamples', '{"metainfo": {}, "data_list": [{', 'train.json is cut short or no json')])
+@pytest.mark.parametrize(
+    ('kind', 'text', 'said'),
+    [
+        ('ListedSamples', '', 'train.txt names no sample'),
+        ('JsonSamples', '{"metainfo": {}, "data_list": []}', 'train.json names no sample'),
+        ('JsonSamples', '{"metainfo": {}, "data_list": [{', 'train.json is cut short or no json'),
+    ],
+)
 def test_file_and_fix_are_named(kind, text, said, tmp_path):
     with pytest.raises(UserError) as error:
         build(tmp_path, kind, text)
@@ -51,19 +55,28 @@ class Asserting(BaseDataset):
 
     def load_data_list(self):
         # Raised, since pytest writes texts into assertions.
-        raise AssertionError(*([] if self.test_mode else [
-            f'Failed to load `ann_file` {self.ann_file}']))
+        raise AssertionError(
+            *([] if self.test_mode else [f'Failed to load `ann_file` {self.ann_file}'])
+        )
 
 
-@pytest.mark.parametrize('test_mode, said', [
-    (False, 'Failed to load `ann_file` {root}/train.txt;'),
-    (True, "a file or folder of data_root='{root}', ann_file='train.txt' is not there;")])
+@pytest.mark.parametrize(
+    ('test_mode', 'said'),
+    [
+        (False, 'Failed to load `ann_file` {root}/train.txt;'),
+        (True, "a file or folder of data_root='{root}', ann_file='train.txt' is not there;"),
+    ],
+)
 def test_an_assertion_of_a_data_set_is_told_with_its_files(test_mode, said, tmp_path):
     with pytest.raises(UserError) as error, config_errors():
-        DATASETS.build(dict(type='Asserting', data_root=str(tmp_path), ann_file='train.txt',
-                            test_mode=test_mode))
+        DATASETS.build(
+            dict(
+                type='Asserting', data_root=str(tmp_path), ann_file='train.txt', test_mode=test_mode
+            )
+        )
     assert str(error.value).startswith(f'Asserting: {said.format(root=tmp_path)}')
-    assert 'name its folder' in str(error.value) and 'tools/check_data.py' in str(error.value)
+    assert 'name its folder' in str(error.value)
+    assert 'tools/check_data.py' in str(error.value)
 
 
 @DATASETS.register_module()

@@ -29,15 +29,25 @@ def runner(validates=True, **datasets):
     """What the hook knows a runner by: loaders of ``train``, ``val`` and ``test``."""
     lines = []
     return SimpleNamespace(
-        cfg=Config(dict({f'{name}_dataloader': dict(dataset=dataset)
-                         for name, dataset in datasets.items()})),
+        cfg=Config(
+            dict(
+                {f'{name}_dataloader': dict(dataset=dataset) for name, dataset in datasets.items()}
+            )
+        ),
         val_loop=object() if validates else None,
-        logger=SimpleNamespace(info=lines.append), lines=lines)
+        logger=SimpleNamespace(info=lines.append),
+        lines=lines,
+    )
 
 
 def voc(root, split, **changes):
-    return dict(type='PascalVOCDataset', data_root=str(root), ann_file=f'{LISTS}/{split}.txt',
-                data_prefix=MASKS, **changes)
+    return dict(
+        type='PascalVOCDataset',
+        data_root=str(root),
+        ann_file=f'{LISTS}/{split}.txt',
+        data_prefix=MASKS,
+        **changes,
+    )
 
 
 def test_each_phase_looks_at_what_it_reads(tmp_path):
@@ -46,7 +56,9 @@ def test_each_phase_looks_at_what_it_reads(tmp_path):
     run = runner(train=voc(train, 'train'), val=voc(val, 'val'), test=voc(tmp_path / 'c', 'val'))
     build().before_train(run)
     assert [line.split(':')[0] for line in run.lines if not line.startswith('note')] == [
-        f'voc in {train}', f'voc in {val}']
+        f'voc in {train}',
+        f'voc in {val}',
+    ]
     build().before_val(run)
     with pytest.raises(UserError, match='/c is no folder'):
         build().before_test(run)
@@ -62,8 +74,11 @@ def test_each_phase_looks_at_what_it_reads(tmp_path):
 
 def test_wrapped_data_sets_are_looked_at(tmp_path):
     root = write_voc(tmp_path, train=2)
-    wrapped = dict(type='RepeatDataset', times=2, dataset=dict(
-        type='ConcatDataset', datasets=[voc(root, 'train'), voc(root, 'aug')]))
+    wrapped = dict(
+        type='RepeatDataset',
+        times=2,
+        dataset=dict(type='ConcatDataset', datasets=[voc(root, 'train'), voc(root, 'aug')]),
+    )
     with pytest.raises(UserError, match=r'no list \S+/aug\.txt'):
         build().before_train(runner(validates=False, train=wrapped))
 
@@ -71,11 +86,13 @@ def test_wrapped_data_sets_are_looked_at(tmp_path):
 def test_folders_that_the_command_names_count_not_the_usual_ones(tmp_path):
     """A sample without train: trained and scored on val."""
     root = write_cityscapes(tmp_path, val=1)
-    dataset = dict(data_root=str(root), data_prefix=dict(img_path='leftImg8bit/val',
-                                                         seg_map_path='gtFine/val'))
+    dataset = dict(
+        data_root=str(root), data_prefix=dict(img_path='leftImg8bit/val', seg_map_path='gtFine/val')
+    )
     build('cityscapes').before_train(runner(train=dataset, val=dataset))
-    dataset = dict(dataset, data_prefix=dict(img_path='leftImg8bit/train',
-                                             seg_map_path='gtFine/train'))
+    dataset = dict(
+        dataset, data_prefix=dict(img_path='leftImg8bit/train', seg_map_path='gtFine/train')
+    )
     with pytest.raises(UserError, match='no image .*leftImg8bit/train'):
         build('cityscapes').before_train(runner(validates=False, train=dataset))
 
@@ -93,12 +110,17 @@ def test_a_check_without_parts_gets_the_folder_and_its_options(monkeypatch):
 
 
 def test_the_first_problems_and_how_to_see_all(monkeypatch):
-    monkeypatch.setitem(CHECKS, 'other', lambda root: LayoutReport(
-        'other', root, problems=[f'fault {i}' for i in range(5)]))
+    monkeypatch.setitem(
+        CHECKS,
+        'other',
+        lambda root: LayoutReport('other', root, problems=[f'fault {i}' for i in range(5)]),
+    )
     with pytest.raises(UserError) as error:
         build('other').before_test(runner(test=dict(data_root='x')))
-    assert str(error.value) == ('the data cannot be used: fault 0; fault 1; fault 2; and 2 more '
-                                'problems, which tools/check_data.py other lists')
+    assert str(error.value) == (
+        'the data cannot be used: fault 0; fault 1; fault 2; and 2 more '
+        'problems, which tools/check_data.py other lists'
+    )
 
 
 def test_all_processes_stop_for_the_one_that_looked(monkeypatch, tmp_path):
@@ -113,7 +135,8 @@ def test_all_processes_stop_for_the_one_that_looked(monkeypatch, tmp_path):
 
     monkeypatch.setattr(check_data_hook, 'all_gather_object', gather)
     build().before_test(run)
-    assert sent == [[]] and not run.lines
+    assert sent == [[]]
+    assert not run.lines
     monkeypatch.setattr(check_data_hook, 'all_gather_object', lambda data: gather(data, ['lost']))
     with pytest.raises(UserError) as error:
         build().before_test(run)
@@ -122,15 +145,18 @@ def test_all_processes_stop_for_the_one_that_looked(monkeypatch, tmp_path):
 
 def test_in_a_runner_before_the_first_step(monkeypatch, tmp_path):
     """Without data set configs there is nothing to look at; with one, no step is taken."""
-    tiny_runner(tmp_path / 'a', hooks=[dict(type='orl_mm.CheckDataHook', layout='voc')],
-                epochs=1).train()
-    made = tiny_runner(tmp_path / 'b', hooks=[dict(type='orl_mm.CheckDataHook', layout='voc')],
-                       epochs=1)
+    tiny_runner(
+        tmp_path / 'a', hooks=[dict(type='orl_mm.CheckDataHook', layout='voc')], epochs=1
+    ).train()
+    made = tiny_runner(
+        tmp_path / 'b', hooks=[dict(type='orl_mm.CheckDataHook', layout='voc')], epochs=1
+    )
     messages = listen(made)
     made.cfg.train_dataloader = dict(dataset=voc(tmp_path / 'none', 'train'))
     with pytest.raises(UserError, match='none is no folder'):
         made.train()
-    assert made.model.steps == 0 and any('nothing' in message for message in messages)
+    assert made.model.steps == 0
+    assert any('nothing' in message for message in messages)
 
 
 def test_no_such_layout():

@@ -35,7 +35,7 @@ class Trap:
         self.path = str(path)
 
     def __reduce__(self):
-        return os.mkdir, (self.path, )
+        return os.mkdir, (self.path,)
 
 
 def _trap(tmp_path):
@@ -94,14 +94,15 @@ def test_foreign_class_is_named_with_the_fix(tmp_path):
         load_weights(path)
 
 
-@pytest.mark.parametrize('share', [0., 0.02, 0.5, 0.98])
+@pytest.mark.parametrize('share', [0.0, 0.02, 0.5, 0.98])
 @pytest.mark.parametrize('zipped', [True, False])
 def test_cut_file(tmp_path, share, zipped):
     path = tmp_path / 'cut.pth'
-    torch.save(dict(state_dict=nn.Linear(64, 64).state_dict()), path,
-               _use_new_zipfile_serialization=zipped)
+    torch.save(
+        dict(state_dict=nn.Linear(64, 64).state_dict()), path, _use_new_zipfile_serialization=zipped
+    )
     whole = path.read_bytes()
-    path.write_bytes(whole[:int(share * len(whole))])
+    path.write_bytes(whole[: int(share * len(whole))])
     with pytest.raises(ValueError, match=r'cut\.pth'):
         load_weights(path)
 
@@ -116,8 +117,11 @@ def test_no_checkpoint_at_all(tmp_path):
 
 
 def test_mmengine_checkpoint_loads_equal_to_an_unrestricted_read(tmp_path):
-    tiny_runner(tmp_path, epochs=1, param_scheduler=dict(
-        type='orl_mm.WarmupCosineLR', warmup=1, end=4, by_epoch=False)).train()
+    tiny_runner(
+        tmp_path,
+        epochs=1,
+        param_scheduler=dict(type='orl_mm.WarmupCosineLR', warmup=1, end=4, by_epoch=False),
+    ).train()
     path = tmp_path / 'epoch_1.pth'
     ours = load_weights(path)
     theirs = torch.load(path, map_location='cpu', weights_only=False)
@@ -127,7 +131,7 @@ def test_mmengine_checkpoint_loads_equal_to_an_unrestricted_read(tmp_path):
     scalars = ours['message_hub']['log_scalars']
     assert isinstance(scalars['train/loss'], HistoryBuffer)
     for key, history in theirs['message_hub']['log_scalars'].items():
-        for a, b in zip(scalars[key].data, history.data):
+        for a, b in zip(scalars[key].data, history.data, strict=False):
             np.testing.assert_array_equal(a, b)
         assert scalars[key].mean() == history.mean()
     assert ours['param_schedulers'] == theirs['param_schedulers']
@@ -136,8 +140,11 @@ def test_mmengine_checkpoint_loads_equal_to_an_unrestricted_read(tmp_path):
 def test_names_of_numpy_1_load(tmp_path):
     """numpy 1 called the module numpy.core; files of old runs say so."""
     path = tmp_path / 'old.pth'
-    torch.save(dict(message_hub=dict(log=HistoryBuffer([1., 2.], [1, 1]))), path,
-               _use_new_zipfile_serialization=False)
+    torch.save(
+        dict(message_hub=dict(log=HistoryBuffer([1.0, 2.0], [1, 1]))),
+        path,
+        _use_new_zipfile_serialization=False,
+    )
     content = path.read_bytes()
     if b'numpy._core.multiarray' in content:
         content = content.replace(b'cnumpy._core.multiarray', b'cnumpy.core.multiarray')
@@ -150,8 +157,9 @@ def test_resume_through_safe_loading_equals_the_unbroken_run(tmp_path, safe_load
     whole = tiny_runner(tmp_path / 'whole')
     whole.train()
     tiny_runner(tmp_path / 'broken', stop_after=2).train()
-    rest = tiny_runner(tmp_path / 'rest', load_from=str(tmp_path / 'broken/epoch_2.pth'),
-                       resume=True)
+    rest = tiny_runner(
+        tmp_path / 'rest', load_from=str(tmp_path / 'broken/epoch_2.pth'), resume=True
+    )
     rest.train()
     for key, value in whole.model.state_dict().items():
         assert torch.equal(rest.model.state_dict()[key], value), key
@@ -179,5 +187,5 @@ def test_allow_list_is_left_as_it_was(tmp_path):
     load_weights(path)
     assert set(torch.serialization.get_safe_globals()) == before
     with pytest.raises(pickle.UnpicklingError):
-        torch.save(HistoryBuffer([1.], [1]), path)
+        torch.save(HistoryBuffer([1.0], [1]), path)
         torch.load(path, weights_only=True)

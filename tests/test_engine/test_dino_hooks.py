@@ -24,8 +24,11 @@ class Watch(Hook):
 
     def before_train(self, runner):
         model = runner.model
-        runner.optim_wrapper.optimizer.register_step_pre_hook(lambda *_: self.grads.append(
-            {n: None if p.grad is None else p.grad.clone() for n, p in model.named_parameters()}))
+        runner.optim_wrapper.optimizer.register_step_pre_hook(
+            lambda *_: self.grads.append(
+                {n: None if p.grad is None else p.grad.clone() for n, p in model.named_parameters()}
+            )
+        )
 
     def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None):
         self.weights.append({n: p.detach().clone() for n, p in runner.model.named_parameters()})
@@ -50,19 +53,21 @@ def loud(factor=1e3):
 
 def test_each_gradient_is_clipped_on_its_own(tmp_path):
     free = run(tmp_path / 'a', [], model=loud(), epochs=1)[1]
-    held = run(tmp_path / 'b', [dict(type='orl_mm.ClipEachGradHook', max_norm=2.)], model=loud(),
-               epochs=1)[1]
+    held = run(
+        tmp_path / 'b', [dict(type='orl_mm.ClipEachGradHook', max_norm=2.0)], model=loud(), epochs=1
+    )[1]
     clipped = 0
     for name, grad in free.grads[0].items():
         if grad is None:
             continue
         norm = grad.norm().item()
-        expected = grad * min(1., 2. / (norm + 1e-6))
+        expected = grad * min(1.0, 2.0 / (norm + 1e-6))
         torch.testing.assert_close(held.grads[0][name], expected, atol=1e-6, rtol=1e-5)
         clipped += norm > 2
-    assert 0 < clipped
-    runner, watch = run(tmp_path / 'c', [dict(type='orl_mm.ClipEachGradHook', max_norm=1e9)],
-                        model=loud(), epochs=1)
+    assert clipped > 0
+    runner, watch = run(
+        tmp_path / 'c', [dict(type='orl_mm.ClipEachGradHook', max_norm=1e9)], model=loud(), epochs=1
+    )
     torch.testing.assert_close(watch.weights[-1], free.weights[-1])
 
 
@@ -70,10 +75,11 @@ def test_a_loss_scaler_is_undone_before_clipping():
     """Gradients scaled by 65536 would all be clipped; unscaled ones below the norm are not."""
     scaler = torch.amp.GradScaler('cpu')
     model = TinyModel()
-    optimizer = torch.optim.AdamW([p for p in model.parameters() if p.requires_grad], lr=.01)
+    optimizer = torch.optim.AdamW([p for p in model.parameters() if p.requires_grad], lr=0.01)
     hook, seen = ClipEachGradHook(1e3), []
-    hook.before_train(SimpleNamespace(optim_wrapper=SimpleNamespace(
-        optimizer=optimizer, loss_scaler=scaler)))
+    hook.before_train(
+        SimpleNamespace(optim_wrapper=SimpleNamespace(optimizer=optimizer, loss_scaler=scaler))
+    )
     optimizer.register_step_pre_hook(lambda *_: seen.append(model.online.weight.grad.clone()))
     x = torch.randn(2, 3)
     loss = model(x)['loss']
@@ -86,7 +92,7 @@ def test_a_loss_scaler_is_undone_before_clipping():
 
 def test_layer_is_frozen_for_the_first_epoch_alone(tmp_path):
     freeze = dict(type='orl_mm.FreezeLastLayerHook', epochs=1, name='online')
-    wrapper = dict(type='OptimWrapper', optimizer=dict(type='AdamW', lr=.01, weight_decay=.5))
+    wrapper = dict(type='OptimWrapper', optimizer=dict(type='AdamW', lr=0.01, weight_decay=0.5))
     start = {n: p.detach().clone() for n, p in TinyModel().named_parameters()}
     runner, watch = run(tmp_path, [freeze], wrapper, epochs=2)
     for step in range(8):
@@ -101,42 +107,56 @@ def test_layer_is_frozen_for_the_first_epoch_alone(tmp_path):
 
 
 def test_temperature_by_epoch():
-    hook = TeacherTemperatureHook(temp=.07, warmup_temp=.04, warmup_epochs=3)
-    assert [hook.temp_at(e) for e in range(5)] == pytest.approx([.04, .055, .07, .07, .07])
-    assert [TeacherTemperatureHook(.04).temp_at(e) for e in (0, 9)] == [.04, .04]
-    assert TeacherTemperatureHook(.07, .04, 1).temp_at(0) == .04
+    hook = TeacherTemperatureHook(temp=0.07, warmup_temp=0.04, warmup_epochs=3)
+    assert [hook.temp_at(e) for e in range(5)] == pytest.approx([0.04, 0.055, 0.07, 0.07, 0.07])
+    assert [TeacherTemperatureHook(0.04).temp_at(e) for e in (0, 9)] == [0.04, 0.04]
+    assert TeacherTemperatureHook(0.07, 0.04, 1).temp_at(0) == 0.04
 
 
 @pytest.mark.parametrize('loop', [dict(epochs=3), dict(iters=12)])
 def test_temperature_reaches_the_model(tmp_path, loop):
     model = TinyModel()
-    model.teacher_temp = 1.
-    watch = run(tmp_path, [dict(type='orl_mm.TeacherTemperatureHook', temp=.08, warmup_temp=.04,
-                                warmup_epochs=3)], model=model, **loop)[1]
-    assert watch.temps == pytest.approx([.04] * 4 + [.06] * 4 + [.08] * 4)
+    model.teacher_temp = 1.0
+    watch = run(
+        tmp_path,
+        [dict(type='orl_mm.TeacherTemperatureHook', temp=0.08, warmup_temp=0.04, warmup_epochs=3)],
+        model=model,
+        **loop,
+    )[1]
+    assert watch.temps == pytest.approx([0.04] * 4 + [0.06] * 4 + [0.08] * 4)
 
 
 def test_matrices_alone_are_decayed():
-    model = nn.ModuleDict(dict(linear=nn.Linear(3, 4), norm=nn.LayerNorm(4),
-                               conv=nn.Conv2d(3, 2, 1)))
+    model = nn.ModuleDict(
+        dict(linear=nn.Linear(3, 4), norm=nn.LayerNorm(4), conv=nn.Conv2d(3, 2, 1))
+    )
     model.token = nn.Parameter(torch.zeros(1, 1, 4))
     model.gamma = nn.Parameter(torch.ones(4))
     model.frozen = nn.Parameter(torch.zeros(3, 3), requires_grad=False)
-    constructor = MatrixDecayConstructor(dict(optimizer=dict(
-        type='AdamW', lr=1., weight_decay=.3)))
+    constructor = MatrixDecayConstructor(
+        dict(optimizer=dict(type='AdamW', lr=1.0, weight_decay=0.3))
+    )
     wrapper = constructor(model)
     names = {id(p): n for n, p in model.named_parameters()}
     decayed, others = ([names[id(p)] for p in g['params']] for g in wrapper.param_groups)
     assert set(decayed) == {'token', 'linear.weight', 'conv.weight'}
     assert set(others) == {'gamma', 'linear.bias', 'norm.weight', 'norm.bias', 'conv.bias'}
-    assert [g['weight_decay'] for g in wrapper.param_groups] == [.3, 0.]
+    assert [g['weight_decay'] for g in wrapper.param_groups] == [0.3, 0.0]
 
 
-@pytest.mark.parametrize('make, message', [
-    (lambda: ClipEachGradHook(0), 'max_norm'), (lambda: FreezeLastLayerHook(-1), 'epochs'),
-    (lambda: TeacherTemperatureHook(0), 'positive'),
-    (lambda: MatrixDecayConstructor({}), 'optimizer'),
-    (lambda: MatrixDecayConstructor(dict(optimizer={}), dict(bias_decay_mult=0)), 'paramwise_cfg')])
+@pytest.mark.parametrize(
+    ('make', 'message'),
+    [
+        (lambda: ClipEachGradHook(0), 'max_norm'),
+        (lambda: FreezeLastLayerHook(-1), 'epochs'),
+        (lambda: TeacherTemperatureHook(0), 'positive'),
+        (lambda: MatrixDecayConstructor({}), 'optimizer'),
+        (
+            lambda: MatrixDecayConstructor(dict(optimizer={}), dict(bias_decay_mult=0)),
+            'paramwise_cfg',
+        ),
+    ],
+)
 def test_bad_arguments(make, message):
     with pytest.raises(ValueError, match=message):
         make()
@@ -151,8 +171,9 @@ def test_models_that_do_not_fit(tmp_path):
 
 def test_fused_optimiser_under_a_scaler_is_refused():
     param = nn.Parameter(torch.zeros(2))
-    wrapper = SimpleNamespace(optimizer=torch.optim.AdamW([param], fused=True),
-                              loss_scaler=torch.amp.GradScaler('cpu'))
+    wrapper = SimpleNamespace(
+        optimizer=torch.optim.AdamW([param], fused=True), loss_scaler=torch.amp.GradScaler('cpu')
+    )
     with pytest.raises(ValueError, match='fused'):
         ClipEachGradHook().before_train(SimpleNamespace(optim_wrapper=wrapper))
     wrapper.loss_scaler = torch.amp.GradScaler('cpu', enabled=False)
@@ -160,7 +181,13 @@ def test_fused_optimiser_under_a_scaler_is_refused():
 
 
 def test_runner_is_left_as_it_was(tmp_path):
-    runner, _ = run(tmp_path, [dict(type='orl_mm.ClipEachGradHook'),
-                               dict(type='orl_mm.FreezeLastLayerHook', name='online')], epochs=1)
+    runner, _ = run(
+        tmp_path,
+        [
+            dict(type='orl_mm.ClipEachGradHook'),
+            dict(type='orl_mm.FreezeLastLayerHook', name='online'),
+        ],
+        epochs=1,
+    )
     assert isinstance(runner, Runner)
     assert len(runner.optim_wrapper.optimizer._optimizer_step_pre_hooks) == 1  # Watch's own

@@ -12,8 +12,12 @@ from orl_mm.registry import MODELS
 from tests.test_engine.guided import SIDE, VIT
 from tests.test_engine.tiny import listen
 
-PROBE = dict(type='orl_mm.LinearProbe', num_classes=2, blocks=2,
-             backbone=dict(type='mmpretrain.VisionTransformer', **VIT))
+PROBE = dict(
+    type='orl_mm.LinearProbe',
+    num_classes=2,
+    blocks=2,
+    backbone=dict(type='mmpretrain.VisionTransformer', **VIT),
+)
 
 
 class Labelled(Dataset):
@@ -34,32 +38,42 @@ class Labelled(Dataset):
     def __getitem__(self, index):
         self.seen.append((len(self), index))
         sample = DataSample(metainfo=dict(patient=f'p{index // 2}'))
-        return dict(inputs=self.images[index],
-                    data_samples=sample.set_gt_score(self.labels[index]))
+        return dict(inputs=self.images[index], data_samples=sample.set_gt_score(self.labels[index]))
 
 
 def loader(data, batch_size=4, shuffle=False, drop_last=False):
-    return dict(dataset=data, batch_size=batch_size, num_workers=0, drop_last=drop_last,
-                sampler=dict(type='DefaultSampler', shuffle=shuffle),
-                collate_fn=dict(type='default_collate'))
+    return dict(
+        dataset=data,
+        batch_size=batch_size,
+        num_workers=0,
+        drop_last=drop_last,
+        sampler=dict(type='DefaultSampler', shuffle=shuffle),
+        collate_fn=dict(type='default_collate'),
+    )
 
 
 def make_runner(work_dir, hook=True, model=None, epochs=3, **options):
     torch.manual_seed(0)
     kwargs = dict(
         train_dataloader=loader(Labelled(), shuffle=True),
-        val_dataloader=loader(Labelled(6)), val_cfg=dict(),
+        val_dataloader=loader(Labelled(6)),
+        val_cfg=dict(),
         val_evaluator=dict(type='orl_mm.MultiLabelAUROC', resamples=10),
         train_cfg=dict(by_epoch=True, max_epochs=epochs),
-        optim_wrapper=dict(optimizer=dict(type='SGD', lr=.1, momentum=.9)),
+        optim_wrapper=dict(optimizer=dict(type='SGD', lr=0.1, momentum=0.9)),
         param_scheduler=dict(type='CosineAnnealingLR', T_max=epochs),
         default_hooks=dict(checkpoint=dict(type='CheckpointHook', interval=1)),
-        default_scope='mmpretrain', randomness=dict(seed=0))
+        default_scope='mmpretrain',
+        randomness=dict(seed=0),
+    )
     kwargs.update(options)
     return Runner(
-        MODELS.build(PROBE) if model is None else model, str(work_dir),
+        MODELS.build(PROBE) if model is None else model,
+        str(work_dir),
         experiment_name=f'{work_dir}'.replace('/', '_'),
-        custom_hooks=[dict(type='orl_mm.FrozenFeaturesHook')] if hook else [], **kwargs)
+        custom_hooks=[dict(type='orl_mm.FrozenFeaturesHook')] if hook else [],
+        **kwargs,
+    )
 
 
 def test_equals_training_on_images(tmp_path):
@@ -69,9 +83,11 @@ def test_equals_training_on_images(tmp_path):
         runner = make_runner(tmp_path / str(hook), hook)
         start = runner.model.linear.weight.clone()
         runner.train()
-        found[hook] = (runner.model.linear.weight.detach(),
-                       runner.message_hub.get_scalar('val/auroc/mean').current())
-        assert (found[hook][0] - start).abs().max() > .01
+        found[hook] = (
+            runner.model.linear.weight.detach(),
+            runner.message_hub.get_scalar('val/auroc/mean').current(),
+        )
+        assert (found[hook][0] - start).abs().max() > 0.01
     torch.testing.assert_close(found[True][0], found[False][0], atol=1e-5, rtol=1e-4)
     assert found[True][1] == found[False][1]
 
@@ -93,16 +109,22 @@ def test_resumed_is_unbroken(tmp_path):
     whole.train()
     half = make_runner(tmp_path / 'half', epochs=3)
     half.train()
-    again = make_runner(tmp_path / 'again', load_from=str(tmp_path / 'half' / 'epoch_2.pth'),
-                        resume=True)
+    again = make_runner(
+        tmp_path / 'again', load_from=str(tmp_path / 'half' / 'epoch_2.pth'), resume=True
+    )
     again.train()
     assert torch.equal(again.model.linear.weight, whole.model.linear.weight)
     assert (tmp_path / 'again' / 'epoch_3.pth').is_file()
 
 
 def test_without_validation_and_without_an_incomplete_batch(tmp_path):
-    runner = make_runner(tmp_path, train_dataloader=loader(Labelled(), drop_last=True),
-                         val_dataloader=None, val_cfg=None, val_evaluator=None)
+    runner = make_runner(
+        tmp_path,
+        train_dataloader=loader(Labelled(), drop_last=True),
+        val_dataloader=None,
+        val_cfg=None,
+        val_evaluator=None,
+    )
     runner.train()
     assert runner.iter == 3 * 2  # 10 images in batches of 4
 
@@ -114,6 +136,7 @@ def test_models_and_loops_that_cannot_serve(tmp_path):
         make_runner(tmp_path / 'a', model=model).train()
     with pytest.raises(ValueError, match='needs a model with extract_feat.*AttentionProbe'):
         from orl_mm.engine.hooks import FrozenFeaturesHook
+
         probe = MODELS.build(dict(type='orl_mm.AttentionProbe', backbone=PROBE['backbone']))
         FrozenFeaturesHook().before_train(SimpleNamespace(model=probe))
     with pytest.raises(ValueError, match='epoch-based'):

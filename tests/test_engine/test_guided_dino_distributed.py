@@ -21,6 +21,7 @@ BATCH, STEPS = 4, 3
 def train(rank, world):
     """Loss, terms, gradients, centre and teacher of a few steps on this rank's share."""
     from guided import Guided, build, dino  # beside this file, which runs as a script here
+
     model = build(dino())
     views, samples = Guided(local=2).batch(BATCH)
     mine = slice(rank * BATCH // world, (rank + 1) * BATCH // world)
@@ -28,9 +29,9 @@ def train(rank, world):
     wrapped = CPUDistributedDataParallel(model) if world > 1 else model
     hook = AttentionRegHook(heads={2: 'left', 0: 'right'}, lambda1=1e-2, lambda2=5e-3)
     hook.before_train(SimpleNamespace(model=wrapped))
-    hook.strengths = (1e-2, 5e-3, .1)
+    hook.strengths = (1e-2, 5e-3, 0.1)
     params = [p for p in model.parameters() if p.requires_grad]
-    optimizer, losses, grads = torch.optim.SGD(params, lr=.1), [], None
+    optimizer, losses, grads = torch.optim.SGD(params, lr=0.1), [], None
     for _ in range(STEPS):
         optimizer.zero_grad()
         terms = wrapped(views, samples, mode='loss')
@@ -42,20 +43,37 @@ def train(rank, world):
         losses.append(values / world)
         grads = grads or [p.grad.clone() for p in params]
         optimizer.step()
-        model.update_target(.9)
-    return dict(losses=torch.stack(losses), grads=grads, center=model.criterion.center,
-                teacher=[p.clone() for p in model.teacher.parameters()])
+        model.update_target(0.9)
+    return dict(
+        losses=torch.stack(losses),
+        grads=grads,
+        center=model.criterion.center,
+        teacher=[p.clone() for p in model.teacher.parameters()],
+    )
 
 
 def launch(world, out):
     with socket.socket() as s:
         s.bind(('127.0.0.1', 0))
         port = s.getsockname()[1]
-    path = f"{ROOT}{os.pathsep}{os.environ.get('PYTHONPATH', '')}"
-    env = dict(os.environ, WORLD_SIZE=str(world), MASTER_ADDR='127.0.0.1', MASTER_PORT=str(port),
-               OMP_NUM_THREADS='1', PYTHONPATH=path)
-    jobs = [subprocess.Popen([sys.executable, __file__, str(out)], env={**env, 'RANK': str(r)},
-                             stderr=subprocess.PIPE, text=True) for r in range(world)]
+    path = f'{ROOT}{os.pathsep}{os.environ.get("PYTHONPATH", "")}'
+    env = dict(
+        os.environ,
+        WORLD_SIZE=str(world),
+        MASTER_ADDR='127.0.0.1',
+        MASTER_PORT=str(port),
+        OMP_NUM_THREADS='1',
+        PYTHONPATH=path,
+    )
+    jobs = [
+        subprocess.Popen(
+            [sys.executable, __file__, str(out)],
+            env={**env, 'RANK': str(r)},
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for r in range(world)
+    ]
     for job in jobs:
         _, error = job.communicate(timeout=240)
         assert job.returncode == 0, error[-3000:]
@@ -72,13 +90,14 @@ def runs(tmp_path_factory):
 def test_two_processes_equal_the_joined_batch(runs, what):
     one, two = (run[what] for run in runs)
     one, two = ([x] if torch.is_tensor(x) else x for x in (one, two))
-    for mine, joined in zip(two, one):
+    for mine, joined in zip(two, one, strict=False):
         torch.testing.assert_close(mine, joined, atol=2e-6, rtol=1e-4)
     assert max(x.abs().max() for x in one) > 1e-3
 
 
 if __name__ == '__main__':
     import orl_mm  # noqa: F401
+
     torch.set_num_threads(1)
     rank, world = int(os.environ['RANK']), int(os.environ['WORLD_SIZE'])
     if world > 1:

@@ -7,8 +7,13 @@ from orl_mm.engine.schedulers import KSchedule
 
 def test_cosine_of_the_public_code_over_300_epochs():
     k = KSchedule('cosine', epochs=[0, 300], values=[128, 4])
-    assert {e: k(e) for e in (1, 100, 150, 200, 299)} == {1: 127, 100: 111, 150: 91, 200: 66,
-                                                          299: 4}
+    assert {e: k(e) for e in (1, 100, 150, 200, 299)} == {
+        1: 127,
+        100: 111,
+        150: 91,
+        200: 66,
+        299: 4,
+    }
     assert [k(0), k(300), k(400)] == [128, 4, 4]
 
 
@@ -20,7 +25,8 @@ def test_rising_cosine():
 
 def test_runner_epochs_count_from_zero():
     k = KSchedule('cosine', epochs=[0, 300], values=[128, 4])
-    assert k.at_runner_epoch(0) == 127 and k.at_runner_epoch(298) == 4
+    assert k.at_runner_epoch(0) == 127
+    assert k.at_runner_epoch(298) == 4
 
 
 def test_piecewise_example_of_the_public_code():
@@ -55,16 +61,20 @@ def test_off_epochs_and_explicit_none():
     assert KSchedule('constant', values=[64]).off_epochs(300) == []
 
 
-@pytest.mark.parametrize('args, word', [
-    (dict(type='step', values=[4]), 'step'),
-    (dict(type='constant', values=[]), 'at least one'),
-    (dict(type='constant', values=[4, 8]), 'piecewise'),
-    (dict(type='piecewise', values=[4, 8]), 'epochs'),
-    (dict(type='piecewise', values=[4, 8], epochs=[1]), 'one epoch for each'),
-    (dict(type='linear', values=[4], epochs=[1]), 'two points'),
-    (dict(type='linear', values=[4, None], epochs=[1, 2]), 'None'),
-    (dict(type='cosine', values=[4, 8, 16], epochs=[1, 2, 3]), 'two points'),
-    (dict(type='cosine', values=[4, 8], epochs=[3, 3]), 'increase')])
+@pytest.mark.parametrize(
+    ('args', 'word'),
+    [
+        (dict(type='step', values=[4]), 'step'),
+        (dict(type='constant', values=[]), 'at least one'),
+        (dict(type='constant', values=[4, 8]), 'piecewise'),
+        (dict(type='piecewise', values=[4, 8]), 'epochs'),
+        (dict(type='piecewise', values=[4, 8], epochs=[1]), 'one epoch for each'),
+        (dict(type='linear', values=[4], epochs=[1]), 'two points'),
+        (dict(type='linear', values=[4, None], epochs=[1, 2]), 'None'),
+        (dict(type='cosine', values=[4, 8, 16], epochs=[1, 2, 3]), 'two points'),
+        (dict(type='cosine', values=[4, 8], epochs=[3, 3]), 'increase'),
+    ],
+)
 def test_errors_name_the_value_and_the_fix(args, word):
     with pytest.raises(ValueError, match=word):
         KSchedule(**args)

@@ -22,18 +22,37 @@ class Net(nn.Module):
         self.target = nn.Linear(4, 4).requires_grad_(False)
 
 
-ADAPTED = {'stem.0.weight', 'downsample.0.weight', 'attention.in_proj_weight',
-           'attention.out_proj.weight'}
-EXCLUDED = {'stem.0.bias', 'stem.1.weight', 'stem.1.bias', 'downsample.1.weight',
-            'downsample.1.bias', 'ln1.weight', 'ln1.bias', 'gn.weight', 'gn.bias',
-            'attention.in_proj_bias', 'attention.out_proj.bias'}
+ADAPTED = {
+    'stem.0.weight',
+    'downsample.0.weight',
+    'attention.in_proj_weight',
+    'attention.out_proj.weight',
+}
+EXCLUDED = {
+    'stem.0.bias',
+    'stem.1.weight',
+    'stem.1.bias',
+    'downsample.1.weight',
+    'downsample.1.bias',
+    'ln1.weight',
+    'ln1.bias',
+    'gn.weight',
+    'gn.bias',
+    'attention.in_proj_bias',
+    'attention.out_proj.bias',
+}
 
 
 def _build(model, **paramwise):
-    return build_optim_wrapper(model, dict(
-        type='OptimWrapper', constructor='orl_mm.LARSConstructor',
-        optimizer=dict(type='orl_mm.LARS', lr=4.8, momentum=0.9, weight_decay=1e-6),
-        paramwise_cfg=paramwise or None))
+    return build_optim_wrapper(
+        model,
+        dict(
+            type='OptimWrapper',
+            constructor='orl_mm.LARSConstructor',
+            optimizer=dict(type='orl_mm.LARS', lr=4.8, momentum=0.9, weight_decay=1e-6),
+            paramwise_cfg=paramwise or None,
+        ),
+    )
 
 
 def _names(model, group):
@@ -49,19 +68,20 @@ def test_groups_by_type_and_without_frozen_parameters():
     assert _names(model, adapted) == ADAPTED
     assert (adapted['weight_decay'], adapted['lars_exclude']) == (1e-6, False)
     assert _names(model, excluded) == EXCLUDED
-    assert (excluded['weight_decay'], excluded['lars_exclude']) == (0., True)
+    assert (excluded['weight_decay'], excluded['lars_exclude']) == (0.0, True)
     assert sum(len(g['params']) for g in wrapper.param_groups) == len(ADAPTED | EXCLUDED)
 
 
 def test_official_preset_keeps_one_norm_weight():
     model = Net()
-    adapted, excluded = _build(model, include=('stem.1.weight', )).param_groups
+    adapted, excluded = _build(model, include=('stem.1.weight',)).param_groups
     assert _names(model, adapted) == ADAPTED | {'stem.1.weight'}
     assert _names(model, excluded) == EXCLUDED - {'stem.1.weight'}
 
 
 def test_resnet_of_mmpretrain_has_53_norms():
     from mmpretrain.registry import MODELS
+
     model = MODELS.build(dict(type='mmpretrain.ResNet', depth=50, norm_cfg=dict(type='SyncBN')))
     adapted, excluded = _build(model).param_groups
     assert len(adapted['params']) == 53  # convolutions of ResNet-50, fc not counted
@@ -83,10 +103,14 @@ def test_wrapped_model_and_logged_rate():
     assert len(wrapper.param_groups) == 2
 
 
-@pytest.mark.parametrize('paramwise, word', [
-    (dict(include=('stem.9.weight', )), 'stem.9.weight'),
-    (dict(include=('stem.0.weight', )), 'no norm or bias'),  # adapted already
-    (dict(norm_decay_mult=0.), 'norm_decay_mult')])
+@pytest.mark.parametrize(
+    ('paramwise', 'word'),
+    [
+        (dict(include=('stem.9.weight',)), 'stem.9.weight'),
+        (dict(include=('stem.0.weight',)), 'no norm or bias'),  # adapted already
+        (dict(norm_decay_mult=0.0), 'norm_decay_mult'),
+    ],
+)
 def test_wrong_settings_are_named(paramwise, word):
     with pytest.raises(ValueError, match=word):
         _build(Net(), **paramwise)

@@ -6,19 +6,20 @@ import subprocess
 import sys
 
 import pytest
+
 from orl_mm.engine.launch import LaunchError, Machine, first_host, main, plan
 
 SHELL = 'tools/dist_train.sh'
 GPU8 = Machine(gpus=8, cores=64, host='node0')
 CPU2 = Machine(gpus=0, cores=2, host='laptop')
 RENDEZVOUS = dict(NNODES='16', NODE_RANK='3', MASTER_ADDR='10.0.0.1')
-SLURM = dict(SLURM_NNODES='16', SLURM_NODEID='3', SLURM_JOB_ID='4711',
-             SLURM_JOB_NODELIST='gpu[03-18]')
+SLURM = dict(
+    SLURM_NNODES='16', SLURM_NODEID='3', SLURM_JOB_ID='4711', SLURM_JOB_NODELIST='gpu[03-18]'
+)
 
 
 def launch(gpus, env=None, machine=GPU8, extra=(), shell=SHELL):
-    return plan(shell, 'tools/train.py', ['c.py'], str(gpus), list(extra),
-                env or {}, machine)
+    return plan(shell, 'tools/train.py', ['c.py'], str(gpus), list(extra), env or {}, machine)
 
 
 def refusal(gpus, env=None, machine=GPU8, extra=(), shell=SHELL):
@@ -32,63 +33,93 @@ def options(argv):
     assert argv[:3] == [sys.executable, '-m', 'torch.distributed.run']
     script = argv.index('tools/train.py')
     pairs = [word.lstrip('-').split('=', 1) for word in argv[3:script]]
-    return {pair[0]: pair[-1] for pair in pairs}, argv[script + 1:]
+    return {pair[0]: pair[-1] for pair in pairs}, argv[script + 1 :]
 
 
 def test_one_node_starts_all():
     given, rest = options(launch(8, extra=['--amp', '--seed=1']).argv)
-    assert given == {'standalone': 'standalone', 'nnodes': '1',
-                     'nproc-per-node': '8', 'max-restarts': '0'}
+    assert given == {
+        'standalone': 'standalone',
+        'nnodes': '1',
+        'nproc-per-node': '8',
+        'max-restarts': '0',
+    }
     assert rest == ['c.py', '--launcher', 'pytorch', '--amp', '--seed=1']
 
 
 def test_port_of_the_stock_script_is_kept():
     given, _ = options(launch(8, dict(PORT='29555')).argv)
-    assert given['master-port'] == '29555' and 'standalone' not in given
+    assert given['master-port'] == '29555'
+    assert 'standalone' not in given
 
 
 def test_each_of_16_nodes_starts_8_of_128():
     given, _ = options(launch(128, RENDEZVOUS).argv)
-    assert given == {'nnodes': '16', 'node-rank': '3', 'master-addr': '10.0.0.1',
-                     'master-port': '29500', 'nproc-per-node': '8',
-                     'max-restarts': '0'}
+    assert given == {
+        'nnodes': '16',
+        'node-rank': '3',
+        'master-addr': '10.0.0.1',
+        'master-port': '29500',
+        'nproc-per-node': '8',
+        'max-restarts': '0',
+    }
 
 
 @pytest.mark.parametrize('more', [{}, dict(SLURM_STEP_ID='0')])
 def test_slurm_node_starts_its_share(more):
     given, _ = options(launch(128, {**SLURM, **more}).argv)
-    assert (given['nnodes'], given['node-rank'], given['nproc-per-node'],
-            given['master-addr']) == ('16', '3', '8', 'gpu03')
+    assert (given['nnodes'], given['node-rank'], given['nproc-per-node'], given['master-addr']) == (
+        '16',
+        '3',
+        '8',
+        'gpu03',
+    )
     assert given['master-port'] == str(20000 + 4711)
 
 
 def test_slurm_step_on_part_of_the_allocation():
-    env = dict(SLURM, SLURM_STEP_ID='1', SLURM_STEP_NUM_NODES='2',
-               SLURM_STEP_NUM_TASKS='2', SLURM_STEP_NODELIST='gpu[07-08]',
-               SLURM_NODEID='1')
+    env = dict(
+        SLURM,
+        SLURM_STEP_ID='1',
+        SLURM_STEP_NUM_NODES='2',
+        SLURM_STEP_NUM_TASKS='2',
+        SLURM_STEP_NODELIST='gpu[07-08]',
+        SLURM_NODEID='1',
+    )
     given, _ = options(launch(16, env).argv)
-    assert (given['nnodes'], given['node-rank'], given['nproc-per-node'],
-            given['master-addr']) == ('2', '1', '8', 'gpu07')
+    assert (given['nnodes'], given['node-rank'], given['nproc-per-node'], given['master-addr']) == (
+        '2',
+        '1',
+        '8',
+        'gpu07',
+    )
 
 
 def test_batch_script_starts_itself_on_every_node():
     machine = Machine(gpus=8, cores=64, host='gpu03', has_srun=True)
     env = dict(SLURM, SLURM_NODEID='0')
     argv = launch(128, env, machine, ['--amp']).argv
-    assert argv == ['srun', '--nodes=16', '--ntasks=16',
-                    '--ntasks-per-node=1', '--kill-on-bad-exit=1', SHELL,
-                    'c.py', '128', '--amp']
+    assert argv == [
+        'srun',
+        '--nodes=16',
+        '--ntasks=16',
+        '--ntasks-per-node=1',
+        '--kill-on-bad-exit=1',
+        SHELL,
+        'c.py',
+        '128',
+        '--amp',
+    ]
     # The step that srun made is a node of its own.
-    step = dict(env, SLURM_STEP_ID='0', SLURM_STEP_NUM_NODES='16',
-                SLURM_STEP_NUM_TASKS='16')
+    step = dict(env, SLURM_STEP_ID='0', SLURM_STEP_NUM_NODES='16', SLURM_STEP_NUM_TASKS='16')
     assert options(launch(128, step, machine).argv)[0]['node-rank'] == '0'
 
 
 def test_slurm_with_a_task_a_gpu_is_refused():
-    env = dict(SLURM, SLURM_STEP_ID='0', SLURM_STEP_NUM_NODES='16',
-               SLURM_STEP_NUM_TASKS='128')
-    assert ('  srun --nodes=16 --ntasks-per-node=1 tools/dist_train.sh c.py '
-            '128') in refusal(128, env).splitlines()
+    env = dict(SLURM, SLURM_STEP_ID='0', SLURM_STEP_NUM_NODES='16', SLURM_STEP_NUM_TASKS='128')
+    assert ('  srun --nodes=16 --ntasks-per-node=1 tools/dist_train.sh c.py 128') in refusal(
+        128, env
+    ).splitlines()
 
 
 def test_128_on_one_node_prints_every_command():
@@ -96,10 +127,12 @@ def test_128_on_one_node_prints_every_command():
     assert '128 processes cannot run here: this machine has 8 GPUs' in lines[0]
     nodes = [line for line in lines if line.startswith('  NNODES=')]
     assert nodes == [
-        f'  NNODES=16 NODE_RANK={rank} MASTER_ADDR=node0 tools/dist_train.sh '
-        'c.py 128 --amp' for rank in range(16)]
-    assert ('  srun --nodes=16 --ntasks-per-node=1 --gpus-per-node=8 '
-            'tools/dist_train.sh c.py 128 --amp') in lines
+        f'  NNODES=16 NODE_RANK={rank} MASTER_ADDR=node0 tools/dist_train.sh c.py 128 --amp'
+        for rank in range(16)
+    ]
+    assert (
+        '  srun --nodes=16 --ntasks-per-node=1 --gpus-per-node=8 tools/dist_train.sh c.py 128 --amp'
+    ) in lines
     assert lines[-1] == '  tools/dist_train.sh c.py 8 --amp --auto-scale-lr'
 
 
@@ -127,7 +160,7 @@ def test_test_script_is_not_told_to_scale_the_rate():
 
 
 def test_many_nodes_are_abbreviated():
-    lines = [line for line in refusal(1024).splitlines() if '  ' == line[:2]]
+    lines = [line for line in refusal(1024).splitlines() if line[:2] == '  ']
     ranks = [line.split()[1] for line in lines if 'NODE_RANK' in line]
     assert ranks == ['NODE_RANK=0', 'NODE_RANK=1', 'NODE_RANK=127']
     assert '  ...' in lines
@@ -142,8 +175,7 @@ def test_share_beyond_a_node_is_refused():
 def test_uneven_share_is_refused():
     lines = refusal(128, dict(RENDEZVOUS, NNODES='6')).splitlines()
     assert 'do not divide over 6 nodes' in lines[0]
-    assert lines[1:] == ['  tools/dist_train.sh c.py 126',
-                         '  tools/dist_train.sh c.py 132']
+    assert lines[1:] == ['  tools/dist_train.sh c.py 126', '  tools/dist_train.sh c.py 132']
 
 
 @pytest.mark.parametrize('left_out', ['NODE_RANK', 'MASTER_ADDR'])
@@ -185,16 +217,19 @@ def test_gpus_are_never_oversubscribed():
 
 
 def test_elastic():
-    env = dict(NNODES='2:4', RDZV_ENDPOINT='node0:29500', RDZV_ID='r2o',
-               MAX_RESTARTS='3')
+    env = dict(NNODES='2:4', RDZV_ENDPOINT='node0:29500', RDZV_ID='r2o', MAX_RESTARTS='3')
     given, rest = options(launch(32, env, extra=['--resume']).argv)
-    assert given == {'nnodes': '2:4', 'rdzv-backend': 'c10d',
-                     'rdzv-endpoint': 'node0:29500', 'rdzv-id': 'r2o',
-                     'nproc-per-node': '8', 'max-restarts': '3'}
+    assert given == {
+        'nnodes': '2:4',
+        'rdzv-backend': 'c10d',
+        'rdzv-endpoint': 'node0:29500',
+        'rdzv-id': 'r2o',
+        'nproc-per-node': '8',
+        'max-restarts': '3',
+    }
     assert rest[-1] == '--resume'
     # Without it restarted processes wait for those that died.
-    assert launch(32, env, extra=['--resume']).env[
-        'TORCH_DISABLE_SHARE_RDZV_TCP_STORE'] == '1'
+    assert launch(32, env, extra=['--resume']).env['TORCH_DISABLE_SHARE_RDZV_TCP_STORE'] == '1'
 
 
 def test_restarts_never_meet_statically():
@@ -202,11 +237,15 @@ def test_restarts_never_meet_statically():
     more = dict(MAX_RESTARTS='3')
     done = launch(128, {**RENDEZVOUS, **more}, extra=['--resume'])
     assert options(done.argv)[0] == {
-        'nnodes': '16', 'rdzv-backend': 'c10d', 'rdzv-id': 'orl_mm',
-        'rdzv-endpoint': '10.0.0.1:29500', 'rdzv-conf': 'is_host=0',
-        'nproc-per-node': '8', 'max-restarts': '3'}
-    first = launch(128, {**RENDEZVOUS, **more, 'NODE_RANK': '0'},
-                   extra=['--resume'])
+        'nnodes': '16',
+        'rdzv-backend': 'c10d',
+        'rdzv-id': 'orl_mm',
+        'rdzv-endpoint': '10.0.0.1:29500',
+        'rdzv-conf': 'is_host=0',
+        'nproc-per-node': '8',
+        'max-restarts': '3',
+    }
+    first = launch(128, {**RENDEZVOUS, **more, 'NODE_RANK': '0'}, extra=['--resume'])
     assert '--rdzv-conf=is_host=1' in first.argv
     alone = launch(8, more, extra=['--resume'])
     assert '--standalone' in alone.argv
@@ -229,18 +268,31 @@ def test_restart_without_resume_is_refused():
     assert launch(8, dict(MAX_RESTARTS='3'), shell='tools/dist_test.sh')
 
 
-@pytest.mark.parametrize('nodelist, host', [
-    ('gpu03', 'gpu03'), ('gpu[03-10,12],x1', 'gpu03'), ('a-1,a-2', 'a-1'),
-    ('n[1,5]-ib', 'n1-ib'), ('rack2n[007]', 'rack2n007')])
+@pytest.mark.parametrize(
+    ('nodelist', 'host'),
+    [
+        ('gpu03', 'gpu03'),
+        ('gpu[03-10,12],x1', 'gpu03'),
+        ('a-1,a-2', 'a-1'),
+        ('n[1,5]-ib', 'n1-ib'),
+        ('rack2n[007]', 'rack2n007'),
+    ],
+)
 def test_first_host_of_slurm(nodelist, host):
     assert first_host(nodelist) == host
 
 
-@pytest.mark.parametrize('words, said', [
-    ([SHELL, 'train.py'], 'CONFIG GPUS'),
-    ([SHELL, 'train.py', 'none.py', '2'], "config 'none.py' does not exist"),
-    (['tools/dist_test.sh', 'test.py', __file__, 'none.pth', '2'],
-     "checkpoint 'none.pth' does not exist")])
+@pytest.mark.parametrize(
+    ('words', 'said'),
+    [
+        ([SHELL, 'train.py'], 'CONFIG GPUS'),
+        ([SHELL, 'train.py', 'none.py', '2'], "config 'none.py' does not exist"),
+        (
+            ['tools/dist_test.sh', 'test.py', __file__, 'none.pth', '2'],
+            "checkpoint 'none.pth' does not exist",
+        ),
+    ],
+)
 def test_wrong_command_ends_in_one_line(words, said, capsys):
     with pytest.raises(SystemExit) as stop:
         main(words)
@@ -276,12 +328,19 @@ def start(folder, name, gpus, **env):
     """Start a node's share for real, as dist_train.sh does."""
     script = folder / 'train.py'
     script.write_text(WORKER)
-    done = plan(SHELL, str(script), ['c.py'], str(gpus), ['--resume'], env,
-                Machine(gpus=0, cores=2, host='localhost'))
+    done = plan(
+        SHELL,
+        str(script),
+        ['c.py'],
+        str(gpus),
+        ['--resume'],
+        env,
+        Machine(gpus=0, cores=2, host='localhost'),
+    )
     with open(folder / f'{name}.txt', 'w') as log:
         return subprocess.Popen(
-            done.argv, env={**os.environ, **done.env, **env},
-            stdout=log, stderr=subprocess.STDOUT)
+            done.argv, env={**os.environ, **done.env, **env}, stdout=log, stderr=subprocess.STDOUT
+        )
 
 
 def sums(folder, name, node):
@@ -309,8 +368,6 @@ def test_killed_process_is_started_again(tmp_path, fixed_port):
 def test_two_nodes_meet(tmp_path, env):
     """Two nodes of one process each, here on one machine."""
     env = dict(env, NNODES='2', MASTER_ADDR='127.0.0.1', PORT=free_port())
-    nodes = {rank: start(tmp_path, rank, 2, NODE_RANK=rank, **env)
-             for rank in '01'}
-    assert [sums(tmp_path, rank, node) for rank, node in nodes.items()] == [
-        ['sum 4']] * 2
+    nodes = {rank: start(tmp_path, rank, 2, NODE_RANK=rank, **env) for rank in '01'}
+    assert [sums(tmp_path, rank, node) for rank, node in nodes.items()] == [['sum 4']] * 2
     assert (tmp_path / 'killed').exists() is ('MAX_RESTARTS' in env)

@@ -32,12 +32,17 @@ def _prefixed(model, prefix):
 
 
 def _equal(a, b):
-    return all(torch.equal(v, b.state_dict()[k]) for k, v in a.state_dict().items()
-               if not k.endswith('num_batches_tracked'))
+    return all(
+        torch.equal(v, b.state_dict()[k])
+        for k, v in a.state_dict().items()
+        if not k.endswith('num_batches_tracked')
+    )
 
 
-@pytest.mark.parametrize('prefix, key', [('', None), ('', 'model'), ('backbone.', 'state_dict'),
-                                         ('module.encoder_q.', 'state_dict')])
+@pytest.mark.parametrize(
+    ('prefix', 'key'),
+    [('', None), ('', 'model'), ('backbone.', 'state_dict'), ('module.encoder_q.', 'state_dict')],
+)
 def test_finds_the_prefix(tmp_path, prefix, key):
     source, target = _backbone(0), _backbone(1)
     weights = _prefixed(source, prefix)
@@ -50,10 +55,12 @@ def test_finds_the_prefix(tmp_path, prefix, key):
 
 def test_online_network_is_preferred_and_the_target_can_be_asked_for(tmp_path):
     online, target = _backbone(0), _backbone(1)
-    path = _save(tmp_path, {**_prefixed(target, 'target.backbone.'),
-                            **_prefixed(online, 'backbone.')})
+    path = _save(
+        tmp_path, {**_prefixed(target, 'target.backbone.'), **_prefixed(online, 'backbone.')}
+    )
     mine = _backbone(2)
-    assert load_backbone(mine, path).prefix == 'backbone.' and _equal(online, mine)
+    assert load_backbone(mine, path).prefix == 'backbone.'
+    assert _equal(online, mine)
     load_backbone(mine, path, prefix='target.backbone')  # the dot may be left out
     assert _equal(target, mine)
 
@@ -65,21 +72,25 @@ def test_of_dino_the_teacher_is_evaluated(tmp_path):
     assert load_backbone(mine, path, prefix='evaluated').prefix == 'teacher.backbone.'
     assert _equal(teacher, mine)
     path = _save(tmp_path, student.state_dict())  # where there is no teacher, what there is
-    assert load_backbone(mine, path, prefix='evaluated').prefix == '' and _equal(student, mine)
+    assert load_backbone(mine, path, prefix='evaluated').prefix == ''
+    assert _equal(student, mine)
 
 
 def test_a_deeper_network_is_another_one(tmp_path):
     """All names of a ViT with two blocks are in a file of one with three."""
     arch = dict(embed_dims=8, num_heads=2, feedforward_channels=8)
-    vits = [_backbone(type='mmpretrain.VisionTransformer', img_size=32,
-                      arch=dict(arch, num_layers=n)) for n in (2, 3)]
+    vits = [
+        _backbone(type='mmpretrain.VisionTransformer', img_size=32, arch=dict(arch, num_layers=n))
+        for n in (2, 3)
+    ]
     with pytest.raises(ValueError, match='layers.2.ln1.weight is only in the file'):
         load_backbone(vits[0], _save(tmp_path, _prefixed(vits[1], 'backbone.')))
 
 
 def test_two_networks_without_an_obvious_one(tmp_path):
-    path = _save(tmp_path, {**_prefixed(_backbone(0), 'student.'),
-                            **_prefixed(_backbone(1), 'teacher.')})
+    path = _save(
+        tmp_path, {**_prefixed(_backbone(0), 'student.'), **_prefixed(_backbone(1), 'teacher.')}
+    )
     with pytest.raises(ValueError, match='student.*teacher.*prefix='):
         load_backbone(_backbone(2), path)
 
@@ -90,8 +101,13 @@ def test_wrong_prefix(tmp_path):
     path = _save(tmp_path, _prefixed(_backbone(0), 'backbone.'))
     with pytest.raises(ValueError) as error:
         load_backbone(mine, path, prefix='encoder.')
-    for word in ('0 of the 100', "'encoder.'", 'conv1.weight', "'backbone.' (100 names)",
-                 str(path)):
+    for word in (
+        '0 of the 100',
+        "'encoder.'",
+        'conv1.weight',
+        "'backbone.' (100 names)",
+        str(path),
+    ):
         assert word in str(error.value)
     assert torch.equal(mine.conv1.weight, before)
 
@@ -107,8 +123,9 @@ def test_fewer_than_99_percent(tmp_path):
 
 
 def test_old_files_without_batch_counters(tmp_path):
-    weights = {k: v for k, v in _backbone(0).state_dict().items()
-               if not k.endswith('num_batches_tracked')}
+    weights = {
+        k: v for k, v in _backbone(0).state_dict().items() if not k.endswith('num_batches_tracked')
+    }
     assert load_backbone(_backbone(1), _save(tmp_path, weights)).matched == 100
 
 
@@ -127,8 +144,7 @@ def test_other_shapes_are_named(tmp_path):
 
 def test_names_of_other_code(tmp_path):
     """The authors' released file counts the layers of a Sequential."""
-    order = {'conv1': '0', 'bn1': '1', 'layer1': '4', 'layer2': '5', 'layer3': '6',
-             'layer4': '7'}
+    order = {'conv1': '0', 'bn1': '1', 'layer1': '4', 'layer2': '5', 'layer3': '6', 'layer4': '7'}
     weights = {}
     for key, value in _backbone(0).state_dict().items():
         first, rest = key.split('.', 1)
@@ -155,22 +171,28 @@ class Detector(BaseModule):
         self.head = nn.Linear(2, 2)
 
 
-@pytest.mark.parametrize('config', [
-    dict(SMALL, zero_init_residual=True),
-    dict(type='mmpretrain.VisionTransformer', arch='deit-tiny', img_size=32, patch_size=16)])
+@pytest.mark.parametrize(
+    'config',
+    [
+        dict(SMALL, zero_init_residual=True),
+        dict(type='mmpretrain.VisionTransformer', arch='deit-tiny', img_size=32, patch_size=16),
+    ],
+)
 def test_init_cfg_survives_the_rest_of_the_initialisation(tmp_path, config):
     """Neither zeroed residuals nor fresh position embeddings replace loaded weights."""
     source = _backbone(0, **config)
     path = _save(tmp_path, _prefixed(source, 'backbone.'))
-    model = Detector(dict(config, init_cfg=dict(type='orl_mm.PretrainedBackbone',
-                                                checkpoint=str(path))))
+    model = Detector(
+        dict(config, init_cfg=dict(type='orl_mm.PretrainedBackbone', checkpoint=str(path)))
+    )
     model.init_weights()
     assert _equal(source, model.backbone)
 
 
 def test_init_cfg_with_a_wrong_file_stops(tmp_path):
     path = _save(tmp_path, _prefixed(_backbone(0, depth=50), 'backbone.'))
-    model = Detector(dict(SMALL, init_cfg=dict(type='orl_mm.PretrainedBackbone',
-                                               checkpoint=str(path))))
+    model = Detector(
+        dict(SMALL, init_cfg=dict(type='orl_mm.PretrainedBackbone', checkpoint=str(path)))
+    )
     with pytest.raises(ValueError, match='architecture'):
         model.init_weights()

@@ -22,7 +22,7 @@ def test_curve():
     hook = MomentumUpdateHook(0.99, 1.0)
     assert hook.momentum_at(0, 100) == pytest.approx(0.99)
     assert hook.momentum_at(50, 100) == pytest.approx(0.995)
-    assert hook.momentum_at(100, 100) == pytest.approx(1.)
+    assert hook.momentum_at(100, 100) == pytest.approx(1.0)
     assert MomentumUpdateHook(0.5, 0.7).momentum_at(25, 75) == pytest.approx(0.55)
 
 
@@ -38,7 +38,7 @@ def test_once_a_step_after_the_optimiser(tmp_path):
 
     model.update_target = spy
     runner.train()
-    steps, momenta = zip(*model.momenta)
+    steps, momenta = zip(*model.momenta, strict=False)
     assert list(steps) == list(range(1, 13))
     assert list(momenta) == pytest.approx([_byol(t, 12) for t in range(12)])
     assert model.pending == [None] * 12
@@ -47,11 +47,11 @@ def test_once_a_step_after_the_optimiser(tmp_path):
     assert not torch.equal(seen[0][0], seen[1][0])  # the optimiser had stepped in between
 
 
-@pytest.mark.parametrize('accumulate, updates', [(4, [4, 8, 12]), (5, [5, 10, 12])])
+@pytest.mark.parametrize(('accumulate', 'updates'), [(4, [4, 8, 12]), (5, [5, 10, 12])])
 def test_once_an_optimiser_step_with_accumulation(tmp_path, accumulate, updates):
     runner = tiny_runner(tmp_path, hooks=[HOOK], accumulate=accumulate)
     runner.train()
-    steps, momenta = zip(*runner.model.momenta)
+    steps, momenta = zip(*runner.model.momenta, strict=False)
     assert list(steps) == updates
     assert list(momenta) == pytest.approx([_byol(t, 3) for t in range(3)])
 
@@ -89,8 +89,13 @@ def test_loop_by_iterations(tmp_path):
     runner.train()
     momenta = [m for _, m in runner.model.momenta]
     assert momenta == pytest.approx([_byol(t, 6) for t in range(6)])
-    rest = tiny_runner(tmp_path / 'rest', hooks=[HOOK], iters=6, resume=True,
-                       load_from=str(tmp_path / 'iter_2.pth'))
+    rest = tiny_runner(
+        tmp_path / 'rest',
+        hooks=[HOOK],
+        iters=6,
+        resume=True,
+        load_from=str(tmp_path / 'iter_2.pth'),
+    )
     rest.train()
     assert [m for _, m in rest.model.momenta] == momenta[2:]
 
@@ -107,6 +112,7 @@ def test_wrapped_model_and_log(tmp_path):
             return self.module.train_step(*args, **kwargs)
 
     from mmengine.registry import MODEL_WRAPPERS
+
     MODEL_WRAPPERS.register_module(module=Wrapper, force=True)
     model = runner.model
     runner.model = Wrapper(model)
@@ -121,7 +127,7 @@ def test_errors(tmp_path):
         MomentumUpdateHook(1.5)
     model = TinyModel()
     model.target_update = 'after_step'
-    target, model.target = model.target, None
+    _target, model.target = model.target, None
     with pytest.raises(ValueError, match='drop MomentumUpdateHook'):
         tiny_runner(tmp_path, model, hooks=[HOOK]).train()
 

@@ -20,8 +20,15 @@ HOOK = dict(type='orl_mm.ObjectVisualizationHook', interval=2, num_images=2, bat
 
 
 def projector(channels):
-    return dict(type='NonLinearNeck', in_channels=channels, hid_channels=16, out_channels=8,
-                num_layers=2, with_last_bn=False, with_avg_pool=False)
+    return dict(
+        type='NonLinearNeck',
+        in_channels=channels,
+        hid_channels=16,
+        out_channels=8,
+        num_layers=2,
+        with_last_bn=False,
+        with_avg_pool=False,
+    )
 
 
 def run(work_dir, photos, hooks, prior='grid', stop=False, **loader):
@@ -30,29 +37,47 @@ def run(work_dir, photos, hooks, prior='grid', stop=False, **loader):
         dict(type='orl_mm.LoadImage'),
         dict(type='orl_mm.GenerateSuperpixels', method=prior, size=64),
         dict(type='orl_mm.MultiViewWithGeometry', num_views=[1, 1], transforms=VIEW, size=64),
-        dict(type='PackInputs', algorithm_keys=('views', 'regions', 'num_regions'))]
-    cfg = Config(dict(
-        default_scope='mmpretrain', work_dir=str(work_dir), experiment_name=str(work_dir)[-60:]
-        .replace('/', '_'),
-        model=dict(
-            type='orl_mm.R2O', grid=2,
-            data_preprocessor=dict(mean=[120.] * 3, std=[60.] * 3, to_rgb=True),
-            backbone=dict(type='ResNet', norm_cfg=dict(type='SyncBN'), **NARROW),
-            refiner=dict(type='orl_mm.KMeansRefiner', num_clusters=3, mask_size=16),
-            neck=dict(type='orl_mm.MaskPoolNeck', projector=projector(64)),
-            head=dict(type='orl_mm.RegionPredictHead', predictor=projector(8),
-                      loss=dict(type='orl_mm.RegionCosineLoss'))),
-        train_dataloader=dict(
-            batch_size=4, num_workers=0, sampler=dict(type='DefaultSampler', shuffle=True),
-            collate_fn=dict(type='default_collate'),
-            dataset=dict(type='orl_mm.ImageList', data_root=str(photos), indices=12,
-                         pipeline=pipeline), **loader),
-        optim_wrapper=dict(optimizer=dict(type='SGD', lr=0.1)),
-        train_cfg=dict(by_epoch=True, max_epochs=1), custom_hooks=hooks,
-        default_hooks=dict(checkpoint=None),
-        visualizer=dict(type='Visualizer', vis_backends=[
-            dict(type='LocalVisBackend'), dict(type='TensorboardVisBackend')]),
-        randomness=dict(seed=0)))
+        dict(type='PackInputs', algorithm_keys=('views', 'regions', 'num_regions')),
+    ]
+    cfg = Config(
+        dict(
+            default_scope='mmpretrain',
+            work_dir=str(work_dir),
+            experiment_name=str(work_dir)[-60:].replace('/', '_'),
+            model=dict(
+                type='orl_mm.R2O',
+                grid=2,
+                data_preprocessor=dict(mean=[120.0] * 3, std=[60.0] * 3, to_rgb=True),
+                backbone=dict(type='ResNet', norm_cfg=dict(type='SyncBN'), **NARROW),
+                refiner=dict(type='orl_mm.KMeansRefiner', num_clusters=3, mask_size=16),
+                neck=dict(type='orl_mm.MaskPoolNeck', projector=projector(64)),
+                head=dict(
+                    type='orl_mm.RegionPredictHead',
+                    predictor=projector(8),
+                    loss=dict(type='orl_mm.RegionCosineLoss'),
+                ),
+            ),
+            train_dataloader=dict(
+                batch_size=4,
+                num_workers=0,
+                sampler=dict(type='DefaultSampler', shuffle=True),
+                collate_fn=dict(type='default_collate'),
+                dataset=dict(
+                    type='orl_mm.ImageList', data_root=str(photos), indices=12, pipeline=pipeline
+                ),
+                **loader,
+            ),
+            optim_wrapper=dict(optimizer=dict(type='SGD', lr=0.1)),
+            train_cfg=dict(by_epoch=True, max_epochs=1),
+            custom_hooks=hooks,
+            default_hooks=dict(checkpoint=None),
+            visualizer=dict(
+                type='Visualizer',
+                vis_backends=[dict(type='LocalVisBackend'), dict(type='TensorboardVisBackend')],
+            ),
+            randomness=dict(seed=0),
+        )
+    )
     init_default_scope('mmpretrain')
     runner = Runner.from_cfg(cfg)
     runner.train()
@@ -106,8 +131,9 @@ def test_pictures_at_start_interval_and_end(with_pictures):
 def test_tensorboard_has_the_pictures_and_the_scalars(with_pictures):
     runner, _ = with_pictures
     read = pytest.importorskip('tensorboard.backend.event_processing.event_accumulator')
-    events = read.EventAccumulator(os.path.join(runner.log_dir, 'vis_data'),
-                                   size_guidance=dict(images=0, scalars=0)).Reload()
+    events = read.EventAccumulator(
+        os.path.join(runner.log_dir, 'vis_data'), size_guidance=dict(images=0, scalars=0)
+    ).Reload()
     assert {'objects', 'views'} <= set(events.Tags()['images'])
     for name, file in (('objects', 'step'), ('views', 'views')):
         images = events.Images(name)
@@ -115,8 +141,9 @@ def test_tensorboard_has_the_pictures_and_the_scalars(with_pictures):
         drawn = Image.open(f'{runner.work_dir}/objects/{file}_0000003.png').convert('RGB')
         sent = Image.open(BytesIO(images[-1].encoded_image_string))
         assert (np.asarray(sent) == np.asarray(drawn)).all()
-    loss, = events.Scalars('loss')
-    assert loss.step == 3 and np.isfinite(loss.value)
+    (loss,) = events.Scalars('loss')
+    assert loss.step == 3
+    assert np.isfinite(loss.value)
 
 
 def test_the_same_images_and_views_every_time(with_pictures):
@@ -125,8 +152,8 @@ def test_the_same_images_and_views_every_time(with_pictures):
     a, b = (np.asarray(Image.open(f'{folder}views_{s:07d}.png')) for s in (0, 3))
     for column in (2, 4):
         x = 10 + column * 262 + 3
-        assert (a[60:300, x:x + 250] == b[60:300, x:x + 250]).all()
-        assert len(np.unique(a[60:300, x:x + 250])) > 20
+        assert (a[60:300, x : x + 250] == b[60:300, x : x + 250]).all()
+        assert len(np.unique(a[60:300, x : x + 250])) > 20
 
 
 def test_without_a_prior(photos, tmp_path):
@@ -140,10 +167,12 @@ def test_what_cannot_be_drawn_is_said_before_the_first_step(photos, tmp_path):
         run(tmp_path, photos, [dict(HOOK, indices=[0, 12])])
 
 
-@pytest.mark.parametrize('bad,message', [(dict(num_images=0), 'num_images'),
-                                         (dict(indices=[]), 'indices is empty')])
+@pytest.mark.parametrize(
+    ('bad', 'message'), [(dict(num_images=0), 'num_images'), (dict(indices=[]), 'indices is empty')]
+)
 def test_bad_arguments(bad, message):
     from orl_mm.engine.hooks import ObjectVisualizationHook
+
     with pytest.raises(ValueError, match=message):
         ObjectVisualizationHook(**bad)
 
@@ -153,13 +182,30 @@ def test_two_processes_draw_once_and_none_waits(photos, tmp_path):
     """Only rank 0 draws, between steps whose collectives both ranks enter."""
     root = Path(__file__).parents[2]
     subprocess.run(
-        ['bash', 'tools/dist_train.sh', 'configs/r2o/demo.py', '2', '--work-dir', str(tmp_path),
-         '--cfg-options', 'train_cfg.max_iters=2', 'train_dataloader.batch_size=2',
-         'param_scheduler.0.end=2', 'param_scheduler.0.warmup=0', 'custom_hooks.4.interval=1',
-         'custom_hooks.4.num_images=2', 'train_dataloader.num_workers=0',
-         'train_dataloader.persistent_workers=False',
-         f'train_dataloader.dataset.data_root={photos}'],
-        check=True, timeout=900, cwd=root, env=dict(os.environ, OMP_NUM_THREADS='1'))
+        [
+            'bash',
+            'tools/dist_train.sh',
+            'configs/r2o/demo.py',
+            '2',
+            '--work-dir',
+            str(tmp_path),
+            '--cfg-options',
+            'train_cfg.max_iters=2',
+            'train_dataloader.batch_size=2',
+            'param_scheduler.0.end=2',
+            'param_scheduler.0.warmup=0',
+            'custom_hooks.4.interval=1',
+            'custom_hooks.4.num_images=2',
+            'train_dataloader.num_workers=0',
+            'train_dataloader.persistent_workers=False',
+            f'train_dataloader.dataset.data_root={photos}',
+        ],
+        check=True,
+        timeout=900,
+        cwd=root,
+        env=dict(os.environ, OMP_NUM_THREADS='1'),
+    )
     names = sorted(path.name for path in (tmp_path / 'objects').iterdir())
     assert names == ['latest.png', 'latest_views.png'] + [
-        f'{kind}_{step:07d}.png' for kind in ('step', 'views') for step in range(3)]
+        f'{kind}_{step:07d}.png' for kind in ('step', 'views') for step in range(3)
+    ]

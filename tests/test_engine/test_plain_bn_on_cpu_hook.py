@@ -23,10 +23,12 @@ def test_replaces_in_place_and_trains_in_a_process_group(tmp_path):
     finally:
         dist.destroy_process_group()
     norm = runner.model.norm
-    assert runner.model is model and isinstance(norm, nn.modules.batchnorm._BatchNorm)
+    assert runner.model is model
+    assert isinstance(norm, nn.modules.batchnorm._BatchNorm)
     assert not isinstance(norm, nn.SyncBatchNorm)
     assert (norm.eps, norm.momentum) == (1e-3, 0.3)
-    assert norm.weight is weight and norm.running_mean is mean
+    assert norm.weight is weight
+    assert norm.running_mean is mean
     assert any(weight is p for g in runner.optim_wrapper.param_groups for p in g['params'])
     assert not torch.equal(weight, torch.ones(4))  # the optimiser moved it
     assert sum('1 SyncBN layers became plain BN' in m for m in messages) == 1

@@ -36,4 +36,10 @@ def test_epochs_count_where_iterations_have_another_length(tmp_path):
     assert progress.iteration(runner, 1) == 2 * 4 + 1
     assert progress.total_iterations(runner) == 12
     assert [progress.epoch_at(runner, step) for step in (0, 3, 4, 11, 12, 500)] == [
-        0, 0, 1, 2, 2, 2]
+        0,
+        0,
+        1,
+        2,
+        2,
+        2,
+    ]

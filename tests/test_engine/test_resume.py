@@ -37,32 +37,55 @@ def _run(preset, photographs, work_dir, kill=False, **changes):
 
 
 @pytest.mark.parametrize(
-    'preset', ['r50_in1k', pytest.param('r50_in1k_official', marks=pytest.mark.slow)])
+    'preset', ['r50_in1k', pytest.param('r50_in1k_official', marks=pytest.mark.slow)]
+)
 def test_killed_and_resumed_equals_unbroken(preset, photographs, tmp_path):
     whole = _run(preset, photographs, tmp_path / 'whole')
     _run(preset, photographs, tmp_path / 'broken', kill=True)
-    resumed = _run(preset, photographs, tmp_path / 'resumed', resume=True,
-                   load_from=str(tmp_path / 'broken' / 'epoch_1.pth'))
+    resumed = _run(
+        preset,
+        photographs,
+        tmp_path / 'resumed',
+        resume=True,
+        load_from=str(tmp_path / 'broken' / 'epoch_1.pth'),
+    )
     for part in ('state_dict', 'optimizer', 'param_schedulers'):
         same(whole[part], resumed[part], part)
     # Nothing above holds by standing still.
     before = load_weights(tmp_path / 'broken' / 'epoch_1.pth')['state_dict']
-    for key in ('backbone.conv1.weight', 'target.backbone.layer4.1.conv2.weight',
-                'refiner.clusterings'):
+    for key in (
+        'backbone.conv1.weight',
+        'target.backbone.layer4.1.conv2.weight',
+        'refiner.clusterings',
+    ):
         assert not torch.equal(before[key], whole['state_dict'][key]), key
-    rates = [history['message_hub']['log_scalars']['train/lr'].data[0].tolist()
-             for history in (whole, resumed)]
-    assert rates[0] == rates[1] and len(rates[0]) == 6
+    rates = [
+        history['message_hub']['log_scalars']['train/lr'].data[0].tolist()
+        for history in (whole, resumed)
+    ]
+    assert rates[0] == rates[1]
+    assert len(rates[0]) == 6
 
 
 def _train(work_dir, *words, wait=True):
     """tools/train.py on the config that lies beside the work directory."""
-    command = [sys.executable, 'tools/train.py', str(work_dir.parent / 'config.py'),
-               '--work-dir', str(work_dir), *words]
+    command = [
+        sys.executable,
+        'tools/train.py',
+        str(work_dir.parent / 'config.py'),
+        '--work-dir',
+        str(work_dir),
+        *words,
+    ]
     work_dir.mkdir(exist_ok=True)
     with open(work_dir / 'output.txt', 'a') as output:
-        process = subprocess.Popen(command, cwd=ROOT, stdout=output, stderr=output,
-                                   env=dict(os.environ, OMP_NUM_THREADS='1'))
+        process = subprocess.Popen(
+            command,
+            cwd=ROOT,
+            stdout=output,
+            stderr=output,
+            env=dict(os.environ, OMP_NUM_THREADS='1'),
+        )
     if wait:
         assert process.wait(400) == 0, (work_dir / 'output.txt').read_text()[-3000:]
     return process
@@ -92,7 +115,8 @@ def test_sigkill_and_resume_equal_the_unbroken_run(photographs, tmp_path):
     _train(broken, '--resume')
     text = (broken / 'output.txt').read_text()
     assert f'resumed epoch: {before[-5]}' in text
-    whole, resumed = (load_weights(tmp_path / name / f'epoch_{epochs}.pth')
-                      for name in ('whole', 'broken'))
+    whole, resumed = (
+        load_weights(tmp_path / name / f'epoch_{epochs}.pth') for name in ('whole', 'broken')
+    )
     for part in ('state_dict', 'optimizer', 'param_schedulers'):
         same(whole[part], resumed[part], part)

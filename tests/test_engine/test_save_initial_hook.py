@@ -16,7 +16,7 @@ class Shift(Hook):
     """What no initialisation does, at the start of training."""
 
     def before_train(self, runner):
-        runner.model.online.weight.data.add_(1.)
+        runner.model.online.weight.data.add_(1.0)
 
 
 def test_weights_before_the_first_step(tmp_path):
@@ -39,8 +39,13 @@ def test_no_steps_no_other_checkpoint(tmp_path):
 
 def test_a_resumed_run_starts_elsewhere(tmp_path):
     tiny_runner(tmp_path / 'a', epochs=2, stop_after=1).train()
-    tiny_runner(tmp_path / 'b', epochs=2, hooks=[SAVE], resume=True,
-                load_from=str(tmp_path / 'a' / 'epoch_1.pth')).train()
+    tiny_runner(
+        tmp_path / 'b',
+        epochs=2,
+        hooks=[SAVE],
+        resume=True,
+        load_from=str(tmp_path / 'a' / 'epoch_1.pth'),
+    ).train()
     assert not (tmp_path / 'b' / 'epoch_0.pth').exists()
     assert (tmp_path / 'b' / 'epoch_2.pth').exists()
 
@@ -50,8 +55,10 @@ def test_weights_that_were_loaded(tmp_path):
     tiny_runner(tmp_path / 'a', epochs=1).train()
     trained = tmp_path / 'a' / 'epoch_1.pth'
     tiny_runner(tmp_path / 'b', epochs=0, hooks=[SAVE], load_from=str(trained)).train()
-    same(load_weights(tmp_path / 'b' / 'epoch_0.pth')['state_dict'],
-         load_weights(trained)['state_dict'])
+    same(
+        load_weights(tmp_path / 'b' / 'epoch_0.pth')['state_dict'],
+        load_weights(trained)['state_dict'],
+    )
 
 
 @pytest.mark.parametrize('filename', ['epoch_0', '/tmp/epoch_0.pth'])

@@ -7,9 +7,14 @@ from orl_mm.engine.hooks import SayWhereHook
 def said(tmp_path, caplog):
     logger = logging.getLogger('say_where')
     with caplog.at_level('INFO', logger='say_where'):
-        SayWhereHook().after_train(SimpleNamespace(
-            work_dir=str(tmp_path), log_dir=str(tmp_path / 'now'), timestamp='now',
-            logger=logger))
+        SayWhereHook().after_train(
+            SimpleNamespace(
+                work_dir=str(tmp_path),
+                log_dir=str(tmp_path / 'now'),
+                timestamp='now',
+                logger=logger,
+            )
+        )
     return caplog.records[-1].getMessage().splitlines()
 
 
@@ -17,11 +22,15 @@ def test_names_what_is_there_and_nothing_else(tmp_path, caplog):
     assert said(tmp_path, caplog) == ['Done.']
     (tmp_path / 'objects').mkdir()
     (tmp_path / 'now').mkdir()
-    checkpoint, picture, log = (tmp_path / p for p in
-                                ('iter_9.pth', 'objects/latest.png', 'now/now.log'))
+    checkpoint, picture, log = (
+        tmp_path / p for p in ('iter_9.pth', 'objects/latest.png', 'now/now.log')
+    )
     for path in (checkpoint, picture, log):
         path.write_text('')
     (tmp_path / 'last_checkpoint').write_text(str(checkpoint))
     lines = said(tmp_path, caplog)
     assert [line.split() for line in lines[1:]] == [
-        ['checkpoint:', str(checkpoint)], ['picture:', str(picture)], ['log:', str(log)]]
+        ['checkpoint:', str(checkpoint)],
+        ['picture:', str(picture)],
+        ['log:', str(log)],
+    ]

@@ -11,7 +11,6 @@ from .tiny import TinyModel, tiny_runner
 
 
 class Drawing(TinyModel):
-
     def train_step(self, data, optim_wrapper):
         self.drawn = getattr(self, 'drawn', []) + [torch.rand(1).item()]
         return super().train_step(data, optim_wrapper)
@@ -24,10 +23,11 @@ def test_resumed_draws_are_those_of_the_unbroken_run(tmp_path, loop):
     whole.train()
     assert len(set(whole.model.drawn)) == 12
     point = tmp_path / 'a' / ('epoch_1.pth' if 'epochs' in loop else 'iter_5.pth')
-    resumed = tiny_runner(tmp_path / 'b', Drawing(), hooks=[hook], resume=True,
-                          load_from=str(point), **loop)
+    resumed = tiny_runner(
+        tmp_path / 'b', Drawing(), hooks=[hook], resume=True, load_from=str(point), **loop
+    )
     resumed.train()
-    assert resumed.model.drawn == whole.model.drawn[-len(resumed.model.drawn):]
+    assert resumed.model.drawn == whole.model.drawn[-len(resumed.model.drawn) :]
     assert len(resumed.model.drawn) == (8 if 'epochs' in loop else 7)
 
 

@@ -11,7 +11,6 @@ from orl_mm.engine.hooks.set_epoch_hook import find_epoch_aware
 
 
 class Toy(BaseDataset):
-
     def __init__(self, seeder, **kwargs):
         super().__init__(pipeline=[seeder, _draw], **kwargs)
 
@@ -32,25 +31,41 @@ class Recorder(BaseModel):
         self.seen = []
 
     def forward(self, inputs, index, mode):
-        self.seen += list(zip(index.tolist(), inputs[:, 0].tolist()))
+        self.seen += list(zip(index.tolist(), inputs[:, 0].tolist(), strict=False))
         return dict(loss=self.weight.sum())
 
 
-def run(tmp_path, train_cfg, workers=0, sampler='DefaultSampler',
-        wrap=lambda d: d, resume=False, **options):
+def run(
+    tmp_path,
+    train_cfg,
+    workers=0,
+    sampler='DefaultSampler',
+    wrap=lambda d: d,
+    resume=False,
+    **options,
+):
     seeder = SeedSample(1)
     model = Recorder()
     runner = Runner(
-        model=model, work_dir=str(tmp_path), train_cfg=train_cfg,
+        model=model,
+        work_dir=str(tmp_path),
+        train_cfg=train_cfg,
         train_dataloader=dict(
-            batch_size=2, num_workers=workers, dataset=wrap(Toy(seeder)),
+            batch_size=2,
+            num_workers=workers,
+            dataset=wrap(Toy(seeder)),
             sampler=dict(type=sampler, shuffle=True),
             persistent_workers=bool(workers),
-            collate_fn=dict(type='default_collate')),
+            collate_fn=dict(type='default_collate'),
+        ),
         optim_wrapper=dict(optimizer=dict(type='SGD', lr=0.1)),
         custom_hooks=[dict(type='orl_mm.SetEpochHook')],
-        randomness=dict(seed=0), log_level='ERROR', resume=resume,
-        experiment_name=f'{tmp_path.name}{id(model)}', **options)
+        randomness=dict(seed=0),
+        log_level='ERROR',
+        resume=resume,
+        experiment_name=f'{tmp_path.name}{id(model)}',
+        **options,
+    )
     runner.train()
     if workers:  # left to the garbage collector, each takes torch 5 seconds
         runner.train_dataloader._iterator._shutdown_workers()
@@ -75,8 +90,7 @@ def test_epoch_based(tmp_path, workers):
 def test_resumed_run_sees_the_same(tmp_path):
     whole = run(tmp_path / 'a', dict(by_epoch=True, max_epochs=4), workers=1)
     run(tmp_path / 'b', dict(by_epoch=True, max_epochs=2), workers=1)
-    rest = run(tmp_path / 'b', dict(by_epoch=True, max_epochs=4), workers=2,
-               resume=True)
+    rest = run(tmp_path / 'b', dict(by_epoch=True, max_epochs=4), workers=2, resume=True)
     assert rest == whole[12:]
 
 
@@ -92,22 +106,20 @@ def test_iteration_based(tmp_path, workers, monkeypatch):
 def test_iteration_based_resumed(tmp_path, monkeypatch):
     monkeypatch.setattr('mmengine.runner.loops.time.sleep', lambda s: None)
     whole = run(tmp_path / 'a', dict(by_epoch=False, max_iters=9))
-    save = dict(default_hooks=dict(checkpoint=dict(
-        type='CheckpointHook', by_epoch=False, interval=5)))
+    save = dict(
+        default_hooks=dict(checkpoint=dict(type='CheckpointHook', by_epoch=False, interval=5))
+    )
     run(tmp_path / 'b', dict(by_epoch=False, max_iters=5), **save)
-    rest = run(tmp_path / 'b', dict(by_epoch=False, max_iters=9),
-               resume=True, **save)
+    rest = run(tmp_path / 'b', dict(by_epoch=False, max_iters=9), resume=True, **save)
     assert rest == whole[10:]
 
 
 def test_infinite_sampler_is_refused(tmp_path):
     with pytest.raises(ValueError, match='InfiniteSampler'):
-        run(tmp_path, dict(by_epoch=False, max_iters=2),
-            sampler='InfiniteSampler')
+        run(tmp_path, dict(by_epoch=False, max_iters=2), sampler='InfiniteSampler')
 
 
-@pytest.mark.parametrize('wrap', [
-    lambda d: RepeatDataset(d, 1), lambda d: ConcatDataset([d])])
+@pytest.mark.parametrize('wrap', [lambda d: RepeatDataset(d, 1), lambda d: ConcatDataset([d])])
 def test_wrapped_data_set(tmp_path, wrap):
     seen = run(tmp_path, dict(by_epoch=True, max_epochs=2), wrap=wrap)
     for position, (index, value) in enumerate(seen):

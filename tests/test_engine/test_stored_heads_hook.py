@@ -21,7 +21,8 @@ def test_heads_reach_the_metrics_and_go_with_the_next_checkpoint():
     attention, other = AttentionAP(), MultiLabelAUROC()
     runner, hook = runner_of(attention, other), StoredHeadsHook()
     hook.after_load_checkpoint(runner, dict(meta=dict(attention_heads={2: 'heart'})))
-    assert attention.stored_heads == {2: 'heart'} and not hasattr(other, 'stored_heads')
+    assert attention.stored_heads == {2: 'heart'}
+    assert not hasattr(other, 'stored_heads')
     hook.after_load_checkpoint(runner, dict(state_dict={}))  # bare weights guide no head
     assert attention.stored_heads is None
 
@@ -30,5 +31,6 @@ def test_a_head_that_the_model_lacks():
     attention = AttentionAP()
     with pytest.raises(ValueError, match='guided the heads {3.*has 3 heads, 0 to 2'):
         StoredHeadsHook().after_load_checkpoint(
-            runner_of(attention), dict(meta=dict(attention_heads={3: 'heart'})))
+            runner_of(attention), dict(meta=dict(attention_heads={3: 'heart'}))
+        )
     assert attention.stored_heads is None

@@ -29,8 +29,9 @@ class Numbers(BaseDataset):
 
     def __getitem__(self, i):
         number = self.get_data_info(i)['number']
-        return dict(inputs=torch.tensor([number, 2 * number, -number, 1.]),
-                    data_samples=torch.tensor(i))
+        return dict(
+            inputs=torch.tensor([number, 2 * number, -number, 1.0]), data_samples=torch.tensor(i)
+        )
 
 
 class Net(BaseModel):
@@ -76,17 +77,28 @@ def run(tmp_path, hook=True, epochs=None, workers=0, batch_sampler=None, **optio
     batches = dict(batch_sampler=batch_sampler) if batch_sampler else {}
     watch = Watch()
     runner = Runner(
-        Net(data_preprocessor=Preprocessor()), str(tmp_path),
-        train_dataloader=dict(batch_size=4, sampler=sampler, dataset=Numbers(), num_workers=workers,
-                              persistent_workers=workers > 0,
-                              collate_fn=dict(type='default_collate'), **batches),
-        optim_wrapper=dict(optimizer=dict(type='SGD', lr=0.)), train_cfg=loop,
-        custom_hooks=[watch] + ([TrainingPreciseBNHook(**{'num_samples': 8, **options})]
-                                if hook else []),
-        default_hooks=dict(checkpoint=dict(type='CheckpointHook', by_epoch=bool(epochs),
-                                           interval=1)),
-        randomness=dict(seed=0), experiment_name=f'{tmp_path.parent.name}_{tmp_path.name}',
-        log_level='ERROR')
+        Net(data_preprocessor=Preprocessor()),
+        str(tmp_path),
+        train_dataloader=dict(
+            batch_size=4,
+            sampler=sampler,
+            dataset=Numbers(),
+            num_workers=workers,
+            persistent_workers=workers > 0,
+            collate_fn=dict(type='default_collate'),
+            **batches,
+        ),
+        optim_wrapper=dict(optimizer=dict(type='SGD', lr=0.0)),
+        train_cfg=loop,
+        custom_hooks=[watch]
+        + ([TrainingPreciseBNHook(**{'num_samples': 8, **options})] if hook else []),
+        default_hooks=dict(
+            checkpoint=dict(type='CheckpointHook', by_epoch=bool(epochs), interval=1)
+        ),
+        randomness=dict(seed=0),
+        experiment_name=f'{tmp_path.parent.name}_{tmp_path.name}',
+        log_level='ERROR',
+    )
     runner.train()
     if workers:  # else the garbage collector waits for them, seconds later
         runner.train_dataloader._iterator._shutdown_workers()
@@ -95,7 +107,7 @@ def run(tmp_path, hook=True, epochs=None, workers=0, batch_sampler=None, **optio
 
 def statistics(batches, power=1):
     """Averages over batches of their mean and unbiased variance, by numpy."""
-    x = np.array([[[n, 2 * n, -n, 1.] for n in batch] for batch in batches]) + 100
+    x = np.array([[[n, 2 * n, -n, 1.0] for n in batch] for batch in batches]) + 100
     x = x**power
     return x.mean(1).mean(0), x.var(1, ddof=1).mean(0)
 
@@ -117,20 +129,28 @@ def test_statistics_are_averages_over_batches_of_the_training_pass(tmp_path):
     assert torch.equal(stored['norm.running_mean'], model.norm.running_mean)
 
 
-@pytest.mark.parametrize('interval, done_at', [(2, [2, 4, 5]), (5, [5]), (7, [5])])
+@pytest.mark.parametrize(('interval', 'done_at'), [(2, [2, 4, 5]), (5, [5]), (7, [5])])
 def test_every_interval_and_after_the_last_iteration(tmp_path, interval, done_at):
     runner, _ = run(tmp_path / 'a', interval=interval)
     steps = list(itertools.accumulate(mode == ('loss', True) for mode in runner.model.modes))
-    found = [step for step, mode in zip(steps, runner.model.modes) if mode == ('loss', False)]
+    found = [
+        step
+        for step, mode in zip(steps, runner.model.modes, strict=False)
+        if mode == ('loss', False)
+    ]
     assert found == sorted(done_at * 2)
 
 
-@pytest.mark.parametrize('interval, done_at', [(2, [6, 9]), (3, [9])])
+@pytest.mark.parametrize(('interval', 'done_at'), [(2, [6, 9]), (3, [9])])
 def test_by_epoch(tmp_path, interval, done_at):
     """Epochs of three steps."""
     runner, _ = run(tmp_path / 'a', epochs=3, interval=interval)
     steps = list(itertools.accumulate(mode == ('loss', True) for mode in runner.model.modes))
-    found = [step for step, mode in zip(steps, runner.model.modes) if mode == ('loss', False)]
+    found = [
+        step
+        for step, mode in zip(steps, runner.model.modes, strict=False)
+        if mode == ('loss', False)
+    ]
     assert found == sorted(done_at * 2)
 
 
@@ -140,24 +160,34 @@ def test_training_misses_no_image(tmp_path, workers):
     _, plain = run(tmp_path / 'a', hook=False, workers=workers)
     drawn = torch.get_rng_state()
     _, precise = run(tmp_path / 'b', workers=workers, interval=1)
-    assert plain.seen == precise.seen and len(plain.seen) == 5
+    assert plain.seen == precise.seen
+    assert len(plain.seen) == 5
     assert torch.equal(drawn, torch.get_rng_state())  # nor anything of the run's generator
 
 
 def test_other_images_each_time_and_the_same_in_each_run(tmp_path):
     first, _ = run(tmp_path / 'a', interval=1)
     again, _ = run(tmp_path / 'b', interval=1)
-    drawn = [seen for mode, seen in zip(first.model.modes, first.model.seen) if not mode[1]]
+    drawn = [
+        seen for mode, seen in zip(first.model.modes, first.model.seen, strict=False) if not mode[1]
+    ]
     assert first.model.seen == again.model.seen
     assert len({str(seen) for seen in drawn}) > 2
-    assert all(len(set(a + b)) == 8 for a, b in zip(drawn[::2], drawn[1::2]))
+    assert all(len(set(a + b)) == 8 for a, b in zip(drawn[::2], drawn[1::2], strict=False))
 
 
 def test_batch_sampler_of_a_known_size(tmp_path):
-    runner, _ = run(tmp_path / 'a', epochs=1,
-                    batch_sampler=dict(type=BatchSampler, batch_size=6, drop_last=True),
-                    num_samples=12)
-    found = [seen for mode, seen in zip(runner.model.modes, runner.model.seen) if not mode[1]]
+    runner, _ = run(
+        tmp_path / 'a',
+        epochs=1,
+        batch_sampler=dict(type=BatchSampler, batch_size=6, drop_last=True),
+        num_samples=12,
+    )
+    found = [
+        seen
+        for mode, seen in zip(runner.model.modes, runner.model.seen, strict=False)
+        if not mode[1]
+    ]
     assert [len(seen) for seen in found] == [6, 6]
     equal(runner.model.norm, statistics(found))
 
@@ -181,8 +211,10 @@ def work(folder):
     rank = torch.distributed.get_rank()
     runner, _ = run(folder / str(rank), interval=5)
     model = runner.model
-    torch.save(dict(seen=model.seen[5:], norm=model.norm.state_dict(),
-                    head=model.head.state_dict()), folder / f'{rank}.pth')
+    torch.save(
+        dict(seen=model.seen[5:], norm=model.norm.state_dict(), head=model.head.state_dict()),
+        folder / f'{rank}.pth',
+    )
     torch.distributed.destroy_process_group()
 
 
@@ -192,11 +224,23 @@ def test_two_processes_share_the_samples_and_the_statistics(tmp_path):
         free.bind(('127.0.0.1', 0))
         port = free.getsockname()[1]
     root = Path(__file__).resolve().parents[2]
-    env = dict(os.environ, WORLD_SIZE='2', MASTER_ADDR='127.0.0.1', MASTER_PORT=str(port),
-               OMP_NUM_THREADS='1', PYTHONPATH=str(root))
-    jobs = [subprocess.Popen([sys.executable, __file__, str(tmp_path)],
-                             env={**env, 'RANK': str(rank)}, stderr=subprocess.PIPE, text=True)
-            for rank in range(2)]
+    env = dict(
+        os.environ,
+        WORLD_SIZE='2',
+        MASTER_ADDR='127.0.0.1',
+        MASTER_PORT=str(port),
+        OMP_NUM_THREADS='1',
+        PYTHONPATH=str(root),
+    )
+    jobs = [
+        subprocess.Popen(
+            [sys.executable, __file__, str(tmp_path)],
+            env={**env, 'RANK': str(rank)},
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for rank in range(2)
+    ]
     for job in jobs:
         _, error = job.communicate(timeout=240)
         assert job.returncode == 0, error[-3000:]

@@ -47,7 +47,7 @@ class TinyModel(BaseModel):
     def update_target(self, momentum):
         self.momenta.append((self.steps, momentum))
         with torch.no_grad():
-            for t, o in zip(self.target.parameters(), self.online.parameters()):
+            for t, o in zip(self.target.parameters(), self.online.parameters(), strict=False):
                 t.mul_(momentum).add_(o, alpha=1 - momentum)
 
     def forward(self, x, mode='loss'):
@@ -61,9 +61,13 @@ class TinyModel(BaseModel):
     def record(self, out):
         labels = torch.tensor([[0, 0, 1, 2], [0, 0, 0, 0]]).view(2, 2, 2)
         valid = torch.tensor([[True, True, False, False], [True, False, False, False]])
-        return SimpleNamespace(labels0=labels, valid=valid, embeddings=out.detach(),
-                               num_clusters=4, timers=dict(clustering=lambda: 0.25,
-                                                           network=lambda: 0.5))
+        return SimpleNamespace(
+            labels0=labels,
+            valid=valid,
+            embeddings=out.detach(),
+            num_clusters=4,
+            timers=dict(clustering=lambda: 0.25, network=lambda: 0.5),
+        )
 
     def train_step(self, data, optim_wrapper):
         self.rates.append([group['lr'] for group in optim_wrapper.param_groups])
@@ -94,27 +98,54 @@ def listen(runner):
     return messages
 
 
-def tiny_runner(work_dir, model=None, epochs=3, iters=None, lr=1., accumulate=1, hooks=(),
-                stop_after=None, batch_size=2, param_scheduler=None, logger_interval=1,
-                **kwargs):
+def tiny_runner(
+    work_dir,
+    model=None,
+    epochs=3,
+    iters=None,
+    lr=1.0,
+    accumulate=1,
+    hooks=(),
+    stop_after=None,
+    batch_size=2,
+    param_scheduler=None,
+    logger_interval=1,
+    **kwargs,
+):
     """Runner of ``TinyModel``: 4 iterations an epoch, a checkpoint after each."""
     model = TinyModel() if model is None else model
-    hooks = list(hooks) + ([dict(type='orl_mm.StopAfter', epochs=stop_after)]
-                           if stop_after else [])
-    train_cfg = (dict(by_epoch=True, max_epochs=epochs) if iters is None else
-                 dict(by_epoch=False, max_iters=iters))
+    hooks = list(hooks) + ([dict(type='orl_mm.StopAfter', epochs=stop_after)] if stop_after else [])
+    train_cfg = (
+        dict(by_epoch=True, max_epochs=epochs)
+        if iters is None
+        else dict(by_epoch=False, max_iters=iters)
+    )
     return Runner(
-        model, str(work_dir), experiment_name=f'{work_dir}'.replace('/', '_'),
-        train_dataloader=dict(dataset=TinyData(), batch_size=batch_size, num_workers=0,
-                              sampler=dict(type='DefaultSampler', shuffle=True),
-                              collate_fn=dict(type='default_collate')),
+        model,
+        str(work_dir),
+        experiment_name=f'{work_dir}'.replace('/', '_'),
+        train_dataloader=dict(
+            dataset=TinyData(),
+            batch_size=batch_size,
+            num_workers=0,
+            sampler=dict(type='DefaultSampler', shuffle=True),
+            collate_fn=dict(type='default_collate'),
+        ),
         train_cfg=train_cfg,
-        optim_wrapper=dict(type='OptimWrapper', accumulative_counts=accumulate,
-                           constructor='orl_mm.LARSConstructor',
-                           optimizer=dict(type='orl_mm.LARS', lr=lr, momentum=0.9)),
-        param_scheduler=param_scheduler, custom_hooks=hooks,
-        default_hooks=dict(logger=dict(type='LoggerHook', interval=logger_interval),
-                           checkpoint=dict(type='CheckpointHook', interval=1,
-                                           by_epoch=iters is None)),
+        optim_wrapper=dict(
+            type='OptimWrapper',
+            accumulative_counts=accumulate,
+            constructor='orl_mm.LARSConstructor',
+            optimizer=dict(type='orl_mm.LARS', lr=lr, momentum=0.9),
+        ),
+        param_scheduler=param_scheduler,
+        custom_hooks=hooks,
+        default_hooks=dict(
+            logger=dict(type='LoggerHook', interval=logger_interval),
+            checkpoint=dict(type='CheckpointHook', interval=1, by_epoch=iters is None),
+        ),
         log_processor=dict(by_epoch=iters is None),
-        default_scope='mmpretrain', randomness=dict(seed=0), **kwargs)
+        default_scope='mmpretrain',
+        randomness=dict(seed=0),
+        **kwargs,
+    )

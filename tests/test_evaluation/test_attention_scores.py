@@ -8,8 +8,13 @@ import torch
 import torch.nn.functional as F
 from sklearn.metrics import average_precision_score
 
-from orl_mm.evaluation.attention_scores import (average_precision, choose_head, coverage, on_grid,
-                                                patch_counts)
+from orl_mm.evaluation.attention_scores import (
+    average_precision,
+    choose_head,
+    coverage,
+    on_grid,
+    patch_counts,
+)
 
 
 def enlarged(scores, size):
@@ -20,8 +25,9 @@ def enlarged(scores, size):
 def on_pixels(scores, masks):
     """(A, R): scikit-learn on all pixels of the enlarged maps."""
     maps = enlarged(scores, masks.shape[1:])
-    return np.array([[average_precision_score(mask.ravel(), row.ravel()) for mask in masks]
-                     for row in maps])
+    return np.array(
+        [[average_precision_score(mask.ravel(), row.ravel()) for mask in masks] for row in maps]
+    )
 
 
 def ours(scores, masks):
@@ -34,8 +40,8 @@ def ours(scores, masks):
 def test_equals_scikit_learn_on_the_full_resolution(size, levels):
     """Sizes that the grid divides and not, more patches than pixels; distinct, tied, constant."""
     draw = np.random.default_rng(0)
-    masks = draw.random((3, *size)) < [[[.1]], [[.5]], [[.9]]]
-    masks[0, :size[0] // 2] = True  # a part of some shape
+    masks = draw.random((3, *size)) < [[[0.1]], [[0.5]], [[0.9]]]
+    masks[0, : size[0] // 2] = True  # a part of some shape
     scores = draw.random((4, 14, 14)).astype(np.float32)
     if levels:
         scores = np.floor(scores * levels) / levels
@@ -47,7 +53,7 @@ def test_equals_scikit_learn_on_the_full_resolution(size, levels):
 
 def test_a_value_by_hand():
     """Thresholds .9, .5 (two patches), .1: precisions 3/4, 6/12, 8/16; recalls 3/8, 6/8, 1."""
-    scores = np.array([[[.9, .5], [.5, .1]]])
+    scores = np.array([[[0.9, 0.5], [0.5, 0.1]]])
     mask = np.zeros((1, 4, 4), int)
     mask[0, :2, :2] = [[1, 1], [1, 0]]
     mask[0, :2, 2:] = [[1, 1], [0, 0]]
@@ -64,14 +70,16 @@ def test_an_empty_part_has_no_score_and_does_not_warn():
         warnings.simplefilter('error')
         found = ours(np.random.default_rng(0).random((2, 2, 2)), masks)
         share = coverage(np.eye(4), patch_counts(masks, (2, 2))[0])
-    assert np.isnan(found[:, 0]).all() and (found[:, 1] == 1).all()
-    assert np.isnan(share[:, 0]).all() and (share[:, 1] == .25).all()
+    assert np.isnan(found[:, 0]).all()
+    assert (found[:, 1] == 1).all()
+    assert np.isnan(share[:, 0]).all()
+    assert (share[:, 1] == 0.25).all()
 
 
 def test_counts_follow_the_mask_not_the_image():
     """A mark at one pixel is counted in the patch that torch enlarges over it."""
     size, grid = (31, 45), (4, 7)
-    cells = enlarged(np.arange(28.).reshape(1, *grid), size)[0].astype(int)
+    cells = enlarged(np.arange(28.0).reshape(1, *grid), size)[0].astype(int)
     for y, x in [(0, 0), (7, 6), (8, 7), (15, 44), (30, 19)]:
         mask = torch.zeros(1, *size, dtype=torch.uint8)
         mask[0, y, x] = 1
@@ -82,18 +90,21 @@ def test_counts_follow_the_mask_not_the_image():
 
 @pytest.mark.parametrize('dtype', [torch.bool, torch.uint8, torch.int64])
 def test_masks_of_any_integer_type(dtype):
-    masks = torch.rand(2, 13, 9, generator=torch.Generator().manual_seed(0)) < .4
+    masks = torch.rand(2, 13, 9, generator=torch.Generator().manual_seed(0)) < 0.4
     positives, _ = patch_counts(masks.to(dtype), (3, 2))
     np.testing.assert_array_equal(positives, patch_counts(masks.numpy(), (3, 2))[0])
     assert positives.sum(1).tolist() == masks.sum((1, 2)).tolist()
 
 
-@pytest.mark.parametrize('masks, said', [
-    (np.full((1, 4, 4), 255, np.uint8), '0 and 1, got 255'),
-    (np.zeros((4, 4), bool), 'must be .parts, H, W.'),
-    (np.zeros((1, 0, 4), bool), 'must be .parts, H, W.'),
-    (np.zeros((1, 4, 4)), 'bool or integers'),
-])
+@pytest.mark.parametrize(
+    ('masks', 'said'),
+    [
+        (np.full((1, 4, 4), 255, np.uint8), '0 and 1, got 255'),
+        (np.zeros((4, 4), bool), 'must be .parts, H, W.'),
+        (np.zeros((1, 0, 4), bool), 'must be .parts, H, W.'),
+        (np.zeros((1, 4, 4)), 'bool or integers'),
+    ],
+)
 def test_other_masks_are_refused(masks, said):
     with pytest.raises(ValueError, match=said):
         patch_counts(masks, (2, 2))
@@ -101,7 +112,7 @@ def test_other_masks_are_refused(masks, said):
 
 def test_other_scores_are_refused():
     with pytest.raises(ValueError, match='not finite'):
-        average_precision(np.array([[np.nan, 0.]]), np.ones((1, 2)), np.ones(2))
+        average_precision(np.array([[np.nan, 0.0]]), np.ones((1, 2)), np.ones(2))
     with pytest.raises(ValueError, match='must be'):
         average_precision(np.zeros((1, 3)), np.ones((1, 2)), np.ones(2))
 
@@ -113,36 +124,40 @@ def test_leading_axes_are_scored_one_by_one():
     found = average_precision(scores, positives, pixels)
     assert found.shape == (4, 2, 3)
     for b in range(4):
-        np.testing.assert_allclose(found[b], average_precision(scores, positives[b], pixels[b]),
-                                   atol=1e-15)
+        np.testing.assert_allclose(
+            found[b], average_precision(scores, positives[b], pixels[b]), atol=1e-15
+        )
 
 
 def test_coverage_counts_the_part_above_the_mean():
-    scores = np.array([[4., 1., 1., 0.], [1., 1., 1., 1.]])  # means 1.5 and 1: above, [0] and none
+    scores = np.array(
+        [[4.0, 1.0, 1.0, 0.0], [1.0, 1.0, 1.0, 1.0]]
+    )  # means 1.5 and 1: above, [0] and none
     positives = np.array([[3, 1, 0, 0], [0, 2, 2, 0]])
-    np.testing.assert_allclose(coverage(scores, positives), [[.75, 0.], [0., 0.]])
-    for value in np.float32([.1, 1 / 3, 1e-7]):  # no patch of a constant map is above its mean
+    np.testing.assert_allclose(coverage(scores, positives), [[0.75, 0.0], [0.0, 0.0]])
+    for value in np.float32([0.1, 1 / 3, 1e-7]):  # no patch of a constant map is above its mean
         assert coverage(np.full((1, 196), value), np.ones((1, 196))) == 0
 
 
 def test_maps_on_the_grid():
     """Area averages; a size that the grid does not divide as adaptive average pooling."""
-    maps = np.arange(32.).reshape(2, 4, 4)
+    maps = np.arange(32.0).reshape(2, 4, 4)
     np.testing.assert_allclose(on_grid(maps, (2, 2))[0], [[2.5, 4.5], [10.5, 12.5]])
-    np.testing.assert_allclose(on_grid(np.eye(3, dtype=bool)[None], (2, 2))[0],
-                               [[.5, .25], [.25, .5]])  # the middle belongs to all four
+    np.testing.assert_allclose(
+        on_grid(np.eye(3, dtype=bool)[None], (2, 2))[0], [[0.5, 0.25], [0.25, 0.5]]
+    )  # the middle belongs to all four
 
 
 def test_the_truth_on_the_grid_is_perfect_where_borders_fit():
     mask = np.zeros((1, 28, 28), bool)
     mask[0, 4:12, 8:20] = True
-    assert ours(on_grid(mask, (14, 14)), mask)[0, 0] == 1.
+    assert ours(on_grid(mask, (14, 14)), mask)[0, 0] == 1.0
     mask[0, 12] = True  # half a patch: better than all maps without the truth, but not perfect
-    assert .9 < ours(on_grid(mask, (14, 14)), mask)[0, 0] < 1.
+    assert 0.9 < ours(on_grid(mask, (14, 14)), mask)[0, 0] < 1.0
 
 
 def test_the_best_head_by_the_mean():
-    scores = np.array([[.9, .2, .5], [.0, .2, .6]])
+    scores = np.array([[0.9, 0.2, 0.5], [0.0, 0.2, 0.6]])
     assert choose_head(scores, range(3)) == 2
     assert choose_head(scores, [0, 1]) == 0
     assert choose_head(np.zeros((2, 3)), [1, 2]) == 1

@@ -35,8 +35,8 @@ def test_equals_sets_and_pairs_of_pixels():
     draw = np.random.default_rng(0)
     for _ in range(3):
         regions = draw.choice([3, 7, 8, 90], (5, 6))
-        masks = draw.random((3, 5, 6)) < [[[.5]], [[.3]], [[.2]]]
-        ignore = draw.random((5, 6)) < .2
+        masks = draw.random((3, 5, 6)) < [[[0.5]], [[0.3]], [[0.2]]]
+        ignore = draw.random((5, 6)) < 0.2
         got = object_agreement(regions, masks, ignore)
         best, ari, foreground = by_hand(regions, masks, ~ignore)
         assert got.best_overlap == pytest.approx(best)
@@ -50,15 +50,18 @@ def test_values_one_can_see():
     truth[0, :, :2] = True  # the left half
     halves = np.tile([5, 5, 9, 9], (4, 1))
     exact = object_agreement(halves, truth)
-    assert exact.best_overlap == [1.] and exact.ari == 1. and exact.area == [.5]
+    assert exact.best_overlap == [1.0]
+    assert exact.ari == 1.0
+    assert exact.area == [0.5]
     # Cut in two, either piece is half of it; the whole image as one region is half object.
     quarters = np.repeat([[0, 0, 1, 1], [2, 2, 3, 3]], 2, 0)
-    assert object_agreement(quarters, truth).best_overlap == [.5]
+    assert object_agreement(quarters, truth).best_overlap == [0.5]
     whole = object_agreement(np.zeros((4, 4), int), truth)
-    assert whole.best_overlap == [.5] and whole.ari == 0.
+    assert whole.best_overlap == [0.5]
+    assert whole.ari == 0.0
     # The smaller of two that overlap is seen by the Rand index.
     both = np.stack([np.ones((4, 4), bool), truth[0]])
-    assert object_agreement(halves, both).ari == 1.
+    assert object_agreement(halves, both).ari == 1.0
 
 
 def test_ignored_pixels_count_for_nothing():
@@ -68,7 +71,9 @@ def test_ignored_pixels_count_for_nothing():
     ignore = np.zeros((2, 4), bool)
     ignore[1, 1] = ignore[:, 3] = True
     got = object_agreement(regions, truth, ignore)
-    assert got.best_overlap == [1.] and got.num_regions == 2 and got.area == [3 / 5]
+    assert got.best_overlap == [1.0]
+    assert got.num_regions == 2
+    assert got.area == [3 / 5]
 
 
 def test_summary_by_hand():
@@ -78,14 +83,20 @@ def test_summary_by_hand():
     assert np.isnan(none.foreground_ari)
     got = summarise([one, two, none])
     assert got['images'] == got['objects'] == 2
-    assert got['best_overlap'] == pytest.approx((1 + .01) / 2)
-    assert got['best_overlap_large'] == 1.
-    assert got['regions'] == 1.5 and got['ari'] == .5
+    assert got['best_overlap'] == pytest.approx((1 + 0.01) / 2)
+    assert got['best_overlap_large'] == 1.0
+    assert got['regions'] == 1.5
+    assert got['ari'] == 0.5
 
 
-@pytest.mark.parametrize('regions, objects, ignore', [
-    ((2, 3), (1, 3, 2), None), ((2, 3), (2, 3), None), ((2, 3), (1, 2, 3), (3, 2))])
+@pytest.mark.parametrize(
+    ('regions', 'objects', 'ignore'),
+    [((2, 3), (1, 3, 2), None), ((2, 3), (2, 3), None), ((2, 3), (1, 2, 3), (3, 2))],
+)
 def test_shapes_that_do_not_agree(regions, objects, ignore):
     with pytest.raises(ValueError, match=r'must be \(H, W\), \(N, H, W\)'):
-        object_agreement(np.zeros(regions, int), np.zeros(objects, bool),
-                         None if ignore is None else np.zeros(ignore, bool))
+        object_agreement(
+            np.zeros(regions, int),
+            np.zeros(objects, bool),
+            None if ignore is None else np.zeros(ignore, bool),
+        )

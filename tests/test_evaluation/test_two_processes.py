@@ -28,18 +28,23 @@ def work():
     from tests.test_engine.test_frozen_features_hook import PROBE, Labelled, loader
     from tests.test_evaluation.test_attention_ap import sample
     from tests.test_evaluation.test_multi_label_auroc import drawn, samples
+
     found = {}
     scores, truth = drawn(LENGTH, seed=1)
-    for name, items in (('AttentionAP', [sample(i, patient=f'p{i // 2}') for i in range(LENGTH)]),
-                        ('MultiLabelAUROC', samples(scores, truth))):
+    for name, items in (
+        ('AttentionAP', [sample(i, patient=f'p{i // 2}') for i in range(LENGTH)]),
+        ('MultiLabelAUROC', samples(scores, truth)),
+    ):
         evaluator = Evaluator(dict(type=f'orl_mm.{name}', resamples=50))
         evaluator.dataset_meta = {}
         for i in DefaultSampler(items, shuffle=False, seed=0):
             evaluator.process([items[i]])
         found.update(evaluator.evaluate(LENGTH))
     torch.manual_seed(0)
-    runner = SimpleNamespace(model=MODELS.build(PROBE), optim_wrapper=SimpleNamespace(
-        optim_context=lambda model: nullcontext()))
+    runner = SimpleNamespace(
+        model=MODELS.build(PROBE),
+        optim_wrapper=SimpleNamespace(optim_context=lambda model: nullcontext()),
+    )
     data = frozen_features(runner, Runner.build_dataloader(loader(Labelled(LENGTH), 2)))
     labels = torch.stack([item.gt_score for item in data.samples])
     return found, data.features, labels, [item.patient for item in data.samples]
@@ -49,11 +54,24 @@ def launch(folder):
     with socket.socket() as s:
         s.bind(('127.0.0.1', 0))
         port = s.getsockname()[1]
-    env = dict(os.environ, WORLD_SIZE='2', MASTER_ADDR='127.0.0.1', MASTER_PORT=str(port),
-               OMP_NUM_THREADS='1', PYTHONPATH=str(ROOT))
-    jobs = [subprocess.Popen([sys.executable, __file__, str(folder / f'{r}.pth')],
-                             env={**env, 'RANK': str(r)}, stdout=subprocess.DEVNULL,
-                             stderr=subprocess.PIPE, text=True) for r in range(2)]
+    env = dict(
+        os.environ,
+        WORLD_SIZE='2',
+        MASTER_ADDR='127.0.0.1',
+        MASTER_PORT=str(port),
+        OMP_NUM_THREADS='1',
+        PYTHONPATH=str(ROOT),
+    )
+    jobs = [
+        subprocess.Popen(
+            [sys.executable, __file__, str(folder / f'{r}.pth')],
+            env={**env, 'RANK': str(r)},
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for r in range(2)
+    ]
     for job in jobs:
         _, error = job.communicate(timeout=240)
         assert job.returncode == 0, error[-3000:]
@@ -74,7 +92,8 @@ def test_metrics_are_those_of_one_process(runs):
 
 def test_every_process_holds_all_features_in_order(runs):
     (_, features, labels, patients), two = runs
-    assert features.shape == (LENGTH, 24) and features.std() > .1
+    assert features.shape == (LENGTH, 24)
+    assert features.std() > 0.1
     assert patients == ['p0', 'p0', 'p1', 'p1', 'p2']
     for _, mine, its_labels, its_patients in two:
         torch.testing.assert_close(mine, features, atol=1e-5, rtol=1e-5)
@@ -84,6 +103,7 @@ def test_every_process_holds_all_features_in_order(runs):
 
 if __name__ == '__main__':
     import orl_mm  # noqa: F401
+
     torch.set_num_threads(1)
     # This folder, as under pytest, not the `tests` of some installed package.
     sys.modules['tests'] = ModuleType('tests')

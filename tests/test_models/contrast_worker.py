@@ -19,12 +19,17 @@ from orl_mm.structures import RegionBatch
 sys.modules['tests'] = ModuleType('tests')
 sys.modules['tests'].__path__ = [str(Path(__file__).parents[1])]
 from tests.small_contrast import (  # noqa: E402, isort: skip
-    GROUPS, infomin, two_views, vader, views_and_crops)
+    GROUPS,
+    infomin,
+    two_views,
+    vader,
+    views_and_crops,
+)
 
 NUM, CELLS = 4, 16 * 16
-NEAR = [[0, 0, .83, .91, 0], [.11, .17, 1, 1, 1.]]
-CORNER = [[0, 0, .52, .53, 1.], [.46, .48, 1, 1, 0.]]  # fewer pixels than are drawn
-APART = [[0, 0, .25, .25, 0], [.75, .75, 1, 1, 0.]]
+NEAR = [[0, 0, 0.83, 0.91, 0], [0.11, 0.17, 1, 1, 1.0]]
+CORNER = [[0, 0, 0.52, 0.53, 1.0], [0.46, 0.48, 1, 1, 0.0]]  # fewer pixels than are drawn
+APART = [[0, 0, 0.25, 0.25, 0], [0.75, 0.75, 1, 1, 0.0]]
 SCENARIOS = {
     'even': [NEAR, NEAR, NEAR, NEAR],
     'uneven': [NEAR, APART, CORNER, NEAR],
@@ -37,7 +42,7 @@ def steps(model, batches, rank, world, draws=None):
     """Three steps; loss of all ranks, the first gradients, and the queue of every rank."""
     wrapped = DistributedDataParallel(model) if world > 1 else model
     online = [p for p in model.parameters() if p.requires_grad]
-    optimizer = torch.optim.SGD(online, lr=.05)
+    optimizer = torch.optim.SGD(online, lr=0.05)
     losses, grads = [], None
     for inputs, samples in batches:
         optimizer.zero_grad()
@@ -51,15 +56,19 @@ def steps(model, batches, rank, world, draws=None):
         grads = grads or [p.grad.clone() for p in online]
         optimizer.step()
         if hasattr(model, 'update_target'):
-            model.update_target(.9)
+            model.update_target(0.9)
     target = model.target if hasattr(model, 'target') else model.encoder_k
     queue = model.queue.rows if hasattr(model.queue, 'rows') else model.queue
     queues = [queue.clone()]
     if world > 1:
         queues = [torch.empty_like(queue) for _ in range(world)]
         dist.all_gather(queues, queue.contiguous())
-    return dict(losses=torch.stack(losses), grads=grads, queues=queues,
-                target=[p.clone() for p in target.parameters()])
+    return dict(
+        losses=torch.stack(losses),
+        grads=grads,
+        queues=queues,
+        target=[p.clone() for p in target.parameters()],
+    )
 
 
 def train_vader(scenario, rank, world):
@@ -83,7 +92,7 @@ def train_infomin(rank, world):
     torch.manual_seed(0)
     for p in model.parameters():
         if p.requires_grad:
-            torch.nn.init.normal_(p, std=.1)
+            torch.nn.init.normal_(p, std=0.1)
     model.queue.copy_(torch.nn.functional.normalize(torch.randn_like(model.queue), dim=0))
     mine = slice(rank * NUM // world, (rank + 1) * NUM // world)
     batches = [([x[mine] for x in views_and_crops(NUM, seed=step)], None) for step in range(3)]
@@ -91,8 +100,10 @@ def train_infomin(rank, world):
 
 
 def everything(rank, world):
-    return dict({f'vader, {name}': train_vader(name, rank, world) for name in SCENARIOS},
-                infomin=train_infomin(rank, world))
+    return dict(
+        {f'vader, {name}': train_vader(name, rank, world) for name in SCENARIOS},
+        infomin=train_infomin(rank, world),
+    )
 
 
 def main(out):

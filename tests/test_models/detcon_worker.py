@@ -28,7 +28,7 @@ def train(code, rank, world):
     model, mine = build(dict(type='GN', num_groups=2), **CODES[code]), share_of(rank, world)
     wrapped = DistributedDataParallel(model) if world > 1 else model
     online = [p for p in model.parameters() if p.requires_grad]
-    optimizer = torch.optim.SGD(online, lr=.1)
+    optimizer = torch.optim.SGD(online, lr=0.1)
     inputs, batch = sample(NUM)
     inputs = [x[mine] for x in inputs]
     batch = RegionBatch(batch.views[mine], batch.labels[mine], batch.counts[mine])
@@ -40,7 +40,7 @@ def train(code, rank, world):
     for _ in range(2):
         optimizer.zero_grad()
         if code == 'reproduction':
-            model.pending_momentum = .9
+            model.pending_momentum = 0.9
         with mock.patch('torch.rand', shares):
             loss = wrapped(inputs, batch, mode='loss')['loss']
         loss.backward()
@@ -51,16 +51,21 @@ def train(code, rank, world):
         grads = grads or [p.grad.clone() for p in online]
         optimizer.step()
         if code == 'authors':
-            model.update_target(.9)
-    return dict(losses=torch.stack(losses), grads=grads,
-                target=[p.clone() for p in model.target.parameters()])
+            model.update_target(0.9)
+    return dict(
+        losses=torch.stack(losses),
+        grads=grads,
+        target=[p.clone() for p in model.target.parameters()],
+    )
 
 
 def loss_alone(own, rank, world):
     """The loss on given vectors; gradients of all images, as training sees them."""
-    predictions, targets, ids, others = ([t[share_of(rank, world)] for t in x] for x in some_vectors())
+    predictions, targets, ids, others = (
+        [t[share_of(rank, world)] for t in x] for x in some_vectors()
+    )
     leaves = [p.clone().requires_grad_() for p in predictions]
-    loss = DetConLoss(.3)(leaves, targets, ids, others if own else None)
+    loss = DetConLoss(0.3)(leaves, targets, ids, others if own else None)
     loss.backward()
     loss, grads = loss.detach(), torch.cat([p.grad for p in leaves], 1)
     if world > 1:
@@ -72,8 +77,10 @@ def loss_alone(own, rank, world):
 
 
 def everything(rank, world):
-    return dict({code: train(code, rank, world) for code in CODES},
-                **{f'loss, own {own}': loss_alone(own, rank, world) for own in (False, True)})
+    return dict(
+        {code: train(code, rank, world) for code in CODES},
+        **{f'loss, own {own}': loss_alone(own, rank, world) for own in (False, True)},
+    )
 
 
 def main(out):

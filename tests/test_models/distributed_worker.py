@@ -17,8 +17,8 @@ from orl_mm.models import R2O
 from orl_mm.structures import RegionBatch
 
 NUM, SIDE = 4, 64
-WHOLE = [[0, 0, .9, .9, 0], [.1, .2, 1, 1, 1.]]
-APART = [[0, 0, .25, .25, 0], [.75, .75, 1, 1, 0.]]  # no superpixel in both views
+WHOLE = [[0, 0, 0.9, 0.9, 0], [0.1, 0.2, 1, 1, 1.0]]
+APART = [[0, 0, 0.25, 0.25, 0], [0.75, 0.75, 1, 1, 0.0]]  # no superpixel in both views
 SCENARIOS = {
     'even': [WHOLE, WHOLE, WHOLE, WHOLE],
     'uneven': [WHOLE, APART, WHOLE, WHOLE],
@@ -31,20 +31,38 @@ def build(average: str, norm: dict) -> R2O:
     torch.manual_seed(0)
 
     def mlp(in_channels):
-        return dict(type='orl_mm.RegionMLP', in_channels=in_channels, hid_channels=16,
-                    out_channels=8, with_bias=True, with_last_bn=False, with_last_bias=True,
-                    norm_cfg=norm)
+        return dict(
+            type='orl_mm.RegionMLP',
+            in_channels=in_channels,
+            hid_channels=16,
+            out_channels=8,
+            with_bias=True,
+            with_last_bn=False,
+            with_last_bias=True,
+            norm_cfg=norm,
+        )
 
     model = R2O(
-        backbone=dict(type='mmpretrain.ResNet', depth=18, base_channels=8, stem_channels=8,
-                      norm_cfg=norm, zero_init_residual=False),
+        backbone=dict(
+            type='mmpretrain.ResNet',
+            depth=18,
+            base_channels=8,
+            stem_channels=8,
+            norm_cfg=norm,
+            zero_init_residual=False,
+        ),
         neck=dict(type='orl_mm.MaskPoolNeck', projector=mlp(64)),
-        head=dict(type='orl_mm.RegionPredictHead', predictor=mlp(8),
-                  loss=dict(type='orl_mm.RegionCosineLoss', average=average)),
-        refiner=dict(type='orl_mm.KMeansRefiner', num_clusters=None, mask_size=16), grid=2)
+        head=dict(
+            type='orl_mm.RegionPredictHead',
+            predictor=mlp(8),
+            loss=dict(type='orl_mm.RegionCosineLoss', average=average),
+        ),
+        refiner=dict(type='orl_mm.KMeansRefiner', num_clusters=None, mask_size=16),
+        grid=2,
+    )
     torch.manual_seed(1)
     for p in [*model.backbone.parameters(), *model.neck.parameters(), *model.head.parameters()]:
-        torch.nn.init.normal_(p, std=.2) if p.dim() > 1 else None
+        torch.nn.init.normal_(p, std=0.2) if p.dim() > 1 else None
     model.copy_online_to_target()
     return model.train()
 
@@ -59,15 +77,16 @@ def data(views: list) -> tuple:
 
 def share(inputs: list, batch: RegionBatch, rank: int, world: int) -> tuple:
     mine = slice(rank * NUM // world, (rank + 1) * NUM // world)
-    return [x[mine] for x in inputs], RegionBatch(batch.views[mine], batch.labels[mine],
-                                                  batch.counts[mine])
+    return [x[mine] for x in inputs], RegionBatch(
+        batch.views[mine], batch.labels[mine], batch.counts[mine]
+    )
 
 
 def train(views: list, average: str, rank: int, world: int, norm: dict) -> dict:
     model = build(average, norm)
     wrapped = DistributedDataParallel(model) if world > 1 else model
     online = [p for p in model.parameters() if p.requires_grad]
-    optimizer = torch.optim.SGD(online, lr=.1)
+    optimizer = torch.optim.SGD(online, lr=0.1)
     inputs, batch = share(*data(views), rank, world)
     losses, grads = [], None
     for _ in range(2):
@@ -80,9 +99,12 @@ def train(views: list, average: str, rank: int, world: int, norm: dict) -> dict:
         losses.append(mean / world)
         grads = grads or [p.grad.clone() for p in online]
         optimizer.step()
-        model.update_target(.9)
-    return dict(losses=torch.stack(losses), grads=grads,
-                target=[p.clone() for p in model.target.parameters()])
+        model.update_target(0.9)
+    return dict(
+        losses=torch.stack(losses),
+        grads=grads,
+        target=[p.clone() for p in model.target.parameters()],
+    )
 
 
 def main(out: str) -> None:
@@ -92,8 +114,9 @@ def main(out: str) -> None:
     results = {}
     for average in ('image', 'region'):
         for name, views in SCENARIOS.items():
-            results[f'{name}, {average}'] = train(views, average, rank, world,
-                                                  dict(type='GN', num_groups=2))
+            results[f'{name}, {average}'] = train(
+                views, average, rank, world, dict(type='GN', num_groups=2)
+            )
     if rank == 0:
         torch.save(results, out)
 

@@ -29,33 +29,53 @@ class Noise(Dataset):
     def __init__(self, count, seed):
         draw = torch.Generator().manual_seed(seed)
         self.labels = torch.arange(count) % CLASSES
-        self.images = (60 * self.labels[:, None, None, None] + torch.randint(
-            0, 90, (count, 3, SIDE, SIDE), generator=draw)).to(torch.uint8)
+        self.images = (
+            60 * self.labels[:, None, None, None]
+            + torch.randint(0, 90, (count, 3, SIDE, SIDE), generator=draw)
+        ).to(torch.uint8)
 
     def __len__(self):
         return len(self.images)
 
     def __getitem__(self, index):
-        return dict(inputs=self.images[index],
-                    data_samples=DataSample().set_gt_label(int(self.labels[index])))
+        return dict(
+            inputs=self.images[index],
+            data_samples=DataSample().set_gt_label(int(self.labels[index])),
+        )
 
 
 def probe(**options):
     torch.manual_seed(0)
-    return MODELS.build(dict(dict(
-        type='orl_mm.KNNProbe', num_classes=CLASSES, k=5, temperature=.07, chunk=2,
-        data_preprocessor=dict(mean=[127.] * 3, std=[60.] * 3),
-        backbone=dict(type='mmpretrain.ResNet', depth=18, base_channels=8, stem_channels=8)),
-        **options)).eval()
+    return MODELS.build(
+        dict(
+            dict(
+                type='orl_mm.KNNProbe',
+                num_classes=CLASSES,
+                k=5,
+                temperature=0.07,
+                chunk=2,
+                data_preprocessor=dict(mean=[127.0] * 3, std=[60.0] * 3),
+                backbone=dict(type='mmpretrain.ResNet', depth=18, base_channels=8, stem_channels=8),
+            ),
+            **options,
+        )
+    ).eval()
 
 
 def fill(model, **options):
     """The bank through the hook, without a runner."""
-    hook = FeatureBankHook(dict(batch_size=3, num_workers=0,
-                                dataset=dict(type='Noise', count=TRAIN, seed=0)), **options)
-    hook.before_test(SimpleNamespace(
-        model=model, test_loop=SimpleNamespace(fp16=False), seed=0,
-        build_dataloader=Runner.build_dataloader))
+    hook = FeatureBankHook(
+        dict(batch_size=3, num_workers=0, dataset=dict(type='Noise', count=TRAIN, seed=0)),
+        **options,
+    )
+    hook.before_test(
+        SimpleNamespace(
+            model=model,
+            test_loop=SimpleNamespace(fp16=False),
+            seed=0,
+            build_dataloader=Runner.build_dataloader,
+        )
+    )
 
 
 def main(out):

@@ -34,7 +34,7 @@ def pretrained():
     model = build(dino())
     with torch.no_grad():
         for p in model.backbone.parameters():
-            p.add_(torch.randn(p.shape, generator=torch.Generator().manual_seed(1)), alpha=.02)
+            p.add_(torch.randn(p.shape, generator=torch.Generator().manual_seed(1)), alpha=0.02)
     return model
 
 
@@ -47,15 +47,22 @@ def by_hand(vit, x):
         vit(x)
     handle.remove()
     q, k, _ = seen[0].reshape(len(x), GRID**2 + 1, 3, HEADS, -1).permute(2, 0, 3, 1, 4)
-    return (q @ k.transpose(-1, -2) * q.shape[-1]**-.5).softmax(-1)[:, :, 0, 1:]
+    return (q @ k.transpose(-1, -2) * q.shape[-1] ** -0.5).softmax(-1)[:, :, 0, 1:]
 
 
 IMAGES = torch.randn(3, 3, SIDE, SIDE, generator=torch.Generator().manual_seed(0))
 
 
-@pytest.mark.parametrize('network, part', [
-    ('auto', 'teacher'), ('teacher', 'teacher'), ('student', 'student'),
-    ('backbone', 'student'), ('teacher.backbone.', 'teacher')])
+@pytest.mark.parametrize(
+    ('network', 'part'),
+    [
+        ('auto', 'teacher'),
+        ('teacher', 'teacher'),
+        ('student', 'student'),
+        ('backbone', 'student'),
+        ('teacher.backbone.', 'teacher'),
+    ],
+)
 def test_network_of_a_dino_checkpoint(pretrained, network, part):
     model = load(probe(network=network), pretrained.state_dict())
     vit = pretrained.backbone if part == 'student' else pretrained.teacher['backbone']
@@ -76,8 +83,10 @@ def test_checkpoint_of_moco():
     moco = build(mocov3())
     with torch.no_grad():
         moco.momentum_encoder.module[0].layers[-1].attn.qkv.weight.neg_()
-    for network, vit in (('auto', moco.backbone),
-                         ('momentum_encoder.module.0.', moco.momentum_encoder.module[0])):
+    for network, vit in (
+        ('auto', moco.backbone),
+        ('momentum_encoder.module.0.', moco.momentum_encoder.module[0]),
+    ):
         model = load(probe(network=network), moco.state_dict())
         torch.testing.assert_close(model(IMAGES).flatten(2), by_hand(vit, IMAGES))
 
@@ -86,26 +95,48 @@ def test_its_own_checkpoint(pretrained):
     first = load(probe(), pretrained.state_dict())
     again = load(probe(), first.state_dict())
     assert set(first.state_dict()) == {
-        f'backbone.{key}' for key in pretrained.backbone.state_dict()}
+        f'backbone.{key}' for key in pretrained.backbone.state_dict()
+    }
     assert torch.equal(first(IMAGES), again(IMAGES))
     again.load_state_dict(first.state_dict(), strict=True)
 
 
 def wider(pretrained):
-    return build(dict(dino(), backbone=dict(BACKBONE, arch=dict(ARCH, embed_dims=24)), head=dict(
-        dino()['head'], in_channels=24))).state_dict()
+    return build(
+        dict(
+            dino(),
+            backbone=dict(BACKBONE, arch=dict(ARCH, embed_dims=24)),
+            head=dict(dino()['head'], in_channels=24),
+        )
+    ).state_dict()
 
 
-@pytest.mark.parametrize('weights, said', [
-    (lambda p: {'encoder.0.weight': torch.zeros(2)}, "holds 0 of the 30.*model.network"),
-    (lambda p: build(dict(dino(), backbone=dict(BACKBONE, arch=dict(ARCH, num_layers=3)))
-                     ).state_dict(), 'layers.2.ln1.weight is only in the file'),
-    (lambda p: build(dict(dino(), backbone=dict(BACKBONE, arch=dict(ARCH, num_layers=1)))
-                     ).state_dict(), 'holds 18 of the 30.*layers.1'),
-    (wider, r'cls_token is \(1, 1, 24\) in the file and \(1, 1, 12\) here'),
-    (lambda p: {'a.' + k: v for k, v in p.backbone.state_dict().items()} | {
-        'b.' + k: v for k, v in p.backbone.state_dict().items()}, 'several networks that fit'),
-])
+@pytest.mark.parametrize(
+    ('weights', 'said'),
+    [
+        (lambda p: {'encoder.0.weight': torch.zeros(2)}, 'holds 0 of the 30.*model.network'),
+        (
+            lambda p: build(
+                dict(dino(), backbone=dict(BACKBONE, arch=dict(ARCH, num_layers=3)))
+            ).state_dict(),
+            'layers.2.ln1.weight is only in the file',
+        ),
+        (
+            lambda p: build(
+                dict(dino(), backbone=dict(BACKBONE, arch=dict(ARCH, num_layers=1)))
+            ).state_dict(),
+            'holds 18 of the 30.*layers.1',
+        ),
+        (wider, r'cls_token is \(1, 1, 24\) in the file and \(1, 1, 12\) here'),
+        (
+            lambda p: (
+                {'a.' + k: v for k, v in p.backbone.state_dict().items()}
+                | {'b.' + k: v for k, v in p.backbone.state_dict().items()}
+            ),
+            'several networks that fit',
+        ),
+    ],
+)
 def test_wrong_files_are_refused(pretrained, weights, said):
     model = probe()
     before = model.backbone.cls_token.clone()
@@ -140,12 +171,12 @@ def test_maps_lie_where_the_patches_are():
         model.backbone.layers[-1].attn.qkv.weight.normal_(generator=draw)
     image, (row, col) = torch.zeros(1, 3, SIDE, SIDE), (1, 3)
     flat = model(image)[0]
-    image[..., row * PATCH:(row + 1) * PATCH, col * PATCH:(col + 1) * PATCH] = 5
+    image[..., row * PATCH : (row + 1) * PATCH, col * PATCH : (col + 1) * PATCH] = 5
     others = torch.ones(GRID, GRID, dtype=torch.bool)
     others[row, col] = False
     for ratio in model(image)[0] / flat:
         assert torch.allclose(ratio[others], ratio[others][0].expand(15), rtol=1e-4)
-        assert (ratio[row, col] / ratio[others][0] - 1).abs() > .01
+        assert (ratio[row, col] / ratio[others][0] - 1).abs() > 0.01
 
 
 def test_prediction_and_modes():
@@ -153,8 +184,9 @@ def test_prediction_and_modes():
     samples = [DataSample(metainfo=dict(id=i)) for i in range(3)]
     found = model(IMAGES, samples, mode='predict')
     assert [s.id for s in found] == [0, 1, 2]
-    for sample, maps in zip(found, model(IMAGES)):
-        assert torch.equal(sample.attention, maps) and maps.shape == (HEADS, GRID, GRID)
+    for sample, maps in zip(found, model(IMAGES), strict=False):
+        assert torch.equal(sample.attention, maps)
+        assert maps.shape == (HEADS, GRID, GRID)
         assert not sample.attention.requires_grad
     assert len(model(IMAGES, mode='predict')) == 3
     with pytest.raises(ValueError, match='only tested'):

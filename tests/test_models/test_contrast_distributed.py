@@ -16,8 +16,9 @@ def runs(tmp_path_factory):
         return test_distributed.launch(2, tmp_path_factory.mktemp('ranks') / 'out.pth')
 
 
-@pytest.mark.parametrize('what', ['vader, even', 'vader, uneven', 'vader, empty rank',
-                                  'vader, empty job', 'infomin'])
+@pytest.mark.parametrize(
+    'what', ['vader, even', 'vader, uneven', 'vader, empty rank', 'vader, empty job', 'infomin']
+)
 def test_two_processes_equal_the_joined_batch(runs, what):
     """Losses, gradients, momentum copies, and one queue in the order of the images."""
     two, one = runs['together'][what], runs['joined'][what]

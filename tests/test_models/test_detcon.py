@@ -19,7 +19,8 @@ def test_gradients_reach_the_online_network_alone(code):
     model = build(**CODES[code])
     loss = model.loss(*sample())['loss']
     loss.backward()
-    assert loss.isfinite() and loss > 0
+    assert loss.isfinite()
+    assert loss > 0
     assert all(p.grad is not None and p.grad.abs().sum() > 0 for p in trained(model).values())
     assert all(p.grad is None and not p.requires_grad for p in model.target.parameters())
 
@@ -31,15 +32,16 @@ def test_regions_of_the_views_against_geometry():
     labels = labels.repeat_interleave(4, 1).repeat_interleave(4, 2)
     torch.manual_seed(0)
     where = [[ViewGeometry.sample(side, side) for _ in range(2)] for _ in labels]
-    batch = RegionBatch(torch.stack([torch.stack([v.to_tensor() for v in pair])
-                                     for pair in where]), labels, [9] * 5)
+    batch = RegionBatch(
+        torch.stack([torch.stack([v.to_tensor() for v in pair]) for pair in where]), labels, [9] * 5
+    )
     for v in (0, 1):
         found = DetCon.view_regions(batch, v, torch.empty(5, 3, side, side), (grid, grid))
         for b in range(5):
             cut = where[b][v].apply_labels(labels[b], side)
             for y in range(grid):
                 for x in range(grid):
-                    cell = cut[32 * y:32 * y + 32, 32 * x:32 * x + 32].flatten().tolist()
+                    cell = cut[32 * y : 32 * y + 32, 32 * x : 32 * x + 32].flatten().tolist()
                     assert found[b, y, x] == max(range(9), key=cell.count)
 
 
@@ -51,8 +53,9 @@ def test_loss_is_that_of_the_steps_by_hand(code, monkeypatch):
         for p in model.target.parameters():
             p.mul_(1.3)
     draws, plain = [], module.draw_regions
-    monkeypatch.setattr(module, 'draw_regions',
-                        lambda *args: draws.append(plain(*args)) or draws[-1])
+    monkeypatch.setattr(
+        module, 'draw_regions', lambda *args: draws.append(plain(*args)) or draws[-1]
+    )
     loss = model.loss(inputs, batch)['loss']
     assert len(draws) == (2 if model.target_draw == 'own' else 1)
     assert all(d.shape == (6, 16) for d in draws)
@@ -67,8 +70,8 @@ def test_loss_is_that_of_the_steps_by_hand(code, monkeypatch):
             for b in range(3):
                 for i in chosen[v][b]:
                     pooled = feats[b][:, cells[b] == i].mean(1)
-                    z = network['neck'].projector((pooled[None], ))[0]
-                    out.append(z if predictor is None else predictor((z, ))[0])
+                    z = network['neck'].projector((pooled[None],))[0]
+                    out.append(z if predictor is None else predictor((z,))[0])
         return [x.view(3, 16, 8) for x in torch.cat(out).chunk(2)]
 
     online = dict(backbone=model.backbone, neck=model.neck)
@@ -84,7 +87,7 @@ def test_only_regions_that_own_a_cell_are_drawn():
     labels = torch.zeros_like(batch.labels)
     labels[:, :, 40:] = 1  # 40 columns of 0, 24 of 1; a cell of the features is 32 wide
     labels[:, 0, 0] = 2
-    whole = torch.tensor([[[0, 0, 1, 1, 0.], [0, 0, 1, 1, 0.]]])
+    whole = torch.tensor([[[0, 0, 1, 1, 0.0], [0, 0, 1, 1, 0.0]]])
     model, seen = build(), []
     model.head.loss = lambda p, t, ids, target_ids: seen.extend(ids) or p[0].sum()
     for _ in range(5):
@@ -109,8 +112,9 @@ def test_target_is_updated_where_the_hook_or_the_code_says():
     old = model.target['backbone'].conv1.weight.clone()
     seen = []
     model.target['backbone'].register_forward_pre_hook(
-        lambda m, args: seen.append(m.conv1.weight.clone()))
-    model.pending_momentum = .5
+        lambda m, args: seen.append(m.conv1.weight.clone())
+    )
+    model.pending_momentum = 0.5
     model.loss(*sample())
     torch.testing.assert_close(seen[0], 1.25 * old)
     assert model.pending_momentum is None
@@ -151,7 +155,8 @@ def test_autocast(dtype):
         with torch.autocast('cpu', dtype, enabled=enabled):
             losses.append(model.loss(inputs, batch)['loss'])
     losses[1].backward()
-    assert losses[1].dtype == torch.float32 and abs(losses[1] - losses[0]) < .1
+    assert losses[1].dtype == torch.float32
+    assert abs(losses[1] - losses[0]) < 0.1
     assert all(p.grad.isfinite().all() for p in trained(model).values())
 
 
@@ -168,6 +173,7 @@ def test_many_regions_come_as_int32():
 
 def test_data_samples_of_the_stock_preprocessor():
     from mmpretrain.structures import DataSample
+
     inputs, batch = sample()
     samples = [DataSample() for _ in range(3)]
     for i, s in enumerate(samples):
@@ -186,7 +192,7 @@ def test_checkpoint_of_an_online_network_starts_the_target():
     source = build()
     with torch.no_grad():
         for p in source.parameters():
-            p.add_(.1)
+            p.add_(0.1)
     state = {k: v for k, v in source.state_dict().items() if not k.startswith('target.')}
     model = build()
     model.load_state_dict(state, strict=False)
@@ -199,11 +205,12 @@ def test_drawn_masks_are_pooled_as_means():
     pooled = []
     model = build()
     model.neck.projector.register_forward_pre_hook(lambda m, x: pooled.append(x[0][0]))
-    for area in (0., 1.):
+    for area in (0.0, 1.0):
         model.neck.min_area = area
         torch.manual_seed(1)
         model.loss(inputs, batch)
-    assert torch.equal(pooled[0], pooled[2]) and F.relu(pooled[0]).sum() > 0
+    assert torch.equal(pooled[0], pooled[2])
+    assert F.relu(pooled[0]).sum() > 0
 
 
 def test_bad_input_is_named():

@@ -25,11 +25,11 @@ def by_hand(predictions, targets, ids, target_ids, temperature):
         return [x / norm for x in vector]
 
     def score(q, k):
-        return sum(a * b for a, b in zip(unit(q), unit(k))) / temperature
+        return sum(a * b for a, b in zip(unit(q), unit(k), strict=False)) / temperature
 
     predictions, targets = [p.tolist() for p in predictions], [t.tolist() for t in targets]
     ids, target_ids = [i.tolist() for i in ids], [i.tolist() for i in target_ids]
-    total, images, draws = 0., len(ids[0]), len(ids[0][0])
+    total, images, draws = 0.0, len(ids[0]), len(ids[0][0])
     for view in (0, 1):
         for b in range(images):
             for r in range(draws):
@@ -59,11 +59,10 @@ def test_equals_the_public_code():
         return [torch.from_numpy(arrays[f'{name}_view{v}']) for v in (1, 2)]
 
     predictions = [p.requires_grad_() for p in views('pred')]
-    loss = DetConLoss(float(arrays['temperature']))(predictions, views('target'),
-                                                    views('mask_ids'))
+    loss = DetConLoss(float(arrays['temperature']))(predictions, views('target'), views('mask_ids'))
     loss.backward()
     assert abs(loss.item() - float(arrays['loss'])) < 1e-5
-    for pred, grad in zip(predictions, views('grad_pred')):
+    for pred, grad in zip(predictions, views('grad_pred'), strict=False):
         assert grad.abs().max() > 1e-2  # 1e-5 is small beside it
         torch.testing.assert_close(pred.grad, grad, atol=1e-5, rtol=0)
 
@@ -75,26 +74,29 @@ def test_against_a_loop(regions, own):
     predictions, targets, ids, others = some(regions=regions)
     if regions == 100:  # so many that hardly any would be positive by chance
         ids[1][0] = others[1][0] = ids[0][0]
-    found = DetConLoss(.3)(predictions, targets, ids, others if own else None)
-    expected = by_hand(predictions, targets, ids, others if own else ids, .3)
-    assert expected > 0 and found.item() == pytest.approx(expected, rel=1e-5)
+    found = DetConLoss(0.3)(predictions, targets, ids, others if own else None)
+    expected = by_hand(predictions, targets, ids, others if own else ids, 0.3)
+    assert expected > 0
+    assert found.item() == pytest.approx(expected, rel=1e-5)
 
 
 def test_gradient_against_finite_differences():
     predictions, targets, ids, _ = some(images=2)
     leaf = predictions[0].requires_grad_()
-    DetConLoss(.3)(predictions, targets, ids).backward()
+    DetConLoss(0.3)(predictions, targets, ids).backward()
     for b, r, d in ((0, 0, 0), (0, 3, 2), (1, 4, 5)):
         step = torch.zeros_like(leaf)
         step[b, r, d] = 1e-3
-        plus, minus = (by_hand([leaf.detach() + s * step, predictions[1]], targets, ids, ids, .3)
-                       for s in (1, -1))
+        plus, minus = (
+            by_hand([leaf.detach() + s * step, predictions[1]], targets, ids, ids, 0.3)
+            for s in (1, -1)
+        )
         assert leaf.grad[b, r, d].item() == pytest.approx((plus - minus) / 2e-3, abs=1e-5)
 
 
 def test_by_hand_two_regions():
     """One image; region 7 drawn twice and region 8 once in view 1, region 7 alone in view 2."""
-    east, north = [1., 0.], [0., 1.]
+    east, north = [1.0, 0.0], [0.0, 1.0]
     predictions = [torch.tensor([[east, north, north]]), torch.tensor([[east, east, east]])]
     targets = [torch.tensor([[east, east, north]]), torch.tensor([[east, north, north]])]
     ids = [torch.tensor([[7, 7, 8]]), torch.tensor([[7, 7, 7]])]
@@ -104,26 +106,30 @@ def test_by_hand_two_regions():
     # Region 8 is not in view 2: no positive. View 2: against view 1, whose 7s are positive.
     third = math.log(math.e + math.e + 1) - 1
     expected = (first / 2 + second / 2) / 3 + 3 * (third / 3) / 3
-    assert DetConLoss(1.)(predictions, targets, ids).item() == pytest.approx(expected, abs=1e-6)
+    assert DetConLoss(1.0)(predictions, targets, ids).item() == pytest.approx(expected, abs=1e-6)
 
 
 def test_nothing_in_common_is_a_connected_zero():
     predictions, targets, ids, _ = some()
     leaf = predictions[0].requires_grad_()
-    loss = DetConLoss(.1)(predictions, targets, [ids[0], ids[1] + 50])
+    loss = DetConLoss(0.1)(predictions, targets, [ids[0], ids[1] + 50])
     loss.backward()
-    assert loss == 0 and leaf.grad is not None and not leaf.grad.any()
+    assert loss == 0
+    assert leaf.grad is not None
+    assert not leaf.grad.any()
 
 
 def test_one_region_in_the_whole_batch_is_finite():
     """All keys of the own view are excluded."""
     predictions, targets, _, _ = some(images=1)
     leaf, ids = predictions[0].requires_grad_(), torch.zeros(1, R, dtype=torch.long)
-    loss = DetConLoss(.1)(predictions, targets, [ids, ids])
+    loss = DetConLoss(0.1)(predictions, targets, [ids, ids])
     loss.backward()
-    assert loss.item() == pytest.approx(by_hand([p.detach() for p in predictions], targets,
-                                                [ids, ids], [ids, ids], .1), rel=1e-5)
-    assert torch.isfinite(leaf.grad).all() and leaf.grad.any()
+    assert loss.item() == pytest.approx(
+        by_hand([p.detach() for p in predictions], targets, [ids, ids], [ids, ids], 0.1), rel=1e-5
+    )
+    assert torch.isfinite(leaf.grad).all()
+    assert leaf.grad.any()
 
 
 def test_no_gradient_to_the_targets():
@@ -147,14 +153,16 @@ def test_half_precision_is_compared_in_fp32():
 
 def test_bad_input_is_named():
     predictions, targets, ids, _ = some()
-    for temperature in (0., -1.):
+    for temperature in (0.0, -1.0):
         with pytest.raises(ValueError, match=f'temperature must be above 0, got {temperature}'):
             DetConLoss(temperature)
     with pytest.raises(ValueError, match='predictions must be of two views, got 1'):
         DetConLoss()(predictions[:1], targets, ids)
-    for wrong in ((predictions, [t[:, 1:] for t in targets], ids),
-                  (predictions, targets, [i[1:] for i in ids]),
-                  ([p.flatten(0, 1) for p in predictions], targets, ids),
-                  (predictions, targets, ids, [ids[0], ids[1][:, 1:]])):
+    for wrong in (
+        (predictions, [t[:, 1:] for t in targets], ids),
+        (predictions, targets, [i[1:] for i in ids]),
+        ([p.flatten(0, 1) for p in predictions], targets, ids),
+        (predictions, targets, ids, [ids[0], ids[1][:, 1:]]),
+    ):
         with pytest.raises(ValueError, match=r'must be \(B, R, D\) and ids \(B, R\), got'):
             DetConLoss()(*wrong)

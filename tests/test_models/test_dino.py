@@ -10,17 +10,33 @@ from torch.optim import AdamW
 from orl_mm.models import DINO
 from orl_mm.registry import MODELS
 
-VIT = dict(type='mmpretrain.VisionTransformer', img_size=32, patch_size=8, drop_path_rate=.3,
-           arch=dict(embed_dims=12, num_layers=2, num_heads=3, feedforward_channels=24))
+VIT = dict(
+    type='mmpretrain.VisionTransformer',
+    img_size=32,
+    patch_size=8,
+    drop_path_rate=0.3,
+    arch=dict(embed_dims=12, num_layers=2, num_heads=3, feedforward_channels=24),
+)
 K = 20
 
 
 def build(backbone=VIT, in_channels=12, **kwargs):
     torch.manual_seed(0)
-    model = MODELS.build(dict(
-        type='orl_mm.DINO', backbone=backbone, loss=dict(type='orl_mm.DINOLoss', out_channels=K),
-        head=dict(type='orl_mm.DINOHead', in_channels=in_channels, out_channels=K, hid_channels=16,
-                  bottleneck_channels=8), **kwargs))
+    model = MODELS.build(
+        dict(
+            type='orl_mm.DINO',
+            backbone=backbone,
+            loss=dict(type='orl_mm.DINOLoss', out_channels=K),
+            head=dict(
+                type='orl_mm.DINOHead',
+                in_channels=in_channels,
+                out_channels=K,
+                hid_channels=16,
+                bottleneck_channels=8,
+            ),
+            **kwargs,
+        )
+    )
     model.init_weights()
     return model
 
@@ -29,7 +45,7 @@ def still(model):
     """Without stochastic depth, so that outputs can be compared."""
     for module in model.modules():
         if type(module).__name__ == 'DropPath':
-            module.drop_prob = 0.
+            module.drop_prob = 0.0
     return model
 
 
@@ -45,17 +61,25 @@ def test_loss_is_that_of_every_pair_of_crops(num_local):
     with torch.no_grad():
         # A teacher of its own, so that the networks cannot be mixed up.
         for p in model.teacher.parameters():
-            p.add_(.1 * torch.randn_like(p))
-        student = [model.head(model.backbone(x)[-1]) / .1 for x in views]
-        teacher = [model.teacher['head'](model.teacher['backbone'](x)[-1]) / .04 for x in views[:2]]
-        terms = [-(t.softmax(-1) * s.log_softmax(-1)).sum(-1).mean()
-                 for i, t in enumerate(teacher) for j, s in enumerate(student) if i != j]
+            p.add_(0.1 * torch.randn_like(p))
+        student = [model.head(model.backbone(x)[-1]) / 0.1 for x in views]
+        teacher = [
+            model.teacher['head'](model.teacher['backbone'](x)[-1]) / 0.04 for x in views[:2]
+        ]
+        terms = [
+            -(t.softmax(-1) * s.log_softmax(-1)).sum(-1).mean()
+            for i, t in enumerate(teacher)
+            for j, s in enumerate(student)
+            if i != j
+        ]
     found = model(views, mode='loss')
-    assert list(found) == ['loss'] and len(terms) == 2 * (len(views) - 1)
-    torch.testing.assert_close(found['loss'].detach(), torch.stack(terms).mean(), atol=1e-5,
-                               rtol=1e-5)
-    expected = torch.stack(teacher).mul(.04).mean((0, 1))
-    torch.testing.assert_close(model.criterion.center[0], .1 * expected, atol=1e-6, rtol=1e-5)
+    assert list(found) == ['loss']
+    assert len(terms) == 2 * (len(views) - 1)
+    torch.testing.assert_close(
+        found['loss'].detach(), torch.stack(terms).mean(), atol=1e-5, rtol=1e-5
+    )
+    expected = torch.stack(teacher).mul(0.04).mean((0, 1))
+    torch.testing.assert_close(model.criterion.center[0], 0.1 * expected, atol=1e-6, rtol=1e-5)
 
 
 def test_crops_of_one_size_share_a_pass():
@@ -76,11 +100,15 @@ def test_local_crops_of_the_global_size_are_not_seen_by_the_teacher():
 def test_teacher_starts_as_the_student_and_has_no_gradient_and_no_drop_path():
     model = build()
     for name in ('backbone', 'head'):
-        for mine, its in zip(model.teacher[name].parameters(), getattr(model, name).parameters()):
-            assert torch.equal(mine, its) and not mine.requires_grad
-    probabilities = {n: m.drop_prob for n, m in model.named_modules()
-                     if type(m).__name__ == 'DropPath'}
-    assert max(p for n, p in probabilities.items() if n.startswith('backbone')) == .3
+        for mine, its in zip(
+            model.teacher[name].parameters(), getattr(model, name).parameters(), strict=False
+        ):
+            assert torch.equal(mine, its)
+            assert not mine.requires_grad
+    probabilities = {
+        n: m.drop_prob for n, m in model.named_modules() if type(m).__name__ == 'DropPath'
+    }
+    assert max(p for n, p in probabilities.items() if n.startswith('backbone')) == 0.3
     assert not any(p for n, p in probabilities.items() if n.startswith('teacher'))
     model(crops(), mode='loss')['loss'].backward()
     assert all(p.grad is None for p in model.teacher.parameters())
@@ -95,17 +123,17 @@ def test_teacher_update_by_hand():
         for p in [*model.backbone.parameters(), *model.head.parameters()]:
             p.add_(torch.randn_like(p))
     before = {n: p.clone() for n, p in model.teacher.named_parameters()}
-    model.update_target(.75)
+    model.update_target(0.75)
     for name, p in model.teacher.named_parameters():
         student = model.get_parameter(name)
-        torch.testing.assert_close(p, .75 * before[name] + .25 * student.detach())
+        torch.testing.assert_close(p, 0.75 * before[name] + 0.25 * student.detach())
 
 
 def test_a_checkpoint_of_the_student_alone_starts_the_teacher():
     model, other = build(), build()
     with torch.no_grad():
         for p in other.parameters():
-            p.add_(1.)
+            p.add_(1.0)
     student = {n: v for n, v in other.state_dict().items() if not n.startswith('teacher.')}
     model.load_state_dict(student, strict=False)
     assert torch.equal(model.teacher['backbone'].pos_embed, other.backbone.pos_embed)
@@ -116,15 +144,19 @@ def test_a_checkpoint_of_the_student_alone_starts_the_teacher():
 
 
 def test_resnet_with_pooling():
-    model = build(dict(type='mmpretrain.ResNet', depth=50, base_channels=4, stem_channels=4),
-                  in_channels=128, neck=dict(type='mmpretrain.GlobalAveragePooling'))
+    model = build(
+        dict(type='mmpretrain.ResNet', depth=50, base_channels=4, stem_channels=4),
+        in_channels=128,
+        neck=dict(type='mmpretrain.GlobalAveragePooling'),
+    )
     views = crops(2, side=64)
     student = deepcopy(model.backbone.state_dict())
     model(views, mode='loss')['loss'].backward()
     assert model.backbone.conv1.weight.grad.abs().max() > 0
     # Each network tracks statistics of its own; the teacher saw the global crops alone.
     mine, its = (m.bn1.running_mean for m in (model.backbone, model.teacher['backbone']))
-    assert not torch.equal(mine, its) and not torch.equal(its, student['bn1.running_mean'])
+    assert not torch.equal(mine, its)
+    assert not torch.equal(its, student['bn1.running_mean'])
     feats = model.extract_feat(views[0])
     assert feats[-1].shape == (3, 128, 2, 2)
 
@@ -137,12 +169,12 @@ def test_resnet_without_pooling_says_so():
 
 def test_student_approaches_a_fixed_teacher():
     """Cross-entropy above the teacher's entropy, the KL divergence, falls to a fraction."""
-    model, views = still(build(teacher_temp=.1)), crops(batch=4)
-    model.criterion.center_momentum = 1.
+    model, views = still(build(teacher_temp=0.1)), crops(batch=4)
+    model.criterion.center_momentum = 1.0
     with torch.no_grad():
         for p in model.teacher.parameters():
-            p.add_(.3 * torch.randn_like(p))
-        p = (model._outputs(model.teacher, views[:2]) / .1).softmax(-1)
+            p.add_(0.3 * torch.randn_like(p))
+        p = (model._outputs(model.teacher, views[:2]) / 0.1).softmax(-1)
         entropy = -(p * p.log()).sum(-1).mean().item()
     optimizer = AdamW([p for p in model.parameters() if p.requires_grad], lr=3e-3)
     divergence = []
@@ -152,7 +184,7 @@ def test_student_approaches_a_fixed_teacher():
         loss.backward()
         optimizer.step()
         divergence.append(loss.item() - entropy)
-    assert 0 <= divergence[-1] < .3 * divergence[0]
+    assert 0 <= divergence[-1] < 0.3 * divergence[0]
 
 
 def test_half_precision():
@@ -163,18 +195,23 @@ def test_half_precision():
         loss = model(views, mode='loss')['loss']
     loss.backward()
     assert loss.dtype == model.criterion.center.dtype == torch.float32
-    assert loss.item() == pytest.approx(single, rel=.05)
+    assert loss.item() == pytest.approx(single, rel=0.05)
     assert model.backbone.cls_token.grad.abs().max() > 0
 
 
 def test_teacher_temperature_is_used():
-    cold, warm = still(build(teacher_temp=.01)), still(build(teacher_temp=1.))
+    cold, warm = still(build(teacher_temp=0.01)), still(build(teacher_temp=1.0))
     assert cold(crops(), mode='loss')['loss'] != warm(crops(), mode='loss')['loss']
 
 
-@pytest.mark.parametrize('inputs, message', [
-    (torch.zeros(2, 3, 32, 32), 'a single tensor'), ([torch.zeros(2, 3, 32, 32)], 'got 1'),
-    ([torch.zeros(2, 3, 32, 32), torch.zeros(2, 3, 16, 16)], 'one size')])
+@pytest.mark.parametrize(
+    ('inputs', 'message'),
+    [
+        (torch.zeros(2, 3, 32, 32), 'a single tensor'),
+        ([torch.zeros(2, 3, 32, 32)], 'got 1'),
+        ([torch.zeros(2, 3, 32, 32), torch.zeros(2, 3, 16, 16)], 'one size'),
+    ],
+)
 def test_bad_inputs(inputs, message):
     with pytest.raises(ValueError, match=message):
         build()(inputs, mode='loss')

@@ -13,7 +13,7 @@ def test_layers_and_prototypes_written_out():
     torch.manual_seed(0)
     head = DINOHead(12, 40, hid_channels=16, bottleneck_channels=6)
     with torch.no_grad():
-        head.last_layer.weight_g.uniform_(.5, 2.)
+        head.last_layer.weight_g.uniform_(0.5, 2.0)
     w = head.state_dict()
     x = torch.randn(5, 12)
     hidden = F.gelu(x @ w['mlp.0.weight'].T + w['mlp.0.bias'])
@@ -33,24 +33,32 @@ def test_gradients_equal_those_of_weight_norm():
     x, pull = torch.randn(5, 6), torch.randn(5, 9)
     (head(x) * pull).sum().backward()
     (linear(F.normalize(head.mlp(x), dim=-1)) * pull).sum().backward()
-    for mine, its in ((head.last_layer.weight_g, linear.parametrizations.weight.original0),
-                      (head.last_layer.weight_v, linear.parametrizations.weight.original1)):
+    for mine, its in (
+        (head.last_layer.weight_g, linear.parametrizations.weight.original0),
+        (head.last_layer.weight_v, linear.parametrizations.weight.original1),
+    ):
         torch.testing.assert_close(mine.grad, its.grad, atol=1e-6, rtol=1e-5)
 
 
 def test_defaults_and_names_of_the_reference():
     head = DINOHead(384)
     assert {name: tuple(value.shape) for name, value in head.state_dict().items()} == {
-        'mlp.0.weight': (2048, 384), 'mlp.0.bias': (2048, ), 'mlp.2.weight': (2048, 2048),
-        'mlp.2.bias': (2048, ), 'mlp.4.weight': (256, 2048), 'mlp.4.bias': (256, ),
-        'last_layer.weight_v': (65536, 256), 'last_layer.weight_g': (65536, 1)}
+        'mlp.0.weight': (2048, 384),
+        'mlp.0.bias': (2048,),
+        'mlp.2.weight': (2048, 2048),
+        'mlp.2.bias': (2048,),
+        'mlp.4.weight': (256, 2048),
+        'mlp.4.bias': (256,),
+        'last_layer.weight_v': (65536, 256),
+        'last_layer.weight_g': (65536, 1),
+    }
     for i in (0, 2, 4):
-        assert head.mlp[i].weight.std().item() == pytest.approx(.02, rel=.02)
+        assert head.mlp[i].weight.std().item() == pytest.approx(0.02, rel=0.02)
         assert head.mlp[i].bias.abs().max() == 0
     # torch's default of a layer with 256 inputs: uniform within 1 / sqrt(256).
     v = head.last_layer.weight_v.detach()
-    assert .0624 < v.abs().max() <= .0625
-    assert v.std().item() == pytest.approx(.0625 / 3**.5, rel=.01)
+    assert 0.0624 < v.abs().max() <= 0.0625
+    assert v.std().item() == pytest.approx(0.0625 / 3**0.5, rel=0.01)
     assert (head.last_layer.weight_g == 1).all()
 
 

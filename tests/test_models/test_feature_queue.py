@@ -12,7 +12,7 @@ def steps(valid, counts, seed=0):
     generator = torch.Generator().manual_seed(seed)
     for count in counts:
         rows = torch.randn(count, 2, generator=generator)
-        keep = torch.rand(count, generator=generator) > .4 if valid else None
+        keep = torch.rand(count, generator=generator) > 0.4 if valid else None
         yield rows, keep
 
 
@@ -36,14 +36,16 @@ def test_rows_that_do_not_enter_change_nothing():
     queue = FeatureQueue(5, 2)
     before = queue().clone()
     queue.push(torch.full((3, 2), float('nan')), torch.zeros(3, dtype=torch.bool))
-    assert torch.equal(queue(), before) and queue.pointer == 0
+    assert torch.equal(queue(), before)
+    assert queue.pointer == 0
 
 
 def test_queue_of_mmpretrain_is_written_through_its_transpose():
     """MoCo holds (D, K) and a pointer of shape (1,)."""
     queue, pointer = torch.zeros(2, 5), torch.tensor([3])
-    enqueue(queue.t(), pointer, torch.tensor([[1., 2.], [3., 4.], [5., 6.]]))
-    assert queue.tolist() == [[5, 0, 0, 1, 3], [6, 0, 0, 2, 4]] and pointer.tolist() == [1]
+    enqueue(queue.t(), pointer, torch.tensor([[1.0, 2.0], [3.0, 4.0], [5.0, 6.0]]))
+    assert queue.tolist() == [[5, 0, 0, 1, 3], [6, 0, 0, 2, 4]]
+    assert pointer.tolist() == [1]
 
 
 def test_what_a_step_sees_does_not_change_under_it():
@@ -55,14 +57,16 @@ def test_what_a_step_sees_does_not_change_under_it():
     before = seen.clone()
     queue.push(torch.randn(3, 3))
     loss.backward()  # a queue written in place would raise here
-    assert torch.equal(seen, before) and not torch.equal(queue.rows, before)
+    assert torch.equal(seen, before)
+    assert not torch.equal(queue.rows, before)
 
 
 def test_queue_is_part_of_the_checkpoint():
     queue, other = FeatureQueue(4, 3), FeatureQueue(4, 3)
     queue.push(torch.randn(3, 3))
     other.load_state_dict(queue.state_dict())
-    assert torch.equal(other.rows, queue.rows) and other.pointer == 3
+    assert torch.equal(other.rows, queue.rows)
+    assert other.pointer == 3
 
 
 @pytest.mark.parametrize('size', [(0, 4), (4, 0)])

@@ -20,8 +20,15 @@ from orl_mm.models.positives import NearestNeighbor
 from orl_mm.models.utils import RegionPairs, gather_rows
 
 B, K, D = 4, 5, 6
-IDENTITY = dict(type='orl_mm.RegionMLP', in_channels=D, hid_channels=8, out_channels=D,
-                num_layers=2, norm_cfg=dict(type='BN1d'), with_last_bn=False)
+IDENTITY = dict(
+    type='orl_mm.RegionMLP',
+    in_channels=D,
+    hid_channels=8,
+    out_channels=D,
+    num_layers=2,
+    norm_cfg=dict(type='BN1d'),
+    with_last_bn=False,
+)
 
 
 def pairs_of(valid, **kwargs):
@@ -35,15 +42,19 @@ def rows_of(tables, valid, all_rows=False):
 
 def case(name):
     generator = torch.Generator().manual_seed(0)
-    valid = torch.rand(B, K, generator=generator) > .4
+    valid = torch.rand(B, K, generator=generator) > 0.4
     if name == 'empty':
-        valid[B // 2:] = False
+        valid[B // 2 :] = False
     table = [torch.randn(B, K, D, generator=generator) for _ in range(4)]
     return valid, table[:2], table[2:]
 
 
-CASES = [('plain', False, 'valid'), ('plain', True, 'valid'), ('empty', True, 'valid'),
-         ('plain', True, 'all')]
+CASES = [
+    ('plain', False, 'valid'),
+    ('plain', True, 'valid'),
+    ('empty', True, 'valid'),
+    ('plain', True, 'all'),
+]
 
 
 def worker(rank, out):
@@ -55,8 +66,9 @@ def worker(rank, out):
         leaves = [p[part].clone().requires_grad_() for p in predictions]
         valid, targets = valid[part], [t[part] for t in targets]
         pairs = pairs_of(valid, rows=rows)
-        loss = RegionContrastHead(IDENTITY, .3, drop_same_cluster=drop).loss(
-            rows_of(leaves, valid, rows == 'all'), rows_of(targets, valid, rows == 'all'), pairs)
+        loss = RegionContrastHead(IDENTITY, 0.3, drop_same_cluster=drop).loss(
+            rows_of(leaves, valid, rows == 'all'), rows_of(targets, valid, rows == 'all'), pairs
+        )
         loss.backward()
         queue = NearestNeighbor(50, D)
         queue(rows_of(targets, valid, rows == 'all'), pairs)
@@ -71,8 +83,15 @@ def two_ranks(tmp_path_factory):
     out = tmp_path_factory.mktemp('ranks')
     root = Path(__file__).parents[2]
     env = dict(os.environ, OMP_NUM_THREADS='1', PYTHONPATH=str(root))
-    jobs = [subprocess.Popen([sys.executable, __file__, str(rank), str(out)], env=env,
-                             stderr=subprocess.PIPE, text=True) for rank in (0, 1)]
+    jobs = [
+        subprocess.Popen(
+            [sys.executable, __file__, str(rank), str(out)],
+            env=env,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for rank in (0, 1)
+    ]
     for job in jobs:
         _, err = job.communicate(timeout=240)
         assert job.returncode == 0, err[-3000:]
@@ -89,7 +108,7 @@ def test_two_processes_equal_the_joined_batch(two_ranks, number):
     joined = torch.cat([valid & first, valid & ~first], 1)
     pairs = pairs_of(joined)
     doubled = [[torch.cat([t, t], 1)[joined] for t in x] for x in (leaves, targets)]
-    expected = RegionContrastHead(IDENTITY, .3, drop_same_cluster=drop).loss(*doubled, pairs)
+    expected = RegionContrastHead(IDENTITY, 0.3, drop_same_cluster=drop).loss(*doubled, pairs)
     expected.backward()
     found = [results[number] for results in two_ranks]
     torch.testing.assert_close((found[0][0] + found[1][0]) / 2, expected.detach())
@@ -106,8 +125,8 @@ def test_ranks_hold_the_same_queue(two_ranks, number):
     for results in two_ranks:
         queue, progress = results[number][2:]
         assert progress.tolist() == [len(rows), 1]
-        torch.testing.assert_close(queue[:len(rows)], rows)
-        assert not queue[len(rows):].any()
+        torch.testing.assert_close(queue[: len(rows)], rows)
+        assert not queue[len(rows) :].any()
 
 
 def test_counts_and_rows_must_agree():

@@ -19,8 +19,10 @@ def unit(vector):
 
 
 def contrast(query, key, negatives, temperature):
-    scores = [sum(x * y for x, y in zip(query, other)) / temperature
-              for other in [key, *negatives]]
+    scores = [
+        sum(x * y for x, y in zip(query, other, strict=False)) / temperature
+        for other in [key, *negatives]
+    ]
     return math.log(sum(math.exp(s) for s in scores)) - scores[0]
 
 
@@ -39,9 +41,9 @@ def naive(model, inputs, temperature):
     queries = projected(model.neck, online(first)[-1]).tolist()
     keys = [unit(k) for k in projected(keys_of[1], keys_of[0](second)[-1]).tolist()]
     negatives = model.queue.t().tolist()
-    crops = [stack[b, :, i * 32:(i + 1) * 32] for b in range(NUM) for i in range(CROPS)]
+    crops = [stack[b, :, i * 32 : (i + 1) * 32] for b in range(NUM) for i in range(CROPS)]
     parts = projected(model.jigsaw_neck.crop_neck, online(torch.stack(crops))[-1])
-    views = jigsaw = 0.
+    views = jigsaw = 0.0
     for b in range(NUM):
         row = torch.cat([parts[b * CROPS + i] for i in range(CROPS)])
         merged = (model.jigsaw_neck.merge.weight @ row + model.jigsaw_neck.merge.bias).tolist()
@@ -50,20 +52,23 @@ def naive(model, inputs, temperature):
     return views, jigsaw, keys
 
 
-@pytest.mark.parametrize('weight', [.5, .2])
+@pytest.mark.parametrize('weight', [0.5, 0.2])
 def test_loss_equals_loops_over_images(weight):
     torch.manual_seed(0)
-    model = infomin(momentum=.1, jigsaw_weight=weight)
+    model = infomin(momentum=0.1, jigsaw_weight=weight)
     with torch.no_grad():  # a momentum encoder that differs
         for p in model.encoder_k.module.parameters():
-            p += .05 * torch.randn_like(p)
+            p += 0.05 * torch.randn_like(p)
         model.encoder_k.steps.fill_(1)  # the first update only copies
     inputs, copy = views_and_crops(NUM), deepcopy(model)
     with torch.no_grad():
-        for p, q in zip(copy.encoder_k.module.parameters(),
-                        [*copy.backbone.parameters(), *copy.neck.parameters()]):
-            p.copy_(.9 * p + .1 * q)
-        views, jigsaw, keys = naive(copy, inputs, .3)
+        for p, q in zip(
+            copy.encoder_k.module.parameters(),
+            [*copy.backbone.parameters(), *copy.neck.parameters()],
+            strict=False,
+        ):
+            p.copy_(0.9 * p + 0.1 * q)
+        views, jigsaw, keys = naive(copy, inputs, 0.3)
     losses = model.loss(inputs)
     assert set(losses) == {'loss_views', 'loss_jigsaw'}
     assert losses['loss_views'].item() == pytest.approx((1 - weight) * views, rel=1e-4)
@@ -85,9 +90,11 @@ def test_gradient_reaches_all_but_the_momentum_encoder():
         assert all(p.grad is not None and p.grad.abs().sum() > 0 for p in part.parameters())
     assert all(p.grad is None for p in model.encoder_k.parameters())
     # Keys have no gradient: view 2 is seen by the momentum encoder alone.
-    assert inputs[1].grad is None and inputs[0].grad.abs().sum() > 0
+    assert inputs[1].grad is None
+    assert inputs[0].grad.abs().sum() > 0
     crops = inputs[2].grad.unflatten(2, (CROPS, -1)).abs().sum((1, 3, 4))
-    assert crops.shape == (NUM, CROPS) and (crops > 0).all()
+    assert crops.shape == (NUM, CROPS)
+    assert (crops > 0).all()
 
 
 def test_queue_goes_on_at_its_begin():
@@ -110,9 +117,9 @@ def test_queue_goes_on_at_its_begin():
 def test_learns_to_tell_images_apart():
     """Both losses fall on fixed images against random directions."""
     torch.manual_seed(0)
-    model, inputs = infomin(momentum=.01), views_and_crops(4)
+    model, inputs = infomin(momentum=0.01), views_and_crops(4)
     queue = model.queue.clone()
-    optimizer = torch.optim.SGD([p for p in model.parameters() if p.requires_grad], .05, .9)
+    optimizer = torch.optim.SGD([p for p in model.parameters() if p.requires_grad], 0.05, 0.9)
     history = []
     for _ in range(12):
         model.queue.copy_(queue)
@@ -122,19 +129,20 @@ def test_learns_to_tell_images_apart():
         optimizer.step()
         history.append([losses['loss_views'].item(), losses['loss_jigsaw'].item()])
     (views, jigsaw), (last_views, last_jigsaw) = history[0], history[-1]
-    assert last_views < views - .05 and last_jigsaw < jigsaw - 1
+    assert last_views < views - 0.05
+    assert last_jigsaw < jigsaw - 1
 
 
 def test_neck_keeps_the_images_apart_and_the_crops_in_order():
     torch.manual_seed(0)
     neck = JigsawNeck(nn_neck(), crop_channels=4, out_channels=5, num_crops=3)
     feats = torch.randn(2 * 3, 6, 2, 2)
-    out, = neck((torch.zeros(1), feats))
+    (out,) = neck((torch.zeros(1), feats))
     assert out.shape == (2, 5)
     parts = projected(neck.crop_neck, feats)
     weight = neck.merge.weight
     for b in range(2):
-        expected = sum(weight[:, 4 * i:4 * i + 4] @ parts[3 * b + i] for i in range(3))
+        expected = sum(weight[:, 4 * i : 4 * i + 4] @ parts[3 * b + i] for i in range(3))
         torch.testing.assert_close(out[b], expected + neck.merge.bias)
 
 
@@ -150,7 +158,7 @@ def test_bad_input():
         model.loss(inputs[0])
     with pytest.raises(ValueError, match=r'9 square crops.*\(3, 3, 128, 32\)'):
         model.loss(views_and_crops(NUM, crops=4))
-    for weight in (-.1, 1.5):
+    for weight in (-0.1, 1.5):
         with pytest.raises(ValueError, match=rf'jigsaw_weight must lie in \[0, 1\], got {weight}'):
             infomin(jigsaw_weight=weight)
     with pytest.raises(ValueError, match='at least 1'):

@@ -18,7 +18,7 @@ def generator(seed=0):
 
 
 def test_finds_separated_blobs():
-    points, truth = make_blobs(400, 16, centers=12, cluster_std=.05, random_state=0)
+    points, truth = make_blobs(400, 16, centers=12, cluster_std=0.05, random_state=0)
     labels, centers = kmeans(torch.tensor(points), 12, generator())
     assert adjusted_rand_score(truth, labels) == 1
     means = np.stack([points[labels.numpy() == k].mean(0) for k in range(12)])
@@ -31,13 +31,13 @@ def test_inertia_matches_scikit_learn():
     points /= np.linalg.norm(points, axis=1, keepdims=True)
     ours = [float(fit_kmeans(torch.tensor(points), 32, generator(s)).inertia) for s in range(8)]
     theirs = [KMeans(32, n_init=1, random_state=s).fit(points).inertia_ for s in range(8)]
-    assert np.mean(ours) == pytest.approx(np.mean(theirs), rel=.02)
+    assert np.mean(ours) == pytest.approx(np.mean(theirs), rel=0.02)
 
 
 def test_result_is_a_fixed_point_of_lloyd():
     """From our centres scikit-learn's Lloyd moves nowhere when we ran to the end."""
     points = torch.randn(300, 8, generator=generator(1))
-    result = fit_kmeans(points, 7, generator(), max_iters=1000, absolute_tol=0.)
+    result = fit_kmeans(points, 7, generator(), max_iters=1000, absolute_tol=0.0)
     again = KMeans(7, init=result.centers.numpy(), n_init=1, max_iter=1, tol=0).fit(points.numpy())
     np.testing.assert_allclose(again.cluster_centers_, result.centers, atol=1e-5)
     assert (again.labels_ == result.labels.numpy()).all()
@@ -48,22 +48,30 @@ def test_plus_plus_potential_matches_scikit_learn():
     points = torch.randn(500, 12, generator=generator(1))
 
     def potential(centers):
-        return torch.cdist(points.double(), torch.as_tensor(centers).double()).min(1).values.square().sum()
+        return (
+            torch.cdist(points.double(), torch.as_tensor(centers).double())
+            .min(1)
+            .values.square()
+            .sum()
+        )
 
     square = (points * points).sum(1)
     ours = [potential(_plus_plus(points, square, 20, generator(s))[0]) for s in range(20)]
     theirs = [potential(kmeans_plusplus(points.numpy(), 20, random_state=s)[0]) for s in range(20)]
-    assert np.mean(ours) == pytest.approx(np.mean(theirs), rel=.02)
+    assert np.mean(ours) == pytest.approx(np.mean(theirs), rel=0.02)
 
 
-@pytest.mark.parametrize('points, k, expected', [
-    (torch.ones(9, 4), 4, 1),
-    (torch.zeros(1, 3), 5, 1),
-    (torch.randn(5, 3).repeat(7, 1), 12, 5),
-    (torch.tensor([[0.], [1.], [2.], [1000.]]), 10, 4),
-    (torch.randn(20, 64) * 1e-3 + 5., 30, 20),
-    (torch.arange(6.)[:, None], 6, 6),
-])
+@pytest.mark.parametrize(
+    ('points', 'k', 'expected'),
+    [
+        (torch.ones(9, 4), 4, 1),
+        (torch.zeros(1, 3), 5, 1),
+        (torch.randn(5, 3).repeat(7, 1), 12, 5),
+        (torch.tensor([[0.0], [1.0], [2.0], [1000.0]]), 10, 4),
+        (torch.randn(20, 64) * 1e-3 + 5.0, 30, 20),
+        (torch.arange(6.0)[:, None], 6, 6),
+    ],
+)
 def test_more_clusters_than_distinct_points(points, k, expected):
     labels, centers = kmeans(points, k, generator())
     assert centers.shape == (expected, points.shape[1])
@@ -73,10 +81,11 @@ def test_more_clusters_than_distinct_points(points, k, expected):
 
 def test_empty_clusters_get_a_valid_centre():
     """One far outlier beside many copies: Lloyd's step would empty a cluster into NaN."""
-    points = torch.cat([torch.zeros(50, 2), torch.randn(50, 2) * 1e-3, torch.tensor([[1e3, 0.]])])
+    points = torch.cat([torch.zeros(50, 2), torch.randn(50, 2) * 1e-3, torch.tensor([[1e3, 0.0]])])
     for seed in range(10):
         labels, centers = kmeans(points, 8, generator(seed))
-        assert torch.isfinite(centers).all() and len(centers) == 8
+        assert torch.isfinite(centers).all()
+        assert len(centers) == 8
         assert int(labels.max()) < 8
 
 
@@ -88,7 +97,8 @@ def test_draws_only_from_its_generator():
     assert torch.equal(before, torch.get_rng_state())
     torch.manual_seed(6)
     second = kmeans(points, 9, generator(1))
-    assert torch.equal(first[0], second[0]) and torch.equal(first[1], second[1])
+    assert torch.equal(first[0], second[0])
+    assert torch.equal(first[1], second[1])
     assert not torch.equal(first[1], kmeans(points, 9, generator(2))[1])
 
 
@@ -101,7 +111,7 @@ def test_half_precision_is_clustered_in_fp32():
 
 def test_stops_at_the_tolerance():
     points = torch.randn(2000, 4, generator=generator())
-    loose = fit_kmeans(points, 20, generator(), tol=.1)
+    loose = fit_kmeans(points, 20, generator(), tol=0.1)
     tight = fit_kmeans(points, 20, generator(), tol=1e-6)
     assert int(loose.iterations) < int(tight.iterations) < 200
     assert float(tight.inertia) < float(loose.inertia)
@@ -135,6 +145,7 @@ def test_candidate_distances_equal_the_plain_ones(n):
 def test_seeding_reads_nothing_back_per_cluster():
     """Values of the device read by the host (`item`) do not grow with K."""
     from torch.profiler import ProfilerActivity, profile
+
     points = torch.randn(300, 4, generator=torch.Generator().manual_seed(0))
     reads = []
     for k in (2, 40):

@@ -13,14 +13,15 @@ from orl_mm.structures import RegionBatch
 
 class Given(nn.Module):
     """A backbone that returns the features it was given."""
-    out_indices = (3, )
+
+    out_indices = (3,)
 
     def __init__(self, feats):
         super().__init__()
         self.feats = feats
 
     def forward(self, images):
-        return (self.feats, )
+        return (self.feats,)
 
 
 def quarters(num=1, side=224):
@@ -37,8 +38,8 @@ def batch_of(labels, counts=None):
 def two_colours():
     """C4 of one image: the left half points one way, the right half another."""
     feats = torch.zeros(1, 2, 14, 14)
-    feats[:, 0, :, :7] = 3.
-    feats[:, 1, :, 7:] = 1.
+    feats[:, 0, :, :7] = 3.0
+    feats[:, 1, :, 7:] = 1.0
     return feats
 
 
@@ -47,7 +48,8 @@ X0 = torch.zeros(1, 3, 224, 224)
 
 def test_superpixels_of_one_colour_become_one_object():
     objects = KMeansRefiner(2)(Given(two_colours()), X0, batch_of(quarters()))
-    assert objects.masks.shape == (1, 2, 56, 56) and objects.labels.shape == (1, 56, 56)
+    assert objects.masks.shape == (1, 2, 56, 56)
+    assert objects.labels.shape == (1, 56, 56)
     left, right = objects.labels[0, :, :28], objects.labels[0, :, 28:]
     assert left.unique().numel() == right.unique().numel() == 1
     assert left[0, 0] != right[0, 0]
@@ -80,7 +82,7 @@ def test_majority_by_counting():
     clusters = torch.arange(7).expand(2, 7)
     found = KMeansRefiner(64)._paint(clusters, batch_of(labels), (14, 14))
     for b, y, x in [(0, 0, 0), (1, 55, 55), (0, 13, 40)]:
-        cell = labels[b, 4 * y:4 * y + 4, 4 * x:4 * x + 4].flatten()
+        cell = labels[b, 4 * y : 4 * y + 4, 4 * x : 4 * x + 4].flatten()
         counts = torch.bincount(cell, minlength=7)
         assert counts[found[b, y, x]] == counts.max()
 
@@ -92,7 +94,8 @@ def test_empty_channels_are_left_out_or_clustered():
     for cluster_empty, expected in ((False, 5), (True, 8)):
         refiner = KMeansRefiner(2, cluster_empty=cluster_empty)
         points, _, shape = refiner._points(feats, batch_of(labels))
-        assert len(points) == expected and tuple(shape) == (2, 4)
+        assert len(points) == expected
+        assert tuple(shape) == (2, 4)
 
 
 def test_without_a_prior_the_cells_are_clustered():
@@ -105,7 +108,8 @@ def test_without_a_prior_the_cells_are_clustered():
 def test_clustering_off_gives_the_superpixels():
     objects = KMeansRefiner(None)(Given(None), X0, batch_of(quarters()))
     expected = torch.nn.functional.interpolate(quarters()[:, None].float(), (56, 56))[:, 0].long()
-    assert torch.equal(objects.labels, expected) and objects.masks.shape[1] == 4
+    assert torch.equal(objects.labels, expected)
+    assert objects.masks.shape[1] == 4
     with pytest.raises(ValueError, match='no prior mask'):
         KMeansRefiner(None)(Given(None), X0, RegionBatch(torch.zeros(1, 2, 5)))
 
@@ -114,7 +118,8 @@ def test_clustering_off_gives_the_superpixels():
 def test_legal_extremes(feats):
     """All features equal, and K far above the number of regions."""
     objects = KMeansRefiner(64)(Given(feats), X0, batch_of(quarters()))
-    assert objects.healthy and objects.labels.unique().numel() == 1
+    assert objects.healthy
+    assert objects.labels.unique().numel() == 1
 
 
 def test_nan_features_are_noticed():
@@ -155,7 +160,7 @@ def test_ranks_and_seeds_draw_differently(monkeypatch):
 
 def resnet():
     torch.manual_seed(0)
-    backbone = ResNet(18, out_indices=(3, ))
+    backbone = ResNet(18, out_indices=(3,))
     backbone.train()  # returns nothing
     return backbone
 
@@ -173,8 +178,10 @@ def test_running_statistics(update):
     assert bool(changed) == update
     for name, module in backbone.named_modules():
         if isinstance(module, nn.BatchNorm2d):
-            assert module.running_mean.data_ptr() == dict(
-                backbone.named_buffers())[f'{name}.running_mean'].data_ptr()
+            assert (
+                module.running_mean.data_ptr()
+                == dict(backbone.named_buffers())[f'{name}.running_mean'].data_ptr()
+            )
 
 
 def test_frozen_statistics_always_lend_buffers():
@@ -182,11 +189,15 @@ def test_frozen_statistics_always_lend_buffers():
     norm = nn.SyncBatchNorm(3).train()
     kept = norm.running_mean
     with frozen_statistics(norm):
-        assert norm.running_mean is not None and norm.running_mean is not kept
-        assert norm.running_mean.shape == kept.shape and norm.track_running_stats
-        norm.running_mean.fill_(7.)
+        assert norm.running_mean is not None
+        assert norm.running_mean is not kept
+        assert norm.running_mean.shape == kept.shape
+        assert norm.track_running_stats
+        norm.running_mean.fill_(7.0)
         norm.num_batches_tracked.add_(1)
-    assert norm.running_mean is kept and not kept.any() and norm.num_batches_tracked == 0
+    assert norm.running_mean is kept
+    assert not kept.any()
+    assert norm.num_batches_tracked == 0
     with pytest.raises(RuntimeError), frozen_statistics(norm):
         raise RuntimeError
     assert norm.running_mean is kept
@@ -198,7 +209,8 @@ def test_forward_stage_is_the_inner_output_and_runs_no_later_stage():
     ran = []
     backbone.layer4.register_forward_hook(lambda *_: ran.append(1))
     c4 = forward_stage(backbone, x, 2)
-    assert not ran and backbone.out_indices == (3, )
+    assert not ran
+    assert backbone.out_indices == (3,)
     backbone.out_indices = (2, 3)
     assert torch.equal(backbone(x)[0], c4)
     with pytest.raises(ValueError, match='stage 4 does not exist'):
@@ -215,9 +227,10 @@ def test_the_pass_over_x0_can_run_in_bfloat16():
     assert seen == [torch.float32, torch.bfloat16]
 
 
-@pytest.mark.parametrize('argument', [dict(downsample='nearest'), dict(border='soft'),
-                                      dict(dtype='int8')])
+@pytest.mark.parametrize(
+    'argument', [dict(downsample='nearest'), dict(border='soft'), dict(dtype='int8')]
+)
 def test_bad_arguments_are_named(argument):
-    (name, value), = argument.items()
+    ((name, value),) = argument.items()
     with pytest.raises(ValueError, match=f"{name} must be one of .* got '{value}'"):
         KMeansRefiner(4, **argument)

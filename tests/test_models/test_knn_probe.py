@@ -24,11 +24,12 @@ ROOT = WORKER.parents[2]
 def by_scikit(bank, labels, queries, k, temperature):
     """(Q, C) votes; scikit-learn's cosine distance is 1 - cosine."""
     classifier = KNeighborsClassifier(
-        k, metric='cosine', algorithm='brute', weights=lambda d: np.exp((1 - d) / temperature))
+        k, metric='cosine', algorithm='brute', weights=lambda d: np.exp((1 - d) / temperature)
+    )
     return classifier.fit(bank, labels).predict_proba(queries)
 
 
-@pytest.mark.parametrize('k, temperature', [(1, .07), (20, .07), (20, 1.), (64, .5)])
+@pytest.mark.parametrize(('k', 'temperature'), [(1, 0.07), (20, 0.07), (20, 1.0), (64, 0.5)])
 @pytest.mark.parametrize('chunk', [7, 50, 1000])
 def test_votes_are_those_of_scikit_learn(k, temperature, chunk):
     """In chunks smaller than k, and one that holds the whole bank."""
@@ -36,7 +37,7 @@ def test_votes_are_those_of_scikit_learn(k, temperature, chunk):
     labels = np.arange(200) % 5
     centres = draw.normal(size=(5, 12))
     bank, queries = (centres[l] + draw.normal(size=(len(l), 12)) for l in (labels, labels[:30]))
-    bank *= draw.uniform(.1, 10, (200, 1))  # lengths do not count
+    bank *= draw.uniform(0.1, 10, (200, 1))  # lengths do not count
     unit = [F.normalize(torch.from_numpy(x), dim=1) for x in (queries, bank)]
     near = nearest_neighbors(*unit, torch.from_numpy(labels), k, chunk)
     votes = weighted_vote(*near, 5, temperature)
@@ -48,10 +49,11 @@ def test_votes_are_those_of_scikit_learn(k, temperature, chunk):
 
 def test_votes_by_hand():
     """Two of class 1 at cosine 0.5 against one of class 0 at 0.6: e^.6 against 2 e^.5."""
-    votes = weighted_vote(torch.tensor([[.6, .5, .5, -math.inf]]),
-                          torch.tensor([[0, 1, 1, 2]]), 3, 1.)
-    one, two = math.exp(.6), 2 * math.exp(.5)
-    torch.testing.assert_close(votes, torch.tensor([[one, two, 0.]]) / (one + two))
+    votes = weighted_vote(
+        torch.tensor([[0.6, 0.5, 0.5, -math.inf]]), torch.tensor([[0, 1, 1, 2]]), 3, 1.0
+    )
+    one, two = math.exp(0.6), 2 * math.exp(0.5)
+    torch.testing.assert_close(votes, torch.tensor([[one, two, 0.0]]) / (one + two))
 
 
 def test_a_bank_smaller_than_k():
@@ -70,12 +72,14 @@ def test_bank_of_the_hook_and_votes_of_the_model(device):
     assert set(before) == {f'backbone.{key}' for key in model.backbone.state_dict()}
     train, queries = Noise(TRAIN, 0), Noise(QUERIES, 1)
     with torch.no_grad():
-        feats = [model.backbone((data.images - 127.) / 60)[-1].mean((2, 3)).numpy()
-                 for data in (train, queries)]
+        feats = [
+            model.backbone((data.images - 127.0) / 60)[-1].mean((2, 3)).numpy()
+            for data in (train, queries)
+        ]
     torch.testing.assert_close(model.bank, F.normalize(torch.from_numpy(feats[0]), dim=1))
     assert model.labels.tolist() == train.labels.tolist()
-    samples = model((queries.images - 127.) / 60, mode='predict')
-    expected = by_scikit(feats[0], train.labels.numpy(), feats[1], 5, .07)
+    samples = model((queries.images - 127.0) / 60, mode='predict')
+    expected = by_scikit(feats[0], train.labels.numpy(), feats[1], 5, 0.07)
     np.testing.assert_allclose(torch.stack([s.pred_score for s in samples]), expected, atol=1e-5)
     assert [int(s.pred_label) for s in samples] == expected.argmax(1).tolist()
     assert len(set(expected.argmax(1))) > 1
@@ -86,10 +90,23 @@ def launch(world, out):
         s.bind(('127.0.0.1', 0))
         port = s.getsockname()[1]
     path = os.pathsep.join([str(ROOT), os.environ.get('PYTHONPATH', '')])
-    env = dict(os.environ, WORLD_SIZE=str(world), MASTER_ADDR='127.0.0.1', MASTER_PORT=str(port),
-               OMP_NUM_THREADS='1', PYTHONPATH=path)
-    jobs = [subprocess.Popen([sys.executable, str(WORKER), str(out)], env={**env, 'RANK': str(r)},
-                             stderr=subprocess.PIPE, text=True) for r in range(world)]
+    env = dict(
+        os.environ,
+        WORLD_SIZE=str(world),
+        MASTER_ADDR='127.0.0.1',
+        MASTER_PORT=str(port),
+        OMP_NUM_THREADS='1',
+        PYTHONPATH=path,
+    )
+    jobs = [
+        subprocess.Popen(
+            [sys.executable, str(WORKER), str(out)],
+            env={**env, 'RANK': str(r)},
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for r in range(world)
+    ]
     for job in jobs:
         _, err = job.communicate(timeout=240)
         assert job.returncode == 0, err[-3000:]
@@ -102,16 +119,19 @@ def test_two_processes_are_one(tmp_path):
     assert two['sizes'] == [4, 3]  # fewer than k in each
     model = probe()
     fill(model)
-    images = (Noise(QUERIES, 1).images - 127.) / 60
+    images = (Noise(QUERIES, 1).images - 127.0) / 60
     one = torch.stack([sample.pred_score for sample in model(images, mode='predict')])
     torch.testing.assert_close(two['scores'], one, atol=1e-6, rtol=1e-5)
     assert (one > 0).sum() > QUERIES
 
 
-@pytest.mark.parametrize('options, said', [
-    (dict(k=0), 'k must be positive, got 0'),
-    (dict(temperature=-1.), 'temperature must be positive'),
-])
+@pytest.mark.parametrize(
+    ('options', 'said'),
+    [
+        (dict(k=0), 'k must be positive, got 0'),
+        (dict(temperature=-1.0), 'temperature must be positive'),
+    ],
+)
 def test_arguments_out_of_range(options, said):
     with pytest.raises(ValueError, match=said):
         probe(**options)
@@ -140,8 +160,11 @@ def test_a_diverged_network_is_named():
 
 
 def test_images_without_labels(monkeypatch):
-    monkeypatch.setattr(Noise, '__getitem__', lambda self, i: dict(
-        inputs=self.images[i], data_samples=type(SAMPLE)()))
+    monkeypatch.setattr(
+        Noise,
+        '__getitem__',
+        lambda self, i: dict(inputs=self.images[i], data_samples=type(SAMPLE)()),
+    )
     with pytest.raises(ValueError, match='gt_label'):
         fill(probe())
 

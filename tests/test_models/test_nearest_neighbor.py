@@ -19,7 +19,7 @@ def pairs_of(valid, **kwargs):
 def steps(count, seed=0, rows='valid'):
     generator = torch.Generator().manual_seed(seed)
     for _ in range(count):
-        pairs = pairs_of(torch.rand(B, K, generator=generator) > .3, rows=rows)
+        pairs = pairs_of(torch.rand(B, K, generator=generator) > 0.3, rows=rows)
         yield [torch.randn(pairs.local_rows, D, generator=generator) for _ in range(2)], pairs
 
 
@@ -30,11 +30,11 @@ def test_queue_against_a_list(rows):
     for targets, pairs in steps(6, rows=rows):
         found = module(targets, pairs)
         support = torch.stack(seen[-20:]) if len(seen) >= 20 else None
-        for target, positive in zip(targets, found):
+        for target, positive in zip(targets, found, strict=False):
             if support is None:
                 assert torch.equal(positive, target)
                 continue
-            for row, chosen in zip(target, positive):
+            for row, chosen in zip(target, positive, strict=False):
                 best = max(support, key=lambda s: F.cosine_similarity(s, row, dim=0))
                 torch.testing.assert_close(chosen, F.normalize(best, dim=0))
                 replaced += 1
@@ -55,10 +55,13 @@ def test_same_cluster_against_a_loop():
     module, kept, replaced = NearestNeighbor(same_cluster=True, dim=D), 0, 0
     for targets, pairs in steps(4):
         where = pairs.valid.nonzero().tolist()
-        for target, positive in zip(targets, module(targets, pairs)):
-            for (b, k), row, chosen in zip(where, target, positive):
-                others = [t for (image, cluster), t in zip(where, target)
-                          if cluster == k and image != b]
+        for target, positive in zip(targets, module(targets, pairs), strict=False):
+            for (b, k), row, chosen in zip(where, target, positive, strict=False):
+                others = [
+                    t
+                    for (image, cluster), t in zip(where, target, strict=False)
+                    if cluster == k and image != b
+                ]
                 if not others:
                     assert torch.equal(chosen, row)
                     kept += 1
@@ -66,7 +69,8 @@ def test_same_cluster_against_a_loop():
                     best = max(others, key=lambda s: F.cosine_similarity(s, row, dim=0))
                     torch.testing.assert_close(chosen, F.normalize(best, dim=0))
                     replaced += 1
-    assert kept and replaced
+    assert kept
+    assert replaced
     assert module.queue.numel() == 0
 
 
@@ -101,7 +105,7 @@ def test_resumes_bit_for_bit(load):
     resumed = NearestNeighbor(17, D, warmup=2)
     load(resumed, {k: v.clone() for k, v in first.state_dict().items()})
     for batch in batches[3:]:
-        for one, other in zip(unbroken(*batch), resumed(*batch)):
+        for one, other in zip(unbroken(*batch), resumed(*batch), strict=False):
             assert torch.equal(one, other)
     assert torch.equal(unbroken.queue, resumed.queue)
 
@@ -121,11 +125,13 @@ def test_half_precision_stays_half():
     for targets, pairs in steps(3):
         with torch.autocast('cpu', torch.bfloat16):
             found = module([t.bfloat16() for t in targets], pairs)
-    assert found[0].dtype == torch.bfloat16 and module.queue.dtype == torch.float32
+    assert found[0].dtype == torch.bfloat16
+    assert module.queue.dtype == torch.float32
 
 
-@pytest.mark.parametrize('bad, name', [(dict(queue_size=0), 'queue_size'),
-                                       (dict(warmup=-1), 'warmup')])
+@pytest.mark.parametrize(
+    ('bad', 'name'), [(dict(queue_size=0), 'queue_size'), (dict(warmup=-1), 'warmup')]
+)
 def test_bad_arguments(bad, name):
     with pytest.raises(ValueError, match=name):
         NearestNeighbor(**bad)

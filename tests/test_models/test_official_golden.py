@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from mmengine.config import Config
 
-from orl_mm.models.utils import (RegionPairs, crop_masks, downsample_regions_bilinear, mask_pool)
+from orl_mm.models.utils import RegionPairs, crop_masks, downsample_regions_bilinear, mask_pool
 from orl_mm.registry import MODELS
 from orl_mm.structures import RegionBatch
 
@@ -51,13 +51,14 @@ def close(found, expected, tolerance=1e-5):
 
 def test_kmeans_input(golden, batch):
     masks = downsample_regions_bilinear(golden['superpixels'], batch.max_count, (14, 14))
-    points = mask_pool(golden['c4'], masks, min_area=1.)
+    points = mask_pool(golden['c4'], masks, min_area=1.0)
     close(F.normalize(points.flatten(0, 1), dim=1), golden['kmeans_input'])
 
 
 def test_kmeans_input_of_the_refiner(golden, batch, refiner):
     points, rows, shape = refiner._points(golden['c4'], batch)
-    assert rows is None and tuple(shape) == (4, 84)
+    assert rows is None
+    assert tuple(shape) == (4, 84)
     close(points, golden['kmeans_input'])
 
 
@@ -76,8 +77,11 @@ def test_masks_of_the_views(golden, official, refiner, view):
 
 def load(module, golden, name):
     names = {'fc0': 'l1', 'bn0': 'bn1', 'fc1': 'l2'}
-    state = {f'{ours}.{kind}': golden[f'{name}.{theirs}.{kind}'] for ours, theirs in names.items()
-             for kind in ('weight', 'bias')}
+    state = {
+        f'{ours}.{kind}': golden[f'{name}.{theirs}.{kind}']
+        for ours, theirs in names.items()
+        for kind in ('weight', 'bias')
+    }
     left = module.load_state_dict(state, strict=False)
     assert all('running' in k or 'tracked' in k for k in left.missing_keys)
 
@@ -96,8 +100,9 @@ def step(golden, official, change=()):
     masks = [golden[f'masks_view{v}'] for v in (1, 2)]
     pairs = RegionPairs(*masks, **model.pair_args)
     online = model._project(model.neck, feats, masks, pairs)
-    predictions = model.per_view(lambda z: model.head.predict(z, pairs, 2 if model.joined else 1),
-                                  online)
+    predictions = model.per_view(
+        lambda z: model.head.predict(z, pairs, 2 if model.joined else 1), online
+    )
     with torch.no_grad():
         target = model._project(model.target['neck'], targets, masks, pairs)
     loss = model.head.loss(predictions, target[::-1], pairs)
@@ -115,9 +120,17 @@ def test_loss_and_gradient(golden, official):
         close(grad, expected, 1e-3 * expected.abs().max().item())  # 1e-5 alone would be loose here
 
 
-@pytest.mark.parametrize('change', [
-    ('views', 'separate'), ('rows', 'valid'), ('neck.min_area', 0.),
-    ('head.loss.average', 'image'), ('head.symmetric', 'sum')], ids=lambda change: change[0])
+@pytest.mark.parametrize(
+    'change',
+    [
+        ('views', 'separate'),
+        ('rows', 'valid'),
+        ('neck.min_area', 0.0),
+        ('head.loss.average', 'image'),
+        ('head.symmetric', 'sum'),
+    ],
+    ids=lambda change: change[0],
+)
 def test_each_argument_matters(golden, official, change):
     """With any one argument of the thesis preset the recorded loss is missed."""
     loss, _, _ = step(golden, official, [change])

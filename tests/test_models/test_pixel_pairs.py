@@ -17,7 +17,7 @@ def boxes(pairs):
 
 def some_pairs(count=16, seed=0):
     np.random.seed(seed)
-    return [[ViewGeometry.sample(H, W, (.1, .7)) for _ in range(2)] for _ in range(count)]
+    return [[ViewGeometry.sample(H, W, (0.1, 0.7)) for _ in range(2)] for _ in range(count)]
 
 
 def naive(first, second, size, other):
@@ -26,8 +26,8 @@ def naive(first, second, size, other):
     found = {}
     for i in range(size[0]):
         for j in range(size[1]):
-            place = first.invert_points([[j + .5, i + .5]], size)
-            (x, y), = second.apply_points(place, other)
+            place = first.invert_points([[j + 0.5, i + 0.5]], size)
+            ((x, y),) = second.apply_points(place, other)
             near = min(abs(x - round(x)), abs(y - round(y))) < 1e-3
             inside = 0 <= x < other[1] and 0 <= y < other[0]
             found[i, j] = (int(y), int(x)) if inside else None, near
@@ -51,24 +51,35 @@ def test_matches_are_those_of_the_geometry(other):
             if expected is not None:
                 assert divmod(int(cells[b, n]), other[1]) == expected
                 checked += 1
-    assert checked > 100 and 0 < shown.float().mean() < 1
-    assert cells.min() >= 0 and cells.max() < other[0] * other[1]
+    assert checked > 100
+    assert 0 < shown.float().mean() < 1
+    assert cells.min() >= 0
+    assert cells.max() < other[0] * other[1]
 
 
 def test_drawn_pixels_show_the_same_part_of_a_picture():
     """Views of a picture whose colours are its coordinates agree where pixels are matched."""
-    ramp = np.stack(np.broadcast_arrays(np.arange(W) * 255 / W,
-                                        (np.arange(H) * 255 / H)[:, None], 0), -1)
+    ramp = np.stack(
+        np.broadcast_arrays(np.arange(W) * 255 / W, (np.arange(H) * 255 / H)[:, None], 0), -1
+    )
     pairs = some_pairs(20, seed=3)
-    cut = [torch.from_numpy(np.stack([
-        pair[v].apply_image(ramp.round().astype(np.uint8), 14, 'box') for pair in pairs]))
-        .permute(0, 3, 1, 2).float() for v in (0, 1)]
+    cut = [
+        torch.from_numpy(
+            np.stack(
+                [pair[v].apply_image(ramp.round().astype(np.uint8), 14, 'box') for pair in pairs]
+            )
+        )
+        .permute(0, 3, 1, 2)
+        .float()
+        for v in (0, 1)
+    ]
     drawn = draw_pixel_pairs(boxes(pairs), 14, 32)
-    colours = [take_cells(x, cells) for x, cells in zip(cut, drawn[:2])]
+    colours = [take_cells(x, cells) for x, cells in zip(cut, drawn[:2], strict=False)]
     differences = (colours[0] - colours[1]).abs()[drawn.valid]
     # A centre is at most half a cell of view 2 from the centre of the cell it lies in.
     half = max(max((v.x2 - v.x1) / W, (v.y2 - v.y1) / H) for _, v in pairs) * 255 / 14 / 2
-    assert len(differences) > 300 and differences.max() <= half + 3
+    assert len(differences) > 300
+    assert differences.max() <= half + 3
 
 
 def test_draws_are_distinct_shown_and_uniform():
@@ -80,7 +91,7 @@ def test_draws_are_distinct_shown_and_uniform():
     assert set(drawn.first.flatten().tolist()) == {0, 1, 4, 5}
     assert all(len(set(row)) == 3 for row in drawn.first[:50].tolist())
     share = drawn.first.flatten().bincount()[[0, 1, 4, 5]] / 4000
-    assert (share - .75).abs().max() < .03
+    assert (share - 0.75).abs().max() < 0.03
     other = draw_pixel_pairs(views, 4, 3, generator=generator)
     assert not torch.equal(drawn.first, other.first)
 
@@ -91,13 +102,14 @@ def test_few_shared_pixels_give_few_pairs_and_none_give_none():
     assert drawn.valid.tolist() == [[True] * 4 + [False] * 3, [False] * 7]
     assert sorted(drawn.first[0, :4].tolist()) == [0, 1, 4, 5]
     # Still legal to look up.
-    assert drawn.second.min() >= 0 and drawn.second.max() < 16
+    assert drawn.second.min() >= 0
+    assert drawn.second.max() < 16
     # A grid may be smaller than the number of pairs.
     assert draw_pixel_pairs(boxes([quarter]), 2, 32).first.shape == (1, 4)
 
 
 def test_features_of_cells():
-    feats = torch.arange(2 * 3 * 4 * 5.).view(2, 3, 4, 5)
+    feats = torch.arange(2 * 3 * 4 * 5.0).view(2, 3, 4, 5)
     taken = take_cells(feats, torch.tensor([[7, 0], [19, 7]]))
     assert torch.equal(taken[0, 0], feats[0, :, 1, 2])
     assert torch.equal(taken[1, 0], feats[1, :, 3, 4])

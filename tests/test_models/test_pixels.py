@@ -35,8 +35,9 @@ def boxes(golden, name):
 
 def test_equals_the_public_codes_loss_and_gradient(golden):
     q = golden['q'].clone().requires_grad_()
-    near = near_cells(boxes(golden, 'box_q'), boxes(golden, 'box_k'), q.shape[-2:],
-                      float(golden['pos_ratio']))
+    near = near_cells(
+        boxes(golden, 'box_q'), boxes(golden, 'box_k'), q.shape[-2:], float(golden['pos_ratio'])
+    )
     assert near.flatten(1).any(1).all()
     loss = pixel_consistency(by_cell(q), by_cell(golden['k']), near)
     loss.backward()
@@ -49,7 +50,7 @@ def test_a_flipped_view_is_the_mirrored_map(golden):
     """Mirror the map and say so in the view: the same pairs, the same loss."""
     boxed = boxes(golden, 'box_q'), boxes(golden, 'box_k')
     boxed[0][:, 4] = 1
-    near = near_cells(*boxed, 7, .7)
+    near = near_cells(*boxed, 7, 0.7)
     loss = pixel_consistency(by_cell(golden['q'].flip(3)), by_cell(golden['k']), near)
     torch.testing.assert_close(loss, golden['loss'], atol=1e-6, rtol=1e-5)
 
@@ -57,13 +58,13 @@ def test_a_flipped_view_is_the_mirrored_map(golden):
 def test_consistency_against_loops():
     """The mean over each image's pairs, then over all images, those without a pair as zero."""
     pred, target = unit(4, 6, 5), unit(4, 7, 5, seed=1)
-    positive = torch.rand(4, 6, 7, generator=torch.Generator().manual_seed(2)) < .3
+    positive = torch.rand(4, 6, 7, generator=torch.Generator().manual_seed(2)) < 0.3
     positive[2] = False
-    total = 0.
+    total = 0.0
     for b in range(4):
         pairs = [(i, j) for i in range(6) for j in range(7) if positive[b, i, j]]
         dots = [float(pred[b, i] @ target[b, j]) for i, j in pairs]
-        total += sum(dots) / len(dots) if dots else 0.
+        total += sum(dots) / len(dots) if dots else 0.0
     found = pixel_consistency(pred, target, positive)
     assert float(found) == pytest.approx(-2 * total / 4, abs=1e-6)
 
@@ -79,13 +80,15 @@ def test_no_positive_is_a_connected_zero():
     pred = unit(2, 9, 4).requires_grad_()
     loss = pixel_consistency(pred, unit(2, 9, 4), torch.zeros(2, 9, 9, dtype=torch.bool))
     loss.backward()
-    assert loss == 0 and (pred.grad == 0).all()
+    assert loss == 0
+    assert (pred.grad == 0).all()
 
 
 def test_no_gradient_reaches_the_target():
     pred, target = unit(1, 2, 3).requires_grad_(), unit(1, 2, 3, seed=1).requires_grad_()
     pixel_consistency(pred, target, torch.ones(1, 2, 2, dtype=torch.bool)).backward()
-    assert target.grad is None and pred.grad.abs().sum() > 0
+    assert target.grad is None
+    assert pred.grad.abs().sum() > 0
 
 
 def test_shapes_that_do_not_agree_are_refused():
@@ -94,7 +97,7 @@ def test_shapes_that_do_not_agree_are_refused():
             pixel_consistency(unit(2, 2, 3), unit(2, 4, 3), torch.ones(shape, dtype=torch.bool))
 
 
-@pytest.mark.parametrize('power', [.5, 1., 2., 3.])
+@pytest.mark.parametrize('power', [0.5, 1.0, 2.0, 3.0])
 def test_propagation_against_loops(power):
     cells = 3 * torch.randn(2, 6, 4, generator=torch.Generator().manual_seed(0))
     values = 5 * torch.randn(2, 6, 3, generator=torch.Generator().manual_seed(1))
@@ -113,13 +116,14 @@ def test_propagation_against_loops(power):
     assert negative > 10
 
 
-@pytest.mark.parametrize('power', [.5, 1., 2.])
+@pytest.mark.parametrize('power', [0.5, 1.0, 2.0])
 def test_gradient_of_propagation_is_finite(power):
     """Also where cells are equal, opposite, at right angles or zero."""
-    cells = torch.tensor([[[1., 0], [1, 0], [-1, 0], [0, 1], [0, 0]]], requires_grad=True)
+    cells = torch.tensor([[[1.0, 0], [1, 0], [-1, 0], [0, 1], [0, 0]]], requires_grad=True)
     values = torch.randn(1, 5, 2, requires_grad=True)
     propagate(cells, values, power).square().sum().backward()
-    assert cells.grad.isfinite().all() and values.grad.isfinite().all()
+    assert cells.grad.isfinite().all()
+    assert values.grad.isfinite().all()
 
 
 def test_half_precision_is_left_for_fp32():
@@ -138,8 +142,16 @@ def test_half_precision_is_left_for_fp32():
 def test_projector_is_convolutions_with_batch_norm(memory):
     """Outputs, gradients and running statistics of the layers as the public code writes them."""
     torch.manual_seed(0)
-    mlp = PixelMLP(6, 10, 4, num_layers=2, with_bias=True, with_last_bn=False,
-                   with_last_bias=True, norm_cfg=dict(type='BN1d')).train()
+    mlp = PixelMLP(
+        6,
+        10,
+        4,
+        num_layers=2,
+        with_bias=True,
+        with_last_bn=False,
+        with_last_bias=True,
+        norm_cfg=dict(type='BN1d'),
+    ).train()
     norm = nn.BatchNorm2d(10)
     convs = nn.Sequential(nn.Conv2d(6, 10, 1), norm, nn.ReLU(), nn.Conv2d(10, 4, 1)).train()
     with torch.no_grad():
@@ -155,8 +167,9 @@ def test_projector_is_convolutions_with_batch_norm(memory):
     (expected * weight).sum().backward()
     torch.testing.assert_close(out, expected)
     torch.testing.assert_close(mine.grad, theirs.grad, atol=1e-5, rtol=1e-4)
-    torch.testing.assert_close(mlp.fc0.weight.grad, convs[0].weight.grad.flatten(1), atol=1e-5,
-                               rtol=1e-4)
+    torch.testing.assert_close(
+        mlp.fc0.weight.grad, convs[0].weight.grad.flatten(1), atol=1e-5, rtol=1e-4
+    )
     for name in ('running_mean', 'running_var'):
         torch.testing.assert_close(getattr(mlp.bn0, name), getattr(norm, name))
     torch.testing.assert_close(mlp(feats)[0], out)  # a map alone

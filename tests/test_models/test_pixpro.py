@@ -16,22 +16,39 @@ def build(norm=None, **kwargs):
     torch.manual_seed(0)
     norms = {} if norm is None else dict(norm_cfg=norm)
     model = PixPro(
-        backbone=dict(type='mmpretrain.ResNet', depth=18, base_channels=8, stem_channels=8,
-                      strides=(1, 2, 2, 1), zero_init_residual=False, **norms),
-        neck=dict(type='orl_mm.PixelMLP', in_channels=64, hid_channels=16, out_channels=8,
-                  num_layers=2, with_bias=True, with_last_bn=False, with_last_bias=True,
-                  norm_cfg=norm or dict(type='BN1d')),
-        head=dict(type='orl_mm.PixelPropagationHead', channels=8), **kwargs)
+        backbone=dict(
+            type='mmpretrain.ResNet',
+            depth=18,
+            base_channels=8,
+            stem_channels=8,
+            strides=(1, 2, 2, 1),
+            zero_init_residual=False,
+            **norms,
+        ),
+        neck=dict(
+            type='orl_mm.PixelMLP',
+            in_channels=64,
+            hid_channels=16,
+            out_channels=8,
+            num_layers=2,
+            with_bias=True,
+            with_last_bn=False,
+            with_last_bias=True,
+            norm_cfg=norm or dict(type='BN1d'),
+        ),
+        head=dict(type='orl_mm.PixelPropagationHead', channels=8),
+        **kwargs,
+    )
     model.init_weights()
     return model.train()
 
 
 GROUPS = dict(type='GN', num_groups=2)
-MEETING = [[0, 0, .8, .8, 0], [.2, .1, 1, 1, 1.]]
-APART = [[0, 0, .3, .3, 0], [.7, .7, 1, 1, 0.]]
+MEETING = [[0, 0, 0.8, 0.8, 0], [0.2, 0.1, 1, 1, 1.0]]
+APART = [[0, 0, 0.3, 0.3, 0], [0.7, 0.7, 1, 1, 0.0]]
 
 
-def sample(views=(MEETING, ) * 4):
+def sample(views=(MEETING,) * 4):
     generator = torch.Generator().manual_seed(0)
     inputs = [torch.randn(len(views), 3, SIDE, SIDE, generator=generator) for _ in range(2)]
     return inputs, RegionBatch(torch.tensor(views))
@@ -55,11 +72,11 @@ def test_gradients_reach_the_online_network_alone():
 
 def test_loss_is_that_of_the_steps_by_hand():
     """Networks, propagation, target and pairs, cell by cell; no batch norm between images."""
-    views = (MEETING, MEETING[::-1], APART, [[0, 0, 1, 1, 0], [.5, .5, 1, 1, 0.]])
+    views = (MEETING, MEETING[::-1], APART, [[0, 0, 1, 1, 0], [0.5, 0.5, 1, 1, 0.0]])
     model, (inputs, batch) = build(GROUPS), sample(views)
     with torch.no_grad():  # a target of its own
         for p in model.target.parameters():
-            p.add_(.2 * torch.randn_like(p))
+            p.add_(0.2 * torch.randn_like(p))
     loss = model.loss(inputs, batch)['loss']
 
     def grid(network, image):
@@ -73,32 +90,36 @@ def test_loss_is_that_of_the_steps_by_hand():
         x1, y1, x2, y2, flip = box
         column, row = cell % GRID, cell // GRID
         column = GRID - 1 - column if flip else column
-        return (torch.tensor([x1 + (x2 - x1) * (column + .5) / GRID,
-                              y1 + (y2 - y1) * (row + .5) / GRID]),
-                ((x2 - x1)**2 + (y2 - y1)**2)**.5 / GRID)
+        return (
+            torch.tensor(
+                [x1 + (x2 - x1) * (column + 0.5) / GRID, y1 + (y2 - y1) * (row + 0.5) / GRID]
+            ),
+            ((x2 - x1) ** 2 + (y2 - y1) ** 2) ** 0.5 / GRID,
+        )
 
     online = dict(backbone=model.backbone, neck=model.neck)
-    total, counts = 0., []
+    total, counts = 0.0, []
     for b, boxes in enumerate(views):
         x = [grid(online, inputs[v][b]) for v in (0, 1)]
         z = [grid(model.target, inputs[v][b]) for v in (0, 1)]
         for mine, other in ((0, 1), (1, 0)):
-            similar = F.cosine_similarity(x[mine][:, None], x[mine], dim=-1).clamp(min=0)**2
+            similar = F.cosine_similarity(x[mine][:, None], x[mine], dim=-1).clamp(min=0) ** 2
             y = similar @ F.normalize(model.head.transform(x[mine]), dim=-1)
             terms = []
             for i in range(GRID**2):
                 for j in range(GRID**2):
                     (p, one), (q, two) = centre(boxes[mine], i), centre(boxes[other], j)
-                    if (p - q).norm() < .7 * max(one, two):
+                    if (p - q).norm() < 0.7 * max(one, two):
                         terms.append(F.cosine_similarity(y[i], z[other][j], dim=0))
             counts.append(len(terms))
             total += -2 * sum(terms) / max(len(terms), 1) / len(views)
-    assert counts[4:6] == [0, 0] and min(counts[:4] + counts[6:]) > 3
+    assert counts[4:6] == [0, 0]
+    assert min(counts[:4] + counts[6:]) > 3
     torch.testing.assert_close(loss, total, atol=1e-5, rtol=1e-5)
 
 
 def test_views_without_overlap_are_a_connected_zero():
-    model, (inputs, batch) = build(), sample((APART, ) * 4)
+    model, (inputs, batch) = build(), sample((APART,) * 4)
     loss = model.loss(inputs, batch)['loss']
     loss.backward()
     assert loss == 0
@@ -108,18 +129,20 @@ def test_views_without_overlap_are_a_connected_zero():
 
 def test_mean_over_processes_is_the_joined_batch():
     """Halves of a batch, with unlike shares of pairs, give its loss and its gradient."""
-    views = (MEETING, MEETING, APART, [[0, 0, .5, 1, 0], [.4, 0, 1, 1, 0.]])
+    views = (MEETING, MEETING, APART, [[0, 0, 0.5, 1, 0], [0.4, 0, 1, 1, 0.0]])
     model, (inputs, batch) = build(GROUPS), sample(views)
     whole = model.loss(inputs, batch)['loss']
     whole.backward()
     gradients = [p.grad.clone() for p in trained(model).values()]
     model.zero_grad()
-    halves = [model.loss([x[half] for x in inputs], RegionBatch(batch.views[half]))['loss']
-              for half in (slice(0, 2), slice(2, 4))]
+    halves = [
+        model.loss([x[half] for x in inputs], RegionBatch(batch.views[half]))['loss']
+        for half in (slice(0, 2), slice(2, 4))
+    ]
     (sum(halves) / 2).backward()
     assert halves[0] != halves[1]
     torch.testing.assert_close(sum(halves) / 2, whole)
-    for p, expected in zip(trained(model).values(), gradients):
+    for p, expected in zip(trained(model).values(), gradients, strict=False):
         torch.testing.assert_close(p.grad, expected, atol=1e-6, rtol=1e-4)
 
 
@@ -142,12 +165,15 @@ def test_target_moves_between_the_online_views_and_its_own():
     old, seen = model.target['backbone'].conv1.weight.clone(), []
     for network in (model.backbone, model.target['backbone']):
         network.register_forward_pre_hook(
-            lambda m, args: seen.append(model.target['backbone'].conv1.weight.clone()))
-    model.pending_momentum = .6
+            lambda m, args: seen.append(model.target['backbone'].conv1.weight.clone())
+        )
+    model.pending_momentum = 0.6
     model.loss(*sample())
-    assert torch.equal(seen[0], old) and torch.equal(seen[1], old)
-    torch.testing.assert_close(seen[2], (.6 + .4 * 1.5) * old)
-    assert torch.equal(seen[3], seen[2]) and model.pending_momentum is None
+    assert torch.equal(seen[0], old)
+    assert torch.equal(seen[1], old)
+    torch.testing.assert_close(seen[2], (0.6 + 0.4 * 1.5) * old)
+    assert torch.equal(seen[3], seen[2])
+    assert model.pending_momentum is None
     model.loss(*sample())  # no second time without the hook
     assert torch.equal(model.target['backbone'].conv1.weight, seen[2])
 
@@ -165,10 +191,10 @@ def test_both_directions_and_the_flip_count():
 
 def test_power_and_pos_ratio_are_passed_on():
     (inputs, batch), losses = sample(), []
-    for kwargs in ({}, dict(pos_ratio=2.)):
+    for kwargs in ({}, dict(pos_ratio=2.0)):
         losses.append(build(**kwargs).loss(inputs, batch)['loss'].item())
     model = build()
-    model.head.power = 1.
+    model.head.power = 1.0
     losses.append(model.loss(inputs, batch)['loss'].item())
     assert len(set(losses)) == 3
 
@@ -183,7 +209,8 @@ def test_autocast(dtype):
         with torch.autocast('cpu', dtype, enabled=enabled):
             losses.append(model.loss(inputs, batch)['loss'])
     losses[1].backward()
-    assert losses[1].dtype == torch.float32 and abs(losses[1] - losses[0]) < .05
+    assert losses[1].dtype == torch.float32
+    assert abs(losses[1] - losses[0]) < 0.05
     assert all(p.grad.isfinite().all() for p in trained(model).values())
 
 
@@ -200,7 +227,7 @@ def test_checkpoint_of_an_online_network_starts_the_target():
     source = build()
     with torch.no_grad():
         for p in source.parameters():
-            p.add_(.1)
+            p.add_(0.1)
     state = {k: v for k, v in source.state_dict().items() if not k.startswith('target.')}
     model = build()
     model.load_state_dict(state, strict=False)

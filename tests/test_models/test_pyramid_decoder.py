@@ -8,7 +8,7 @@ from orl_mm.models.necks import PyramidDecoder
 
 
 def stages(channels, sizes, num=2):
-    return tuple(torch.randn(num, c, *s) for c, s in zip(channels, sizes))
+    return tuple(torch.randn(num, c, *s) for c, s in zip(channels, sizes, strict=False))
 
 
 def written_out(weights, feats, groups):
@@ -39,9 +39,9 @@ def test_equals_its_layers_written_out():
     channels = (4, 6, 8, 10)
     neck = PyramidDecoder(channels, pyramid_channels=5, out_channels=6, num_groups=3)
     for p in neck.parameters():  # biases and norms that matter
-        torch.nn.init.normal_(p, std=.5)
+        torch.nn.init.normal_(p, std=0.5)
     feats = stages(channels, [(16, 24), (8, 12), (4, 6), (2, 3)])
-    out, = neck(feats)
+    (out,) = neck(feats)
     assert out.shape == (2, 6, 16, 24)
     torch.testing.assert_close(out, written_out(dict(neck.named_parameters()), feats, 3))
 
@@ -49,7 +49,7 @@ def test_equals_its_layers_written_out():
 def test_full_size_gives_128_x_56_x_56():
     neck = PyramidDecoder().eval()
     with torch.no_grad():
-        out, = neck(stages((256, 512, 1024, 2048), [(56, 56), (28, 28), (14, 14), (7, 7)], 1))
+        (out,) = neck(stages((256, 512, 1024, 2048), [(56, 56), (28, 28), (14, 14), (7, 7)], 1))
     assert out.shape == (1, 128, 56, 56)
     convs = {name: tuple(p.shape) for name, p in neck.named_parameters() if p.dim() == 4}
     assert convs['branches.3.0.conv.weight'] == (128, 256, 3, 3)
@@ -60,14 +60,14 @@ def test_full_size_gives_128_x_56_x_56():
 
 def test_odd_sizes_fit():
     neck = PyramidDecoder((2, 2, 2, 2), 4, 4, 2)
-    out, = neck(stages((2, 2, 2, 2), [(13, 9), (7, 5), (4, 3), (2, 2)]))
+    (out,) = neck(stages((2, 2, 2, 2), [(13, 9), (7, 5), (4, 3), (2, 2)]))
     assert out.shape == (2, 4, 13, 9)
 
 
 def test_bad_input():
     with pytest.raises(ValueError, match='out_indices='):
-        PyramidDecoder((2, 2), 4, 4, 2)((torch.zeros(1, 2, 4, 4), ))
+        PyramidDecoder((2, 2), 4, 4, 2)((torch.zeros(1, 2, 4, 4),))
     with pytest.raises(ValueError, match='two stages'):
-        PyramidDecoder((2, ))
+        PyramidDecoder((2,))
     with pytest.raises(ValueError, match='num_groups must divide out_channels=128, got 7'):
         PyramidDecoder(num_groups=7)

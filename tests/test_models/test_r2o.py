@@ -11,9 +11,18 @@ from orl_mm.structures import RegionBatch
 
 
 def projector(in_channels, out_channels=8, **kwargs):
-    return dict(type='orl_mm.RegionMLP', in_channels=in_channels, hid_channels=16,
-                out_channels=out_channels, num_layers=2, with_bias=True, with_last_bn=False,
-                with_last_bias=True, norm_cfg=dict(type='BN1d'), **kwargs)
+    return dict(
+        type='orl_mm.RegionMLP',
+        in_channels=in_channels,
+        hid_channels=16,
+        out_channels=out_channels,
+        num_layers=2,
+        with_bias=True,
+        with_last_bn=False,
+        with_last_bias=True,
+        norm_cfg=dict(type='BN1d'),
+        **kwargs,
+    )
 
 
 def build(refiner=None, **kwargs):
@@ -21,10 +30,20 @@ def build(refiner=None, **kwargs):
     model = R2O(
         backbone=dict(type='mmpretrain.ResNet', depth=18, zero_init_residual=False),
         neck=dict(type='orl_mm.MaskPoolNeck', projector=projector(512)),
-        head=dict(type='orl_mm.RegionPredictHead', predictor=projector(8),
-                  loss=dict(type='orl_mm.RegionCosineLoss')),
-        refiner={'type': 'orl_mm.KMeansRefiner', 'num_clusters': 4, 'mask_size': 16, **(refiner or {})},
-        grid=2, **kwargs)
+        head=dict(
+            type='orl_mm.RegionPredictHead',
+            predictor=projector(8),
+            loss=dict(type='orl_mm.RegionCosineLoss'),
+        ),
+        refiner={
+            'type': 'orl_mm.KMeansRefiner',
+            'num_clusters': 4,
+            'mask_size': 16,
+            **(refiner or {}),
+        },
+        grid=2,
+        **kwargs,
+    )
     model.init_weights()
     return model.train()
 
@@ -35,11 +54,11 @@ def sample(num=3, side=64, views=None, seed=0):
     cell = torch.arange(side) * 4 // side
     labels = (cell[:, None] * 4 + cell).expand(num, -1, -1).to(torch.uint8)
     if views is None:
-        views = torch.tensor([[[0, 0, .8, .8, 0], [.2, .1, 1, 1, 1.]]]).expand(num, -1, -1)
+        views = torch.tensor([[[0, 0, 0.8, 0.8, 0], [0.2, 0.1, 1, 1, 1.0]]]).expand(num, -1, -1)
     return inputs, RegionBatch(views, labels, [16] * num)
 
 
-DISJOINT = torch.tensor([[[0, 0, .25, .25, 0], [.75, .75, 1, 1, 0.]]])
+DISJOINT = torch.tensor([[[0, 0, 0.25, 0.25, 0], [0.75, 0.75, 1, 1, 0.0]]])
 
 
 def own_regions(num):
@@ -62,8 +81,10 @@ def test_gradients_reach_the_online_network_alone():
 
 def test_target_starts_as_a_copy_and_follows():
     model = build()
-    online = {**{f'backbone.{k}': v for k, v in model.backbone.named_parameters()},
-              **{f'neck.{k}': v for k, v in model.neck.named_parameters()}}
+    online = {
+        **{f'backbone.{k}': v for k, v in model.backbone.named_parameters()},
+        **{f'neck.{k}': v for k, v in model.neck.named_parameters()},
+    }
     target = dict(model.target.named_parameters())
     assert online.keys() == target.keys()
     assert all(torch.equal(online[k], target[k]) for k in online)
@@ -71,10 +92,10 @@ def test_target_starts_as_a_copy_and_follows():
     before = {k: v.clone() for k, v in target.items()}
     with torch.no_grad():
         for p in trained(model).values():
-            p.add_(1.)
-    model.update_target(.75)
+            p.add_(1.0)
+    model.update_target(0.75)
     for k in online:
-        torch.testing.assert_close(target[k], .75 * before[k] + .25 * online[k])
+        torch.testing.assert_close(target[k], 0.75 * before[k] + 0.25 * online[k])
     assert all(torch.equal(v, buffers[k]) for k, v in model.target.named_buffers())
 
 
@@ -84,7 +105,7 @@ def test_official_order_updates_between_clustering_and_views():
     with torch.no_grad():
         for p in model.backbone.parameters():
             p.mul_(1.5)
-    model.pending_momentum = .5
+    model.pending_momentum = 0.5
     seen, inputs = [], sample()
 
     def watch(module, args):
@@ -93,9 +114,11 @@ def test_official_order_updates_between_clustering_and_views():
     model.target['backbone'].register_forward_pre_hook(watch)
     old = model.target['backbone'].conv1.weight.detach().clone()
     model.loss(*inputs)
-    assert torch.equal(seen[0][0], inputs[0][2]) and torch.equal(seen[0][1], old)  # x0
+    assert torch.equal(seen[0][0], inputs[0][2])
+    assert torch.equal(seen[0][1], old)
     torch.testing.assert_close(seen[1][1], 1.25 * old)
-    assert len(seen) == 3 and model.pending_momentum is None
+    assert len(seen) == 3
+    assert model.pending_momentum is None
 
 
 @pytest.mark.parametrize('rows', ['valid', 'all'])
@@ -105,14 +128,16 @@ def test_every_combination_trains(rows, views, target):
     model = build(rows=rows, views=views, target=target)
     loss = model.loss(*sample())['loss']
     loss.backward()
-    assert loss.isfinite() and all(p.grad is not None for p in trained(model).values())
+    assert loss.isfinite()
+    assert all(p.grad is not None for p in trained(model).values())
 
 
 def test_batch_of_one():
     model = build()
     loss = model.loss(*sample(1))['loss']
     loss.backward()
-    assert loss.isfinite() and model.backbone.conv1.weight.grad.isfinite().all()
+    assert loss.isfinite()
+    assert model.backbone.conv1.weight.grad.isfinite().all()
 
 
 def test_no_region_in_both_views_is_a_connected_zero():
@@ -122,7 +147,8 @@ def test_no_region_in_both_views_is_a_connected_zero():
     stats = model.neck.projector.bn0.running_mean.clone()
     loss = model.loss(*sample(2, views=views))['loss']
     loss.backward()
-    assert loss.item() == 0 and not model.last.valid.any()
+    assert loss.item() == 0
+    assert not model.last.valid.any()
     for name, p in trained(model).items():
         assert p.grad is not None and torch.equal(p.grad, torch.zeros_like(p)), name
     assert torch.equal(stats, model.neck.projector.bn0.running_mean)
@@ -131,13 +157,16 @@ def test_no_region_in_both_views_is_a_connected_zero():
 def test_images_without_regions_do_not_count():
     """Three images, one of them without a pair: the mean runs over the other two."""
     refiner, views = own_regions(3)
-    whole = torch.tensor([[0, 0, 1, 1, 0.], [0, 0, 1, 1, 0.]])
+    whole = torch.tensor([[0, 0, 1, 1, 0.0], [0, 0, 1, 1, 0.0]])
     views = torch.stack([whole, views[0], whole])
     model = build(refiner).eval()  # running statistics: rows do not interact
     inputs, batch = sample(3, views=views)
     both = model.loss(inputs, batch)['loss']
     keep = [0, 2]
-    inputs, batch = [x[keep] for x in inputs], RegionBatch(views[keep], batch.labels[keep], [16] * 2)
+    inputs, batch = (
+        [x[keep] for x in inputs],
+        RegionBatch(views[keep], batch.labels[keep], [16] * 2),
+    )
     torch.testing.assert_close(both, model.loss(inputs, batch)['loss'])
 
 
@@ -147,8 +176,10 @@ def test_a_single_row_uses_running_statistics():
     inputs, batch = sample(1)
     loss = model.loss(inputs, batch)['loss']
     loss.backward()
-    assert model.last.valid.sum() == 1 and loss.isfinite()
-    assert model.neck.projector.training and model.neck.projector.bn0.training
+    assert model.last.valid.sum() == 1
+    assert loss.isfinite()
+    assert model.neck.projector.training
+    assert model.neck.projector.bn0.training
     assert model.neck.projector.fc0.weight.grad.abs().sum() > 0
 
 
@@ -160,13 +191,14 @@ def test_autocast(dtype, refiner):
     With each superpixel a region of its own most masks of a view are empty: their
     rows are not read, and must not poison the gradient of the features either.
     """
-    views = torch.tensor([[[0, 0, .5, .5, 0], [0, 0, .7, .7, 1.]]]).expand(3, -1, -1)
+    views = torch.tensor([[[0, 0, 0.5, 0.5, 0], [0, 0, 0.7, 0.7, 1.0]]]).expand(3, -1, -1)
     fp32 = build(refiner).loss(*sample(views=views))['loss']
     model = build(refiner)
     with torch.autocast('cpu', dtype):
         loss = model.loss(*sample(views=views))['loss']
     loss.backward()
-    assert loss.dtype == torch.float32 and abs(loss - fp32) < .15
+    assert loss.dtype == torch.float32
+    assert abs(loss - fp32) < 0.15
     assert refiner == {} or not model.last.valid.all()
     for name, p in trained(model).items():
         assert torch.isfinite(p.grad).all() and p.grad.abs().sum() > 0, name
@@ -192,7 +224,8 @@ def test_no_rows_are_normalised_in_fp32_under_autocast():
     with torch.autocast('cpu', torch.bfloat16):
         loss = model.loss(*sample(2, views=DISJOINT.expand(2, -1, -1)))['loss']
     loss.backward()
-    assert len(seen) == 4 and set(seen) == {(0, torch.float32)}
+    assert len(seen) == 4
+    assert set(seen) == {(0, torch.float32)}
     assert all(p.grad is not None for p in trained(model).values())
 
 
@@ -218,9 +251,11 @@ def test_find_objects_leaves_no_trace():
     model.loss(inputs, batch)
     state, rng = copy.deepcopy(model.state_dict()), torch.get_rng_state()
     first = model.find_objects(inputs[2], batch.labels)
-    assert first.shape == (3, 16, 16) and int(first.max()) < 4
+    assert first.shape == (3, 16, 16)
+    assert int(first.max()) < 4
     assert torch.equal(first, model.find_objects(inputs[2], batch.labels, batch.counts))
-    assert torch.equal(rng, torch.get_rng_state()) and model.training
+    assert torch.equal(rng, torch.get_rng_state())
+    assert model.training
     after = model.state_dict()
     assert all(torch.equal(v, after[k]) for k, v in state.items())
 
@@ -229,7 +264,7 @@ def test_checkpoint_of_an_online_network_starts_the_target():
     source = build()
     with torch.no_grad():
         for p in source.parameters():
-            p.add_(.1)
+            p.add_(0.1)
     state = {k: v for k, v in source.state_dict().items() if not k.startswith('target.')}
     for load in (torch.nn.Module.load_state_dict, mmengine_load):
         model = build()
@@ -237,13 +272,15 @@ def test_checkpoint_of_an_online_network_starts_the_target():
         assert torch.equal(model.target['backbone'].conv1.weight, source.backbone.conv1.weight)
     whole = build()
     whole.load_state_dict(source.state_dict())
-    assert torch.equal(whole.target['backbone'].conv1.weight,
-                       source.target['backbone'].conv1.weight)
+    assert torch.equal(
+        whole.target['backbone'].conv1.weight, source.target['backbone'].conv1.weight
+    )
 
 
 def test_data_samples_of_the_stock_preprocessor():
     """A list of data samples, as SelfSupDataPreprocessor leaves it, is stacked here."""
     from mmpretrain.structures import DataSample
+
     inputs, batch = sample()
     samples = [DataSample() for _ in range(3)]
     for i, s in enumerate(samples):

@@ -29,8 +29,8 @@ def matches(first, second, cells=16):
     """(row, column) in both views of every cell of view 1 that view 2 shows."""
     for i in range(cells):
         for j in range(cells):
-            place = first.invert_points([[j + .5, i + .5]], cells)
-            (x, y), = second.apply_points(place, cells)
+            place = first.invert_points([[j + 0.5, i + 0.5]], cells)
+            ((x, y),) = second.apply_points(place, cells)
             assert min(abs(x - round(x)), abs(y - round(y))) > 1e-5, 'choose other boxes'
             if 0 <= x < cells and 0 <= y < cells:
                 yield (i, j), (int(y), int(x))
@@ -48,27 +48,29 @@ def naive(online, target, negatives, temperature, weight):
         for (i, j), (k, m) in matches(first, second):
             query = unit(online[b, :, i, j].tolist())
             key = unit(target[b, :, k, m].tolist())
-            scores = [sum(x * y for x, y in zip(query, other)) / temperature
-                      for other in [key, *negatives]]
+            scores = [
+                sum(x * y for x, y in zip(query, other, strict=False)) / temperature
+                for other in [key, *negatives]
+            ]
             top = max(scores)
             losses.append(top + math.log(sum(math.exp(s - top) for s in scores)) - scores[0])
             keys.append(key)
     return weight * sum(losses) / len(losses), keys
 
 
-@pytest.fixture()
+@pytest.fixture
 def stepped():
     """A model whose target differs, its input, and the features of both networks."""
     torch.manual_seed(0)
     model = vader(num_pairs=EVERY, queue_len=700)
     with torch.no_grad():
         for p in model.target.parameters():
-            p += .05 * torch.randn_like(p)
+            p += 0.05 * torch.randn_like(p)
     inputs, batch = two_views(BOXES)
     copy = deepcopy(model)
     with torch.no_grad():
-        online, = copy.neck(copy.backbone(inputs[0]))
-        target, = copy.target['neck'](copy.target['backbone'](inputs[1]))
+        (online,) = copy.neck(copy.backbone(inputs[0]))
+        (target,) = copy.target['neck'](copy.target['backbone'](inputs[1]))
     return model, inputs, batch, online, target
 
 
@@ -76,20 +78,21 @@ def test_loss_equals_loops_over_pixels(stepped):
     model, inputs, batch, online, target = stepped
     negatives = model.queue.rows.tolist()
     loss = model.loss(inputs, batch)['loss']
-    expected, keys = naive(online.double(), target.double(), negatives, .3, 2.)
-    assert 100 < len(keys) < 700 and not any(True for _ in matches(*VIEWS[2]))
+    expected, keys = naive(online.double(), target.double(), negatives, 0.3, 2.0)
+    assert 100 < len(keys) < 700
+    assert not any(True for _ in matches(*VIEWS[2]))
     assert loss.item() == pytest.approx(expected, rel=2e-5)
     # The keys of this step stand at the queue's begin, in any order within an image.
-    entered = model.queue.rows[:len(keys)]
+    entered = model.queue.rows[: len(keys)]
     assert int(model.queue.pointer) == len(keys)
     torch.testing.assert_close(sorted(entered.tolist()), sorted(keys), atol=1e-5, rtol=0)
-    assert model.queue.rows[len(keys):].tolist() == negatives[len(keys):]
+    assert model.queue.rows[len(keys) :].tolist() == negatives[len(keys) :]
     # The next step sees them as negatives.
     copy = deepcopy(model)
     with torch.no_grad():
-        online, = copy.neck(copy.backbone(inputs[0]))
-        target, = copy.target['neck'](copy.target['backbone'](inputs[1]))
-    expected, _ = naive(online.double(), target.double(), model.queue.rows.tolist(), .3, 2.)
+        (online,) = copy.neck(copy.backbone(inputs[0]))
+        (target,) = copy.target['neck'](copy.target['backbone'](inputs[1]))
+    expected, _ = naive(online.double(), target.double(), model.queue.rows.tolist(), 0.3, 2.0)
     assert model.loss(inputs, batch)['loss'].item() == pytest.approx(expected, rel=2e-5)
 
 
@@ -101,7 +104,8 @@ def test_gradient_reaches_encoder_and_decoder_but_not_the_target(stepped):
     assert all(p.grad is None and not p.requires_grad for p in model.target.parameters())
     assert {n for n, p in model.named_parameters() if p.requires_grad} == {
         *(f'backbone.{n}' for n, _ in model.backbone.named_parameters()),
-        *(f'neck.{n}' for n, _ in model.neck.named_parameters())}
+        *(f'neck.{n}' for n, _ in model.neck.named_parameters()),
+    }
 
 
 def test_gradient_is_that_of_the_loss(stepped):
@@ -136,7 +140,7 @@ def test_queue_over_steps_equals_a_list():
     push = model.queue.push
 
     def watched(rows, valid):
-        entering.extend(row for row, ok in zip(rows, valid) if ok)
+        entering.extend(row for row, ok in zip(rows, valid, strict=False) if ok)
         push(rows, valid)
 
     model.queue.push = watched
@@ -160,7 +164,8 @@ def test_views_apart_give_a_connected_zero():
     before = model.queue().clone()
     loss = model.loss(inputs, batch)['loss']
     loss.backward()
-    assert loss.item() == 0 and torch.equal(model.queue.rows, before)
+    assert loss.item() == 0
+    assert torch.equal(model.queue.rows, before)
     assert all((p.grad == 0).all() for p in model.neck.parameters())
     assert int(model.queue.pointer) == 0
 
@@ -180,13 +185,13 @@ def test_an_image_apart_changes_nothing_for_the_others():
 def test_target_follows_slowly_and_starts_as_the_copy():
     torch.manual_seed(0)
     model = vader()
-    for a, b in zip(model.neck.parameters(), model.target['neck'].parameters()):
+    for a, b in zip(model.neck.parameters(), model.target['neck'].parameters(), strict=False):
         assert torch.equal(a, b)
     with torch.no_grad():
-        model.neck.last.bias.fill_(1.)
+        model.neck.last.bias.fill_(1.0)
         model.target['neck'].last.bias.zero_()
-    model.update_target(.999)
-    torch.testing.assert_close(model.target['neck'].last.bias, torch.full((DIM, ), .001))
+    model.update_target(0.999)
+    torch.testing.assert_close(model.target['neck'].last.bias, torch.full((DIM,), 0.001))
 
 
 def test_step_reads_nothing_back(monkeypatch):
@@ -196,7 +201,7 @@ def test_step_reads_nothing_back(monkeypatch):
     inputs, batch = two_views(BOXES)
     loss = model.loss([x.to('meta') for x in inputs], batch.to('meta'))['loss']
     loss.backward()
-    model.update_target(.999)
+    model.update_target(0.999)
     assert loss.shape == ()
     with pytest.raises((RuntimeError, NotImplementedError)):
         loss.item()
@@ -204,13 +209,13 @@ def test_step_reads_nothing_back(monkeypatch):
 
 def test_head_by_hand():
     """Two pixels, one negative, cosines 0.6 and 0 against 0 and 0.8."""
-    head = PixelContrastHead(temperature=.5, loss_weight=10.)
-    queries = torch.tensor([[1., 0.], [0., 1.], [1., 0.]])
-    keys = torch.tensor([[.6, .8], [1., 0.], [-1., 0.]])
-    negatives = torch.tensor([[0., 1.]])
+    head = PixelContrastHead(temperature=0.5, loss_weight=10.0)
+    queries = torch.tensor([[1.0, 0.0], [0.0, 1.0], [1.0, 0.0]])
+    keys = torch.tensor([[0.6, 0.8], [1.0, 0.0], [-1.0, 0.0]])
+    negatives = torch.tensor([[0.0, 1.0]])
     valid = torch.tensor([True, True, False])
     first = math.log(math.exp(1.2) + math.exp(0)) - 1.2
-    second = math.log(math.exp(0) + math.exp(2.)) - 0
+    second = math.log(math.exp(0) + math.exp(2.0)) - 0
     loss = head.loss(queries, keys, negatives, valid, valid.sum())
     assert loss.item() == pytest.approx(10 * (first + second) / 2, rel=1e-6)
 
@@ -218,10 +223,12 @@ def test_head_by_hand():
 def test_head_is_stable_at_a_low_temperature():
     head = PixelContrastHead(temperature=1e-3)
     query = nn.functional.normalize(torch.randn(4, 6), dim=1).requires_grad_()
-    loss = head.loss(query, query.detach(), -query.detach(), torch.ones(4, dtype=torch.bool),
-                     torch.tensor(4))
+    loss = head.loss(
+        query, query.detach(), -query.detach(), torch.ones(4, dtype=torch.bool), torch.tensor(4)
+    )
     loss.backward()
-    assert torch.isfinite(loss) and torch.isfinite(query.grad).all()
+    assert torch.isfinite(loss)
+    assert torch.isfinite(query.grad).all()
 
 
 def test_bad_input():
@@ -233,6 +240,6 @@ def test_bad_input():
         model.loss(inputs[0], batch)
     with pytest.raises(ValueError, match=r'boxes of two views of 4 images.*\(4, 1, 5\)'):
         model.loss(inputs, RegionBatch(batch.views[:, :1]))
-    for wrong in (dict(num_pairs=0), dict(queue_len=0), dict(temperature=0.)):
+    for wrong in (dict(num_pairs=0), dict(queue_len=0), dict(temperature=0.0)):
         with pytest.raises(ValueError, match='must be|at least 1'):
             vader(**wrong)

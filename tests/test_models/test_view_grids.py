@@ -23,7 +23,7 @@ def stack(geometry):
 
 
 @pytest.mark.parametrize('grid', [7, (3, 5)])
-@pytest.mark.parametrize('height, width', SIZES)
+@pytest.mark.parametrize(('height', 'width'), SIZES)
 def test_centres_are_those_that_the_geometry_carries_back(height, width, grid):
     """The middle of each cell of the view, through the inverse of crop, resize and flip."""
     h, w = (grid, grid) if isinstance(grid, int) else grid
@@ -31,8 +31,8 @@ def test_centres_are_those_that_the_geometry_carries_back(height, width, grid):
     assert {g.flip for g in geometry} == {False, True}
     found = cell_centers(stack(geometry), grid)
     assert found.shape == (12, h, w, 2)
-    for g, centres in zip(geometry, found):
-        in_view = [[(x + .5) * 224 / w, (y + .5) * 160 / h] for y in range(h) for x in range(w)]
+    for g, centres in zip(geometry, found, strict=False):
+        in_view = [[(x + 0.5) * 224 / w, (y + 0.5) * 160 / h] for y in range(h) for x in range(w)]
         expected = g.invert_points(in_view, (160, 224)) / [width, height]
         np.testing.assert_allclose(centres.reshape(-1, 2), expected, atol=1e-6)
 
@@ -43,17 +43,19 @@ def test_a_view_shows_the_pixel_under_the_centre():
         where = np.arange(height * width).reshape(height, width)
         for g in draw(height, width, 6, seed=1):
             shown = g.apply_labels(where, (5, 7))
-            x, y = (cell_centers(g.to_tensor(), (5, 7)).double().numpy()
-                    * [width, height]).transpose(2, 0, 1)
+            x, y = (
+                cell_centers(g.to_tensor(), (5, 7)).double().numpy() * [width, height]
+            ).transpose(2, 0, 1)
             # fp32 may fall to the other side of an edge between two pixels.
-            assert np.abs(shown // width + .5 - y).max() <= .5 + 1e-3
-            assert np.abs(shown % width + .5 - x).max() <= .5 + 1e-3
+            assert np.abs(shown // width + 0.5 - y).max() <= 0.5 + 1e-3
+            assert np.abs(shown % width + 0.5 - x).max() <= 0.5 + 1e-3
 
 
 def test_leading_axes_and_dtype_are_kept():
     views = stack(draw(40, 60, 6)).double().view(3, 2, 5)
     both = cell_centers(views, (2, 3))
-    assert both.shape == (3, 2, 2, 3, 2) and both.dtype == torch.float64
+    assert both.shape == (3, 2, 2, 3, 2)
+    assert both.dtype == torch.float64
     torch.testing.assert_close(both[2, 1], cell_centers(views[2, 1], (2, 3)))
 
 
@@ -64,8 +66,9 @@ def test_views_of_another_shape_are_refused():
 
 def by_loops(first, second, h, w, ratio, unit):
     """Pairs nearer than ``ratio`` diagonals, cell by cell through the views' geometry."""
+
     def centre(g, row, col):
-        x, y = g.invert_points([[(col + .5) * 32, (row + .5) * 32]], (32 * h, 32 * w))[0]
+        x, y = g.invert_points([[(col + 0.5) * 32, (row + 0.5) * 32]], (32 * h, 32 * w))[0]
         return x / unit[0], y / unit[1]
 
     def diagonal(g):
@@ -80,51 +83,59 @@ def by_loops(first, second, h, w, ratio, unit):
     return near
 
 
-@pytest.mark.parametrize('ratio', [.3, .7, 2.])
-@pytest.mark.parametrize('height, width', SIZES)
+@pytest.mark.parametrize('ratio', [0.3, 0.7, 2.0])
+@pytest.mark.parametrize(('height', 'width'), SIZES)
 def test_near_cells_against_loops_through_the_geometry(height, width, ratio):
     """Distances in shares of the image; each of the four combinations of flips."""
     firsts = [replace(g, flip=k % 2 == 1) for k, g in enumerate(draw(height, width, 8))]
-    seconds = [replace(g, flip=k // 2 % 2 == 1)
-               for k, g in enumerate(draw(height, width, 8, seed=2))]
+    seconds = [
+        replace(g, flip=k // 2 % 2 == 1) for k, g in enumerate(draw(height, width, 8, seed=2))
+    ]
     found = near_cells(stack(firsts), stack(seconds), (3, 4), ratio).numpy()
-    for a, b, near in zip(firsts, seconds, found):
+    for a, b, near in zip(firsts, seconds, found, strict=False):
         np.testing.assert_array_equal(near, by_loops(a, b, 3, 4, ratio, (width, height)))
     if height != width:  # pixels would give other pairs
-        other = [by_loops(a, b, 3, 4, ratio, (1, 1)) for a, b in zip(firsts, seconds)]
+        other = [by_loops(a, b, 3, 4, ratio, (1, 1)) for a, b in zip(firsts, seconds, strict=False)]
         assert (found != other).any()
 
 
 def test_near_cells_by_hand():
     """Half cells to the right, mirrored: 0.5 cells away is near, 1.5 cells is not."""
-    whole = torch.tensor([[0., 0, 1, 1, 0]])
-    moved = torch.tensor([[.25, 0, 1.25, 1, 0]])
-    flipped = torch.tensor([[.25, 0, 1.25, 1, 1]])
+    whole = torch.tensor([[0.0, 0, 1, 1, 0]])
+    moved = torch.tensor([[0.25, 0, 1.25, 1, 0]])
+    flipped = torch.tensor([[0.25, 0, 1.25, 1, 1]])
     # Centres 0.25, 0.75 and 0.5, 1.0 in one row of two; the diagonal is 1.118, 0.4 of it 0.447.
-    assert near_cells(whole, moved, (1, 2), .4)[0].tolist() == [[True, False], [True, True]]
-    assert near_cells(whole, flipped, (1, 2), .4)[0].tolist() == [[False, True], [True, True]]
+    assert near_cells(whole, moved, (1, 2), 0.4)[0].tolist() == [[True, False], [True, True]]
+    assert near_cells(whole, flipped, (1, 2), 0.4)[0].tolist() == [[False, True], [True, True]]
     # The larger cells count, whichever view has them.
-    small = torch.tensor([[0., 0, .1, .1, 0]])
-    assert near_cells(small, whole, 2, .35).any() and near_cells(whole, small, 2, .35).any()
-    assert not near_cells(small, whole, 2, .2).any()
+    small = torch.tensor([[0.0, 0, 0.1, 0.1, 0]])
+    assert near_cells(small, whole, 2, 0.35).any()
+    assert near_cells(whole, small, 2, 0.35).any()
+    assert not near_cells(small, whole, 2, 0.2).any()
 
 
 def test_what_the_views_show_is_near_where_the_cells_are():
     """Coordinates painted into an image, cut, resized and mirrored as the loader does it."""
     height, width, grid = 180, 250, 7
-    y, x = np.mgrid[:height, :width] + .5
+    y, x = np.mgrid[:height, :width] + 0.5
     image = np.stack([x, y, x], -1).round().astype(np.uint8)
     firsts, seconds = draw(height, width, 12, seed=3), draw(height, width, 12, seed=4)
-    near = near_cells(stack(firsts), stack(seconds), grid, .7).numpy()
+    near = near_cells(stack(firsts), stack(seconds), grid, 0.7).numpy()
     hits = 0
-    for a, b, pairs in zip(firsts, seconds, near):
-        shown = [g.apply_image(image, grid, 'box')[..., :2].reshape(-1, 1, 2).astype(float)
-                 / [width, height] for g in (a, b)]
+    for a, b, pairs in zip(firsts, seconds, near, strict=False):
+        shown = [
+            g.apply_image(image, grid, 'box')[..., :2].reshape(-1, 1, 2).astype(float)
+            / [width, height]
+            for g in (a, b)
+        ]
         apart = np.linalg.norm(shown[0] - shown[1].transpose(1, 0, 2), axis=-1)
-        limit = .7 * max(np.hypot((g.x2 - g.x1) / width, (g.y2 - g.y1) / height)
-                         for g in (a, b)) / grid
+        limit = (
+            0.7
+            * max(np.hypot((g.x2 - g.x1) / width, (g.y2 - g.y1) / height) for g in (a, b))
+            / grid
+        )
         sure = np.abs(apart - limit) > 2 / height  # 8 bits, and twice half a pixel
-        assert sure.mean() > .9
+        assert sure.mean() > 0.9
         np.testing.assert_array_equal(pairs[sure], (apart < limit)[sure])
         hits += pairs[sure].sum()
     assert hits > 300
@@ -134,40 +145,40 @@ def test_edges_of_pixels_instead_of_their_centres_hardly_matter():
     """PixPro's code lets a box end at the centres of its corner pixels: 1 pair in 100."""
     height, width, grid = 375, 500, 7
     firsts, seconds = draw(height, width, 200, seed=5), draw(height, width, 200, seed=6)
-    found = near_cells(stack(firsts), stack(seconds), grid, .7).numpy()
+    found = near_cells(stack(firsts), stack(seconds), grid, 0.7).numpy()
 
     def centres(g):
         x1, x2 = g.x1 / (width - 1), (g.x2 - 1) / (width - 1)
         y1, y2 = g.y1 / (height - 1), (g.y2 - 1) / (height - 1)
         if g.flip:  # its flip swaps both ends
             x1, x2 = x2, x1
-        steps = (np.arange(grid) + .5) / grid
+        steps = (np.arange(grid) + 0.5) / grid
         x, y = np.meshgrid(x1 + steps * (x2 - x1), y1 + steps * (y2 - y1))
         return np.stack([x, y], -1).reshape(-1, 2), np.hypot(x2 - x1, y2 - y1) / grid
 
     theirs = []
-    for a, b in zip(firsts, seconds):
+    for a, b in zip(firsts, seconds, strict=False):
         (p, one), (q, two) = centres(a), centres(b)
-        theirs.append(np.linalg.norm(p[:, None] - q, axis=-1) < .7 * max(one, two))
+        theirs.append(np.linalg.norm(p[:, None] - q, axis=-1) < 0.7 * max(one, two))
     theirs = np.stack(theirs)
     assert theirs.sum() > 10000
-    assert 0 < (theirs != found).sum() < .01 * theirs.sum()
+    assert 0 < (theirs != found).sum() < 0.01 * theirs.sum()
 
 
 def test_distances_in_pixels_give_other_pairs():
     """Views in pixels measure in pixels; of 500 x 375 images a fifth of the pairs is another."""
     firsts, seconds = draw(375, 500, 200, seed=5), draw(375, 500, 200, seed=6)
-    size = torch.tensor([500., 375, 500, 375, 1])
-    shares = near_cells(stack(firsts), stack(seconds), 7, .7)
-    pixels = near_cells(stack(firsts) * size, stack(seconds) * size, 7, .7)
+    size = torch.tensor([500.0, 375, 500, 375, 1])
+    shares = near_cells(stack(firsts), stack(seconds), 7, 0.7)
+    pixels = near_cells(stack(firsts) * size, stack(seconds) * size, 7, 0.7)
     for k in range(0, 200, 40):
-        expected = by_loops(firsts[k], seconds[k], 7, 7, .7, (1, 1))
+        expected = by_loops(firsts[k], seconds[k], 7, 7, 0.7, (1, 1))
         np.testing.assert_array_equal(pixels[k].numpy(), expected)
-    assert .15 < (shares != pixels).sum() / shares.sum() < .22
+    assert 0.15 < (shares != pixels).sum() / shares.sum() < 0.22
 
 
 def test_near_cells_refuse_views_of_other_images():
     with pytest.raises(ValueError, match=r'\(2, 5\) and \(3, 5\)'):
-        near_cells(torch.rand(2, 5), torch.rand(3, 5), 7, .7)
+        near_cells(torch.rand(2, 5), torch.rand(3, 5), 7, 0.7)
     with pytest.raises(ValueError, match=r'\(2, 2, 5\)'):
-        near_cells(torch.rand(2, 2, 5), torch.rand(2, 2, 5), 7, .7)
+        near_cells(torch.rand(2, 2, 5), torch.rand(2, 2, 5), 7, 0.7)

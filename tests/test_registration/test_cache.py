@@ -15,8 +15,13 @@ from PIL import Image
 
 from orl_mm.registration import build as module
 from orl_mm.registration.build import RegistrationJob, build, decoder
-from orl_mm.registration.cache import (TemplateCache, pack_parts, read_provenance, spec_key,
-                                       unpack_parts)
+from orl_mm.registration.cache import (
+    TemplateCache,
+    pack_parts,
+    read_provenance,
+    spec_key,
+    unpack_parts,
+)
 from orl_mm.registration.elastix_settings import ElastixSettings
 from orl_mm.registration.exemplar import Exemplar
 from orl_mm.registration.outcome import Outcome
@@ -29,22 +34,24 @@ from tests.test_registration.blobs import PARTS, affine, sample, smooth
 pytest.importorskip('SimpleITK')
 
 SIZE = 48
-SETTINGS = ElastixSettings(SIZE, affine_iterations=12, bspline_iterations=12, resolutions=2,
-                           grid=16., samples=256)
+SETTINGS = ElastixSettings(
+    SIZE, affine_iterations=12, bspline_iterations=12, resolutions=2, grid=16.0, samples=256
+)
 
 
 @pytest.fixture(scope='module')
 def reference():
     grey, masks, _ = sample(SIZE)
-    return make_reference(Exemplar(grey, dict(zip(PARTS, masks))), SETTINGS)
+    return make_reference(Exemplar(grey, dict(zip(PARTS, masks, strict=False))), SETTINGS)
 
 
 @pytest.fixture
 def images(tmp_path):
     """Two registrable images, a colour one, and one that is constant."""
     root = tmp_path / 'images'
-    greys = dict(a=sample(SIZE, affine)[0], b=sample(SIZE, smooth)[0],
-                 d=np.full((30, 40), 9, np.uint8))
+    greys = dict(
+        a=sample(SIZE, affine)[0], b=sample(SIZE, smooth)[0], d=np.full((30, 40), 9, np.uint8)
+    )
     for name, grey in greys.items():
         save(root / name[0] / f'{name}.png', grey)
     colour = np.stack([greys['b'], greys['b'] // 2, 255 - greys['b']], -1)
@@ -89,14 +96,17 @@ def test_read_equals_made(reference, images, tmp_path):
     out = tmp_path / 'out'
     counts = make(reference, images, out)
     cache = TemplateCache(str(out))
-    assert cache.parts == PARTS and counts.total == 4 and not counts.unreadable
+    assert cache.parts == PARTS
+    assert counts.total == 4
+    assert not counts.unreadable
     assert counts.done['template'] == 1  # the constant one
     for relative in paths(images):
         grey = grey_of(images / relative)
         expected = register_image(grey, reference)
         img = np.repeat(grey[..., None], 3, 2)
         got = cache.read(str(images / relative), img)
-        assert got.shape == (3, SIZE, SIZE) and got.dtype == np.uint8
+        assert got.shape == (3, SIZE, SIZE)
+        assert got.dtype == np.uint8
         assert np.array_equal(got, expected.masks)
         outcome = cache.outcome(str(images / relative))
         assert (outcome.status, outcome.reason) == (expected.status, expected.reason)
@@ -107,21 +117,27 @@ def test_read_equals_made(reference, images, tmp_path):
 
 def test_sixteen_parts(images, tmp_path):
     grey, masks, _ = sample(SIZE)
-    many = make_reference(Exemplar(grey, {f'part{i:02d}': masks[i % 3] for i in range(16)}),
-                          SETTINGS)
+    many = make_reference(
+        Exemplar(grey, {f'part{i:02d}': masks[i % 3] for i in range(16)}), SETTINGS
+    )
     make(many, images, tmp_path / 'out', ['a/a.png'])
     got = TemplateCache(str(tmp_path / 'out')).read(str(images / 'a' / 'a.png'))
-    assert got.shape == (16, SIZE, SIZE) and np.array_equal(got[15], got[0])
+    assert got.shape == (16, SIZE, SIZE)
+    assert np.array_equal(got[15], got[0])
     assert np.array_equal(got[:3], register_image(grey_of(images / 'a' / 'a.png'), many).masks[:3])
 
 
 def test_provenance_says_what_it_was_made_of(reference, images, tmp_path):
     make(reference, images, tmp_path / 'out')
     found = read_provenance(str(tmp_path / 'out'))
-    assert found['complete'] is True and found['images'] == 4 and found['template'] == 1
+    assert found['complete'] is True
+    assert found['images'] == 4
+    assert found['template'] == 1
     spec = found['spec']
-    assert spec['exemplar'] == reference.digest and spec['parts'] == list(PARTS)
-    assert spec['settings'] == SETTINGS.to_dict() and spec['checks'] == Checks().to_dict()
+    assert spec['exemplar'] == reference.digest
+    assert spec['parts'] == list(PARTS)
+    assert spec['settings'] == SETTINGS.to_dict()
+    assert spec['checks'] == Checks().to_dict()
     assert 'SimpleITK' in spec['library']
 
 
@@ -132,9 +148,12 @@ def test_finished_entries_are_kept(reference, images, tmp_path, monkeypatch):
     plain = module.register_image
     monkeypatch.setattr(module, 'register_image', lambda *a: calls.append(1) or plain(*a))
     counts = make(reference, images, out)
-    assert counts.skipped == 4 and not calls and counts.done['template'] == 1
+    assert counts.skipped == 4
+    assert not calls
+    assert counts.done['template'] == 1
     (out / 'b' / 'b.png.png').unlink()
-    assert make(reference, images, out).skipped == 3 and len(calls) == 1
+    assert make(reference, images, out).skipped == 3
+    assert len(calls) == 1
 
 
 def test_changed_images_are_made_again(reference, images, tmp_path):
@@ -145,7 +164,7 @@ def test_changed_images_are_made_again(reference, images, tmp_path):
     save(image, sample(SIZE, smooth)[0])
     with pytest.raises(CacheError, match='(?s)is stale.*register_templates.py .*--verify'):
         cache.read(str(image), grey_of(image))
-    os.utime(image, ns=(time.time_ns() + 10**9, ) * 2)
+    os.utime(image, ns=(time.time_ns() + 10**9,) * 2)
     assert make(reference, images, out).skipped == 3
     assert not np.array_equal(cache.read(str(image), grey_of(image)), before)
 
@@ -179,16 +198,24 @@ def foreign(path):
     path.write_bytes(buffer.getvalue())
 
 
-@pytest.mark.parametrize('spoil, said', [
-    (lambda path: path.unlink(), 'is missing'), (cut, 'is cut or foreign'),
-    (foreign, 'is cut or foreign')])
+@pytest.mark.parametrize(
+    ('spoil', 'said'),
+    [
+        (lambda path: path.unlink(), 'is missing'),
+        (cut, 'is cut or foreign'),
+        (foreign, 'is cut or foreign'),
+    ],
+)
 def test_bad_entries(reference, images, tmp_path, spoil, said):
     out = tmp_path / 'out'
     make(reference, images, out, ['a/a.png'])
     spoil(out / 'a' / 'a.png.png')
     cache = TemplateCache(str(out))
-    with pytest.raises(CacheError, match=f'(?s){said}.*python tools/register_templates.py '
-                       f'--folder {re.escape(str(images))} --out {re.escape(str(out))}'):
+    with pytest.raises(
+        CacheError,
+        match=f'(?s){said}.*python tools/register_templates.py '
+        f'--folder {re.escape(str(images))} --out {re.escape(str(out))}',
+    ):
         cache.read(str(images / 'a' / 'a.png'))
     make(reference, images, out, ['a/a.png'])
     assert cache.read(str(images / 'a' / 'a.png')).any()
@@ -196,8 +223,9 @@ def test_bad_entries(reference, images, tmp_path, spoil, said):
 
 def test_entries_of_another_cache(reference, images, tmp_path):
     grey, masks, _ = sample(SIZE)
-    other = make_reference(Exemplar(grey, dict(disc=masks[0], bar=masks[1], lid=masks[1])),
-                           SETTINGS)
+    other = make_reference(
+        Exemplar(grey, dict(disc=masks[0], bar=masks[1], lid=masks[1])), SETTINGS
+    )
     make(reference, images, tmp_path / 'one', ['a/a.png'])
     make(other, images, tmp_path / 'two', ['a/a.png'])
     os.replace(tmp_path / 'two' / 'a' / 'a.png.png', tmp_path / 'one' / 'a' / 'a.png.png')
@@ -209,13 +237,18 @@ def test_a_cache_made_otherwise_is_not_mixed(reference, images, tmp_path):
     out = tmp_path / 'out'
     make(reference, images, out)
     grey, masks, _ = sample(SIZE)
-    exemplar = Exemplar(grey, dict(zip(PARTS, masks)))
+    exemplar = Exemplar(grey, dict(zip(PARTS, masks, strict=False)))
     for other, said in (
-            (make_reference(exemplar, ElastixSettings(**{**SETTINGS.to_dict(), 'seed': 5})),
-             'settings.seed 0 instead of 5'),
-            (make_reference(exemplar, SETTINGS, Checks(similarity=.11)),
-             'checks.similarity .* instead of 0.11'),
-            (make_reference(Exemplar(255 - grey, exemplar.masks), SETTINGS), "exemplar '")):
+        (
+            make_reference(exemplar, ElastixSettings(**{**SETTINGS.to_dict(), 'seed': 5})),
+            'settings.seed 0 instead of 5',
+        ),
+        (
+            make_reference(exemplar, SETTINGS, Checks(similarity=0.11)),
+            'checks.similarity .* instead of 0.11',
+        ),
+        (make_reference(Exemplar(255 - grey, exemplar.masks), SETTINGS), "exemplar '"),
+    ):
         with pytest.raises(CacheError, match=f'(?s){said}.*--overwrite'):
             make(other, images, out)
     with pytest.raises(CacheError, match='root .* instead of'):
@@ -255,8 +288,10 @@ def test_how_changes_are_noticed(reference, images, tmp_path):
     grey = grey_of(image)
     image.write_bytes(image.read_bytes() + b'\0')
     read = lambda check, *img: TemplateCache(  # noqa: E731
-        str(tmp_path / 'out'), check=check).read(str(image), *img)
-    assert read('pixels', grey).any() and read('none').any()
+        str(tmp_path / 'out'), check=check
+    ).read(str(image), *img)
+    assert read('pixels', grey).any()
+    assert read('none').any()
     for check, img in (('size', [grey]), ('pixels', []), ('pixels', [255 - grey])):
         with pytest.raises(CacheError, match='is stale'):
             read(check, *img)
@@ -265,7 +300,8 @@ def test_how_changes_are_noticed(reference, images, tmp_path):
 def test_unreadable_images_are_listed(reference, images, tmp_path):
     (images / 'bad.jpg').write_bytes(b'\xff\xd8\xff')
     counts = make(reference, images, tmp_path / 'out', [*paths(images), 'none.png'])
-    assert counts.total == 6 and len(counts.unreadable) == 2
+    assert counts.total == 6
+    assert len(counts.unreadable) == 2
     listed = (tmp_path / 'out' / 'unreadable.txt').read_text().splitlines()
     assert {line.split('\t')[0] for line in listed} == {'bad.jpg', 'none.png'}
     (images / 'bad.jpg').unlink()
@@ -289,7 +325,7 @@ def _forever(reference, images, out):
 
     def slow(path, data, temp_dir):
         plain(path, data, temp_dir)
-        time.sleep(.2)
+        time.sleep(0.2)
 
     module.write_atomic = slow
     make(reference, images, out)
@@ -303,7 +339,7 @@ def test_a_killed_job_goes_on(reference, images, tmp_path):
     child.start()
     deadline = time.time() + 20
     while not list(broken.rglob('?.png.png')) and time.time() < deadline:
-        time.sleep(.02)
+        time.sleep(0.02)
     os.kill(child.pid, signal.SIGKILL)
     child.join()
     done = len(list(broken.rglob('?.png.png')))

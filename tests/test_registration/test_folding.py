@@ -13,7 +13,7 @@ def grid(height, width):
 def test_determinant_of_an_affine_map():
     """x' = 2x + y, y' = 0.5x + 3y: 2 * 3 - 1 * 0.5, everywhere, the border included."""
     x, y = grid(5, 7).transpose(2, 0, 1)
-    field = np.stack([2 * x + y + 4, .5 * x + 3 * y - 1], -1)
+    field = np.stack([2 * x + y + 4, 0.5 * x + 3 * y - 1], -1)
     assert np.allclose(jacobian_determinant(field), 5.5)
 
 
@@ -30,7 +30,7 @@ def test_a_strip_that_runs_backwards():
     field[..., 0] = x
     slope = np.gradient(x)  # 1 1 1 .5 -.5 -1 -.5 .5 1 1
     assert np.allclose(jacobian_determinant(field), slope)
-    assert folded_share(field) == pytest.approx(.3)
+    assert folded_share(field) == pytest.approx(0.3)
 
 
 def test_what_is_not_finite_counts_as_folded():
@@ -51,7 +51,7 @@ def test_equals_transformix(capfd):
     size = 64
     transform = sitk.BSplineTransformInitializer(sitk.Image(size, size, sitk.sitkFloat32), [6, 6])
     rng = np.random.default_rng(0)
-    values = rng.normal(0, 1., len(transform.GetParameters()))
+    values = rng.normal(0, 1.0, len(transform.GetParameters()))
     values[len(values) // 4] = 30
     transform.SetParameters(values.tolist())
     field = sitk.TransformToDisplacementField(transform, sitk.sitkVectorFloat64, (size, size))
@@ -59,4 +59,4 @@ def test_equals_transformix(capfd):
     positions = sitk.GetArrayFromImage(field) + grid(size, size)
     ours = jacobian_determinant(positions)
     assert np.allclose(ours[1:-1, 1:-1], theirs[1:-1, 1:-1], atol=1e-6)
-    assert 0 < folded_share(positions) < .5
+    assert 0 < folded_share(positions) < 0.5

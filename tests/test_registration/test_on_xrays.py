@@ -36,20 +36,22 @@ def read(root, names, parts=PARTS):
 @pytest.mark.slow
 def test_known_failures_are_flagged(exemplar, shared_data):
     """A short run of Elastix' defaults goes wrong on these; the tuned setting does not."""
-    short = replace(ELASTIX_DEFAULTS, affine_iterations=128, bspline_iterations=128, samples=1024,
-                    grid=32.)
+    short = replace(
+        ELASTIX_DEFAULTS, affine_iterations=128, bspline_iterations=128, samples=1024, grid=32.0
+    )
     poor, tuned = make_reference(exemplar, short), make_reference(exemplar)
     names = ('JPCLN154', 'JPCNN024', 'JPCLN042')
     for grey, truth in read(shared_data / 'cxr' / 'jsrt', names):
         fixed = prepare(grey, short.size, short.contrast)
         found = align(fixed, poor.moving, poor.masks, short)
-        masks, quality = assess(prepare(grey, short.size, CONTRAST), poor.seen, poor.masks,
-                                found.deformable)
-        assert min(dice(a, b) for a, b in zip(masks, truth)) < .7
+        masks, quality = assess(
+            prepare(grey, short.size, CONTRAST), poor.seen, poor.masks, found.deformable
+        )
+        assert min(dice(a, b) for a, b in zip(masks, truth, strict=False)) < 0.7
         assert Checks().reason(quality, PARTS).startswith('similarity')
         good = register_image(grey, tuned)
         assert good.status == 'deformable'
-        assert min(dice(a, b) for a, b in zip(good.masks, truth)) > .8
+        assert min(dice(a, b) for a, b in zip(good.masks, truth, strict=False)) > 0.8
 
 
 @pytest.mark.slow
@@ -60,5 +62,5 @@ def test_another_hospital(exemplar, shared_data):
     scores = []
     for grey, truth in read(shared_data / 'cxr' / 'montgomery', names, PARTS[:2]):
         found = register_image(grey, reference)
-        scores.append([dice(a, b) for a, b in zip(found.masks, truth)])
-    assert np.mean(scores) > .9, scores
+        scores.append([dice(a, b) for a, b in zip(found.masks, truth, strict=False)])
+    assert np.mean(scores) > 0.9, scores

@@ -19,20 +19,22 @@ pytest.importorskip('SimpleITK')
 
 SIZE = 64
 GRID = np.stack(np.meshgrid(np.arange(SIZE, dtype=float), np.arange(SIZE)), -1)
-GOOD = Quality((.9, .8, .7), (1., 1., 1.), 0.)
+GOOD = Quality((0.9, 0.8, 0.7), (1.0, 1.0, 1.0), 0.0)
 
 
 def test_dice_against_scikit_learn():
-    a, b = np.random.default_rng(0).random((2, 20, 20)) > .4
+    a, b = np.random.default_rng(0).random((2, 20, 20)) > 0.4
     assert dice(a, b) == pytest.approx(f1_score(a.ravel(), b.ravel()))
     empty = np.zeros_like(a)
-    assert dice(a, empty) == 0 and dice(empty, empty) == 1
+    assert dice(a, empty) == 0
+    assert dice(empty, empty) == 1
 
 
 def test_correlation_against_numpy():
     a, b = np.random.default_rng(0).normal(size=(2, 50)).astype(np.float32)
     assert correlation(a, b) == pytest.approx(np.corrcoef(a, b)[0, 1], abs=1e-6)
-    assert correlation(a, np.ones_like(a)) == 0 and correlation(a[:0], b[:0]) == 0
+    assert correlation(a, np.ones_like(a)) == 0
+    assert correlation(a[:0], b[:0]) == 0
 
 
 def test_a_perfect_and_a_shifted_result():
@@ -40,26 +42,31 @@ def test_a_perfect_and_a_shifted_result():
     image = grey.astype(np.float32)
     warped, quality = assess(image, image, masks.astype(np.uint8), GRID)
     assert np.array_equal(warped, masks)
-    assert quality.similarity == pytest.approx((1, 1, 1)) and quality.area == (1, 1, 1)
+    assert quality.similarity == pytest.approx((1, 1, 1))
+    assert quality.area == (1, 1, 1)
     assert quality.folded == 0
     _, shifted = assess(image, image, masks.astype(np.uint8), GRID + (12, 0))
-    assert max(shifted.similarity) < .8 and shifted.folded == 0
+    assert max(shifted.similarity) < 0.8
+    assert shifted.folded == 0
     # Twice the scale: a quarter of the area.
     _, small = assess(image, image, masks.astype(np.uint8), (GRID - 32) * 2 + 32)
-    assert small.area == pytest.approx((.25, .25, .25), abs=.06)
+    assert small.area == pytest.approx((0.25, 0.25, 0.25), abs=0.06)
     _, gone = assess(image, image, masks.astype(np.uint8), GRID + (500, 0))
-    assert gone.similarity == (0, 0, 0) and gone.area == (0, 0, 0)
+    assert gone.similarity == (0, 0, 0)
+    assert gone.area == (0, 0, 0)
 
 
 def test_checks_do_not_depend_on_what_was_registered(reference, monkeypatch):
     """With plain grey levels registered, similarity is still that of evened images."""
     monkeypatch.setattr(module, 'register', lambda *_: Deformation(GRID, GRID))
-    plain = ElastixSettings(**{**reference.settings.to_dict(), 'contrast': 0.})
+    plain = ElastixSettings(**{**reference.settings.to_dict(), 'contrast': 0.0})
     grey, masks, _ = sample(SIZE)
-    exemplar = Exemplar(grey, dict(zip(PARTS, masks)))
+    exemplar = Exemplar(grey, dict(zip(PARTS, masks, strict=False)))
     other = sample(SIZE, affine)[0]
-    even, raw = (register_image(other, make_reference(exemplar, s)).quality.similarity
-                 for s in (reference.settings, plain))
+    even, raw = (
+        register_image(other, make_reference(exemplar, s)).quality.similarity
+        for s in (reference.settings, plain)
+    )
     assert even == raw
 
 
@@ -69,37 +76,49 @@ def test_similarity_is_of_each_part():
     image = grey.astype(np.float32)
     spoilt = image.copy()
     x, y = centres(SIZE)
-    near = (abs(x - .7) < .1) & (abs(y - .5) < .3)
+    near = (abs(x - 0.7) < 0.1) & (abs(y - 0.5) < 0.3)
     spoilt[near] = np.random.default_rng(0).permutation(spoilt[near])
     _, quality = assess(spoilt, image, masks.astype(np.uint8), GRID)
     disc, bar, lid = quality.similarity
-    assert disc > .95 and lid > .95 and bar < .5
+    assert disc > 0.95
+    assert lid > 0.95
+    assert bar < 0.5
 
 
-@pytest.mark.parametrize('quality, said', [
-    (GOOD, None),
-    (Quality((.9, .2, .7), (1, 1, 1), 0.), 'similarity 0.20 at bar'),
-    (Quality((.9, float('nan'), .7), (1, 1, 1), 0.), 'similarity nan at bar'),
-    (Quality((.9, .8, .7), (1, 1, 3.2), 0.), 'lid has 3.20 times'),
-    (Quality((.9, .8, .7), (.3, 1, 1), 0.), 'disc has 0.30 times'),
-    (Quality((.9, .8, .7), (1, 1, 1), .02), '2.00% of the field folded')])
+@pytest.mark.parametrize(
+    ('quality', 'said'),
+    [
+        (GOOD, None),
+        (Quality((0.9, 0.2, 0.7), (1, 1, 1), 0.0), 'similarity 0.20 at bar'),
+        (Quality((0.9, float('nan'), 0.7), (1, 1, 1), 0.0), 'similarity nan at bar'),
+        (Quality((0.9, 0.8, 0.7), (1, 1, 3.2), 0.0), 'lid has 3.20 times'),
+        (Quality((0.9, 0.8, 0.7), (0.3, 1, 1), 0.0), 'disc has 0.30 times'),
+        (Quality((0.9, 0.8, 0.7), (1, 1, 1), 0.02), '2.00% of the field folded'),
+    ],
+)
 def test_checks_name_what_is_wrong(quality, said):
-    checks = Checks(similarity=.5, affine_similarity=.1, folded=.001, area=3.)
+    checks = Checks(similarity=0.5, affine_similarity=0.1, folded=0.001, area=3.0)
     reason = checks.reason(quality, PARTS)
     assert reason is None if said is None else reason.startswith(said)
 
 
 def test_an_affine_result_may_fit_less_closely():
-    quality = Quality((.9, .45, .7), (1, 1, 1), 0.)
+    quality = Quality((0.9, 0.45, 0.7), (1, 1, 1), 0.0)
     assert Checks().reason(quality, PARTS) == 'similarity 0.45 at bar'
     assert Checks().reason(quality, PARTS, affine=True) is None
-    assert Checks(affine_similarity=.46).reason(quality, PARTS, affine=True)
+    assert Checks(affine_similarity=0.46).reason(quality, PARTS, affine=True)
 
 
-@pytest.mark.parametrize('options, said', [
-    (dict(similarity=2.), 'similarity=2'), (dict(affine_similarity=2.), 'affine_similarity=2'),
-    (dict(folded=-.1), 'folded=-0.1'),
-    (dict(area=.5), 'area=0.5'), (dict(margin=0.), 'margin=0')])
+@pytest.mark.parametrize(
+    ('options', 'said'),
+    [
+        (dict(similarity=2.0), 'similarity=2'),
+        (dict(affine_similarity=2.0), 'affine_similarity=2'),
+        (dict(folded=-0.1), 'folded=-0.1'),
+        (dict(area=0.5), 'area=0.5'),
+        (dict(margin=0.0), 'margin=0'),
+    ],
+)
 def test_checks_out_of_range(options, said):
     with pytest.raises(ValueError, match=said):
         Checks(**options)
@@ -108,8 +127,8 @@ def test_checks_out_of_range(options, said):
 @pytest.fixture(scope='module')
 def reference():
     grey, masks, _ = sample(SIZE)
-    settings = ElastixSettings(SIZE, affine_iterations=30, bspline_iterations=30, grid=16.)
-    return make_reference(Exemplar(grey, dict(zip(PARTS, masks))), settings)
+    settings = ElastixSettings(SIZE, affine_iterations=30, bspline_iterations=30, grid=16.0)
+    return make_reference(Exemplar(grey, dict(zip(PARTS, masks, strict=False))), settings)
 
 
 def folded_field():
@@ -121,37 +140,46 @@ def folded_field():
 def test_a_good_image_is_deformable(reference):
     found = register_image(sample(SIZE, affine)[0], reference)
     truth = sample(SIZE, affine)[1]
-    assert found.status == 'deformable' and found.reason == ''
-    assert min(dice(a, b) for a, b in zip(found.masks, truth)) > .9
+    assert found.status == 'deformable'
+    assert found.reason == ''
+    assert min(dice(a, b) for a, b in zip(found.masks, truth, strict=False)) > 0.9
 
 
 @pytest.mark.parametrize('level', [0, 130])
 def test_a_constant_image_gets_the_template(reference, level):
     found = register_image(np.full((50, 40), level, np.uint8), reference)
-    assert found.status == 'template' and 'constant' in found.reason
+    assert found.status == 'template'
+    assert 'constant' in found.reason
     assert np.array_equal(found.masks, reference.fallback)
 
 
 def test_noise_gets_the_template(reference):
     noise = np.random.default_rng(3).integers(0, 256, (8, 8)).astype(np.uint8)
     found = register_image(noise, reference)
-    assert found.status == 'template' and 'deformable: similarity' in found.reason
+    assert found.status == 'template'
+    assert 'deformable: similarity' in found.reason
     assert '; affine: similarity' in found.reason
     assert np.array_equal(found.masks, reference.fallback)
 
 
 def test_an_image_stored_inverted_gets_the_template(reference):
     found = register_image(255 - sample(SIZE)[0], reference)
-    assert found.status == 'template' and found.reason.startswith('deformable: similarity')
+    assert found.status == 'template'
+    assert found.reason.startswith('deformable: similarity')
 
 
-@pytest.mark.parametrize('affine_field, deformable, status, said', [
-    (GRID, folded_field(), 'affine', 'deformable: .*folded$'),
-    (GRID, GRID + (20, 0), 'affine', 'deformable: similarity'),
-    (GRID + (30, 0), folded_field(), 'template', 'deformable: .*folded; affine: similarity'),
-    (GRID * (-1, 1), GRID + (20, 0), 'template', 'affine: 100.00% of the field folded')])
+@pytest.mark.parametrize(
+    ('affine_field', 'deformable', 'status', 'said'),
+    [
+        (GRID, folded_field(), 'affine', 'deformable: .*folded$'),
+        (GRID, GRID + (20, 0), 'affine', 'deformable: similarity'),
+        (GRID + (30, 0), folded_field(), 'template', 'deformable: .*folded; affine: similarity'),
+        (GRID * (-1, 1), GRID + (20, 0), 'template', 'affine: 100.00% of the field folded'),
+    ],
+)
 def test_bad_fields_fall_back(reference, monkeypatch, affine_field, deformable, status, said):
     import re
+
     monkeypatch.setattr(module, 'register', lambda *_: Deformation(affine_field, deformable))
     grey, masks, _ = sample(SIZE)
     found = register_image(grey, reference)
@@ -166,7 +194,8 @@ def test_a_failure_of_elastix_falls_back(reference, monkeypatch):
 
     monkeypatch.setattr(module, 'register', fail)
     found = register_image(sample(SIZE)[0], reference)
-    assert found.status == 'template' and found.reason.startswith('Too many samples')
+    assert found.status == 'template'
+    assert found.reason.startswith('Too many samples')
     assert found.quality is None
 
 
@@ -174,14 +203,15 @@ def test_where_only_bsplines_fail_the_affine_result_is_kept(reference, monkeypat
     grey, masks, _ = sample(SIZE)
     monkeypatch.setattr(module, 'register', lambda *_: Deformation(GRID, None, 'no overlap'))
     found = register_image(grey, reference)
-    assert found.status == 'affine' and found.reason == 'deformable: no overlap'
+    assert found.status == 'affine'
+    assert found.reason == 'deformable: no overlap'
     assert np.array_equal(found.masks, masks)
 
 
 def test_notes_keep_all_but_the_masks():
     for kept in (Outcome('affine', 'deformable: "x", ü', GOOD), Outcome('template', '', None)):
         assert Outcome.from_note(kept.note()) == kept
-    long = Outcome('template', 'y' * 900, Quality((.1234567, ) * 16, (1.23456, ) * 16, .1))
+    long = Outcome('template', 'y' * 900, Quality((0.1234567,) * 16, (1.23456,) * 16, 0.1))
     assert len(long.note().encode()) <= 600
     for wrong in ('', '{}', '[]', 'words'):
         with pytest.raises(ValueError):
@@ -191,14 +221,15 @@ def test_notes_keep_all_but_the_masks():
 def test_fallback_of_a_file(tmp_path):
     """Parts by name, whatever their order there; at any size; thresholded at one half."""
     grey, masks, _ = sample(SIZE)
-    exemplar = Exemplar(grey, dict(zip(PARTS, masks)))
-    maps = np.stack([np.full((32, 32), v, np.float32) for v in (.2, .6, .7, .8)])
-    maps[1, :, 16:] = .4
+    exemplar = Exemplar(grey, dict(zip(PARTS, masks, strict=False)))
+    maps = np.stack([np.full((32, 32), v, np.float32) for v in (0.2, 0.6, 0.7, 0.8)])
+    maps[1, :, 16:] = 0.4
     path = tmp_path / 'average.npz'
     write_template(path, Template(('other', 'bar', 'lid', 'disc'), maps))
-    found = make_reference(exemplar, ElastixSettings(SIZE, grid=16.), fallback=str(path))
+    found = make_reference(exemplar, ElastixSettings(SIZE, grid=16.0), fallback=str(path))
     assert found.fallback.shape == (3, SIZE, SIZE)
-    assert found.fallback[1, :, :32].all() and not found.fallback[1, :, 32:].any()
+    assert found.fallback[1, :, :32].all()
+    assert not found.fallback[1, :, 32:].any()
     assert found.fallback[[0, 2]].all()
     write_template(path, Template(('bar', 'lid'), maps[1:3]))
     with pytest.raises(ValueError, match='lacks disc; it has bar, lid'):
@@ -229,12 +260,17 @@ def test_a_part_that_vanishes_when_squashed():
 
 def test_spec_tells_what_templates_depend_on():
     grey, masks, _ = sample(SIZE)
-    small = dict(size=SIZE, grid=16.)
-    specs = [make_reference(*given).spec() for given in (
-        (Exemplar(grey, dict(a=masks[0])), ElastixSettings(**small)),
-        (Exemplar(255 - grey, dict(a=masks[0])), ElastixSettings(**small)),
-        (Exemplar(grey, dict(b=masks[0])), ElastixSettings(**small)),
-        (Exemplar(grey, dict(a=masks[0])), ElastixSettings(**small, seed=1)),
-        (Exemplar(grey, dict(a=masks[0])), ElastixSettings(**small), Checks(similarity=.1)))]
+    small = dict(size=SIZE, grid=16.0)
+    specs = [
+        make_reference(*given).spec()
+        for given in (
+            (Exemplar(grey, dict(a=masks[0])), ElastixSettings(**small)),
+            (Exemplar(255 - grey, dict(a=masks[0])), ElastixSettings(**small)),
+            (Exemplar(grey, dict(b=masks[0])), ElastixSettings(**small)),
+            (Exemplar(grey, dict(a=masks[0])), ElastixSettings(**small, seed=1)),
+            (Exemplar(grey, dict(a=masks[0])), ElastixSettings(**small), Checks(similarity=0.1)),
+        )
+    ]
     texts = {repr(spec) for spec in specs}
-    assert len(texts) == 5 and 'SimpleITK' in specs[0]['library']
+    assert len(texts) == 5
+    assert 'SimpleITK' in specs[0]['library']

@@ -21,8 +21,7 @@ def test_image_carries_its_coordinates(flip):
     view = ViewGeometry(**VIEW, flip=flip)
     h, w = 40, 50
     out = view.apply_image(img, (h, w), 'bilinear').astype(float)
-    centres = np.stack(
-        np.meshgrid(np.arange(w) + 0.5, np.arange(h) + 0.5), -1)
+    centres = np.stack(np.meshgrid(np.arange(w) + 0.5, np.arange(h) + 0.5), -1)
     origin = view.invert_points(centres.reshape(-1, 2), (h, w))
     origin = origin.reshape(h, w, 2)
     # Rounded to 8 bits twice, and half a pixel at the border of the crop.
@@ -47,14 +46,13 @@ def test_labels_agree_with_image_nearest():
     img = rng.integers(0, 255, (64, 48)).astype(np.uint8)
     view = ViewGeometry(4, 8, 40, 60, 64, 48, flip=True)
     # 32: no centre falls on a border, where Pillow's rounding decides.
-    assert np.array_equal(
-        view.apply_labels(img, 32), view.apply_image(img, 32, 'nearest'))
+    assert np.array_equal(view.apply_labels(img, 32), view.apply_image(img, 32, 'nearest'))
 
 
 @pytest.mark.parametrize('flip', [False, True])
 def test_points_and_boxes_there_and_back(flip):
     view = ViewGeometry(**VIEW, flip=flip)
-    box = [[30., 10., 130., 90.], [50., 20., 90., 60.]]
+    box = [[30.0, 10.0, 130.0, 90.0], [50.0, 20.0, 90.0, 60.0]]
     out = view.apply_boxes(box, 224)
     # The crop box itself becomes the whole view.
     assert np.allclose(out[0], [0, 0, 224, 224])
@@ -62,7 +60,7 @@ def test_points_and_boxes_there_and_back(flip):
     right = (90 - 30) / 100 * 224
     expected = (224 - right, 224 - left) if flip else (left, right)
     assert np.allclose(out[1, [0, 2]], expected)
-    assert np.allclose(out[1, [1, 3]], [28., 140.])
+    assert np.allclose(out[1, [1, 3]], [28.0, 140.0])
     assert np.allclose(view.invert_boxes(out, 224), box)
     points = np.random.default_rng(1).uniform(-50, 250, (20, 2))
     back = view.invert_points(view.apply_points(points, 224), 224)
@@ -72,10 +70,9 @@ def test_points_and_boxes_there_and_back(flip):
 def test_to_tensor_is_normalised():
     tensor = ViewGeometry(**VIEW, flip=True).to_tensor()
     assert tensor.dtype == torch.float32
-    assert torch.allclose(
-        tensor, torch.tensor([0.15, 10 / 120, 0.65, 0.75, 1.]))
+    assert torch.allclose(tensor, torch.tensor([0.15, 10 / 120, 0.65, 0.75, 1.0]))
     whole = ViewGeometry.whole(3, 7).to_tensor()
-    assert whole.tolist() == [0., 0., 1., 1., 0.]
+    assert whole.tolist() == [0.0, 0.0, 1.0, 1.0, 0.0]
 
 
 @pytest.mark.parametrize('flip', [False, True])
@@ -83,8 +80,8 @@ def test_image_equals_torchvision(flip):
     img = np.random.default_rng(0).integers(0, 256, (120, 200, 3), np.uint8)
     view = ViewGeometry(**VIEW, flip=flip)
     expected = F.resized_crop(
-        Image.fromarray(img), 10, 30, 80, 100, [224, 224],
-        InterpolationMode.BICUBIC)
+        Image.fromarray(img), 10, 30, 80, 100, [224, 224], InterpolationMode.BICUBIC
+    )
     expected = F.hflip(expected) if flip else expected
     out = view.apply_image(img, 224)
     assert np.array_equal(out, np.asarray(expected))
@@ -112,13 +109,10 @@ def test_sample_follows_torchvisions_draws(monkeypatch):
         with monkeypatch.context() as patch:
             patch.setattr(torch.Tensor, 'uniform_', uniform_)
             patch.setattr(torch, 'randint', randint)
-            y, x, h, w = RandomResizedCrop.get_params(
-                img, (0.08, 1.), (3 / 4, 4 / 3))
+            y, x, h, w = RandomResizedCrop.get_params(img, (0.08, 1.0), (3 / 4, 4 / 3))
         with monkeypatch.context() as patch:
-            patch.setattr(np.random, 'uniform',
-                          lambda *a: uniforms.pop(0))
-            patch.setattr(np.random, 'randint',
-                          lambda *a: integers.pop(0))
+            patch.setattr(np.random, 'uniform', lambda *a: uniforms.pop(0))
+            patch.setattr(np.random, 'randint', lambda *a: integers.pop(0))
             view = ViewGeometry.sample(90, 160)
         assert (view.x1, view.y1, view.x2, view.y2) == (x, y, x + w, y + h)
 
@@ -127,9 +121,8 @@ def test_sample_follows_torchvisions_draws(monkeypatch):
 def test_fallback_equals_torchvisions(size):
     width, height = size
     # A share above 1 never fits, so both fall back to the centre.
-    y, x, h, w = RandomResizedCrop.get_params(
-        Image.new('RGB', size), (2., 3.), (3 / 4, 4 / 3))
-    view = ViewGeometry.sample(height, width, scale=(2., 3.))
+    y, x, h, w = RandomResizedCrop.get_params(Image.new('RGB', size), (2.0, 3.0), (3 / 4, 4 / 3))
+    view = ViewGeometry.sample(height, width, scale=(2.0, 3.0))
     assert (view.x1, view.y1, view.x2, view.y2) == (x, y, x + w, y + h)
 
 
@@ -137,16 +130,18 @@ def test_sample_statistics():
     np.random.seed(0)
     views = [ViewGeometry.sample(224, 224, flip_prob=0.5) for _ in range(2000)]
     share = np.array([(v.x2 - v.x1) * (v.y2 - v.y1) for v in views]) / 224**2
-    assert 0.07 < share.min() and share.max() <= 1
+    assert share.min() > 0.07
+    assert share.max() <= 1
     assert abs(np.mean([v.flip for v in views]) - 0.5) < 0.05
-    assert all(ViewGeometry.sample(9, 9, flip_prob=1.).flip for _ in range(50))
+    assert all(ViewGeometry.sample(9, 9, flip_prob=1.0).flip for _ in range(50))
 
 
 def test_one_pixel_image():
     view = ViewGeometry.sample(1, 1)
     assert (view.x1, view.y1, view.x2, view.y2) == (0, 0, 1, 1)
     out = view.apply_image(np.full((1, 1, 3), 7, np.uint8), 4)
-    assert (out == 7).all() and out.shape == (4, 4, 3)
+    assert (out == 7).all()
+    assert out.shape == (4, 4, 3)
 
 
 @pytest.mark.parametrize('box', [(5, 5, 5, 9), (-1, 0, 4, 4), (0, 0, 11, 4)])
@@ -159,5 +154,4 @@ def test_another_image_is_refused():
     with pytest.raises(ValueError, match='10 x 10'):
         ViewGeometry.whole(10, 10).apply_image(np.zeros((9, 10, 3), np.uint8))
     with pytest.raises(ValueError, match='interpolation'):
-        ViewGeometry.whole(1, 1).apply_image(
-            np.zeros((1, 1, 3), np.uint8), 2, 'cubic')
+        ViewGeometry.whole(1, 1).apply_image(np.zeros((1, 1, 3), np.uint8), 2, 'cubic')

@@ -16,8 +16,13 @@ from PIL import Image
 
 from orl_mm.datasets.transforms import GenerateSuperpixels, LoadImage
 from orl_mm.superpixels.build import BuildJob, build
-from orl_mm.superpixels.cache import (CacheError, SuperpixelCache,
-                                      encode_entry, entry_info, write_atomic)
+from orl_mm.superpixels.cache import (
+    CacheError,
+    SuperpixelCache,
+    encode_entry,
+    entry_info,
+    write_atomic,
+)
 from orl_mm.superpixels.spec import PriorSpec
 
 SIZE = 48
@@ -40,8 +45,7 @@ def paths(root):
 
 
 def make(images, out, spec=PriorSpec('slic', {}, SIZE), **options):
-    job = BuildJob(spec, str(images), str(out),
-                   source=('--folder', str(images)))
+    job = BuildJob(spec, str(images), str(out), source=('--folder', str(images)))
     with ThreadPoolExecutor(1) as pool:
         return build(job, paths(images), pool, chunk=3, **options)
 
@@ -52,23 +56,27 @@ def load(images, relative='class0/0.jpg', **options):
     return GenerateSuperpixels(**options).transform(results)
 
 
-@pytest.mark.parametrize('method,params', [
-    ('slic', {}), ('slic', dict(normalize=True, num_segments=30)),
-    ('felzenszwalb', dict(min_size=20)), ('grid', dict(num_cells=5)),
-    ('grid', dict(num_cells=20))])
+@pytest.mark.parametrize(
+    ('method', 'params'),
+    [
+        ('slic', {}),
+        ('slic', dict(normalize=True, num_segments=30)),
+        ('felzenszwalb', dict(min_size=20)),
+        ('grid', dict(num_cells=5)),
+        ('grid', dict(num_cells=20)),
+    ],
+)
 def test_cached_equals_online(images, tmp_path, method, params):
     out = tmp_path / 'cache'
     counts = make(images, out, PriorSpec(method, params, SIZE))
     assert (counts.written, counts.total) == (4, 4)
     for relative in paths(images):
         online = load(images, relative, method=method, **params)
-        cached = load(images, relative, method=method, cache=str(out),
-                      **params)
+        cached = load(images, relative, method=method, cache=str(out), **params)
         assert cached['regions'].dtype == online['regions'].dtype
         assert cached['regions'].equal(online['regions'])
         assert cached['num_regions'] == online['num_regions']
-    assert 'class1/3.jpg.png' in [os.path.relpath(p, out)
-                                  for p in out.rglob('*.png')]
+    assert 'class1/3.jpg.png' in [os.path.relpath(p, out) for p in out.rglob('*.png')]
 
 
 def test_official_configs_masks_are_told_from_the_thesis(images, tmp_path):
@@ -102,8 +110,7 @@ def test_no_cache(images, tmp_path):
     with pytest.raises(CacheError, match='no superpixel cache') as error:
         load(images, cache=str(tmp_path / 'none'), root=str(images))
     words = rebuild_command(error)
-    assert words[:4] == ['--folder', str(images), '--out',
-                         str(tmp_path / 'none')]
+    assert words[:4] == ['--folder', str(images), '--out', str(tmp_path / 'none')]
 
 
 def damage(kind, entry, images):
@@ -111,19 +118,17 @@ def damage(kind, entry, images):
     if kind == 'missing':
         entry.unlink()
     elif kind == 'cut':
-        entry.write_bytes(data[:len(data) // 2])
+        entry.write_bytes(data[: len(data) // 2])
     elif kind == 'empty':
         entry.write_bytes(b'')
     elif kind == 'flipped bit':
         middle = len(data) - 40
-        entry.write_bytes(
-            data[:middle] + bytes([data[middle] ^ 1]) + data[middle + 1:])
+        entry.write_bytes(data[:middle] + bytes([data[middle] ^ 1]) + data[middle + 1 :])
     elif kind == 'foreign':
         Image.open(entry).save(entry)  # the same labels, from another program
     elif kind == 'other key':
-        entry.write_bytes(data.replace(
-            PriorSpec('slic', {}, SIZE).key.encode(), b'deadbeef'))
-    elif kind == 'another image\'s':
+        entry.write_bytes(data.replace(PriorSpec('slic', {}, SIZE).key.encode(), b'deadbeef'))
+    elif kind == "another image's":
         other = entry.parent / '2.jpg.png'
         entry.write_bytes(other.read_bytes())
     elif kind == 'image changed':
@@ -131,9 +136,19 @@ def damage(kind, entry, images):
         Image.open(path).rotate(180).save(path)
 
 
-@pytest.mark.parametrize('kind', [
-    'missing', 'cut', 'empty', 'flipped bit', 'foreign', 'other key',
-    'another image\'s', 'image changed'])
+@pytest.mark.parametrize(
+    'kind',
+    [
+        'missing',
+        'cut',
+        'empty',
+        'flipped bit',
+        'foreign',
+        'other key',
+        "another image's",
+        'image changed',
+    ],
+)
 def test_bad_entries_are_refused_and_mended(images, tmp_path, kind):
     out = tmp_path / 'cache'
     make(images, out)
@@ -141,13 +156,11 @@ def test_bad_entries_are_refused_and_mended(images, tmp_path, kind):
     with pytest.raises(CacheError, match='class0/0.jpg') as error:
         load(images, cache=str(out))
     words = rebuild_command(error)
-    job = BuildJob(PriorSpec('slic', {}, SIZE), str(images), str(out),
-                   verify='--verify' in words)
+    job = BuildJob(PriorSpec('slic', {}, SIZE), str(images), str(out), verify='--verify' in words)
     with ThreadPoolExecutor(1) as pool:
         counts = build(job, paths(images), pool)
     assert (counts.written, counts.skipped) == (1, 3)
-    assert load(images, cache=str(out))['regions'].equal(
-        load(images)['regions'])
+    assert load(images, cache=str(out))['regions'].equal(load(images)['regions'])
 
 
 def test_check_size_and_none(images, tmp_path):
@@ -188,14 +201,17 @@ def test_newer_image_of_the_same_size_is_done_again(images, tmp_path):
     path.write_bytes(other.read_bytes())
     os.utime(path, (2**33, 2**33))
     assert make(images, out).written == 1
-    assert load(images, cache=str(out))['regions'].equal(
-        load(images, 'class0/2.jpg')['regions'])
+    assert load(images, cache=str(out))['regions'].equal(load(images, 'class0/2.jpg')['regions'])
 
 
-@pytest.mark.parametrize('change,words', [
-    (dict(params=dict(num_segments=50)), 'num_segments 100 instead of 50'),
-    (dict(size=64), 'size 48 instead of 64'),
-    (dict(method='grid'), "method 'slic' instead of 'grid'")])
+@pytest.mark.parametrize(
+    ('change', 'words'),
+    [
+        (dict(params=dict(num_segments=50)), 'num_segments 100 instead of 50'),
+        (dict(size=64), 'size 48 instead of 64'),
+        (dict(method='grid'), "method 'slic' instead of 'grid'"),
+    ],
+)
 def test_other_parameters_are_refused(images, tmp_path, change, words):
     out = tmp_path / 'cache'
     make(images, out)
@@ -214,10 +230,8 @@ def test_other_scikit_image_is_refused(images, tmp_path):
     out = tmp_path / 'cache'
     make(images, out)
     file = out / 'superpixels.json'
-    file.write_text(re.sub('scikit-image [^"]+', 'scikit-image 0.18.1',
-                           file.read_text()))
-    for attempt in (lambda: make(images, out),
-                    lambda: load(images, cache=str(out))):
+    file.write_text(re.sub('scikit-image [^"]+', 'scikit-image 0.18.1', file.read_text()))
+    for attempt in (lambda: make(images, out), lambda: load(images, cache=str(out))):
         with pytest.raises(CacheError, match='scikit-image 0.18.1'):
             attempt()
 
@@ -238,11 +252,13 @@ def test_provenance(images, tmp_path):
     out = tmp_path / 'cache'
     (images / 'class0' / 'bad.jpg').write_bytes(b'\xff\xd8\xff\xe0 no')
     counts = make(images, out)
-    assert counts.written == 4 and len(counts.unreadable) == 1
+    assert counts.written == 4
+    assert len(counts.unreadable) == 1
     text = (out / 'unreadable.txt').read_text()
     assert text.startswith('class0/bad.jpg\t')
     file = json.loads((out / 'superpixels.json').read_text())
-    assert file['complete'] and (file['images'], file['unreadable']) == (5, 1)
+    assert file['complete']
+    assert (file['images'], file['unreadable']) == (5, 1)
     assert file['spec']['params']['num_segments'] == 100
     assert file['spec']['library'].startswith('scikit-image 0.')
     (images / 'class0' / 'bad.jpg').unlink()
@@ -281,11 +297,9 @@ def _slow_build(images, out):
 
 def test_killed_and_resumed(images, tmp_path):
     for i in range(4, 30):
-        (images / 'class0' / f'{i}.jpg').write_bytes(
-            (images / 'class0' / '0.jpg').read_bytes())
+        (images / 'class0' / f'{i}.jpg').write_bytes((images / 'class0' / '0.jpg').read_bytes())
     out = tmp_path / 'cache'
-    process = get_context('fork').Process(
-        target=_slow_build, args=(images, out))
+    process = get_context('fork').Process(target=_slow_build, args=(images, out))
     process.start()
     while len(list(out.rglob('*.jpg.png'))) < 3 and process.is_alive():
         time.sleep(0.01)
@@ -305,7 +319,8 @@ def test_killed_and_resumed(images, tmp_path):
     assert counts.written == 30 - len(finished)
     for relative in paths(images)[::7]:
         assert load(images, relative, cache=str(out))['regions'].equal(
-            load(images, relative)['regions'])
+            load(images, relative)['regions']
+        )
 
 
 def test_old_temporary_files_are_cleared(images, tmp_path):
@@ -313,7 +328,7 @@ def test_old_temporary_files_are_cleared(images, tmp_path):
     make(images, out)
     for name, age in (('old', 7200), ('fresh', 0)):
         (out / '.tmp' / name).write_bytes(b'')
-        os.utime(out / '.tmp' / name, (time.time() - age, ) * 2)
+        os.utime(out / '.tmp' / name, (time.time() - age,) * 2)
     make(images, out)
     assert os.listdir(out / '.tmp') == ['fresh']
 
@@ -323,7 +338,6 @@ def test_few_tasks_at_a_time(images, tmp_path):
     waiting, most = set(), []
 
     class Counting(ThreadPoolExecutor):
-
         def submit(self, function, job, batch):
             assert len(batch) <= 2
             future = super().submit(function, job, batch)
@@ -336,4 +350,5 @@ def test_few_tasks_at_a_time(images, tmp_path):
     many = paths(images) * 20
     with Counting(2) as pool:
         counts = build(job, iter(many), pool, chunk=2, in_flight=3)
-    assert counts.total == 80 and max(most) <= 3
+    assert counts.total == 80
+    assert max(most) <= 3

@@ -23,17 +23,18 @@ def is_contiguous(labels):
 def test_slic_equals_skimage(rgb):
     out = priors.slic(rgb, num_segments=40)
     expected = slic(rgb.astype(float) / 255, n_segments=40, start_label=0)
-    assert out.dtype == np.int32 and is_contiguous(out)
+    assert out.dtype == np.int32
+    assert is_contiguous(out)
     assert np.array_equal(out, expected)
     assert 15 < out.max() < 60
 
 
 def test_normalised_slic_is_the_published_call(rgb):
     """ToTensor, Normalize, double, then slic: as the public loader does."""
-    tensor = F.normalize(F.to_tensor(Image.fromarray(rgb)),
-                         [0.485, 0.456, 0.406], [0.229, 0.224, 0.225])
-    expected = slic(tensor.permute(1, 2, 0).to(torch.double).numpy(),
-                    start_label=0, n_segments=100)
+    tensor = F.normalize(
+        F.to_tensor(Image.fromarray(rgb)), [0.485, 0.456, 0.406], [0.229, 0.224, 0.225]
+    )
+    expected = slic(tensor.permute(1, 2, 0).to(torch.double).numpy(), start_label=0, n_segments=100)
     out = priors.slic(rgb, normalize=True)
     assert np.array_equal(out, expected)
     assert not np.array_equal(out, priors.slic(rgb))
@@ -41,9 +42,9 @@ def test_normalised_slic_is_the_published_call(rgb):
 
 def test_felzenszwalb_equals_skimage(rgb):
     out = priors.felzenszwalb(rgb, scale=100, min_size=50)
-    assert is_contiguous(out) and out.max() > 3
-    assert np.array_equal(
-        out, felzenszwalb(rgb / 255., scale=100, sigma=0.8, min_size=50))
+    assert is_contiguous(out)
+    assert out.max() > 3
+    assert np.array_equal(out, felzenszwalb(rgb / 255.0, scale=100, sigma=0.8, min_size=50))
     assert np.bincount(out.ravel()).min() >= 50
     default = priors.felzenszwalb(rgb)
     assert np.bincount(default.ravel()).min() >= 1000
@@ -51,7 +52,9 @@ def test_felzenszwalb_equals_skimage(rgb):
 
 def test_grid(rgb):
     out = priors.grid(rgb, 4)
-    assert out.shape == (80, 96) and is_contiguous(out) and out.max() == 15
+    assert out.shape == (80, 96)
+    assert is_contiguous(out)
+    assert out.max() == 15
     assert (np.bincount(out.ravel()) == 20 * 24).all()
     assert (out[19, 23], out[19, 24], out[20, 23]) == (0, 1, 4)
     assert is_contiguous(priors.grid(rgb[:5, :7], 3))
@@ -62,14 +65,14 @@ def test_grid(rgb):
 @pytest.mark.parametrize('shape', [(1, 1), (224, 224)])
 def test_flat_images_are_legal(method, shape):
     out = PriorSpec(method)(np.full((*shape, 3), 90, np.uint8))
-    assert out.shape == shape and is_contiguous(out)
+    assert out.shape == shape
+    assert is_contiguous(out)
 
 
 def test_contiguous_keeps_the_order():
     labels = np.array([[9, 2], [300, 2]])
     assert priors.contiguous(labels).tolist() == [[1, 0], [2, 0]]
-    assert priors.contiguous(np.array([[4, 0], [2, 2]])).tolist() \
-        == [[2, 0], [1, 1]]
+    assert priors.contiguous(np.array([[4, 0], [2, 2]])).tolist() == [[2, 0], [1, 1]]
     assert priors.contiguous(np.array([[-5, 2**30]])).tolist() == [[0, 1]]
 
 
@@ -83,7 +86,8 @@ def test_label_files(tmp_path):
     found = priors.find_label_file(str(tmp_path), 'a/x.jpg')
     assert found == str(path)
     out = priors.read_label_file(found, 12, (6, 4))
-    assert out.shape == (12, 12) and out.max() == 2
+    assert out.shape == (12, 12)
+    assert out.max() == 2
     # Squashed as x0 is: each mask pixel becomes 2 x 3 of x0.
     expected = np.searchsorted([0, 255, 700], labels).repeat(2, 0).repeat(3, 1)
     assert np.array_equal(out, expected)
@@ -99,7 +103,8 @@ def test_palette_masks_count_by_index(tmp_path):
     pil.putpixel((0, 0), 1)
     pil.save(tmp_path / 'x.png')
     out = priors.read_label_file(str(tmp_path / 'x.png'), 4, None)
-    assert out[0, 0] == 0 and out[1, 1] == 1
+    assert out[0, 0] == 0
+    assert out[1, 1] == 1
 
 
 def test_bad_label_files(tmp_path):
@@ -115,11 +120,17 @@ def test_bad_label_files(tmp_path):
 
 
 def test_spec():
-    assert PriorSpec('slic').key == PriorSpec(
-        'slic', dict(num_segments=100)).key
-    keys = {PriorSpec(*a).key for a in [
-        ('slic', ), ('slic', dict(num_segments=99)), ('slic', {}, 225),
-        ('felzenszwalb', ), ('grid', )]}
+    assert PriorSpec('slic').key == PriorSpec('slic', dict(num_segments=100)).key
+    keys = {
+        PriorSpec(*a).key
+        for a in [
+            ('slic',),
+            ('slic', dict(num_segments=99)),
+            ('slic', {}, 225),
+            ('felzenszwalb',),
+            ('grid',),
+        ]
+    }
     assert len(keys) == 5
     with pytest.raises(ValueError, match="method='slick'.*slic"):
         PriorSpec('slick')

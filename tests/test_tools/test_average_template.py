@@ -30,7 +30,7 @@ class SegmentByGrey(BaseSegmentor):
 
     def predict(self, inputs, data_samples=None):
         grey = inputs.mean(1, keepdim=True)
-        scores = torch.cat([grey < 64, (64 <= grey) & (grey < 192), grey >= 192], 1).float()
+        scores = torch.cat([grey < 64, (grey >= 64) & (grey < 192), grey >= 192], 1).float()
         return self.postprocess_result(scores * self.scale, data_samples)
 
     def extract_feat(self, inputs):
@@ -41,8 +41,9 @@ class SegmentByGrey(BaseSegmentor):
 
 @pytest.fixture
 def tool(monkeypatch):
-    spec = importlib.util.spec_from_file_location('average_template',
-                                                  ROOT / 'tools' / 'average_template.py')
+    spec = importlib.util.spec_from_file_location(
+        'average_template', ROOT / 'tools' / 'average_template.py'
+    )
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
 
@@ -67,8 +68,13 @@ test_dataloader = dict(dataset=dict(type='orl_mm.ChestXRayParts', data_root='now
     dict(type='orl_mm.LoadXray'), dict(type='Resize', scale=(16, 16), keep_ratio=False),
     dict(type='orl_mm.LoadParts'), dict(type='PackSegInputs')]))
 """)
-    torch.save(dict(state_dict=dict(scale=torch.tensor([20.])), meta=dict(dataset_meta=dict(
-        classes=('background', 'middle', 'bright')))), checkpoint)
+    torch.save(
+        dict(
+            state_dict=dict(scale=torch.tensor([20.0])),
+            meta=dict(dataset_meta=dict(classes=('background', 'middle', 'bright'))),
+        ),
+        checkpoint,
+    )
     return config, checkpoint
 
 
@@ -80,8 +86,8 @@ def images(tmp_path):
     for i, (height, width) in enumerate([(16, 16), (32, 16), (16, 48), (64, 64)]):
         grey = np.zeros((height, width), np.uint8)
         if i:
-            grey[:, :width // 2] = 128
-        grey[:height // 4] = 255
+            grey[:, : width // 2] = 128
+        grey[: height // 4] = 255
         Image.fromarray(grey).save(folder / f'{i}.png')
     return folder
 
@@ -100,17 +106,19 @@ def cells(template):
     return blocks[:, :, 0, :, 0]
 
 
-def test_predictions_are_averaged_over_images_of_any_size(tool, segmenter, images, tmp_path,
-                                                          capsys):
+def test_predictions_are_averaged_over_images_of_any_size(
+    tool, segmenter, images, tmp_path, capsys
+):
     (images / 'cut.png').write_bytes((images / '0.png').read_bytes()[:30])
     out = tmp_path / 'new' / 'average.npz'
-    tool(*segmenter, '--folder', images, '--out', out, '--size', 8, '--batch-size', 3,
-         '--workers', 0)
+    tool(
+        *segmenter, '--folder', images, '--out', out, '--size', 8, '--batch-size', 3, '--workers', 0
+    )
     template = read_template(out)
     assert template.parts == ('middle', 'bright')
     np.testing.assert_allclose(cells(template), expected())
     about = template.provenance
-    assert (about['images'], about['skipped'], about['threshold']) == (4, 1, .5)
+    assert (about['images'], about['skipped'], about['threshold']) == (4, 1, 0.5)
     assert (about['config'], about['checkpoint']) == ('grey.py', 'grey.pth')
     assert about['checkpoint_sha256'] == file_digest(segmenter[1])
     assert set(about['versions']) == {'torch', 'onedl-mmsegmentation', 'orl-mm'}
@@ -124,12 +132,30 @@ def test_predictions_are_averaged_over_images_of_any_size(tool, segmenter, image
 def test_soft_average_and_chosen_parts(tool, segmenter, images, tmp_path):
     out = tmp_path / 'soft.npz'
     # Scores 1, 0, 0: the softmax of the class that is seen is e / (e + 2), of others 1 / (e + 2).
-    torch.save(dict(state_dict=dict(scale=torch.ones(1)), meta=dict(dataset_meta=dict(
-        classes=('background', 'middle', 'bright')))), segmenter[1])
-    tool(*segmenter, '--folder', images, '--out', out, '--size', 8, '--soft', '--workers', 0,
-         '--parts', 'bright')
+    torch.save(
+        dict(
+            state_dict=dict(scale=torch.ones(1)),
+            meta=dict(dataset_meta=dict(classes=('background', 'middle', 'bright'))),
+        ),
+        segmenter[1],
+    )
+    tool(
+        *segmenter,
+        '--folder',
+        images,
+        '--out',
+        out,
+        '--size',
+        8,
+        '--soft',
+        '--workers',
+        0,
+        '--parts',
+        'bright',
+    )
     template = read_template(out)
-    assert template.parts == ('bright', ) and template.provenance['threshold'] == 'soft'
+    assert template.parts == ('bright',)
+    assert template.provenance['threshold'] == 'soft'
     wanted = (1 + (np.e - 1) * expected()[1:]) / (np.e + 2)
     np.testing.assert_allclose(cells(template), wanted, rtol=1e-6)
     with pytest.raises(SystemExit) as stop:  # a thresholded average is another one
@@ -144,9 +170,19 @@ train_dataloader = dict(dataset=dict(type='orl_mm.ImageList', data_root='nowhere
     dict(type='orl_mm.LoadXray'), dict(type='RandomFlip', prob=1.), dict(type='PackInputs')]))
 """)
     out = tmp_path / 'config.npz'
-    tool(*segmenter, '--config', tmp_path / 'pretraining.py', '--cfg-options',
-         f'train_dataloader.dataset.data_root={images}', '--out', out, '--size', 8,
-         '--workers', 0)
+    tool(
+        *segmenter,
+        '--config',
+        tmp_path / 'pretraining.py',
+        '--cfg-options',
+        f'train_dataloader.dataset.data_root={images}',
+        '--out',
+        out,
+        '--size',
+        8,
+        '--workers',
+        0,
+    )
     np.testing.assert_allclose(cells(read_template(out)), expected())
 
 
@@ -154,8 +190,20 @@ def test_interrupted_and_gone_on_with(tool, segmenter, images, tmp_path, monkeyp
     whole, broken = tmp_path / 'whole.npz', tmp_path / 'broken.npz'
     listing = tmp_path / 'list.txt'
     listing.write_text(''.join(f'{i}.png\n' for i in (3, 1, 0, 2)))
-    command = [*segmenter, '--list', listing, '--root', images, '--size', 8, '--batch-size', 1,
-               '--workers', 0, '--out']
+    command = [
+        *segmenter,
+        '--list',
+        listing,
+        '--root',
+        images,
+        '--size',
+        8,
+        '--batch-size',
+        1,
+        '--workers',
+        0,
+        '--out',
+    ]
     tool(*command, whole)
     calls, add = [], PartsAverage.add
 
@@ -175,7 +223,8 @@ def test_interrupted_and_gone_on_with(tool, segmenter, images, tmp_path, monkeyp
     tool(*command, broken)
     assert 'going on after 2 of 4 images' in capsys.readouterr().out
     one, two = read_template(whole), read_template(broken)
-    assert (one.maps == two.maps).all() and one.provenance == two.provenance
+    assert (one.maps == two.maps).all()
+    assert one.provenance == two.provenance
     tool(*command, broken)
     assert 'is finished already' in capsys.readouterr().out
 
@@ -187,19 +236,31 @@ def test_masks_are_averaged_without_a_network(tool, tmp_path):
     for i in range(3):
         Image.new('L', (8, 8)).save(root / f'images/{i}.png')
         left, heart = np.zeros((2, 8, 8), np.uint8)
-        left[:, 4:], heart[4:, :4 * (i % 2) + 4] = 255, 255
+        left[:, 4:], heart[4:, : 4 * (i % 2) + 4] = 255, 255
         Image.fromarray(left).save(root / f'masks/left_lung/{i}.png')
         Image.fromarray(heart).save(root / f'masks/heart/{i}.png')
     out = tmp_path / 'masks.npz'
     tool('--masks', root, '--out', out, '--size', 4)
     template = read_template(out)
-    assert template.parts == ('left_lung', 'heart') and template.provenance['source'] == 'masks'
+    assert template.parts == ('left_lung', 'heart')
+    assert template.provenance['source'] == 'masks'
     assert (template.maps[0] == [[0, 0, 1, 1]] * 4).all()
     third = 1 / 3
     np.testing.assert_allclose(template.maps[1], [[0] * 4] * 2 + [[1, 1, third, third]] * 2)
     (tmp_path / 'ids.txt').write_text('1\n')
-    tool('--masks', root, '--out', out, '--size', 4, '--list', tmp_path / 'ids.txt',
-         '--overwrite', '--parts', 'heart')
+    tool(
+        '--masks',
+        root,
+        '--out',
+        out,
+        '--size',
+        4,
+        '--list',
+        tmp_path / 'ids.txt',
+        '--overwrite',
+        '--parts',
+        'heart',
+    )
     assert (read_template(out).maps == [[[0] * 4] * 2 + [[1] * 4] * 2]).all()
 
 
@@ -219,32 +280,47 @@ def test_corrected_masks_of_the_same_ids_are_another_job(tool, tmp_path, capsys)
         tool(*command)
     assert 'was made otherwise' in capsys.readouterr().err
     tool(*command, '--overwrite')
-    assert read_template(tmp_path / 'masks.npz').maps.mean() == .5
+    assert read_template(tmp_path / 'masks.npz').maps.mean() == 0.5
 
 
-@pytest.mark.parametrize('args,message', [
-    (('--out', 'x.npz'), 'either CONFIG CHECKPOINT or --masks'),
-    (('CONFIG', 'CHECKPOINT', '--out', 'x.npz'), 'which images'),
-    (('CONFIG', 'CHECKPOINT', '--folder', 'IMAGES', '--out', 'x.png'), 'must end in .npz'),
-    (('--masks', 'IMAGES', '--out', 'x.npz', '--folder', 'IMAGES'), 'only --list chooses'),
-    (('CONFIG', 'nothing.pth', '--folder', 'IMAGES', '--out', 'x.npz'), 'does not exist'),
-    (('CONFIG', 'CONFIG', '--folder', 'IMAGES', '--out', 'x.npz'), 'cannot be read'),
-    (('CONFIG', 'CHECKPOINT', '--folder', 'nowhere', '--out', 'x.npz'), "'nowhere' is no folder"),
-    (('CONFIG', 'CHECKPOINT', '--folder', 'IMAGES', '--out', 'x.npz', '--parts', 'heart'),
-     "not ['heart']"),
-    (('CONFIG', 'CHECKPOINT', '--folder', 'IMAGES', '--out', 'x.npz', '--threshold', '0'),
-     'threshold must lie in (0, 1]'),
-    (('CONFIG', 'CHECKPOINT', '--folder', 'IMAGES', '--out', 'x.npz', '--size', '0'),
-     'at least 1'),
-])
-def test_mistakes_end_in_one_line_and_exit_code_2(args, message, tool, segmenter, images,
-                                                  tmp_path, monkeypatch, capsys):
+@pytest.mark.parametrize(
+    ('args', 'message'),
+    [
+        (('--out', 'x.npz'), 'either CONFIG CHECKPOINT or --masks'),
+        (('CONFIG', 'CHECKPOINT', '--out', 'x.npz'), 'which images'),
+        (('CONFIG', 'CHECKPOINT', '--folder', 'IMAGES', '--out', 'x.png'), 'must end in .npz'),
+        (('--masks', 'IMAGES', '--out', 'x.npz', '--folder', 'IMAGES'), 'only --list chooses'),
+        (('CONFIG', 'nothing.pth', '--folder', 'IMAGES', '--out', 'x.npz'), 'does not exist'),
+        (('CONFIG', 'CONFIG', '--folder', 'IMAGES', '--out', 'x.npz'), 'cannot be read'),
+        (
+            ('CONFIG', 'CHECKPOINT', '--folder', 'nowhere', '--out', 'x.npz'),
+            "'nowhere' is no folder",
+        ),
+        (
+            ('CONFIG', 'CHECKPOINT', '--folder', 'IMAGES', '--out', 'x.npz', '--parts', 'heart'),
+            "not ['heart']",
+        ),
+        (
+            ('CONFIG', 'CHECKPOINT', '--folder', 'IMAGES', '--out', 'x.npz', '--threshold', '0'),
+            'threshold must lie in (0, 1]',
+        ),
+        (
+            ('CONFIG', 'CHECKPOINT', '--folder', 'IMAGES', '--out', 'x.npz', '--size', '0'),
+            'at least 1',
+        ),
+    ],
+)
+def test_mistakes_end_in_one_line_and_exit_code_2(
+    args, message, tool, segmenter, images, tmp_path, monkeypatch, capsys
+):
     names = dict(CONFIG=segmenter[0], CHECKPOINT=segmenter[1], IMAGES=images)
     monkeypatch.chdir(tmp_path)
     with pytest.raises(SystemExit) as stop:
         tool(*(names.get(arg, arg) for arg in args))
     err = capsys.readouterr().err
-    assert stop.value.code == 2 and message in err and len(err.strip().splitlines()) == 1
+    assert stop.value.code == 2
+    assert message in err
+    assert len(err.strip().splitlines()) == 1
     assert not (tmp_path / 'x.npz').exists()
 
 

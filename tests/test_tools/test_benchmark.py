@@ -31,14 +31,28 @@ def test_an_unknown_name_is_answered_with_those_that_exist(benchmark, capsys):
         benchmark.main(['speed'])
     assert stop.value.code == 2
     message = capsys.readouterr().err
-    assert "'speed'" in message and 'regions' in message and 'kmeans' in message
+    assert "'speed'" in message
+    assert 'regions' in message
+    assert 'kmeans' in message
 
 
-@pytest.mark.parametrize('name, expected', [
-    ('regions', ['labels to 14x14: one-hot + bilinear (published) / counting',
-                 'masks to a view: crop_masks', 'extra peak memory of regions and clustering']),
-    ('kmeans', ['time, ours / scikit-learn: gaussians', 'inertia, ours / scikit-learn: features']),
-])
+@pytest.mark.parametrize(
+    ('name', 'expected'),
+    [
+        (
+            'regions',
+            [
+                'labels to 14x14: one-hot + bilinear (published) / counting',
+                'masks to a view: crop_masks',
+                'extra peak memory of regions and clustering',
+            ],
+        ),
+        (
+            'kmeans',
+            ['time, ours / scikit-learn: gaussians', 'inertia, ours / scikit-learn: features'],
+        ),
+    ],
+)
 def test_quick_run_writes_json(benchmark, name, expected, tmp_path, capsys, monkeypatch):
     monkeypatch.delenv('ORL_DATA', raising=False)
     file = tmp_path / 'out' / 'figures.json'
@@ -67,12 +81,28 @@ def test_figures_that_are_no_times_hold_in_a_quick_run(benchmark, tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize('name, expected, details', [
-    ('r2o', ['R2O / BYOL, fp32, contiguous', 'R2O fp32 channels-last / published',
-             'regions and clustering / R2O step, C4 not counted'],
-     ['seconds', 'roi_align', 'parts', 'adjusted_rand']),
-    ('loader', ['x0, cached superpixels and two views / two views',
-                'x0, online SLIC and two views / two views'], ['cached', 'online', 'ms'])])
+@pytest.mark.parametrize(
+    ('name', 'expected', 'details'),
+    [
+        (
+            'r2o',
+            [
+                'R2O / BYOL, fp32, contiguous',
+                'R2O fp32 channels-last / published',
+                'regions and clustering / R2O step, C4 not counted',
+            ],
+            ['seconds', 'roi_align', 'parts', 'adjusted_rand'],
+        ),
+        (
+            'loader',
+            [
+                'x0, cached superpixels and two views / two views',
+                'x0, online SLIC and two views / two views',
+            ],
+            ['cached', 'online', 'ms'],
+        ),
+    ],
+)
 def test_quick_run_of_whole_steps(benchmark, name, expected, details, tmp_path, monkeypatch):
     monkeypatch.delenv('ORL_DATA', raising=False)
     file = tmp_path / 'figures.json'
@@ -80,7 +110,8 @@ def test_quick_run_of_whole_steps(benchmark, name, expected, details, tmp_path, 
     found = json.loads(file.read_text())
     assert set(found) == {'benchmark', 'environment', 'settings', 'figures', 'details'}
     figures = {figure['name']: figure for figure in found['figures']}
-    assert set(expected) <= set(figures) and set(details) <= set(found['details'])
+    assert set(expected) <= set(figures)
+    assert set(details) <= set(found['details'])
     for figure in figures.values():
         assert math.isfinite(figure['value']), figure
     assert all(figures[wanted]['value'] > 0 for wanted in expected)
@@ -88,14 +119,17 @@ def test_quick_run_of_whole_steps(benchmark, name, expected, details, tmp_path, 
 
 def test_figures_know_whether_they_are_met(benchmark):
     from _bench.report import Figure
-    assert Figure('a', 1.0, target=1.0).met and not Figure('a', 1.1, target=1.0).met
-    assert Figure('a', 60., target=50., sense='at least').met
-    assert not Figure('a', 40., target=50., sense='at least').met
+
+    assert Figure('a', 1.0, target=1.0).met
+    assert not Figure('a', 1.1, target=1.0).met
+    assert Figure('a', 60.0, target=50.0, sense='at least').met
+    assert not Figure('a', 40.0, target=50.0, sense='at least').met
     assert Figure('a', 1.0).met is None
 
 
 def test_sides_take_turns(benchmark):
     from _bench.clock import interleave
+
     calls = []
     seconds = interleave(dict(a=lambda: calls.append('a'), b=lambda: calls.append('b')), 2, 1)
     assert ''.join(calls) == 'ababab'  # one round of warm-up
@@ -104,6 +138,7 @@ def test_sides_take_turns(benchmark):
 
 def test_peak_memory_counts_what_lives_at_once(benchmark):
     from _bench.memory import peak_bytes
+
     mega = 2**18  # float32 values in 1 MiB
 
     def one_after_another():
@@ -120,6 +155,7 @@ def test_peak_memory_counts_what_lives_at_once(benchmark):
 
 def test_published_kmeans_ends_at_a_fixed_point(benchmark):
     from _bench.published_kmeans import published_kmeans
+
     points = torch.randn(200, 5, generator=torch.Generator().manual_seed(0))
     labels, centers, iterations = published_kmeans(points, 6, torch.Generator().manual_seed(1))
     assert iterations < 200
@@ -136,6 +172,7 @@ def test_published_step_equals_ours_with_official_arguments(benchmark, monkeypat
 
     from orl_mm.models.refiners import kmeans_refiner
     from orl_mm.models.utils.kmeans import KMeansResult
+
     monkeypatch.delenv('ORL_DATA', raising=False)
     k, momentum = 8, 0.7
     inputs, batch, _ = make_batch(2, segments=15)
@@ -152,8 +189,13 @@ def test_published_step_equals_ours_with_official_arguments(benchmark, monkeypat
 
     def fixed(points, num_clusters, generator=None, **kwargs):
         centers = points.new_zeros(num_clusters, points.shape[1])
-        return KMeansResult(clusters(points), centers, torch.ones(num_clusters, dtype=torch.bool),
-                            points.new_zeros(()), torch.zeros((), dtype=torch.long))
+        return KMeansResult(
+            clusters(points),
+            centers,
+            torch.ones(num_clusters, dtype=torch.bool),
+            points.new_zeros(()),
+            torch.zeros((), dtype=torch.long),
+        )
 
     monkeypatch.setattr(kmeans_refiner, 'fit_kmeans', fixed)
     ours.pending_momentum = momentum
@@ -166,9 +208,8 @@ def test_published_step_equals_ours_with_official_arguments(benchmark, monkeypat
     torch.testing.assert_close(seen[0], seen[1], atol=1e-5, rtol=0)
     assert 0 < ours.last.valid.sum() < ours.last.valid.numel()
     torch.testing.assert_close(loss, expected, atol=1e-5, rtol=1e-5)
-    for name in ('backbone.conv1.weight', 'neck.projector.fc0.weight',
-                 'head.predictor.fc1.weight'):
+    for name in ('backbone.conv1.weight', 'neck.projector.fc0.weight', 'head.predictor.fc1.weight'):
         mine, other = (dict(m.named_parameters())[name].grad for m in (ours, theirs))
         torch.testing.assert_close(mine, other, atol=2e-4 * float(other.abs().max()), rtol=1e-3)
-    for mine, other in zip(ours.target.parameters(), theirs.target.parameters()):
+    for mine, other in zip(ours.target.parameters(), theirs.target.parameters(), strict=False):
         torch.testing.assert_close(mine, other)

@@ -26,21 +26,31 @@ def test_quick_run_writes_json(benchmark, tmp_path, monkeypatch):
     assert benchmark.main(['baselines', '--quick', '--rounds', '1', '--json', str(file)]) == 0
     found = json.loads(file.read_text())
     targets = {f['name']: f['target'] for f in found['figures']}
-    assert targets.pop('PixPro / BYOL') == 1.2 and len(targets) == 4
+    assert targets.pop('PixPro / BYOL') == 1.2
+    assert len(targets) == 4
     assert all(name.startswith('DetCon_B') and target == 1.05 for name, target in targets.items())
     assert all(math.isfinite(f['value']) and f['value'] > 0 for f in found['figures'])
-    assert found['benchmark'] == 'baselines' and set(found['details']) == {'seconds'}
+    assert found['benchmark'] == 'baselines'
+    assert set(found['details']) == {'seconds'}
 
 
 def test_sides_train_one_set_of_networks(benchmark):
     """A step of DetCon moves R2O's weights and target, and nothing of its own is left."""
-    from _bench.baselines import (DETCON, TwoViewStep, UnclusteredStep, build, share_networks,
-                                  with_felzenszwalb)
+    from _bench.baselines import (
+        DETCON,
+        TwoViewStep,
+        UnclusteredStep,
+        build,
+        share_networks,
+        with_felzenszwalb,
+    )
     from _bench.batches import make_batch
     from _bench.steps import build_model, build_optimizer
+
     inputs, slic, _ = make_batch(2, segments=8)
     batch = with_felzenszwalb(inputs[2], slic)
-    assert torch.equal(batch.views, slic.views) and batch.labels.shape == slic.labels.shape
+    assert torch.equal(batch.views, slic.views)
+    assert batch.labels.shape == slic.labels.shape
     r2o = build_model(18, None)
     detcon = share_networks(build(DETCON['DetCon_B'], 18), r2o, mlps=True)
     assert {id(p) for p in detcon.parameters()} == {id(p) for p in r2o.parameters()}
@@ -48,8 +58,12 @@ def test_sides_train_one_set_of_networks(benchmark):
     before = {k: v.clone() for k, v in r2o.state_dict().items()}
     TwoViewStep(detcon, optimizer, inputs, slic)()
     changed = {k for k, v in r2o.state_dict().items() if not torch.equal(v, before[k])}
-    for key in ('backbone.conv1.weight', 'target.backbone.conv1.weight',
-                'head.predictor.fc1.weight', 'neck.projector.fc0.weight'):
+    for key in (
+        'backbone.conv1.weight',
+        'target.backbone.conv1.weight',
+        'head.predictor.fc1.weight',
+        'neck.projector.fc0.weight',
+    ):
         assert key in changed
     seen = []
     r2o.neck.register_forward_pre_hook(lambda m, args: seen.append(len(args[0])))

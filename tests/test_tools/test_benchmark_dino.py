@@ -24,7 +24,7 @@ def test_quick_run_writes_json(benchmark, name, tmp_path, capsys):
     assert benchmark.main([name, '--quick', '--rounds', '1', '--json', str(file)]) == 0
     figures = {f['name']: f for f in json.loads(file.read_text())['figures']}
     assert {'AttentionRegHook on / off', 'this step / the published one'} <= set(figures)
-    same, = [f for n, f in figures.items() if n.startswith('loss on the same weights')]
+    (same,) = [f for n, f in figures.items() if n.startswith('loss on the same weights')]
     assert same['met']
 
 
@@ -56,13 +56,14 @@ def test_lightly_is_measured_where_it_is_installed(benchmark):
     pytest.importorskip('lightly')
     from _bench.dino import make_inputs
     from _bench.lightly_dino import lightly_step
+
     torch.manual_seed(0)
     step = lightly_step(make_inputs(2, 64, 'cpu')[0], 128, dim=48, depth=2)
 
     def loss():
         with torch.no_grad():
             views = [step.student(x) for x in step.crops]
-            return step.loss([step.teacher(x) for x in step.crops], views, teacher_temp=.04).item()
+            return step.loss([step.teacher(x) for x in step.crops], views, teacher_temp=0.04).item()
 
     before = loss()
     for _ in range(8):

@@ -62,7 +62,8 @@ def pixels(path):
 
 def test_browse_shows_r2o_views_with_superpixels(tool, photos, tmp_path):
     out = tool('browse', DEMO, '--images', photos, '--num', 3, '--out', tmp_path)
-    assert '2 views an image, ' in out and out.strip().endswith(str(tmp_path / 'views.png'))
+    assert '2 views an image, ' in out
+    assert out.strip().endswith(str(tmp_path / 'views.png'))
     sheet = pixels(tmp_path / 'views.png')
     assert sheet.shape[1] == 20 + 6 * 262 - 6  # image, superpixels, two views and their masks
     first = sheet.copy()
@@ -85,13 +86,26 @@ def test_visualize_tells_networks_apart(tool, photos, network, tmp_path):
     torch.save(network.target['backbone'].state_dict(), tmp_path / 'target.pth')
     pictures = {}
     for name in ('full', 'backbone', 'target'):
-        out = tool('visualize', DEMO, tmp_path / f'{name}.pth', '--images', photos, '--num', 3,
-                   '--k', 3, '--out', tmp_path / name)
+        out = tool(
+            'visualize',
+            DEMO,
+            tmp_path / f'{name}.pth',
+            '--images',
+            photos,
+            '--num',
+            3,
+            '--k',
+            3,
+            '--out',
+            tmp_path / name,
+        )
         lines = out.strip().splitlines()
         assert lines[-1] == str(tmp_path / name / 'objects.png')
         kind, k, objects, largest, spread = lines[1].split()
-        assert (kind, k) == ('checkpoint', '3') and 1 <= float(objects) <= 3
-        assert 1 / 3 <= float(largest.rstrip('%')) / 100 <= 1 and 0 <= float(spread) <= 1
+        assert (kind, k) == ('checkpoint', '3')
+        assert 1 <= float(objects) <= 3
+        assert 1 / 3 <= float(largest.rstrip('%')) / 100 <= 1
+        assert 0 <= float(spread) <= 1
         pictures[name] = pixels(tmp_path / name / 'objects.png')[40:]  # below the title
     # A training state shows its target network, a backbone itself.
     assert (pictures['full'] == pictures['target']).all()
@@ -100,25 +114,38 @@ def test_visualize_tells_networks_apart(tool, photos, network, tmp_path):
 
 def test_visualize_several_k_beside_random_weights(tool, photos, network, tmp_path):
     torch.save(network.backbone.state_dict(), tmp_path / 'b.pth')
-    out = tool('visualize', DEMO, tmp_path / 'b.pth', '--images', photos, '--num', 2,
-               '--k', 2, 5, '--random')
+    out = tool(
+        'visualize',
+        DEMO,
+        tmp_path / 'b.pth',
+        '--images',
+        photos,
+        '--num',
+        2,
+        '--k',
+        2,
+        5,
+        '--random',
+    )
     assert [line.split()[-4] for line in out.splitlines()[1:5]] == ['2', '5', '2', '5']
     assert pixels(tmp_path / 'objects.png').shape[1] == 20 + 6 * 262 - 6
 
 
-@pytest.mark.parametrize('args,message', [
-    (('browse', 'configs/r2o/none.py'), 'does not exist'),
-    (('browse', DEMO, '--images', '/no/such/folder'), "'/no/such/folder' does not exist"),
-    (('browse', DEMO, '--images', str(ROOT / 'configs')), 'no image in'),
-    (('browse', DEMO, '--num', '0'), '--num must be at least 1'),
-    (('visualize', DEMO, 'none.pth'), "'none.pth' does not exist"),
-    (('visualize', DEMO, 'TEXT'), 'cannot be read'),
-    (('visualize', DEMO, 'OTHER'), 'holds 2 of the 100 tensors'),
-    (('visualize', BYOL, 'OTHER'), 'no refiner'),
-    (('visualize', DEMO, 'OTHER', '--k', '0'), 'at least 1'),
-])
-def test_bad_input_ends_in_one_line_and_exit_code_2(args, message, tool, photos, tmp_path,
-                                                    capsys):
+@pytest.mark.parametrize(
+    ('args', 'message'),
+    [
+        (('browse', 'configs/r2o/none.py'), 'does not exist'),
+        (('browse', DEMO, '--images', '/no/such/folder'), "'/no/such/folder' does not exist"),
+        (('browse', DEMO, '--images', str(ROOT / 'configs')), 'no image in'),
+        (('browse', DEMO, '--num', '0'), '--num must be at least 1'),
+        (('visualize', DEMO, 'none.pth'), "'none.pth' does not exist"),
+        (('visualize', DEMO, 'TEXT'), 'cannot be read'),
+        (('visualize', DEMO, 'OTHER'), 'holds 2 of the 100 tensors'),
+        (('visualize', BYOL, 'OTHER'), 'no refiner'),
+        (('visualize', DEMO, 'OTHER', '--k', '0'), 'at least 1'),
+    ],
+)
+def test_bad_input_ends_in_one_line_and_exit_code_2(args, message, tool, photos, tmp_path, capsys):
     (tmp_path / 'text.pth').write_text('no checkpoint')
     other = {'conv1.weight': torch.zeros(1, 2), 'layer1.0.conv1.weight': torch.zeros(3)}
     torch.save(other, tmp_path / 'other.pth')
@@ -130,4 +157,5 @@ def test_bad_input_ends_in_one_line_and_exit_code_2(args, message, tool, photos,
         tool(*args)
     captured = capsys.readouterr()
     assert stop.value.code == 2
-    assert message in captured.err and len(captured.err.strip().splitlines()) == 1
+    assert message in captured.err
+    assert len(captured.err.strip().splitlines()) == 1

@@ -42,14 +42,28 @@ def load(images, out, relative='class0/0.jpg', **options):
 def test_folder_with_processes(main, images, tmp_path, capfd):
     (images / 'bad.jpg').write_bytes(b'\xff\xd8\xff')
     out = tmp_path / 'cache'
-    args = ['--folder', str(images), '--out', str(out), '--method', 'grid',
-            '--size', '32', '--params', 'num_cells=4', '--workers', '2',
-            '--chunk', '2']
+    args = [
+        '--folder',
+        str(images),
+        '--out',
+        str(out),
+        '--method',
+        'grid',
+        '--size',
+        '32',
+        '--params',
+        'num_cells=4',
+        '--workers',
+        '2',
+        '--chunk',
+        '2',
+    ]
     main(args)
     printed = capfd.readouterr()
     assert '6 masks made, 0 were there' in printed.out
     assert '1 images could not be read' in printed.out
-    assert '100%' in printed.err and 'img/s' in printed.err
+    assert '100%' in printed.err
+    assert 'img/s' in printed.err
     sample = load(images, out, size=32, method='grid', num_cells=4)
     assert sample['num_regions'] == 16
     main(args)
@@ -60,8 +74,20 @@ def test_list(main, images, tmp_path, capfd):
     listing = tmp_path / 'list.txt'
     listing.write_text('class0/0.jpg\nclass1/3.jpg\n')
     out = tmp_path / 'cache'
-    main(['--list', str(listing), '--root', str(images), '--out', str(out),
-          '--method', 'grid', '--workers', '1'])
+    main(
+        [
+            '--list',
+            str(listing),
+            '--root',
+            str(images),
+            '--out',
+            str(out),
+            '--method',
+            'grid',
+            '--workers',
+            '1',
+        ]
+    )
     assert len(list(out.rglob('*.png'))) == 2
     with pytest.raises(ValueError, match='is missing') as error:
         load(images, out, 'class0/2.jpg', method='grid')
@@ -69,70 +95,99 @@ def test_list(main, images, tmp_path, capfd):
     assert command[2:6] == ['--list', str(listing), '--root', str(images)]
 
 
-@pytest.mark.parametrize('data', [
-    dict(type='orl_mm.ImageList'),
-    dict(type='CustomDataset', data_prefix='', with_label=False),
-    dict(type='RepeatDataset', times=2)])
+@pytest.mark.parametrize(
+    'data',
+    [
+        dict(type='orl_mm.ImageList'),
+        dict(type='CustomDataset', data_prefix='', with_label=False),
+        dict(type='RepeatDataset', times=2),
+    ],
+)
 def test_config(main, images, tmp_path, capfd, data):
     """The data set, the prior and the folder come from a training config."""
     out = tmp_path / 'cache'
     pipeline = [
         dict(type='orl_mm.LoadImage', background=0),
-        dict(type='orl_mm.GenerateSuperpixels', method='slic', size=40,
-             num_segments=12)]
+        dict(type='orl_mm.GenerateSuperpixels', method='slic', size=40, num_segments=12),
+    ]
     inner = dict(data_root=str(images), pipeline=pipeline)
     if data['type'] == 'RepeatDataset':
         data = dict(data, dataset=dict(inner, type='orl_mm.ImageList'))
     else:
         data = dict(inner, **data)
     config = tmp_path / 'config.py'
-    Config(dict(default_scope='mmpretrain', custom_imports=dict(imports=['orl_mm']),
-                train_dataloader=dict(dataset=data))).dump(str(config))
-    main(['--config', str(config), '--out', str(out), '--workers', '1',
-          '--cfg-options', 'work_dir=x'])
+    Config(
+        dict(
+            default_scope='mmpretrain',
+            custom_imports=dict(imports=['orl_mm']),
+            train_dataloader=dict(dataset=data),
+        )
+    ).dump(str(config))
+    main(
+        [
+            '--config',
+            str(config),
+            '--out',
+            str(out),
+            '--workers',
+            '1',
+            '--cfg-options',
+            'work_dir=x',
+        ]
+    )
     sample = load(images, out, size=40, num_segments=12)
     assert sample['regions'].shape == (40, 40)
     with pytest.raises(ValueError) as error:
         load(images, out, size=41, num_segments=12)
-    assert f'--config {config} --cfg-options work_dir=x --out' in str(
-        error.value)
+    assert f'--config {config} --cfg-options work_dir=x --out' in str(error.value)
 
 
-@pytest.mark.parametrize('words, said', [
-    (['--folder', '{images}/no', '--out', 'x'], "--folder .*no' is no folder$"),
-    (['--folder', '{images}'], '--out=FOLDER'),
-    (['--folder', '{images}', '--out', 'x', '--params', 'n=1'], 'no parameter n'),
-    (['--folder', '{images}', '--out', 'x', '--params', 'n'], 'KEY=VALUE'),
-    (['--folder', '{images}', '--out', 'x', '--workers', '0'], '--workers=0'),
-    (['--folder', '{images}', '--outt', 'x'], 'did you mean --out'),
-    (['--list', '{images}/no.txt', '--out', 'x'], 'no.txt. is no file'),
-    (['--config', 'none.py', '--out', 'x'], "config 'none.py' does not exist"),
-    (['--config', '{config}', '--out', 'x'], "ImageList: data_root='/no/such'"),
-    (['--config', '{config}', '--out', 'x', '--cfg-options', 'hooks.7.a=1'],
-     'does not fit the config'),
-    (['--folder', '{images}', '--out', '{images}/../x', '--scheduler', 'tcp://127.0.0.1:9'],
-     'no Dask scheduler answers at tcp://127.0.0.1:9'),
-])
+@pytest.mark.parametrize(
+    ('words', 'said'),
+    [
+        (['--folder', '{images}/no', '--out', 'x'], "--folder .*no' is no folder$"),
+        (['--folder', '{images}'], '--out=FOLDER'),
+        (['--folder', '{images}', '--out', 'x', '--params', 'n=1'], 'no parameter n'),
+        (['--folder', '{images}', '--out', 'x', '--params', 'n'], 'KEY=VALUE'),
+        (['--folder', '{images}', '--out', 'x', '--workers', '0'], '--workers=0'),
+        (['--folder', '{images}', '--outt', 'x'], 'did you mean --out'),
+        (['--list', '{images}/no.txt', '--out', 'x'], 'no.txt. is no file'),
+        (['--config', 'none.py', '--out', 'x'], "config 'none.py' does not exist"),
+        (['--config', '{config}', '--out', 'x'], "ImageList: data_root='/no/such'"),
+        (
+            ['--config', '{config}', '--out', 'x', '--cfg-options', 'hooks.7.a=1'],
+            'does not fit the config',
+        ),
+        (
+            ['--folder', '{images}', '--out', '{images}/../x', '--scheduler', 'tcp://127.0.0.1:9'],
+            'no Dask scheduler answers at tcp://127.0.0.1:9',
+        ),
+    ],
+)
 def test_mistakes_end_in_one_line(main, images, tmp_path, capsys, monkeypatch, words, said):
     import distributed
+
     dask = distributed.Client
-    monkeypatch.setattr(distributed, 'Client',
-                        lambda address, timeout: dask(address, timeout='0.2s'))
+    monkeypatch.setattr(
+        distributed, 'Client', lambda address, timeout: dask(address, timeout='0.2s')
+    )
     config = tmp_path / 'config.py'
-    config.write_text("default_scope = 'mmpretrain'\nhooks = [1]\ntrain_dataloader = dict("
-                      "dataset=dict(type='orl_mm.ImageList', data_root='/no/such'))")
+    config.write_text(
+        "default_scope = 'mmpretrain'\nhooks = [1]\ntrain_dataloader = dict("
+        "dataset=dict(type='orl_mm.ImageList', data_root='/no/such'))"
+    )
     with pytest.raises(SystemExit) as stop:
         main([word.format(images=images, config=config) for word in words])
     err = capsys.readouterr().err
     assert stop.value.code == 2
     assert len([line for line in err.splitlines() if re.search(said, line)]) == 1, err
-    assert 'Traceback' not in err and 'usage:' not in err
+    assert 'Traceback' not in err
+    assert 'usage:' not in err
 
 
 def test_message_leads_to_a_working_rebuild(main, images, tmp_path):
     out = tmp_path / 'cache'
-    main(['--folder', str(images), '--out', str(out), '--method', 'grid',
-          '--workers', '1'])
+    main(['--folder', str(images), '--out', str(out), '--method', 'grid', '--workers', '1'])
     with pytest.raises(ValueError) as error:
         load(images, out, method='grid', num_cells=3)
     main(shlex.split(str(error.value).splitlines()[-1])[2:])
@@ -141,14 +196,27 @@ def test_message_leads_to_a_working_rebuild(main, images, tmp_path):
 
 def test_dask_cluster(main, images, tmp_path, capfd):
     from distributed import LocalCluster
+
     out = tmp_path / 'cache'
-    with LocalCluster(n_workers=1, threads_per_worker=1, processes=False,
-                      protocol='tcp', dashboard_address=None) as cluster:
-        main(['--folder', str(images), '--out', str(out), '--chunk', '2',
-              '--scheduler', cluster.scheduler_address])
+    with LocalCluster(
+        n_workers=1, threads_per_worker=1, processes=False, protocol='tcp', dashboard_address=None
+    ) as cluster:
+        main(
+            [
+                '--folder',
+                str(images),
+                '--out',
+                str(out),
+                '--chunk',
+                '2',
+                '--scheduler',
+                cluster.scheduler_address,
+            ]
+        )
     assert '6 masks made' in capfd.readouterr().out
     online = GenerateSuperpixels().transform(
-        LoadImage().transform(dict(img_path=str(images / 'class1' / '5.jpg'))))
+        LoadImage().transform(dict(img_path=str(images / 'class1' / '5.jpg')))
+    )
     cached = load(images, out, 'class1/5.jpg')
     assert cached['regions'].equal(online['regions'])
 
@@ -156,13 +224,25 @@ def test_dask_cluster(main, images, tmp_path, capfd):
 @pytest.mark.slow
 def test_command_line_on_two_dask_processes(images, tmp_path):
     from distributed import LocalCluster
+
     out = tmp_path / 'cache'
-    with LocalCluster(n_workers=2, threads_per_worker=1,
-                      dashboard_address=None) as cluster:
+    with LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None) as cluster:
         done = subprocess.run(
-            [sys.executable, str(TOOL), '--folder', str(images), '--out',
-             str(out), '--chunk', '1', '--scheduler',
-             cluster.scheduler_address],
-            capture_output=True, text=True, check=True)
+            [
+                sys.executable,
+                str(TOOL),
+                '--folder',
+                str(images),
+                '--out',
+                str(out),
+                '--chunk',
+                '1',
+                '--scheduler',
+                cluster.scheduler_address,
+            ],
+            capture_output=True,
+            text=True,
+            check=True,
+        )
     assert '6 masks made' in done.stdout
     assert len(list(out.rglob('*.png'))) == 6

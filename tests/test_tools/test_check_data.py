@@ -40,9 +40,12 @@ def test_status_1_and_a_line_a_problem(tool, coco, capsys):
         (coco / name).unlink()
     assert tool.main(['coco', str(coco)]) == 1
     problems = [line for line in capsys.readouterr().out.splitlines() if 'PROBLEM' in line]
-    assert len(problems) == 2 and 'ok' not in problems[-1]
-    for line, part in zip(problems, ('000000000002.jpg', '000000000101.jpg')):
-        assert line.startswith('PROBLEM: 1 of ') and part in line and 'extract' in line
+    assert len(problems) == 2
+    assert 'ok' not in problems[-1]
+    for line, part in zip(problems, ('000000000002.jpg', '000000000101.jpg'), strict=False):
+        assert line.startswith('PROBLEM: 1 of ')
+        assert part in line
+        assert 'extract' in line
 
 
 @pytest.mark.parametrize('name', list(CHECKS))
@@ -73,10 +76,14 @@ def test_options_of_one_data_set(tool, tmp_path, capsys):
             tool.main(arguments)
 
 
-@pytest.mark.parametrize('arguments, code, said', [
-    (['imagnet'], 2, "invalid choice: 'imagnet'"), (['coco', 'none'], 1, 'none is no folder')])
+@pytest.mark.parametrize(
+    ('arguments', 'code', 'said'),
+    [(['imagnet'], 2, "invalid choice: 'imagnet'"), (['coco', 'none'], 1, 'none is no folder')],
+)
 def test_from_the_shell(arguments, code, said, tmp_path):
-    done = subprocess.run([sys.executable, str(TOOL), *arguments], cwd=tmp_path,
-                          capture_output=True, text=True)
+    done = subprocess.run(
+        [sys.executable, str(TOOL), *arguments], cwd=tmp_path, capture_output=True, text=True
+    )
     assert done.returncode == code, done.stderr
-    assert said in done.stdout + done.stderr and 'Traceback' not in done.stderr
+    assert said in done.stdout + done.stderr
+    assert 'Traceback' not in done.stderr

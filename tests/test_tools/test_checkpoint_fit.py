@@ -59,14 +59,25 @@ def root(tmp_path_factory):
         (root / 'images' / label).mkdir(parents=True)
         for number in range(2):
             Image.fromarray(rng.integers(0, 255, (32, 32, 3), np.uint8)).save(
-                root / 'images' / label / f'{number}.png')
+                root / 'images' / label / f'{number}.png'
+            )
     (root / 'config.py').write_text(CLASSIFIER.replace('{root}', str(root)))
-    torch.save(dict(state_dict={f'encoder.{i}.weight': torch.zeros(2) for i in range(9)}),
-               root / 'foreign.pth')
+    torch.save(
+        dict(state_dict={f'encoder.{i}.weight': torch.zeros(2) for i in range(9)}),
+        root / 'foreign.pth',
+    )
     network = r2o()
     torch.save(dict(state_dict=network.state_dict()), root / 'r2o.pth')
-    torch.save(dict(state_dict={key: value for key, value in network.state_dict().items()
-                                if not key.startswith('target.')}), root / 'online.pth')
+    torch.save(
+        dict(
+            state_dict={
+                key: value
+                for key, value in network.state_dict().items()
+                if not key.startswith('target.')
+            }
+        ),
+        root / 'online.pth',
+    )
     torch.save(dict(state_dict=network.backbone.state_dict()), root / 'backbone.pth')
     return root
 
@@ -83,65 +94,131 @@ PRETRAINED = 'model.backbone.init_cfg.type=Pretrained'
 FILE = 'model.backbone.init_cfg.checkpoint={root}/'
 
 
-@pytest.mark.parametrize('tool, words, said', [
-    ('test', ['{root}/foreign.pth'], 'foreign.pth fills 0 of the 102 tensors of ImageClassifier'),
-    ('test', ['{root}/r2o.pth'], 'r2o.pth fills 100 of the 102 .* min_match=0.98'),
-    ('train', ['load_from={root}/foreign.pth'],
-     "foreign.pth fills 0 of the 100 tensors of ImageClassifier's backbone ResNet"),
-    ('train', ['load_from={root}/backbone.pth'],
-     "under the prefix ''.*model.backbone.init_cfg type='orl_mm.PretrainedBackbone'"),
-    ('train', [PRETRAINED, FILE + 'foreign.pth'], 'fills 0 of the 100 tensors of ResNet'),
-    ('train', [PRETRAINED, FILE + 'r2o.pth'],
-     "r2o.pth fills 0 of the 100 .*prefix 'backbone.'.*PretrainedBackbone"),
-    ('train', [PRETRAINED, FILE + 'r2o.pth', 'model.backbone.base_channels=16',
-               'model.head.in_channels=128'], 'of another architecture'),
-    ('train', [PRETRAINED, FILE + 'foreign.pth', 'model.backbone.init_cfg.prefix=encoder'],
-     'foreign.pth fills 0 of the 100'),
-])
-def test_wrong_checkpoint_ends_in_one_line(root, tmp_path, monkeypatch, capsys, tool, words,
-                                           said):
+@pytest.mark.parametrize(
+    ('tool', 'words', 'said'),
+    [
+        (
+            'test',
+            ['{root}/foreign.pth'],
+            'foreign.pth fills 0 of the 102 tensors of ImageClassifier',
+        ),
+        ('test', ['{root}/r2o.pth'], 'r2o.pth fills 100 of the 102 .* min_match=0.98'),
+        (
+            'train',
+            ['load_from={root}/foreign.pth'],
+            "foreign.pth fills 0 of the 100 tensors of ImageClassifier's backbone ResNet",
+        ),
+        (
+            'train',
+            ['load_from={root}/backbone.pth'],
+            "under the prefix ''.*model.backbone.init_cfg type='orl_mm.PretrainedBackbone'",
+        ),
+        ('train', [PRETRAINED, FILE + 'foreign.pth'], 'fills 0 of the 100 tensors of ResNet'),
+        (
+            'train',
+            [PRETRAINED, FILE + 'r2o.pth'],
+            "r2o.pth fills 0 of the 100 .*prefix 'backbone.'.*PretrainedBackbone",
+        ),
+        (
+            'train',
+            [
+                PRETRAINED,
+                FILE + 'r2o.pth',
+                'model.backbone.base_channels=16',
+                'model.head.in_channels=128',
+            ],
+            'of another architecture',
+        ),
+        (
+            'train',
+            [PRETRAINED, FILE + 'foreign.pth', 'model.backbone.init_cfg.prefix=encoder'],
+            'foreign.pth fills 0 of the 100',
+        ),
+    ],
+)
+def test_wrong_checkpoint_ends_in_one_line(root, tmp_path, monkeypatch, capsys, tool, words, said):
     words = [word.format(root=root) for word in words]
     words = words if tool == 'test' else ['--cfg-options', *words]
     with pytest.raises(SystemExit) as stop:
         call(monkeypatch, tool, root / 'config.py', *words, '--work-dir', tmp_path)
-    lines = [line for line in capsys.readouterr().err.splitlines()
-             if line.startswith(f'{tool}.py: ')]
+    lines = [
+        line for line in capsys.readouterr().err.splitlines() if line.startswith(f'{tool}.py: ')
+    ]
     assert stop.value.code == 2
     assert len(lines) == 1 and re.search(said, lines[0]), lines
 
 
-@pytest.mark.parametrize('words', [
-    ['load_from={root}/r2o.pth'],  # the classifier's head is new
-    [PRETRAINED, FILE + 'r2o.pth', 'model.backbone.init_cfg.prefix=backbone'],
-    [PRETRAINED, FILE + 'backbone.pth'],
-    ['model.backbone.init_cfg.type=orl_mm.PretrainedBackbone', FILE + 'r2o.pth'],
-])
+@pytest.mark.parametrize(
+    'words',
+    [
+        ['load_from={root}/r2o.pth'],  # the classifier's head is new
+        [PRETRAINED, FILE + 'r2o.pth', 'model.backbone.init_cfg.prefix=backbone'],
+        [PRETRAINED, FILE + 'backbone.pth'],
+        ['model.backbone.init_cfg.type=orl_mm.PretrainedBackbone', FILE + 'r2o.pth'],
+    ],
+)
 def test_weights_of_the_backbone_are_enough_to_train(root, tmp_path, monkeypatch, words):
-    call(monkeypatch, 'train', root / 'config.py', '--work-dir', tmp_path, '--cfg-options',
-         *[word.format(root=root) for word in words])
+    call(
+        monkeypatch,
+        'train',
+        root / 'config.py',
+        '--work-dir',
+        tmp_path,
+        '--cfg-options',
+        *[word.format(root=root) for word in words],
+    )
     trained = torch.load(tmp_path / 'iter_1.pth', weights_only=False)['state_dict']
     given = torch.load(root / 'backbone.pth')['state_dict']
-    assert all(torch.equal(trained[f'backbone.{name}'], value)  # the rate was 0
-               for name, value in given.items() if name.endswith(('weight', 'bias')))
+    assert all(
+        torch.equal(trained[f'backbone.{name}'], value)  # the rate was 0
+        for name, value in given.items()
+        if name.endswith(('weight', 'bias'))
+    )
 
 
 def test_a_smaller_share_can_be_asked_for(root, tmp_path, monkeypatch):
-    call(monkeypatch, 'train', root / 'config.py', '--work-dir', tmp_path, '--cfg-options',
-         f'load_from={root}/foreign.pth', 'min_match=0')
+    call(
+        monkeypatch,
+        'train',
+        root / 'config.py',
+        '--work-dir',
+        tmp_path,
+        '--cfg-options',
+        f'load_from={root}/foreign.pth',
+        'min_match=0',
+    )
     assert (tmp_path / 'iter_1.pth').is_file()
-    call(monkeypatch, 'test', root / 'config.py', root / 'r2o.pth', '--work-dir', tmp_path,
-         '--cfg-options', 'min_match=0.9')
+    call(
+        monkeypatch,
+        'test',
+        root / 'config.py',
+        root / 'r2o.pth',
+        '--work-dir',
+        tmp_path,
+        '--cfg-options',
+        'min_match=0.9',
+    )
 
 
 def test_resume_is_not_counted(root, tmp_path, monkeypatch):
     """A state of training written before a part got a new buffer goes on."""
     call(monkeypatch, 'train', root / 'config.py', '--work-dir', tmp_path)
     state = torch.load(tmp_path / 'iter_1.pth', weights_only=False)
-    state['state_dict'] = {key: value for key, value in state['state_dict'].items()
-                           if 'running' not in key}
+    state['state_dict'] = {
+        key: value for key, value in state['state_dict'].items() if 'running' not in key
+    }
     torch.save(state, tmp_path / 'old.pth')
-    call(monkeypatch, 'train', root / 'config.py', '--work-dir', tmp_path / 'b', '--resume',
-         tmp_path / 'old.pth', '--cfg-options', 'train_cfg.max_iters=2')
+    call(
+        monkeypatch,
+        'train',
+        root / 'config.py',
+        '--work-dir',
+        tmp_path / 'b',
+        '--resume',
+        tmp_path / 'old.pth',
+        '--cfg-options',
+        'train_cfg.max_iters=2',
+    )
     assert (tmp_path / 'b' / 'iter_2.pth').is_file()
 
 
@@ -167,18 +244,17 @@ def test_weights_resized_while_loading_count(tmp_path):
     arch = dict(embed_dims=16, num_layers=1, num_heads=2, feedforward_channels=16)
     vit = dict(type='VisionTransformer', arch=arch, patch_size=8)
     torch.save(MODELS.build(dict(vit, img_size=32)).state_dict(), tmp_path / 'vit.pth')
-    with checkpoints_must_fit(whole=True, min_match=1.):
+    with checkpoints_must_fit(whole=True, min_match=1.0):
         load_checkpoint(MODELS.build(dict(vit, img_size=64)), str(tmp_path / 'vit.pth'))
 
 
 def test_a_model_wrapped_for_augmented_testing_counts_without_its_wrapper(root):
 
     class Flips(BaseTTAModel):
-
         def merge_preds(self, data_samples_list):
             return data_samples_list
 
-    with checkpoints_must_fit(whole=True, min_match=1.):
+    with checkpoints_must_fit(whole=True, min_match=1.0):
         load_checkpoint(Flips(r2o()), str(root / 'r2o.pth'))
     with pytest.raises(UserError, match='tensors of R2O'), checkpoints_must_fit(whole=True):
         load_checkpoint(Flips(r2o()), str(root / 'backbone.pth'))

@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 import pytest
 
-from orl_mm.datasets import CheXpert, ChestXRayParts, ImageLabelCsv, ImageList
+from orl_mm.datasets import ChestXRayParts, CheXpert, ImageLabelCsv, ImageList
 from orl_mm.datasets.chexpert import FOURTEEN
 from orl_mm.datasets.transforms import LoadParts, LoadXray
 from tests import xray_files as files
@@ -34,7 +34,9 @@ def chest(size: int = 64) -> np.ndarray:
 
 def grey(path) -> np.ndarray:
     image = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
-    assert image is not None and image.ndim == 2 and image.dtype == np.uint8
+    assert image is not None
+    assert image.ndim == 2
+    assert image.dtype == np.uint8
     return image
 
 
@@ -46,8 +48,9 @@ def folder(tmp_path):
     (root / 'a.1.2.dcm').write_bytes(files.dicom_bytes(chest().astype(np.uint16) * 16))
     cv2.imwrite(str(root / 'b.png'), chest(96)[:64].astype(np.uint16) * 16)
     (root / 'd.png').write_bytes((root / 'b.png').read_bytes()[:200])
-    (root / 'labels.csv').write_text('image,tb,note\na.1.2.dcm,1,"x, y"\nb.png,0,a.dcm\n'
-                                     'deep/c.jpg,0,\n')
+    (root / 'labels.csv').write_text(
+        'image,tb,note\na.1.2.dcm,1,"x, y"\nb.png,0,a.dcm\ndeep/c.jpg,0,\n'
+    )
     return root
 
 
@@ -56,8 +59,10 @@ def test_folder_with_dicom(main, folder, tmp_path, capfd):
     main(folder, out, '--size', 32, '--format', 'png', '--polarity', 'mend')
     printed = capfd.readouterr()
     assert '3 images made, 0 were there; labels.csv' in printed.out
-    assert '1 could not be converted' in printed.out and '1 look inverted' in printed.out
-    assert '100%' in printed.err and 'img/s' in printed.err
+    assert '1 could not be converted' in printed.out
+    assert '1 look inverted' in printed.out
+    assert '100%' in printed.err
+    assert 'img/s' in printed.err
     assert 'd.png\t' in (out / 'unreadable.txt').read_text()
     assert (out / 'inverted.txt').read_text() == f'{folder / "deep/c.jpg"}\n'
 
@@ -70,10 +75,18 @@ def test_folder_with_dicom(main, folder, tmp_path, capfd):
     assert np.abs(mended - cv2.resize(chest(), (32, 32), interpolation=cv2.INTER_AREA)).max() < 20
 
     rows = list(csv.reader(open(out / 'labels.csv')))
-    assert rows[1:] == [['a.1.2.png', '1', 'x, y'], ['b.png', '0', 'a.dcm'],
-                        ['deep/c.png', '0', '']]
-    dataset = ImageLabelCsv('labels.csv', data_root=str(out), label_columns=['tb'],
-                            data_prefix=dict(img_path='images'), missing='error')
+    assert rows[1:] == [
+        ['a.1.2.png', '1', 'x, y'],
+        ['b.png', '0', 'a.dcm'],
+        ['deep/c.png', '0', ''],
+    ]
+    dataset = ImageLabelCsv(
+        'labels.csv',
+        data_root=str(out),
+        label_columns=['tb'],
+        data_prefix=dict(img_path='images'),
+        missing='error',
+    )
     assert len(dataset) == 3
     assert len(ImageList(str(out))) == 3  # no mask, no unfinished file among them
 
@@ -99,7 +112,8 @@ def test_goes_on_where_it_was_stopped(main, folder, tmp_path, capfd):
     capfd.readouterr()
     main(*args)
     printed = capfd.readouterr().out
-    assert '2 images made, 1 were there' in printed and '1 could not be converted' in printed
+    assert '2 images made, 1 were there' in printed
+    assert '1 could not be converted' in printed
     assert kept.stat().st_mtime_ns == before
     main(*args)
     assert '0 images made, 3 were there' in capfd.readouterr().out
@@ -134,11 +148,12 @@ def test_jsrt_download(main, tmp_path, capfd):
     files.write(root / 'scratch/fold1/masks/heart/JPCLN001.gif', files.disc(1024, 0.55, 0.7))
     main(root, out, '--size', 64, '--format', 'png')
     printed = capfd.readouterr().out
-    assert '2 images (jsrt)' in printed and '2 images made, 0 were there; labels.csv' in printed
+    assert '2 images (jsrt)' in printed
+    assert '2 images made, 0 were there; labels.csv' in printed
     assert (out / 'labels.csv').read_text() == 'image,nodule\nJPCLN001.png,1\nJPCNN002.png,0\n'
     dataset = ChestXRayParts(str(out), missing='keep', pipeline=[LoadXray(), LoadParts()])
     first, second = dataset[0], dataset[1]
-    assert np.abs(first['img'][..., 0] - chest() * (16. * 255 / 4095)).max() <= 0.5
+    assert np.abs(first['img'][..., 0] - chest() * (16.0 * 255 / 4095)).max() <= 0.5
     assert first['parts'] == ('left_lung', 'right_lung', 'heart')
     assert second['parts'] == ('left_lung', 'right_lung')
     assert np.array_equal(first['part_masks'][0] * 255, LEFT)
@@ -155,14 +170,20 @@ def test_montgomery_download(main, tmp_path, capfd):
         files.write(root / 'ManualMask/rightMask' / f'{stem}.png', LEFT > 0)
     main(root, out, '--size', 64)
     printed = capfd.readouterr().out
-    assert '3 images (montgomery)' in printed and '1 could not be converted' in printed
+    assert '3 images (montgomery)' in printed
+    assert '1 could not be converted' in printed
     assert 'MCUCXR_0108_1' in (out / 'unreadable.txt').read_text()
     assert 'aspect' in (out / 'unreadable.txt').read_text()
     dataset = ChestXRayParts(str(out), pipeline=[LoadParts()])
     assert len(dataset) == 2
     assert np.array_equal(dataset[1]['part_masks'][0] * 255, LEFT)
-    tb = ImageLabelCsv('labels.csv', data_root=str(out), data_prefix=dict(img_path='images'),
-                       label_columns='tb', missing='skip')
+    tb = ImageLabelCsv(
+        'labels.csv',
+        data_root=str(out),
+        data_prefix=dict(img_path='images'),
+        label_columns='tb',
+        missing='skip',
+    )
     assert [tb.get_data_info(i)['gt_score'].item() for i in range(2)] == [0, 1]
 
 
@@ -180,12 +201,15 @@ def test_chexpert_download(main, tmp_path, capfd):
             csv.writer(file).writerows([header, *rows])
     main(root, out, '--size', 32, '--format', 'png')
     printed = capfd.readouterr().out
-    assert '2 images (chexpert)' in printed and 'train.csv, valid.csv' in printed
+    assert '2 images (chexpert)' in printed
+    assert 'train.csv, valid.csv' in printed
     assert [p.name for p in sorted(out.rglob('*.png'))] == ['view1_frontal.png'] * 2
     for split in ('train', 'valid'):
-        dataset = CheXpert(f'{split}.csv', str(out), classes=['No Finding'], missing='error',
-                           pipeline=[LoadXray()])
-        assert len(dataset) == 1 and dataset[0]['img'].shape == (32, 32, 3)
+        dataset = CheXpert(
+            f'{split}.csv', str(out), classes=['No Finding'], missing='error', pipeline=[LoadXray()]
+        )
+        assert len(dataset) == 1
+        assert dataset[0]['img'].shape == (32, 32, 3)
         assert dataset[0]['patient'] == f'patient0000{1 + (split == "valid")}'
 
 
@@ -206,25 +230,34 @@ def test_parts_that_exclude_each_other_go_on_to(main, shared_data, tmp_path, cap
             shutil.copy(path, root / folder)
     main(root, tmp_path / 'out', '--size', 128)
     assert '6 images (parts)' in capfd.readouterr().out
-    large, small = (ChestXRayParts(str(f), pipeline=[LoadParts()])
-                    for f in (root, tmp_path / 'out'))
-    for a, b in zip(large, small):
+    large, small = (
+        ChestXRayParts(str(f), pipeline=[LoadParts()]) for f in (root, tmp_path / 'out')
+    )
+    for a, b in zip(large, small, strict=False):
         a, b = a['part_masks'], b['part_masks']
         assert a.sum(dim=0).max() == 1 == b.sum(dim=0).max()
         assert b.float().mean((1, 2)).allclose(a.float().mean((1, 2)), rtol=0.05)
 
 
-@pytest.mark.parametrize('args, message', [
-    (['nowhere', 'out'], 'nowhere is no folder'), (['in', 'in/out'], 'must not lie in SOURCE'),
-    (['in', 'out', '--window', '5'], 'window'), (['in', 'out', '--window', 'a,b'], 'BLACK,WHITE'),
-    (['in', 'out', '--size', '0'], '--size=0'), (['in', 'out'], 'no image below'),
-    (['in', 'out', '--kind', 'jsrt'], 'All247images')])
+@pytest.mark.parametrize(
+    ('args', 'message'),
+    [
+        (['nowhere', 'out'], 'nowhere is no folder'),
+        (['in', 'in/out'], 'must not lie in SOURCE'),
+        (['in', 'out', '--window', '5'], 'window'),
+        (['in', 'out', '--window', 'a,b'], 'BLACK,WHITE'),
+        (['in', 'out', '--size', '0'], '--size=0'),
+        (['in', 'out'], 'no image below'),
+        (['in', 'out', '--kind', 'jsrt'], 'All247images'),
+    ],
+)
 def test_mistakes(main, tmp_path, capfd, monkeypatch, args, message):
     (tmp_path / 'in').mkdir()
     monkeypatch.chdir(tmp_path)
     with pytest.raises(SystemExit) as stop:
         main(*args)
-    assert stop.value.code == 2 and message in capfd.readouterr().err
+    assert stop.value.code == 2
+    assert message in capfd.readouterr().err
     assert not (tmp_path / 'out').exists()
 
 
@@ -242,8 +275,20 @@ def test_killed_run_goes_on(tmp_path):
     for i in range(300):
         files.write(tmp_path / 'in' / f'{i:03d}.png', chest(512))
     out = tmp_path / 'out'
-    command = [sys.executable, str(TOOL), str(tmp_path / 'in'), str(out), '--size', '256',
-               '--format', 'png', '--workers', '2', '--chunk', '2']
+    command = [
+        sys.executable,
+        str(TOOL),
+        str(tmp_path / 'in'),
+        str(out),
+        '--size',
+        '256',
+        '--format',
+        'png',
+        '--workers',
+        '2',
+        '--chunk',
+        '2',
+    ]
     process = subprocess.Popen(command, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
     while len(list((out / 'images').glob('*.png')) if out.is_dir() else ()) < 30:
         assert process.poll() is None

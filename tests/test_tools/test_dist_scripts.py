@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
+
 from tests.small import set_k, small, write_photographs
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -14,14 +15,21 @@ CONFIG = ROOT / 'configs' / 'r2o' / 'r50_in1k.py'
 
 
 def shell(*words, path=None, **env):
-    kept = {key: value for key, value in os.environ.items()
-            if not key.startswith('SLURM_')
-            and key not in ('NNODES', 'NODE_RANK', 'MASTER_ADDR', 'RANK',
-                            'WORLD_SIZE', 'LOCAL_RANK')}
+    kept = {
+        key: value
+        for key, value in os.environ.items()
+        if not key.startswith('SLURM_')
+        and key not in ('NNODES', 'NODE_RANK', 'MASTER_ADDR', 'RANK', 'WORLD_SIZE', 'LOCAL_RANK')
+    }
     kept['PATH'] = (f'{path}:' if path else '') + kept['PATH']
     return subprocess.run(
-        [str(word) for word in words], cwd=ROOT, text=True, capture_output=True,
-        env={**kept, 'PYTHON': sys.executable, **env}, timeout=900)
+        [str(word) for word in words],
+        cwd=ROOT,
+        text=True,
+        capture_output=True,
+        env={**kept, 'PYTHON': sys.executable, **env},
+        timeout=900,
+    )
 
 
 @pytest.fixture
@@ -36,10 +44,10 @@ def srun(tmp_path):
 
 def test_more_processes_than_fit_stop_with_the_commands():
     done = shell('tools/dist_train.sh', 'configs/r2o/r50_in1k.py', 100000)
-    assert done.returncode == 2 and done.stdout == ''
+    assert done.returncode == 2
+    assert done.stdout == ''
     lines = done.stderr.splitlines()
-    assert lines[0].startswith(
-        'tools/dist_train.sh: 100000 processes cannot run here')
+    assert lines[0].startswith('tools/dist_train.sh: 100000 processes cannot run here')
     assert sum('NODE_RANK=' in line for line in lines) >= 3
     assert any(line.startswith('  srun ') for line in lines)
     assert 'Traceback' not in done.stderr
@@ -48,18 +56,43 @@ def test_more_processes_than_fit_stop_with_the_commands():
 def test_dist_test_needs_its_checkpoint():
     done = shell('tools/dist_test.sh', CONFIG, 'none.pth', 1)
     assert (done.returncode, done.stderr) == (
-        2, "tools/dist_test.sh: checkpoint 'none.pth' does not exist\n")
+        2,
+        "tools/dist_test.sh: checkpoint 'none.pth' does not exist\n",
+    )
 
 
 def test_slurm_train_asks_one_task_a_node(srun):
-    done = shell('tools/slurm_train.sh', 'gpu', 'r2o', CONFIG, 'out', '--amp',
-                 path=srun, GPUS='128', SRUN_ARGS='--time=1:00 --qos=x')
+    done = shell(
+        'tools/slurm_train.sh',
+        'gpu',
+        'r2o',
+        CONFIG,
+        'out',
+        '--amp',
+        path=srun,
+        GPUS='128',
+        SRUN_ARGS='--time=1:00 --qos=x',
+    )
     assert done.returncode == 0, done.stderr
     assert done.stdout.split() == [
-        'srun', '--partition=gpu', '--job-name=r2o', '--nodes=16',
-        '--ntasks=16', '--ntasks-per-node=1', '--gres=gpu:8',
-        '--cpus-per-task=40', '--kill-on-bad-exit=1', '--time=1:00', '--qos=x',
-        'tools/dist_train.sh', str(CONFIG), '128', '--work-dir', 'out', '--amp']
+        'srun',
+        '--partition=gpu',
+        '--job-name=r2o',
+        '--nodes=16',
+        '--ntasks=16',
+        '--ntasks-per-node=1',
+        '--gres=gpu:8',
+        '--cpus-per-task=40',
+        '--kill-on-bad-exit=1',
+        '--time=1:00',
+        '--qos=x',
+        'tools/dist_train.sh',
+        str(CONFIG),
+        '128',
+        '--work-dir',
+        'out',
+        '--amp',
+    ]
 
 
 def test_slurm_train_takes_a_config_of_a_package(srun):
@@ -69,13 +102,18 @@ def test_slurm_train_takes_a_config_of_a_package(srun):
     assert f'tools/dist_train.sh {name} 8' in done.stdout
 
 
-@pytest.mark.parametrize('words, env, said', [
-    (['gpu', 'r2o'], {}, 'usage:'),
-    (['gpu', 'r2o', 'none.py', 'out'], {}, "'none.py' does not exist"),
-    (['gpu', 'r2o', CONFIG, 'out'], dict(GPUS='12'), 'not a multiple')])
+@pytest.mark.parametrize(
+    ('words', 'env', 'said'),
+    [
+        (['gpu', 'r2o'], {}, 'usage:'),
+        (['gpu', 'r2o', 'none.py', 'out'], {}, "'none.py' does not exist"),
+        (['gpu', 'r2o', CONFIG, 'out'], dict(GPUS='12'), 'not a multiple'),
+    ],
+)
 def test_slurm_train_refuses(srun, words, env, said):
     done = shell('tools/slurm_train.sh', *words, path=srun, **env)
-    assert done.returncode == 2 and said in done.stderr
+    assert done.returncode == 2
+    assert said in done.stderr
 
 
 @pytest.mark.slow
@@ -101,8 +139,9 @@ train_dataloader = dict(
                            dict(type='PackInputs')]))
 train_cfg = dict(max_epochs=1)
 """)
-    done = shell('tools/dist_train.sh', config, 2, '--work-dir',
-                 tmp_path / 'out', OMP_NUM_THREADS='1')
+    done = shell(
+        'tools/dist_train.sh', config, 2, '--work-dir', tmp_path / 'out', OMP_NUM_THREADS='1'
+    )
     assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]
     assert (tmp_path / 'out' / 'epoch_1.pth').is_file()
     assert '2 processes speak through gloo' in done.stdout
@@ -154,11 +193,21 @@ def test_r2o_trains_and_resumes_in_two_gloo_processes(tmp_path):
     cfg.dump(tmp_path / 'config.py')
 
     def train(*words):
-        done = shell('tools/dist_train.sh', tmp_path / 'config.py', 2, '--work-dir', out,
-                     *words, OMP_NUM_THREADS='1', PYTHONPATH=str(tmp_path))
+        done = shell(
+            'tools/dist_train.sh',
+            tmp_path / 'config.py',
+            2,
+            '--work-dir',
+            out,
+            *words,
+            OMP_NUM_THREADS='1',
+            PYTHONPATH=str(tmp_path),
+        )
         assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]
-        calls = [[line.split() for line in (out / f'rank{rank}.txt').read_text().splitlines()]
-                 for rank in (0, 1)]
+        calls = [
+            [line.split() for line in (out / f'rank{rank}.txt').read_text().splitlines()]
+            for rank in (0, 1)
+        ]
         weights = [(out / f'weights{rank}.txt').read_text() for rank in (0, 1)]
         assert weights[0] == weights[1]
         return done.stdout, calls, weights[0]
@@ -166,14 +215,16 @@ def test_r2o_trains_and_resumes_in_two_gloo_processes(tmp_path):
     said, calls, weights = train('--cfg-options', 'train_cfg.max_epochs=1')
     assert '2 processes speak through gloo' in said
     assert 'SyncBN layers became plain BN' in said
-    assert (out / 'epoch_1.pth').is_file() and not (out / 'epoch_2.pth').exists()
+    assert (out / 'epoch_1.pth').is_file()
+    assert not (out / 'epoch_2.pth').exists()
     assert [len(c) for c in calls] == [2, 2]  # eight images, two ranks of two
 
     said, calls, later = train('--resume')
-    assert 'resumed epoch: 1, iter: 2' in said and later != weights
+    assert 'resumed epoch: 1, iter: 2' in said
+    assert later != weights
     assert (out / 'epoch_2.pth').is_file()
     for steps in calls:  # the clusterings go on, with the second epoch's K
         assert [(int(step), int(k)) for step, _, k, _ in steps] == [(0, 3), (1, 3), (2, 5), (3, 5)]
     seeds = [seed for steps in calls for _, seed, _, _ in steps]
     assert len(set(seeds)) == 8  # by rank and by clustering, the resumed ones included
-    assert all(a[3] != b[3] for a, b in zip(*calls))  # each rank its own images
+    assert all(a[3] != b[3] for a, b in zip(*calls, strict=False))  # each rank its own images

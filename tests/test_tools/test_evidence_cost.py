@@ -13,24 +13,57 @@ from torch import nn
 
 sys.path.insert(0, str(Path(__file__).parents[2] / 'tools'))
 sys.path.insert(0, str(Path(__file__).parents[1]))
-from _evidence import carry, carry_count, carry_page, cost, cost_page, cost_scaling  # noqa: E402
-from _evidence import cost_tool  # noqa: E402
+from _evidence import (  # noqa: E402
+    carry,
+    carry_count,
+    carry_page,
+    cost,
+    cost_page,
+    cost_scaling,
+    cost_tool,  # noqa: E402
+)
 from small import write_photographs  # noqa: E402
 
-RECIPE = carry.Recipe('r2o', 'R2O', 'r2o', epochs=2, batch=10, flops=1e9, gradient_bytes=10**8,
-                      norm_calls=100, kmeans_start=(4e8, 400), kmeans_each=(1e8, 100), load='load_r2o',
-                      prepare=('superpixels', ))
-VALUES = dict(gpu_tflops=1., kernel_us=5., norm_us=20., between_gb_s=1., within_gb_s=10.,
-              overlap=0.5, cores_per_gpu=4., core_speed=2., imagenet_images=1000,
-              chexpert_images=90, r2o_gpus=4, medino_gpus=2, load_r2o=0.02, superpixels=0.036,
-              guiding=3., kmeans_iterations=6., hop_us=0.)
+RECIPE = carry.Recipe(
+    'r2o',
+    'R2O',
+    'r2o',
+    epochs=2,
+    batch=10,
+    flops=1e9,
+    gradient_bytes=10**8,
+    norm_calls=100,
+    kmeans_start=(4e8, 400),
+    kmeans_each=(1e8, 100),
+    load='load_r2o',
+    prepare=('superpixels',),
+)
+VALUES = dict(
+    gpu_tflops=1.0,
+    kernel_us=5.0,
+    norm_us=20.0,
+    between_gb_s=1.0,
+    within_gb_s=10.0,
+    overlap=0.5,
+    cores_per_gpu=4.0,
+    core_speed=2.0,
+    imagenet_images=1000,
+    chexpert_images=90,
+    r2o_gpus=4,
+    medino_gpus=2,
+    load_r2o=0.02,
+    superpixels=0.036,
+    guiding=3.0,
+    kmeans_iterations=6.0,
+    hop_us=0.0,
+)
 
 
 def test_ring_all_reduce():
-    assert carry.ring_seconds(4e9, 4, 2.) == pytest.approx(2 * 3 / 4 * 4 / 2)
-    assert carry.ring_seconds(4e9, 1, 2., 5.) == 0
+    assert carry.ring_seconds(4e9, 4, 2.0) == pytest.approx(2 * 3 / 4 * 4 / 2)
+    assert carry.ring_seconds(4e9, 1, 2.0, 5.0) == 0
     # 100 MB are 4 buckets of 25 MiB, each 2 x 3 hops of 10 us.
-    assert carry.ring_seconds(1e8, 4, 2., 10.) == pytest.approx(0.075 + 24 * 10e-6)
+    assert carry.ring_seconds(1e8, 4, 2.0, 10.0) == pytest.approx(0.075 + 24 * 10e-6)
 
 
 def test_steps_as_the_sampler_shares_images_out():
@@ -42,15 +75,22 @@ def test_steps_as_the_sampler_shares_images_out():
 
 def test_terms_by_hand():
     terms = carry.step_terms(RECIPE, VALUES)
-    assert terms == pytest.approx(dict(
-        networks=10 * 1e9 / 1e12, clustering=1e9 / 1e12 + 1000 * 5e-6, norms=100 * 20e-6,
-        all_reduce=0.5 * 2 * 3 / 4 * 1e8 / 1e9, loading=10 * 0.02 / 2 / 4))
+    assert terms == pytest.approx(
+        dict(
+            networks=10 * 1e9 / 1e12,
+            clustering=1e9 / 1e12 + 1000 * 5e-6,
+            norms=100 * 20e-6,
+            all_reduce=0.5 * 2 * 3 / 4 * 1e8 / 1e9,
+            loading=10 * 0.02 / 2 / 4,
+        )
+    )
 
 
 def test_a_run_by_hand():
     """A step of 10 + 6 + 2 + 75 ms; 25 batches of 10 in an epoch of 1000 images over 4."""
     found = carry.carry(RECIPE, VALUES)
-    assert found['steps'] == 2 * 25 and found['limit'] == 'all_reduce'
+    assert found['steps'] == 2 * 25
+    assert found['limit'] == 'all_reduce'
     assert found['step'] == pytest.approx(0.093)
     assert found['hours'] == pytest.approx(50 * 0.093 / 3600)
     assert found['gpu_hours'] == pytest.approx(4 * 50 * 0.093 / 3600)
@@ -61,9 +101,9 @@ def test_a_run_by_hand():
 
 
 def test_a_slow_loader_limits():
-    found = carry.carry(RECIPE, dict(VALUES, load_r2o=2.))
+    found = carry.carry(RECIPE, dict(VALUES, load_r2o=2.0))
     assert found['limit'] == 'loading'
-    assert found['step'] == pytest.approx(10 * 2. / 2 / 4)
+    assert found['step'] == pytest.approx(10 * 2.0 / 2 / 4)
 
 
 def test_medino_stays_in_a_node_and_is_guided():
@@ -83,12 +123,18 @@ def test_assumptions_are_changed_and_mistakes_named():
     changed = {a.name: a for a in carry.assume(carry.ASSUMED, ['gpu_tflops=60', 'norm_us=5..7'])}
     assert (changed['gpu_tflops'].best, changed['gpu_tflops'].worst) == (60, 60)
     assert (changed['norm_us'].best, changed['norm_us'].worst) == (5, 7)
-    assert changed['gpu_tflops'].source == '--assume' and not changed['gpu_tflops'].measured
+    assert changed['gpu_tflops'].source == '--assume'
+    assert not changed['gpu_tflops'].measured
     assert {a.name: a for a in carry.ASSUMED}['gpu_tflops'].best == 29  # not in place
     with pytest.raises(ValueError, match="no assumption 'tflops'; there are gpu_tflops, kernel_us"):
         carry.assume(carry.ASSUMED, ['tflops=3'])
-    for text in ('gpu_tflops', 'gpu_tflops=', 'gpu_tflops=fast', 'gpu_tflops=1..2..3',
-                 'gpu_tflops=nan'):
+    for text in (
+        'gpu_tflops',
+        'gpu_tflops=',
+        'gpu_tflops=fast',
+        'gpu_tflops=1..2..3',
+        'gpu_tflops=nan',
+    ):
         with pytest.raises(ValueError, match='gpu_tflops=VALUE or gpu_tflops=BEST'):
             carry.assume(carry.ASSUMED, [text])
     for text in ('gpu_tflops=0', 'gpu_tflops=-1', 'overlap=1.5', 'norm_us=-1'):
@@ -98,9 +144,12 @@ def test_assumptions_are_changed_and_mistakes_named():
 
 def test_best_is_shorter_than_worst_for_each_name_by_itself():
     """By the sum of all causes, since the longer of step and loader hides the other."""
-    found = [*carry.ASSUMED, carry.Assumption('kmeans_iterations', 15, 40, '', ''),
-             carry.Assumption('load_r2o', 0.01, 0.01, 's', ''),
-             carry.Assumption('guiding', 1.01, 1.03, 'x', '')]
+    found = [
+        *carry.ASSUMED,
+        carry.Assumption('kmeans_iterations', 15, 40, '', ''),
+        carry.Assumption('load_r2o', 0.01, 0.01, 's', ''),
+        carry.Assumption('guiding', 1.01, 1.03, 'x', ''),
+    ]
     medino = replace(RECIPE, family='medino', factor='guiding')
 
     def seconds(recipe, worse=None):
@@ -147,7 +196,8 @@ def test_attention_is_counted():
     """Two products of (8 x 4)(4 x 8) and (8 x 8)(8 x 4), each 2 x 256 a head and image."""
     x = torch.randn(1, 3, 8, 4, requires_grad=True)
     found = carry_count.count_step(
-        lambda: nn.functional.scaled_dot_product_attention(x, x, x).sum(), nn.Identity())
+        lambda: nn.functional.scaled_dot_product_attention(x, x, x).sum(), nn.Identity()
+    )
     assert found['forward'] == 3 * 2 * (2 * 8 * 8 * 4)
 
 
@@ -182,7 +232,7 @@ def two_methods(tmp_path, monkeypatch):
     images = write_photographs(tmp_path / 'images', 12)
     monkeypatch.setenv('ORL_NATURAL', str(images))
     methods = tuple(m for m in cost.NATURAL if m.key in ('byol', 'r2o'))
-    monkeypatch.setitem(cost.TABLES, 'natural', (methods, ('byol', )))
+    monkeypatch.setitem(cost.TABLES, 'natural', (methods, ('byol',)))
     return tmp_path
 
 
@@ -190,20 +240,23 @@ def test_a_table_is_measured(two_methods):
     """Real runners, tiny: every number is there, ratios to itself are one."""
     found = cost.measure('natural', two_methods / 'work', two_methods, 3, tiny)
     byol, r2o = found['rows']
-    assert found['batch'] == 2 and found['without'] == []
+    assert found['batch'] == 2
+    assert found['without'] == []
     for row in found['rows']:
         for what in ('step', 'load'):
             assert 0 < row[what]['low'] <= row[what]['seconds'] <= row[what]['high']
         assert row['peak_bytes'] > 0
     assert byol['step']['ratio']['byol'] == dict(value=1, low=1, high=1)
     assert r2o['step']['ratio']['byol']['value'] == pytest.approx(
-        r2o['step']['seconds'] / byol['step']['seconds'])
+        r2o['step']['seconds'] / byol['step']['seconds']
+    )
     assert 'load_anew' not in byol
     assert r2o['load_anew']['seconds'] > r2o['load']['seconds']  # SLIC is not in the cache's
     # Online in fp32 with AdamW's two moments, target, and no gradient.
     assert 4 * 4 * 50_000 < byol['held_bytes'] < byol['held_bytes'] + r2o['held_bytes']
     assert 0 < found['kmeans']['kmeans'] < found['kmeans']['refine'] < 1
-    assert found['kmeans']['points'] > 2 and found['kmeans']['iterations'] >= 1
+    assert found['kmeans']['points'] > 2
+    assert found['kmeans']['iterations'] >= 1
 
 
 def test_hooks_and_target_take_part(two_methods):
@@ -214,7 +267,8 @@ def test_hooks_and_target_take_part(two_methods):
     def change(cfg):
         tiny(cfg)
         cfg.custom_hooks[-1].schedule = dict(
-            type='linear', epochs=[0, cfg.train_cfg.max_epochs], values=[9, 3])
+            type='linear', epochs=[0, cfg.train_cfg.max_epochs], values=[9, 3]
+        )
 
     cfg = read_config('configs/r2o/small/r2o.py', change)
     load = Loader(cfg, 2)
@@ -230,26 +284,49 @@ def test_hooks_and_target_take_part(two_methods):
         loop()
     assert loop.iter == before + 3
     assert 3 < model.refiner.num_clusters < 9  # half-way between
-    assert any(not torch.equal(a, b) for a, b in zip(target, model.target.parameters()))
+    assert any(
+        not torch.equal(a, b) for a, b in zip(target, model.target.parameters(), strict=False)
+    )
     trained = sum(p.numel() for p in model.parameters() if p.requires_grad)
     assert held_bytes(loop) - held >= 2 * 4 * trained  # the optimiser's two moments
 
 
 def test_a_template_that_is_not_there_leaves_its_row_out(two_methods, monkeypatch):
     byol, r2o = cost.TABLES['natural'][0]
-    monkeypatch.setitem(cost.TABLES, 'natural',
-                        ((byol, replace(r2o, template='absent.npz')), ('byol', )))
+    monkeypatch.setitem(
+        cost.TABLES, 'natural', ((byol, replace(r2o, template='absent.npz')), ('byol',))
+    )
     found = cost.measure('natural', two_methods / 'work', two_methods, 2, tiny)
-    assert [row['key'] for row in found['rows']] == ['byol'] and found['without'] == ['r2o']
+    assert [row['key'] for row in found['rows']] == ['byol']
+    assert found['without'] == ['r2o']
 
 
-FOUND = dict(table='natural', references=['byol'], batch=32, rounds=15, without=['average'],
-             date='2026-11-25', machine='2 cores', command='tools/evidence.py cost', rows=[
-                 dict(key=key, name=name, peak_bytes=peak * 2**20, held_bytes=2**20,
-                      step=dict(seconds=s, low=s / 2, high=2 * s, ratio=dict(
-                          byol=dict(value=s / 2, low=s / 4, high=s))),
-                      load=dict(seconds=s, ratio=dict(byol=dict(value=s / 2, low=.1, high=9))))
-                 for key, name, peak, s in (('byol', 'BYOL', 10, 2.), ('r2o', 'R2O', 30, 5.))])
+FOUND = dict(
+    table='natural',
+    references=['byol'],
+    batch=32,
+    rounds=15,
+    without=['average'],
+    date='2026-11-25',
+    machine='2 cores',
+    command='tools/evidence.py cost',
+    rows=[
+        dict(
+            key=key,
+            name=name,
+            peak_bytes=peak * 2**20,
+            held_bytes=2**20,
+            step=dict(
+                seconds=s,
+                low=s / 2,
+                high=2 * s,
+                ratio=dict(byol=dict(value=s / 2, low=s / 4, high=s)),
+            ),
+            load=dict(seconds=s, ratio=dict(byol=dict(value=s / 2, low=0.1, high=9))),
+        )
+        for key, name, peak, s in (('byol', 'BYOL', 10, 2.0), ('r2o', 'R2O', 30, 5.0))
+    ],
+)
 
 
 def test_the_page_and_the_figure(tmp_path):
@@ -258,26 +335,31 @@ def test_the_page_and_the_figure(tmp_path):
     assert '5.000 (2.500 to 10.000) | 6.4 | 2.50 (1.25 to 5.00)' in row
     assert '| 30 | 3.00 | 1.0 |' in row
     assert 'templates were not there: average' in text
-    assert 'Processor time' in text and 'tools/evidence.py cost' in text
+    assert 'Processor time' in text
+    assert 'tools/evidence.py cost' in text
     cost_page.draw(dict(natural=FOUND), tmp_path / 'cost.png')
     assert np.asarray(Image.open(tmp_path / 'cost.png')).std() > 0
 
 
 def test_the_extrapolations_page_shows_all_that_enters():
     values = [carry.Assumption(k, v, v, 's', 'here', True) for k, v in VALUES.items()]
-    text = carry_page.page([replace(RECIPE, key='byol', name='BYOL'), RECIPE], values,
-                           ['A note.'], 'Said so.')
+    text = carry_page.page(
+        [replace(RECIPE, key='byol', name='BYOL'), RECIPE], values, ['A note.'], 'Said so.'
+    )
     for name in VALUES:
         assert f'| `{name}` |' in text
-    assert '| R2O | ' in text and '| 50 | 10.0 |' in text and text.endswith('Said so.\n')
-    assert 'computed in each of 2 epochs' in text and '\nA note.\n' in text
+    assert '| R2O | ' in text
+    assert '| 50 | 10.0 |' in text
+    assert text.endswith('Said so.\n')
+    assert 'computed in each of 2 epochs' in text
+    assert '\nA note.\n' in text
 
 
 def test_steps_of_a_log(tmp_path):
     """After the warm-up, the middle one; a line in writing is not read."""
     folder = tmp_path / 'run' / 'vis_data'
     folder.mkdir(parents=True)
-    lines = [json.dumps(dict(time=9. if i < 8 else i, data_time=1., step=i)) for i in range(13)]
+    lines = [json.dumps(dict(time=9.0 if i < 8 else i, data_time=1.0, step=i)) for i in range(13)]
     (folder / 'scalars.json').write_text('\n'.join([*lines, '{"time": 1., "data_ti']))
     records = cost_scaling._records(tmp_path, 0)
     assert len(records) == 13
@@ -288,10 +370,12 @@ def test_mistakes_of_the_command(tmp_path, capsys):
     natural, xrays = tmp_path / 'imagenet_sample', tmp_path / 'jsrt'
     natural.mkdir()
     start = ['--natural', str(tmp_path), '--xrays', str(tmp_path), '--out', str(tmp_path / 'o')]
-    for more, words in ((['--steps', 'carry'], f'there is no folder {xrays}'),
-                        (['--steps', 'carry'], 'needs the steps natural, xrays, inputs first'),
-                        (['--rounds', '1'], '--rounds must be at least 2'),
-                        (['--steps', 'cary'], 'invalid choice')):
+    for more, words in (
+        (['--steps', 'carry'], f'there is no folder {xrays}'),
+        (['--steps', 'carry'], 'needs the steps natural, xrays, inputs first'),
+        (['--rounds', '1'], '--rounds must be at least 2'),
+        (['--steps', 'cary'], 'invalid choice'),
+    ):
         with pytest.raises(SystemExit) as error:
             cost_tool.main([*start, *more])
         assert error.value.code == 2

@@ -50,19 +50,20 @@ def slope(x, shares, class_weight, weight, bias, strength=1e-3):
     return max(grad.abs().max() for grad in torch.autograd.grad(loss, (weight, bias)))
 
 
-@pytest.mark.parametrize('soft', [[.5, .3, .1, 0], [.5, 0, .4, 0]], ids=['three', 'two'])
+@pytest.mark.parametrize('soft', [[0.5, 0.3, 0.1, 0], [0.5, 0, 0.4, 0]], ids=['three', 'two'])
 def test_layer_is_at_the_minimum_of_its_loss(soft):
     """The gradient of the docstring's loss, by autograd; soft labels, absent classes."""
     draw = torch.Generator().manual_seed(0)
     x = torch.randn(300, 6, generator=draw)
     shares = F.one_hot((x[:, 0] + torch.randn(300, generator=draw) > 0).long() * 2, 4).float()
     shares[:50] = torch.tensor(soft)  # a tenth of each is ignored
-    class_weight = torch.tensor([.1, .4, .6, 1.])
+    class_weight = torch.tensor([0.1, 0.4, 0.6, 1.0])
     weight, bias = fit.fit_layer(fit.Cells(x, shares), class_weight, 1e-3)
     assert slope(x, shares, class_weight, weight, bias) < 2e-4
-    assert slope(x, shares, class_weight, .97 * weight, bias) > 3e-4  # so near, and no farther
+    assert slope(x, shares, class_weight, 0.97 * weight, bias) > 3e-4  # so near, and no farther
     absent = [i for i, share in enumerate(soft) if not share]
-    assert (bias[absent] == -1e4).all() and weight[absent].abs().max() == 0
+    assert (bias[absent] == -1e4).all()
+    assert weight[absent].abs().max() == 0
 
 
 def test_cells_are_those_of_their_pixels(voc):
@@ -72,17 +73,20 @@ def test_cells_are_those_of_their_pixels(voc):
     grids = [(-(-w // 16), -(-h // 16)) for w, h in SIZES]
     ignored = 2  # wholly, in the last image
     assert len(cells.features) == len(cells.shares) == sum(w * h for w, h in grids) - ignored
-    assert cells.features.shape[1] == 128 and cells.shares.shape[1] == 21
+    assert cells.features.shape[1] == 128
+    assert cells.shares.shape[1] == 21
     first = cells.shares[:12].reshape(3, 4, 21)  # 64 x 48, the cat in the first 16 columns
-    assert first[1, 0, 8] == 1 and first[1, 1:, 12].min() == 1
-    assert first[2, 0, [0, 8]].tolist() == [.5, .5] and first[2, 3, [0, 12]].tolist() == [.5, .5]
-    assert first[0, 0, 8] == pytest.approx(15 / 16) and first[0, 0].sum() < 1  # the rim is ignored
+    assert first[1, 0, 8] == 1
+    assert first[1, 1:, 12].min() == 1
+    assert first[2, 0, [0, 8]].tolist() == [0.5, 0.5]
+    assert first[2, 3, [0, 12]].tolist() == [0.5, 0.5]
+    assert first[0, 0, 8] == pytest.approx(15 / 16)
+    assert first[0, 0].sum() < 1
     with torch.no_grad():
         image = np.asarray(Image.open(voc / 'JPEGImages/train0.jpg'))
         mean, std = (torch.tensor(cfg.model.data_preprocessor[key]) for key in ('mean', 'std'))
         x = ((torch.from_numpy(image.copy()) - mean) / std).permute(2, 0, 1)[None]
-        assert torch.allclose(model.backbone(x)[-1][0].flatten(1).T, cells.features[:12],
-                              atol=1e-4)
+        assert torch.allclose(model.backbone(x)[-1][0].flatten(1).T, cells.features[:12], atol=1e-4)
 
 
 def test_from_weights_to_a_tested_segmenter(voc, tmp_path):
@@ -103,24 +107,29 @@ def test_from_weights_to_a_tested_segmenter(voc, tmp_path):
     assert torch.allclose(mean, cells.features.mean(0), atol=1e-5)
     assert torch.allclose(var, cells.features.var(0, unbiased=False), rtol=1e-4)
     normed = (cells.features - mean) / (var + 1e-5).sqrt()
-    class_weight = torch.tensor([.3] + [1.] * 20)
+    class_weight = torch.tensor([0.3] + [1.0] * 20)
     layer = [state[f'decode_head.conv_seg.{key}'].squeeze() for key in ('weight', 'bias')]
     assert slope(normed, cells.shares, class_weight, *layer) < 1e-3
     assert slope(normed, cells.shares, torch.ones(21), *layer) > 1e-2
     other = tmp_path / 'run' / 'other.pth'
     fit.fit_segmenter(Config.fromfile(str(CONFIG)), 'random:1', other, 1e-3)
-    assert not torch.equal(state['backbone.conv1.weight'],
-                           torch.load(other)['state_dict']['backbone.conv1.weight'])
+    assert not torch.equal(
+        state['backbone.conv1.weight'], torch.load(other)['state_dict']['backbone.conv1.weight']
+    )
     areas, miou = segmentation.areas_of_test(Config.fromfile(str(CONFIG)), out)
     assert areas.union.shape == (2, 21)
     once = segmentation.resampled_miou(areas, np.ones((1, 2)))[0]
-    assert 100 * once == pytest.approx(miou, abs=.01)
+    assert 100 * once == pytest.approx(miou, abs=0.01)
     pets = areas.intersect.sum(0)[[8, 12]] / areas.union.sum(0)[[8, 12]]
-    assert pets.min() > .6
+    assert pets.min() > 0.6
     # What a checkpoint of pretraining holds is what the layer stands on.
     pretrained = tmp_path / 'epoch_1.pth'
-    torch.save(dict(state_dict={key: value for key, value in state.items()
-                                if key.startswith('backbone.')}), pretrained)
+    torch.save(
+        dict(
+            state_dict={key: value for key, value in state.items() if key.startswith('backbone.')}
+        ),
+        pretrained,
+    )
     fit.fit_segmenter(Config.fromfile(str(CONFIG)), str(pretrained), tmp_path / 'again.pth', 1e-3)
     again = torch.load(tmp_path / 'again.pth')['state_dict']
     assert all(torch.equal(again[key], value) for key, value in state.items())

@@ -24,10 +24,14 @@ def job(folder, name, after=(), code='', **kwargs):
 
 
 def test_each_after_those_it_needs_and_nothing_twice(tmp_path):
-    reads = ('assert pathlib.Path(sys.argv[1]).with_name("first").read_text() == "first"; '
-             'import os; p.write_text(os.environ["OMP_NUM_THREADS"] + os.environ["MINE"])')
-    jobs = [job(tmp_path, 'last', ['first'], reads, environment=dict(MINE='!')),
-            job(tmp_path, 'first')]
+    reads = (
+        'assert pathlib.Path(sys.argv[1]).with_name("first").read_text() == "first"; '
+        'import os; p.write_text(os.environ["OMP_NUM_THREADS"] + os.environ["MINE"])'
+    )
+    jobs = [
+        job(tmp_path, 'last', ['first'], reads, environment=dict(MINE='!')),
+        job(tmp_path, 'first'),
+    ]
     run_jobs(jobs, tmp_path / 'logs')
     assert (tmp_path / 'last').read_text() == '1!'
     before = (tmp_path / 'logs' / 'first.log').read_text()
@@ -54,18 +58,25 @@ def test_half_a_file_is_not_done(tmp_path):
 
 def test_two_run_side_by_side(tmp_path):
     """Each waits for the other's file."""
-    code = ('import time; other = p.with_name(sys.argv[2].translate({97: 98, 98: 97}))\n'
-            'for _ in range(500): time.sleep(.02) if not other.exists() else sys.exit(0)\n'
-            'sys.exit(1)')
+    code = (
+        'import time; other = p.with_name(sys.argv[2].translate({97: 98, 98: 97}))\n'
+        'for _ in range(500): time.sleep(.02) if not other.exists() else sys.exit(0)\n'
+        'sys.exit(1)'
+    )
     run_jobs([job(tmp_path, 'a', code=code), job(tmp_path, 'b', code=code)], tmp_path / 'logs', 2)
 
 
 def test_a_failure_names_itself_and_starts_nothing_else(tmp_path):
-    jobs = [job(tmp_path, 'good'), job(tmp_path, 'bad', ['good'], 'sys.exit("no luck")'),
-            job(tmp_path, 'never', ['bad']), job(tmp_path, 'later', ['good'])]
+    jobs = [
+        job(tmp_path, 'good'),
+        job(tmp_path, 'bad', ['good'], 'sys.exit("no luck")'),
+        job(tmp_path, 'never', ['bad']),
+        job(tmp_path, 'later', ['good']),
+    ]
     with pytest.raises(UserError, match=r'bad ended with status 1: .*no luck.*bad\.log'):
         run_jobs(jobs, tmp_path / 'logs', 1)
-    assert (tmp_path / 'good').exists() and not (tmp_path / 'never').exists()
+    assert (tmp_path / 'good').exists()
+    assert not (tmp_path / 'never').exists()
     assert not (tmp_path / 'later').exists()
 
 
@@ -81,13 +92,20 @@ def test_mistakes_of_the_plan(tmp_path):
 def test_what_was_made_with_other_settings_is_not_taken(tmp_path):
     """Neither it, nor what was made from it; --redo deletes both, and the folder to go on from."""
     logs, folder = tmp_path / 'logs', tmp_path / 'run'
-    begun = ('begun = p.parent / "begun"\n'
-             'with open(begun, "a") as file: file.write("x")')
+    begun = 'begun = p.parent / "begun"\nwith open(begun, "a") as file: file.write("x")'
 
     def jobs(rate):
-        return [Job('train', [sys.executable, '-c', WRITE + begun, str(folder / 'last'), rate],
-                    folder / 'last', settings=rate, folder=folder),
-                job(tmp_path, 'test', ['train']), job(tmp_path, 'other', settings='same')]
+        return [
+            Job(
+                'train',
+                [sys.executable, '-c', WRITE + begun, str(folder / 'last'), rate],
+                folder / 'last',
+                settings=rate,
+                folder=folder,
+            ),
+            job(tmp_path, 'test', ['train']),
+            job(tmp_path, 'other', settings='same'),
+        ]
 
     run_jobs(jobs('0.1'), logs)
     run_jobs(jobs('0.1'), logs)
@@ -105,6 +123,7 @@ def test_what_was_made_with_other_settings_is_not_taken(tmp_path):
 
 def test_a_begun_job_of_other_settings_is_not_gone_on_with(tmp_path):
     """It has left a folder to go on from, and not its last file."""
+
     def train(rate, code=''):
         made = job(tmp_path / 'run', 'last', code=code, settings=rate)
         made.folder = tmp_path / 'run'
@@ -123,9 +142,14 @@ def test_redo_forgets_that_it_was_done(tmp_path):
     """Stopped after the deletion, before anything was made anew."""
     run_jobs([job(tmp_path, 'one', settings='0.1')], tmp_path / 'logs')
     with pytest.raises(UserError, match='bad ended'):
-        run_jobs([job(tmp_path, 'bad', code='sys.exit(1)'), job(tmp_path, 'one', settings='0.2')],
-                 tmp_path / 'logs', 1, redo=True)
-    assert not (tmp_path / 'one').exists() and not (tmp_path / 'logs' / 'one.done').exists()
+        run_jobs(
+            [job(tmp_path, 'bad', code='sys.exit(1)'), job(tmp_path, 'one', settings='0.2')],
+            tmp_path / 'logs',
+            1,
+            redo=True,
+        )
+    assert not (tmp_path / 'one').exists()
+    assert not (tmp_path / 'logs' / 'one.done').exists()
 
 
 def test_results_of_before_settings_were_kept_are_not_taken(tmp_path):
@@ -141,8 +165,10 @@ def test_again_is_made_anew_and_a_refusal_leaves_it(tmp_path):
     assert (tmp_path / 'logs' / 'one.log').read_text().count('$ ') == 2
     run_jobs([job(tmp_path, 'two', settings='a')], tmp_path / 'logs')
     with pytest.raises(UserError, match='other settings'):
-        run_jobs([job(tmp_path, 'two', settings='b'), job(tmp_path, 'one', again=True)],
-                 tmp_path / 'logs')
+        run_jobs(
+            [job(tmp_path, 'two', settings='b'), job(tmp_path, 'one', again=True)],
+            tmp_path / 'logs',
+        )
     assert (tmp_path / 'one').exists()
 
 
@@ -152,12 +178,14 @@ def test_a_folder_is_held_by_its_jobs_too(tmp_path):
         with pytest.raises(UserError, match=f'at work in {tmp_path}'), alone(tmp_path / 'logs'):
             pass
     release, held = tmp_path / 'release', tmp_path / 'held'
-    code = (f'import os, time\nif os.fork(): os._exit(0)\np.with_name("held").touch()\n'
-            f'while not p.with_name("release").exists(): time.sleep(.01)\nos._exit(0)')
+    code = (
+        'import os, time\nif os.fork(): os._exit(0)\np.with_name("held").touch()\n'
+        'while not p.with_name("release").exists(): time.sleep(.01)\nos._exit(0)'
+    )
     with alone(tmp_path / 'logs') as lock:
         run_jobs([job(tmp_path, 'orphan', code=code)], tmp_path / 'logs', lock=lock)
     while not held.exists():
-        time.sleep(.01)
+        time.sleep(0.01)
     with pytest.raises(UserError, match='a job that one has left'), alone(tmp_path / 'logs'):
         pass
     release.touch()
@@ -170,7 +198,7 @@ def wait_until_free(logs):
             with alone(logs):
                 return
         except UserError:
-            time.sleep(.02)
+            time.sleep(0.02)
     raise AssertionError('never free')
 
 
@@ -194,6 +222,7 @@ def test_settings_are_configs_and_commands_wherever_things_lie(tmp_path, monkeyp
 
 def test_superpixels_are_one_job_whichever_row_asks(tmp_path):
     """Two tables share R2O's row: what it is made from must not depend on the table."""
+
     def superpixels(*keys):
         plan = Plan(tmp_path, tmp_path)
         for key in keys:
@@ -211,7 +240,10 @@ def test_trainings_and_caches_have_a_folder_to_delete(tmp_path):
     chest.features(CHEST_ROWS['deformable'], 0)
     folders = {name: job.folder for name, job in [*plan.jobs.items(), *chest.jobs.items()]}
     assert {name for name, folder in folders.items() if folder is None} == {
-        'average', 'deformable_seed0_features', 'linear_r2o_seed0_test'}
+        'average',
+        'deformable_seed0_features',
+        'linear_r2o_seed0_test',
+    }
     for name, folder in folders.items():
         assert folder is None or folder.is_relative_to(tmp_path) and folder != tmp_path, name
     assert '"mean"' in chest.jobs['deformable_seed0_features'].settings  # the probe's config

@@ -58,11 +58,15 @@ def chests(tmp_path_factory):
         (root / 'jsrt' / folder).mkdir(parents=True)
     for name in 'ab':
         Image.fromarray(draw.integers(0, 255, (96, 64), np.uint8)).save(
-            root / 'jsrt' / 'images' / f'{name}.png')
-        for part, mask in zip(PARTS, (x > 40, x < 20, (20 < x) & (x < 45) & (y > 50))):
+            root / 'jsrt' / 'images' / f'{name}.png'
+        )
+        for part, mask in zip(
+            PARTS, (x > 40, x < 20, (x > 20) & (x < 45) & (y > 50)), strict=False
+        ):
             if (name, part) != ('b', 'heart'):
                 Image.fromarray(mask.astype(np.uint8) * 255).save(
-                    root / 'jsrt' / 'masks' / part / f'{name}.png')
+                    root / 'jsrt' / 'masks' / part / f'{name}.png'
+                )
     return root
 
 
@@ -89,8 +93,13 @@ def pixels(path):
 
 
 def evaluation(chests):
-    return (EVALUATION, '--cfg-options', f'test_dataloader.dataset.data_root={chests / "jsrt"}',
-            'test_dataloader.dataset.list_file=None', 'test_dataloader.dataset.missing=keep')
+    return (
+        EVALUATION,
+        '--cfg-options',
+        f'test_dataloader.dataset.data_root={chests / "jsrt"}',
+        'test_dataloader.dataset.list_file=None',
+        'test_dataloader.dataset.missing=keep',
+    )
 
 
 def test_browse_shows_templates_in_views(tool, photos, tmp_path):
@@ -101,8 +110,8 @@ def test_browse_shows_templates_in_views(tool, photos, tmp_path):
 
 def test_browse_shows_templates_beside_one_another(tool, photos, tmp_path):
     maps = np.zeros((1, 4, 4))
-    maps[0, 1:3, 1:3] = .8
-    write_template(tmp_path / 'average.npz', Template(('middle', ), maps))
+    maps[0, 1:3, 1:3] = 0.8
+    write_template(tmp_path / 'average.npz', Template(('middle',), maps))
     sources = ('--templates', 'triangles=cxr_triangles', f'average={tmp_path / "average.npz"}')
     out = tool('browse', '--images', photos, '--out', tmp_path, *sources)
     assert out.startswith('3 images, 2 templates\n')
@@ -116,21 +125,44 @@ def test_browse_shows_templates_beside_one_another(tool, photos, tmp_path):
 def test_browse_leaves_a_place_empty_where_no_template_is(tool, photos, tmp_path):
     registered = tmp_path / 'registered'
     registered.mkdir()
-    (registered / PROVENANCE).write_text(json.dumps(dict(
-        format=FORMAT, root=str(photos), source=['--folder', 'x'],
-        spec=dict(parts=['heart'], settings=dict(size=8)))))
-    out = tool('browse', '--images', photos, '--num', 2, '--out', tmp_path, '--templates',
-               f'registered={registered}')
+    (registered / PROVENANCE).write_text(
+        json.dumps(
+            dict(
+                format=FORMAT,
+                root=str(photos),
+                source=['--folder', 'x'],
+                spec=dict(parts=['heart'], settings=dict(size=8)),
+            )
+        )
+    )
+    out = tool(
+        'browse',
+        '--images',
+        photos,
+        '--num',
+        2,
+        '--out',
+        tmp_path,
+        '--templates',
+        f'registered={registered}',
+    )
     assert out.startswith('2 templates are missing, first: the registered template of ')
     assert (tmp_path / 'templates.png').is_file()
 
 
 def test_visualize_scores_assigned_and_best_heads(tool, chests, checkpoints, tmp_path):
-    out = tool('visualize', *evaluation(chests)[:1], *checkpoints, *evaluation(chests)[1:],
-               '--out', tmp_path)
+    out = tool(
+        'visualize',
+        *evaluation(chests)[:1],
+        *checkpoints,
+        *evaluation(chests)[1:],
+        '--out',
+        tmp_path,
+    )
     rows = [line.split() for line in out.splitlines()[1:-1]]
     assert [(row[0], row[1]) for row in rows] == [
-        (name, part) for name in ('free', 'guided') for part in PARTS]
+        (name, part) for name in ('free', 'guided') for part in PARTS
+    ]
     assert [row[2:4] for row in rows[3:]][::2] == [['4', 'assigned'], ['1', 'assigned']]
     assert {row[3] for row in rows[:3]} == {'best'} == {rows[4][3]}
     assert pixels(tmp_path / 'attention.png').shape[1] == 20 + 3 * 206 - 6
@@ -139,7 +171,8 @@ def test_visualize_scores_assigned_and_best_heads(tool, chests, checkpoints, tmp
     model = MODELS.build(Config.fromfile(EVALUATION).model)
     model.load_state_dict(torch.load(checkpoints[1])['state_dict'])
     image = Image.open(chests / 'jsrt' / 'images' / 'a.png').resize(
-        (112, 112), Image.Resampling.BICUBIC)
+        (112, 112), Image.Resampling.BICUBIC
+    )
     mean, std = torch.tensor([123.675, 116.28, 103.53]), torch.tensor([58.395, 57.12, 57.375])
     x = (torch.from_numpy(np.array(image)).float()[..., None] - mean) / std
     maps = model.eval()(x.permute(2, 0, 1)[None])[0]  # 14 x 14
@@ -151,8 +184,21 @@ def test_visualize_scores_assigned_and_best_heads(tool, chests, checkpoints, tmp
 
 def test_visualize_names_and_random_weights(tool, chests, checkpoints, tmp_path):
     config, *options = evaluation(chests)
-    out = tool('visualize', config, checkpoints[1], '--names', 'mine', '--random', '--num', 1,
-               '--score', 'iou', '--out', tmp_path, *options)
+    out = tool(
+        'visualize',
+        config,
+        checkpoints[1],
+        '--names',
+        'mine',
+        '--random',
+        '--num',
+        1,
+        '--score',
+        'iou',
+        '--out',
+        tmp_path,
+        *options,
+    )
     lines = out.splitlines()
     assert 'IOU, mean of 1 image' in lines[0]
     assert [line.split()[0] for line in lines[1:-1]] == ['random'] * 3 + ['mine'] * 3
@@ -173,25 +219,62 @@ def test_visualize_on_images_with_the_configs_template(tool, photos, checkpoints
     # Without masks and templates nothing says which head to show; all of them can be.
     with pytest.raises(SystemExit):
         tool('visualize', EVALUATION, checkpoints[0], '--images', photos, '--out', tmp_path)
-    out = tool('visualize', EVALUATION, checkpoints[0], '--images', photos, '--heads', 'all',
-               '--out', tmp_path)
+    out = tool(
+        'visualize',
+        EVALUATION,
+        checkpoints[0],
+        '--images',
+        photos,
+        '--heads',
+        'all',
+        '--out',
+        tmp_path,
+    )
     assert out.strip() == str(tmp_path / 'attention_free.png')
 
 
-@pytest.mark.parametrize('args,message', [
-    (('browse', '--num', '2'), 'give a config, or --templates with --images'),
-    (('browse', '--images', 'PHOTOS', '--templates', 'x=nowhere'), 'there is no template nowhere'),
-    (('browse', '--images', 'PHOTOS', '--templates', 'nowhere'), 'takes KEY=VALUE'),
-    (('visualize', EVALUATION, 'FREE', '--names', 'a', 'b'), '2 --names for 1 checkpoints'),
-    (('visualize', EVALUATION, 'FREE', '--size', '0'), '--num, --k and --size must be at least 1'),
-    (('visualize', EVALUATION, 'FREE', '--size', '30', '--images', 'PHOTOS', '--heads', 'all'),
-     'not tiled by patches of 8'),
-    (('visualize', EVALUATION, 'FREE', '--images', 'PHOTOS'), 'nothing says where the parts are'),
-    (('visualize', GUIDED, 'OTHER', '--images', 'PHOTOS'), 'holds'),
-    (('visualize', str(ROOT / 'configs/r2o/demo.py'), 'FREE', 'FREE'), 'one checkpoint at a time'),
-])
-def test_mistakes_end_in_one_line_and_exit_code_2(args, message, tool, photos, checkpoints,
-                                                  tmp_path, capsys):
+@pytest.mark.parametrize(
+    ('args', 'message'),
+    [
+        (('browse', '--num', '2'), 'give a config, or --templates with --images'),
+        (
+            ('browse', '--images', 'PHOTOS', '--templates', 'x=nowhere'),
+            'there is no template nowhere',
+        ),
+        (('browse', '--images', 'PHOTOS', '--templates', 'nowhere'), 'takes KEY=VALUE'),
+        (('visualize', EVALUATION, 'FREE', '--names', 'a', 'b'), '2 --names for 1 checkpoints'),
+        (
+            ('visualize', EVALUATION, 'FREE', '--size', '0'),
+            '--num, --k and --size must be at least 1',
+        ),
+        (
+            (
+                'visualize',
+                EVALUATION,
+                'FREE',
+                '--size',
+                '30',
+                '--images',
+                'PHOTOS',
+                '--heads',
+                'all',
+            ),
+            'not tiled by patches of 8',
+        ),
+        (
+            ('visualize', EVALUATION, 'FREE', '--images', 'PHOTOS'),
+            'nothing says where the parts are',
+        ),
+        (('visualize', GUIDED, 'OTHER', '--images', 'PHOTOS'), 'holds'),
+        (
+            ('visualize', str(ROOT / 'configs/r2o/demo.py'), 'FREE', 'FREE'),
+            'one checkpoint at a time',
+        ),
+    ],
+)
+def test_mistakes_end_in_one_line_and_exit_code_2(
+    args, message, tool, photos, checkpoints, tmp_path, capsys
+):
     torch.save({'cls_token': torch.zeros(1), 'norm.weight': torch.ones(3)}, tmp_path / 'other.pth')
     files = dict(PHOTOS=photos, FREE=checkpoints[0], OTHER=tmp_path / 'other.pth')
     args = [files.get(arg, arg) if isinstance(arg, str) else arg for arg in args]
@@ -199,4 +282,5 @@ def test_mistakes_end_in_one_line_and_exit_code_2(args, message, tool, photos, c
         tool(*args, '--out', tmp_path)
     captured = capsys.readouterr()
     assert stop.value.code == 2
-    assert message in captured.err and len(captured.err.strip().splitlines()) == 1
+    assert message in captured.err
+    assert len(captured.err.strip().splitlines()) == 1

@@ -24,28 +24,36 @@ def main():
 def test_folder_of_phantoms(main, tmp_path, capfd):
     """What is written is what make_phantom says, and the data sets read it."""
     out = tmp_path / 'phantom'
-    args = [str(out), '--num', '8', '--size', '64', '--seed', '5', '--workers', '2',
-            '--chunk', '2']
+    args = [str(out), '--num', '8', '--size', '64', '--seed', '5', '--workers', '2', '--chunk', '2']
     main(args)
     printed = capfd.readouterr()
     assert '8 PHANTOM images made, 0 were there' in printed.out
-    assert '100%' in printed.err and 'img/s' in printed.err
+    assert '100%' in printed.err
+    assert 'img/s' in printed.err
 
     truth = make_phantom(3, 5, 64)
     dataset = ChestXRayParts(str(out), pipeline=[LoadXray(), LoadParts()])
-    assert len(dataset) == 8 and dataset.metainfo['parts'] == PARTS
+    assert len(dataset) == 8
+    assert dataset.metainfo['parts'] == PARTS
     sample = dataset[3]
     assert Path(sample['img_path']).name == 'phantom_00003.png'
     assert np.array_equal(sample['img'][..., 0], truth.image)
-    for mask, part in zip(sample['part_masks'], PARTS):
+    for mask, part in zip(sample['part_masks'], PARTS, strict=False):
         assert np.array_equal(mask.numpy().astype(bool), truth.masks[part])
 
     score = ChestXRayParts(str(out), list_file=str(out / 'splits/score.txt'))
-    train = ChestXRayParts(str(out), list_file=str(out / 'splits/segmenter.txt'),
-                           exclude_file=str(out / 'splits/exemplar.txt'))
+    train = ChestXRayParts(
+        str(out),
+        list_file=str(out / 'splits/segmenter.txt'),
+        exclude_file=str(out / 'splits/exemplar.txt'),
+    )
     assert (len(score), len(train)) == (2, 5)
-    labels = ImageLabelCsv('labels.csv', data_root=str(out), data_prefix=dict(img_path='images'),
-                           label_columns=FINDINGS)
+    labels = ImageLabelCsv(
+        'labels.csv',
+        data_root=str(out),
+        data_prefix=dict(img_path='images'),
+        label_columns=FINDINGS,
+    )
     assert labels.get_data_info(3)['gt_score'].tolist() == list(truth.findings.values())
     assert 'PHANTOM' in json.loads((out / 'phantom.json').read_text())['note']
 
@@ -76,11 +84,19 @@ def test_other_settings_are_refused(main, tmp_path, capfd):
     assert cv2.imread(str(out / 'images/phantom_00000.png'), 0).shape == (80, 80)
 
 
-@pytest.mark.parametrize('args, message', [
-    (['--num', '3'], 'num=3'), (['--size', '10'], 'size=10'), (['--seed', '-1'], 'seed=-1'),
-    (['--workers', '0'], '--workers=0'), (['--nmu', '9'], 'did you mean --num')])
+@pytest.mark.parametrize(
+    ('args', 'message'),
+    [
+        (['--num', '3'], 'num=3'),
+        (['--size', '10'], 'size=10'),
+        (['--seed', '-1'], 'seed=-1'),
+        (['--workers', '0'], '--workers=0'),
+        (['--nmu', '9'], 'did you mean --num'),
+    ],
+)
 def test_mistakes(main, tmp_path, capfd, args, message):
     with pytest.raises(SystemExit) as stop:
         main([str(tmp_path / 'p'), *args])
-    assert stop.value.code == 2 and message in capfd.readouterr().err
+    assert stop.value.code == 2
+    assert message in capfd.readouterr().err
     assert not (tmp_path / 'p').exists()

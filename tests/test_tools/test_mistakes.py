@@ -35,7 +35,8 @@ def files(tmp_path_factory):
     rng = np.random.default_rng(0)
     for number in range(3):
         Image.fromarray(rng.integers(0, 255, (40, 40, 3), np.uint8)).save(
-            root / 'images' / f'{number}.png')
+            root / 'images' / f'{number}.png'
+        )
     torch.save(dict(state_dict={'a': torch.zeros(1)}), root / 'weights.pth')
     torch.save(dict(state_dict={}, cfg=Config(dict(a=1))), root / 'code.pth')
     (root / 'cut.pth').write_bytes((root / 'weights.pth').read_bytes()[:300])
@@ -50,8 +51,11 @@ def files(tmp_path_factory):
     small.auto_scale_lr.enable = False
     small.train_cfg.max_iters = 1
     small.param_scheduler = None
-    small.custom_hooks = [hook for hook in small.custom_hooks
-                          if 'Visual' not in hook.type and 'SayWhere' not in hook.type]
+    small.custom_hooks = [
+        hook
+        for hook in small.custom_hooks
+        if 'Visual' not in hook.type and 'SayWhere' not in hook.type
+    ]
     small.dump(root / 'small.py')
     return root
 
@@ -59,46 +63,80 @@ def files(tmp_path_factory):
 SMALL = '{files}/small.py'
 
 
-@pytest.mark.parametrize('words, said', [
-    ([R2O, f'{DATA}.type=orl_mm.ImageList', f'{DATA}.data_root=no/such'],
-     "data_root='no/such' is no folder; give it with --cfg-options"),
-    ([SMALL, f'{DATA}.data_root={{files}}/empty'], 'no image below .*/empty'),
-    ([IN100, f'{DATA}.data_root={{files}}/images'], '100 of the 100 classes.*have no folder'),
-    ([SMALL, f'{DATA}.pipeline.2.cache={{files}}/empty'],
-     'no superpixel cache in .*/empty; build it with python tools/cache_superpixels.py'),
-    ([SMALL, f'{DATA}.pipeline.2.cahce=x'], "GenerateSuperpixels: .*cahce"),
-    ([SMALL, 'model.views=together'], "orl_mm.R2O: views must be one of .*'together'"),
-    ([SMALL, 'load_from={files}/code.pth'], 'code.pth holds mmengine.* not data'),
-    ([SMALL, 'load_from={files}/cut.pth'], 'cut.pth cannot be read'),
-    ([SMALL, 'load_from={files}/none.pth'], 'no checkpoint .*none.pth'),
-    ([SMALL, 'load_from={files}/weights.pth', 'min_match=2'], 'min_match must be a share'),
-    ([SMALL, 'model.backbone.init_cfg.type=Pretrained',
-      'model.backbone.init_cfg.checkpoint={files}/code.pth'], 'code.pth holds mmengine'),
-    ([SMALL, 'model.backbone.init_cfg.type=orl_mm.PretrainedBackbone',
-      'model.backbone.init_cfg.checkpoint={files}/weights.pth'],
-     'holds 0 of the 100 tensors of ResNet'),
-    ([SMALL, 'train_dataloader.batch_size=32', 'train_dataloader.drop_last=True'],
-     'an epoch has 0 iterations: 3 images, batch 32, drop_last=True; lower train_dataloader'),
-    ([BYOL], r'ImageNet.*data/imagenet'),
-    pytest.param(
-        [SMALL, 'optim_wrapper.type=AmpOptimWrapper'], 'AmpOptimWrapper: .*available',
-        marks=pytest.mark.skipif(torch.cuda.is_available(), reason='legal on a GPU')),
-])
+@pytest.mark.parametrize(
+    ('words', 'said'),
+    [
+        (
+            [R2O, f'{DATA}.type=orl_mm.ImageList', f'{DATA}.data_root=no/such'],
+            "data_root='no/such' is no folder; give it with --cfg-options",
+        ),
+        ([SMALL, f'{DATA}.data_root={{files}}/empty'], 'no image below .*/empty'),
+        ([IN100, f'{DATA}.data_root={{files}}/images'], '100 of the 100 classes.*have no folder'),
+        (
+            [SMALL, f'{DATA}.pipeline.2.cache={{files}}/empty'],
+            'no superpixel cache in .*/empty; build it with python tools/cache_superpixels.py',
+        ),
+        ([SMALL, f'{DATA}.pipeline.2.cahce=x'], 'GenerateSuperpixels: .*cahce'),
+        ([SMALL, 'model.views=together'], "orl_mm.R2O: views must be one of .*'together'"),
+        ([SMALL, 'load_from={files}/code.pth'], 'code.pth holds mmengine.* not data'),
+        ([SMALL, 'load_from={files}/cut.pth'], 'cut.pth cannot be read'),
+        ([SMALL, 'load_from={files}/none.pth'], 'no checkpoint .*none.pth'),
+        ([SMALL, 'load_from={files}/weights.pth', 'min_match=2'], 'min_match must be a share'),
+        (
+            [
+                SMALL,
+                'model.backbone.init_cfg.type=Pretrained',
+                'model.backbone.init_cfg.checkpoint={files}/code.pth',
+            ],
+            'code.pth holds mmengine',
+        ),
+        (
+            [
+                SMALL,
+                'model.backbone.init_cfg.type=orl_mm.PretrainedBackbone',
+                'model.backbone.init_cfg.checkpoint={files}/weights.pth',
+            ],
+            'holds 0 of the 100 tensors of ResNet',
+        ),
+        (
+            [SMALL, 'train_dataloader.batch_size=32', 'train_dataloader.drop_last=True'],
+            'an epoch has 0 iterations: 3 images, batch 32, drop_last=True; lower train_dataloader',
+        ),
+        ([BYOL], r'ImageNet.*data/imagenet'),
+        pytest.param(
+            [SMALL, 'optim_wrapper.type=AmpOptimWrapper'],
+            'AmpOptimWrapper: .*available',
+            marks=pytest.mark.skipif(torch.cuda.is_available(), reason='legal on a GPU'),
+        ),
+    ],
+)
 def test_mistakes_end_in_one_line(files, tmp_path, monkeypatch, capsys, words, said):
     config, *options = [str(word).format(files=files) for word in words]
     with pytest.raises(SystemExit) as stop:
-        call(monkeypatch, 'train', config, '--work-dir', tmp_path,
-             *(['--cfg-options', *options] if options else []))
-    lines = [line for line in capsys.readouterr().err.splitlines()
-             if line.startswith('train.py: ')]
+        call(
+            monkeypatch,
+            'train',
+            config,
+            '--work-dir',
+            tmp_path,
+            *(['--cfg-options', *options] if options else []),
+        )
+    lines = [line for line in capsys.readouterr().err.splitlines() if line.startswith('train.py: ')]
     assert stop.value.code == 2
     assert len(lines) == 1 and re.search(said, lines[0]), lines
 
 
 def test_resume_of_weights_alone(files, tmp_path, monkeypatch, capsys):
     with pytest.raises(SystemExit) as stop:
-        call(monkeypatch, 'train', files / 'small.py', '--work-dir', tmp_path, '--resume',
-             files / 'weights.pth')
+        call(
+            monkeypatch,
+            'train',
+            files / 'small.py',
+            '--work-dir',
+            tmp_path,
+            '--resume',
+            files / 'weights.pth',
+        )
     err = capsys.readouterr().err
     assert stop.value.code == 2
     assert re.search(r"train.py: .*weights.pth has no 'meta'.*load_from=.*weights.pth", err)
@@ -106,18 +144,35 @@ def test_resume_of_weights_alone(files, tmp_path, monkeypatch, capsys):
 
 def test_masks_missing_in_a_cache_are_told_from_training(files, tmp_path, monkeypatch, capsys):
     """The one mistake of data that shows only when an image is read, also by a worker."""
-    call(monkeypatch, 'cache_superpixels', '--config', files / 'small.py', '--out',
-         tmp_path / 'cache', '--workers', 1)
+    call(
+        monkeypatch,
+        'cache_superpixels',
+        '--config',
+        files / 'small.py',
+        '--out',
+        tmp_path / 'cache',
+        '--workers',
+        1,
+    )
     for mask in (tmp_path / 'cache').rglob('*.png'):
         mask.unlink()
     for workers in (0, 1):
         with pytest.raises(SystemExit) as stop:
-            call(monkeypatch, 'train', files / 'small.py', '--work-dir', tmp_path / 'work',
-                 '--cfg-options', f'{DATA}.pipeline.2.cache={tmp_path}/cache',
-                 f'train_dataloader.num_workers={workers}')
-        lines = [line for line in capsys.readouterr().err.splitlines()
-                 if line.startswith('train.py: ')]
-        assert stop.value.code == 2 and len(lines) == 1
+            call(
+                monkeypatch,
+                'train',
+                files / 'small.py',
+                '--work-dir',
+                tmp_path / 'work',
+                '--cfg-options',
+                f'{DATA}.pipeline.2.cache={tmp_path}/cache',
+                f'train_dataloader.num_workers={workers}',
+            )
+        lines = [
+            line for line in capsys.readouterr().err.splitlines() if line.startswith('train.py: ')
+        ]
+        assert stop.value.code == 2
+        assert len(lines) == 1
         assert re.search('the cached mask of .*png is missing .*rebuild it with python', lines[0])
 
 
@@ -134,21 +189,30 @@ def test_errors_inside_training_keep_their_traceback(files, tmp_path, monkeypatc
 
 def test_a_node_without_the_data_speaks(monkeypatch, capsys):
     from orl_mm.engine import cli
+
     monkeypatch.setenv('RANK', '8')
     monkeypatch.setenv('LOCAL_RANK', '0')
-    with pytest.raises(SystemExit):
-        with cli.user_errors('train.py'):
-            raise cli.UserError('no data')
+    with pytest.raises(SystemExit), cli.user_errors('train.py'):
+        raise cli.UserError('no data')
     assert re.fullmatch(r'train.py on \S+: no data\n', capsys.readouterr().err)
 
 
-@pytest.mark.parametrize('steps, factor', [(1, 2 / 8), (4, 8 / 8)])
+@pytest.mark.parametrize(('steps', 'factor'), [(1, 2 / 8), (4, 8 / 8)])
 def test_auto_scale_lr_counts_accumulation(files, tmp_path, monkeypatch, steps, factor):
-    call(monkeypatch, 'train', files / 'small.py', '--work-dir', tmp_path, '--auto-scale-lr',
-         '--cfg-options', 'auto_scale_lr.base_batch_size=8', 'optim_wrapper.optimizer.lr=1',
-         f'optim_wrapper.accumulative_counts={steps}',
-         # Two runs of one process within a second would share a name, and so a log.
-         f'experiment_name=accumulation_{steps}')
+    call(
+        monkeypatch,
+        'train',
+        files / 'small.py',
+        '--work-dir',
+        tmp_path,
+        '--auto-scale-lr',
+        '--cfg-options',
+        'auto_scale_lr.base_batch_size=8',
+        'optim_wrapper.optimizer.lr=1',
+        f'optim_wrapper.accumulative_counts={steps}',
+        # Two runs of one process within a second would share a name, and so a log.
+        f'experiment_name=accumulation_{steps}',
+    )
     state = torch.load(tmp_path / 'iter_1.pth', weights_only=False)
     assert state['optimizer']['param_groups'][0]['lr'] == pytest.approx(factor)
     log = next(tmp_path.rglob('*.log')).read_text()

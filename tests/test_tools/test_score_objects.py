@@ -19,14 +19,20 @@ from orl_mm.superpixels.priors import slic
 
 ROOT = Path(__file__).parents[2]
 DEMO = str(ROOT / 'configs/r2o/demo.py')
-SMALL = ('--cfg-options', 'model.backbone.base_channels=8', 'model.backbone.stem_channels=8',
-         'model.neck.projector.in_channels=64', 'train_dataloader.dataset.pipeline.2.size=64')
+SMALL = (
+    '--cfg-options',
+    'model.backbone.base_channels=8',
+    'model.backbone.stem_channels=8',
+    'model.neck.projector.in_channels=64',
+    'train_dataloader.dataset.pipeline.2.size=64',
+)
 
 
 @pytest.fixture(scope='module')
 def main():
     sys.path.insert(0, str(ROOT / 'tools'))
     import score_objects
+
     yield score_objects.main
     sys.path.remove(str(ROOT / 'tools'))
 
@@ -44,8 +50,9 @@ def voc(tmp_path_factory):
         where = slice(8, 30 + 4 * i), slice(16, 48)
         image[where] = (230, 200, 30)
         mask[where] = 3
-        Image.fromarray(image.astype(np.uint8)).save(root / 'JPEGImages' / f'{name}.jpg',
-                                                     quality=95)
+        Image.fromarray(image.astype(np.uint8)).save(
+            root / 'JPEGImages' / f'{name}.jpg', quality=95
+        )
         Image.fromarray(mask.astype(np.uint8)).save(root / 'SegmentationClass' / f'{name}.png')
     return root
 
@@ -70,18 +77,45 @@ def test_numbers_figure_and_picture(main, voc, checkpoints, tmp_path, capsys):
     again.mkdir()
     saved = torch.load(checkpoints / 'epoch_2.pth')
     draw = torch.Generator().manual_seed(0)
-    saved['state_dict'] = {k: v + 0.5 * v.std() * torch.randn(v.shape, generator=draw)
-                           if v.dim() == 4 else v for k, v in saved['state_dict'].items()}
+    saved['state_dict'] = {
+        k: v + 0.5 * v.std() * torch.randn(v.shape, generator=draw) if v.dim() == 4 else v
+        for k, v in saved['state_dict'].items()
+    }
     for epoch in (2, 10):
         torch.save(saved, again / f'epoch_{epoch}.pth')
-    main([DEMO, f'mine={checkpoints}', f'mine={again}', '--voc', str(voc), '--batch', '4', '--k', '3',
-          '--seeds', '2', '--json', str(out['json']), '--markdown',
-          str(out['md']), '--figure', str(out['svg']),
-          '--picture', str(out['png']), '--num', '3', *SMALL])
+    main(
+        [
+            DEMO,
+            f'mine={checkpoints}',
+            f'mine={again}',
+            '--voc',
+            str(voc),
+            '--batch',
+            '4',
+            '--k',
+            '3',
+            '--seeds',
+            '2',
+            '--json',
+            str(out['json']),
+            '--markdown',
+            str(out['md']),
+            '--figure',
+            str(out['svg']),
+            '--picture',
+            str(out['png']),
+            '--num',
+            '3',
+            *SMALL,
+        ]
+    )
     rows = json.loads(out['json'].read_text())['rows']
     assert [(r['network'], r['step'], r['trainings'], r['clusterings']) for r in rows] == [
-        ('prior masks', 0, 1, 1), ('random network', 0, 2, 2), ('mine', 2, 2, 4),
-        ('mine', 10, 2, 4)]
+        ('prior masks', 0, 1, 1),
+        ('random network', 0, 2, 2),
+        ('mine', 2, 2, 4),
+        ('mine', 10, 2, 4),
+    ]
     # The prior masks by hand; JPEG's pixels, so from the files.
     found = []
     for i in range(5):
@@ -93,15 +127,18 @@ def test_numbers_figure_and_picture(main, voc, checkpoints, tmp_path, capsys):
     assert rows[0]['low'] <= rows[0]['best_overlap_large'] <= rows[0]['high']
     for row in rows[1:]:
         assert row['above_prior'] == pytest.approx(
-            row['best_overlap_large'] - rows[0]['best_overlap_large'])
+            row['best_overlap_large'] - rows[0]['best_overlap_large']
+        )
         assert row['regions'] <= 3
     # Equal weights are found equally, whatever else was scored before.
-    assert {k: v for k, v in rows[2].items() if k not in ('step', 'checkpoint')} == \
-        {k: v for k, v in rows[3].items() if k not in ('step', 'checkpoint')}
+    assert {k: v for k, v in rows[2].items() if k not in ('step', 'checkpoint')} == {
+        k: v for k, v in rows[3].items() if k not in ('step', 'checkpoint')
+    }
     text = capsys.readouterr().out
     assert out.pop('md').read_text().strip() in text
     assert all(path.stat().st_size > 1000 for path in out.values())
-    assert '| mine | 10 | VOC |' in text and '| mine | 2 |' not in text
+    assert '| mine | 10 | VOC |' in text
+    assert '| mine | 2 |' not in text
 
 
 class Bright(torch.nn.Module):
@@ -120,6 +157,7 @@ class Bright(torch.nn.Module):
 def test_each_image_meets_its_own_truth(main, voc):
     """Through mini-batches in another order, filled up, and back to the size of the truth."""
     from _objects.score import Scorer
+
     cfg = Config.fromfile(DEMO)
     cfg.train_dataloader.dataset.pipeline[2].size = 64
     scorer = Scorer(cfg, batch_size=4)
@@ -128,16 +166,16 @@ def test_each_image_meets_its_own_truth(main, voc):
     assert min(image.best_overlap[0] for image in scorer.entries[0].images) > 0.98
 
 
-@pytest.mark.parametrize('args, message', [
-    (['r=/no/such'], 'no checkpoint and no folder'),
-    (['r'], 'NAME=PATH'),
-])
+@pytest.mark.parametrize(
+    ('args', 'message'), [(['r=/no/such'], 'no checkpoint and no folder'), (['r'], 'NAME=PATH')]
+)
 def test_mistakes_end_in_one_line(main, voc, args, message, capsys):
     with pytest.raises(SystemExit) as end:
         main([DEMO, *args, '--voc', str(voc), *SMALL])
     assert end.value.code == 2
     error = capsys.readouterr().err
-    assert message in error and len(error.strip().splitlines()) == 1
+    assert message in error
+    assert len(error.strip().splitlines()) == 1
     with pytest.raises(SystemExit):
         main([DEMO])
     assert 'give --voc DIR' in capsys.readouterr().err

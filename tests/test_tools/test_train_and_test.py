@@ -42,8 +42,7 @@ auto_scale_lr = dict(base_batch_size=4)
 
 
 def tool(name):
-    spec = importlib.util.spec_from_file_location(f'{name}_tool',
-                                                  TOOLS / f'{name}.py')
+    spec = importlib.util.spec_from_file_location(f'{name}_tool', TOOLS / f'{name}.py')
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
@@ -70,7 +69,8 @@ def config(tmp_path_factory):
         (root / 'images' / label).mkdir(parents=True)
         for number in range(2):
             Image.fromarray(rng.integers(0, 255, (32, 32, 3), np.uint8)).save(
-                root / 'images' / label / f'{label}{number}.png')
+                root / 'images' / label / f'{label}{number}.png'
+            )
     path = root / 'config.py'
     path.write_text(CONFIG.replace('{root}', str(root / 'images')))
     return path
@@ -81,68 +81,114 @@ def read(path):
 
 
 def test_train_then_test_then_resume(config, tmp_path, monkeypatch):
-    call('train', monkeypatch, config, '--work-dir', tmp_path / 'a',
-         '--cfg-options', 'model.backbone.norm_cfg.type=SyncBN')
+    call(
+        'train',
+        monkeypatch,
+        config,
+        '--work-dir',
+        tmp_path / 'a',
+        '--cfg-options',
+        'model.backbone.norm_cfg.type=SyncBN',
+    )
     checkpoint = tmp_path / 'a' / 'epoch_1.pth'
     assert checkpoint.is_file()
 
     metrics = tmp_path / 'metrics.json'
-    call('test', monkeypatch, config, checkpoint, '--work-dir', tmp_path / 'b',
-         '--out', metrics, '--out-item', 'metrics', '--show-dir',
-         tmp_path / 'shown')
+    call(
+        'test',
+        monkeypatch,
+        config,
+        checkpoint,
+        '--work-dir',
+        tmp_path / 'b',
+        '--out',
+        metrics,
+        '--out-item',
+        'metrics',
+        '--show-dir',
+        tmp_path / 'shown',
+    )
     assert set(json.loads(metrics.read_text())) == {'accuracy/top1'}
     assert len(list((tmp_path / 'shown').glob('*.png'))) == 4
 
     predictions = tmp_path / 'predictions.pkl'
-    call('test', monkeypatch, config, checkpoint, '--work-dir', tmp_path / 'b',
-         '--out', predictions, '--tta')
+    call(
+        'test',
+        monkeypatch,
+        config,
+        checkpoint,
+        '--work-dir',
+        tmp_path / 'b',
+        '--out',
+        predictions,
+        '--tta',
+    )
     assert predictions.stat().st_size > 0
 
-    call('train', monkeypatch, config, '--work-dir', tmp_path / 'a',
-         '--resume', '--cfg-options', 'train_cfg.max_epochs=2')
+    call(
+        'train',
+        monkeypatch,
+        config,
+        '--work-dir',
+        tmp_path / 'a',
+        '--resume',
+        '--cfg-options',
+        'train_cfg.max_epochs=2',
+    )
     log = (tmp_path / 'a' / 'last_checkpoint').read_text()
     assert log.endswith('epoch_2.pth')
 
 
-@pytest.mark.parametrize('words, said', [
-    (['none.py'], "config 'none.py' does not exist"),
-    (['{config}', '--resume', 'none.pth'], "'none.pth' does not exist"),
-    (['{config}', '--ressume'], 'did you mean --resume'),
-    (['{config}', '--amp'], '--amp needs a GPU'),
-    (['{config}', '--cfg-options', 'optim_wraper.type=X'], "'optim_wrapper'"),
-    (['{config}', '--cfg-options', 'model.backbone.dept=18'],
-     "ResNet the argument 'dept'.*'depth'"),
-    (['{config}', '--cfg-options', 'train_dataloader.batchsize=2'],
-     "DataLoader the argument 'batchsize'"),
-    (['{config}', '--cfg-options', 'train_dataloader.dataset.root=x'],
-     "the argument 'root'"),
-    (['{config}', '--cfg-options', 'model.type=ImageClasifier'],
-     "did you mean 'ImageClassifier'"),
-    (['{config}', '--cfg-options', 'train_cfg.max_epoch=2'], "'max_epoch'"),
-    (['{config}', '--launcher', 'pytorch'], 'tools/dist_train.sh'),
-])
-def test_mistakes_end_in_one_line(config, tmp_path, monkeypatch, capsys, words,
-                                  said):
+@pytest.mark.parametrize(
+    ('words', 'said'),
+    [
+        (['none.py'], "config 'none.py' does not exist"),
+        (['{config}', '--resume', 'none.pth'], "'none.pth' does not exist"),
+        (['{config}', '--ressume'], 'did you mean --resume'),
+        (['{config}', '--amp'], '--amp needs a GPU'),
+        (['{config}', '--cfg-options', 'optim_wraper.type=X'], "'optim_wrapper'"),
+        (
+            ['{config}', '--cfg-options', 'model.backbone.dept=18'],
+            "ResNet the argument 'dept'.*'depth'",
+        ),
+        (
+            ['{config}', '--cfg-options', 'train_dataloader.batchsize=2'],
+            "DataLoader the argument 'batchsize'",
+        ),
+        (['{config}', '--cfg-options', 'train_dataloader.dataset.root=x'], "the argument 'root'"),
+        (
+            ['{config}', '--cfg-options', 'model.type=ImageClasifier'],
+            "did you mean 'ImageClassifier'",
+        ),
+        (['{config}', '--cfg-options', 'train_cfg.max_epoch=2'], "'max_epoch'"),
+        (['{config}', '--launcher', 'pytorch'], 'tools/dist_train.sh'),
+    ],
+)
+def test_mistakes_end_in_one_line(config, tmp_path, monkeypatch, capsys, words, said):
     import re
 
     import torch
+
     monkeypatch.setattr(torch.cuda, 'is_available', lambda: False)
     monkeypatch.delenv('RANK', raising=False)
     with pytest.raises(SystemExit) as stop:
-        call('train', monkeypatch, *[word.format(config=config)
-                                     for word in words],
-             '--work-dir', tmp_path)
-    lines = [line for line in capsys.readouterr().err.splitlines()
-             if line.startswith('train.py: ')]
+        call(
+            'train',
+            monkeypatch,
+            *[word.format(config=config) for word in words],
+            '--work-dir',
+            tmp_path,
+        )
+    lines = [line for line in capsys.readouterr().err.splitlines() if line.startswith('train.py: ')]
     assert stop.value.code == 2
     assert len(lines) == 1 and re.search(said, lines[0]), lines
 
 
-def test_test_without_checkpoint_or_test_set(config, tmp_path, monkeypatch,
-                                             capsys):
+def test_test_without_checkpoint_or_test_set(config, tmp_path, monkeypatch, capsys):
     with pytest.raises(SystemExit) as stop:
         call('test', monkeypatch, config, tmp_path / 'none.pth')
-    assert stop.value.code == 2 and 'none.pth' in capsys.readouterr().err
+    assert stop.value.code == 2
+    assert 'none.pth' in capsys.readouterr().err
     bare = tmp_path / 'bare.py'
     bare.write_text('model = dict()')
     with pytest.raises(SystemExit) as stop:
@@ -155,26 +201,36 @@ class Opener:
     """What a hostile pickle would call."""
 
     def __reduce__(self):
-        return open, (__file__, )
+        return open, (__file__,)
 
 
-def test_checkpoint_with_code_ends_in_one_line(config, tmp_path, monkeypatch,
-                                               capsys):
+def test_checkpoint_with_code_ends_in_one_line(config, tmp_path, monkeypatch, capsys):
     import torch
+
     path = tmp_path / 'code.pth'
     torch.save(dict(state_dict={}, meta=Opener()), path)
     with pytest.raises(SystemExit) as stop:
         call('test', monkeypatch, config, path, '--work-dir', tmp_path / 'w')
-    lines = [line for line in capsys.readouterr().err.splitlines()
-             if line.startswith('test.py: ')]
-    assert stop.value.code == 2 and len(lines) == 1 and 'code.pth' in lines[0]
+    lines = [line for line in capsys.readouterr().err.splitlines() if line.startswith('test.py: ')]
+    assert stop.value.code == 2
+    assert len(lines) == 1
+    assert 'code.pth' in lines[0]
 
 
 def test_train_arguments_reach_the_config(config, monkeypatch):
     import torch
+
     monkeypatch.setattr(torch.cuda, 'is_available', lambda: True)
-    cfg = merged('train', monkeypatch, read(config), '--amp', '--resume',
-                 '--auto-scale-lr', '--no-validate', '--no-pin-memory')
+    cfg = merged(
+        'train',
+        monkeypatch,
+        read(config),
+        '--amp',
+        '--resume',
+        '--auto-scale-lr',
+        '--no-validate',
+        '--no-pin-memory',
+    )
     assert cfg.optim_wrapper.type == 'AmpOptimWrapper'
     assert cfg.optim_wrapper.loss_scale == 'dynamic'
     assert (cfg.resume, cfg.load_from) == (True, None)
@@ -188,6 +244,7 @@ def test_train_arguments_reach_the_config(config, monkeypatch):
 
 def test_train_refuses_what_it_cannot_do(config, monkeypatch):
     from orl_mm.engine.cli import UserError
+
     cfg = read(config)
     cfg.pop('auto_scale_lr')
     with pytest.raises(UserError, match='auto_scale_lr.base_batch_size'):
@@ -203,28 +260,47 @@ SEGMENTATION = 'mmseg::fcn/fcn_r50-d8_4xb4-20k_voc12aug-512x512.py'
 
 def test_mmdet_test_arguments(config, monkeypatch, tmp_path):
     pytest.importorskip('mmdet')
-    cfg = merged('test', monkeypatch, get_config(DETECTION), config,
-                 '--show-dir', tmp_path, '--tta', '--out', 'a.pkl')
+    cfg = merged(
+        'test',
+        monkeypatch,
+        get_config(DETECTION),
+        config,
+        '--show-dir',
+        tmp_path,
+        '--tta',
+        '--out',
+        'a.pkl',
+    )
     assert cfg.default_hooks.visualization.draw is True
     assert cfg.default_hooks.visualization.test_out_dir == str(tmp_path)
     assert cfg.model.type == 'DetTTAModel'
     assert cfg.model.module.type == 'MaskRCNN'
     flips, pack = cfg.test_dataloader.dataset.pipeline[-1].transforms
-    assert [flip.prob for flip in flips] == [1., 0.]
-    assert pack[0].type == 'PackDetInputs' and 'flip' in pack[0].meta_keys
+    assert [flip.prob for flip in flips] == [1.0, 0.0]
+    assert pack[0].type == 'PackDetInputs'
+    assert 'flip' in pack[0].meta_keys
     assert 'collate_fn' not in cfg.test_dataloader
     from orl_mm.engine.cli import UserError
+
     with pytest.raises(UserError, match='.pkl file'):
         merged('test', monkeypatch, get_config(DETECTION), config, '--out', 'a')
 
 
 def test_mmseg_test_arguments(config, monkeypatch, tmp_path):
     pytest.importorskip('mmseg')
-    cfg = merged('test', monkeypatch, get_config(SEGMENTATION), config,
-                 '--show-dir', tmp_path, '--tta', '--out', 'maps')
+    cfg = merged(
+        'test',
+        monkeypatch,
+        get_config(SEGMENTATION),
+        config,
+        '--show-dir',
+        tmp_path,
+        '--tta',
+        '--out',
+        'maps',
+    )
     assert cfg.default_hooks.visualization.draw is True
     assert cfg.visualizer.save_dir == str(tmp_path)
     assert cfg.model.type == 'SegTTAModel'
-    assert (cfg.test_evaluator.output_dir, cfg.test_evaluator.keep_results) == (
-        'maps', True)
+    assert (cfg.test_evaluator.output_dir, cfg.test_evaluator.keep_results) == ('maps', True)
     assert 'collate_fn' not in cfg.test_dataloader

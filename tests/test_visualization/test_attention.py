@@ -13,26 +13,40 @@ def grey():
 
 
 def test_heat_is_nearest_neighbour_and_relative_to_its_maximum(grey):
-    heat = np.array([[0., .1], [.2, .4]])
+    heat = np.array([[0.0, 0.1], [0.2, 0.4]])
     out = draw_heat(grey, heat).astype(int)
     blocks = out.reshape(2, 4, 2, 4, 3)
     assert (blocks == blocks[:, :1, :, :1]).all()  # one colour for each cell
     assert (out[:4, :4] == 100).all()  # nothing where there is no attention
     assert (draw_heat(grey, heat * 7) == out).all()
     change = np.abs(blocks[:, 0, :, 0] - 100).sum(-1)
-    assert change[1, 1] == change.max() and change[0, 0] == 0
+    assert change[1, 1] == change.max()
+    assert change[0, 0] == 0
     assert (draw_heat(grey, np.zeros((2, 2))) == 100).all()
 
 
 def test_panel_names_and_shares(grey):
-    maps = np.array([[[.1, .3], [.2, 0.]]])
-    templates = np.array([[[[1., 0.], [0., 0.]], [[0., 0.], [0., 0.]]]])
-    figure = attention_panel(grey[None], templates, [
-        AttentionColumn('head 0: heart', maps, 0), AttentionColumn('head 2: none', maps, 1),
-        AttentionColumn('head 1', maps)], 'title')
+    maps = np.array([[[0.1, 0.3], [0.2, 0.0]]])
+    templates = np.array([[[[1.0, 0.0], [0.0, 0.0]], [[0.0, 0.0], [0.0, 0.0]]]])
+    figure = attention_panel(
+        grey[None],
+        templates,
+        [
+            AttentionColumn('head 0: heart', maps, 0),
+            AttentionColumn('head 2: none', maps, 1),
+            AttentionColumn('head 1', maps),
+        ],
+        'title',
+    )
     words = [text.get_text() for text in figure.texts]
-    assert {'title', 'image and parts', 'head 0: heart', 'head 1', '17% inside, covers 0%',
-            'no such part'} <= set(words)
+    assert {
+        'title',
+        'image and parts',
+        'head 0: heart',
+        'head 1',
+        '17% inside, covers 0%',
+        'no such part',
+    } <= set(words)
     assert len(figure.axes) == 4
 
 
@@ -40,14 +54,14 @@ def test_maps_in_words():
     """A part of 4 x 4 pixels, a map of 2 x 2: half of the upper row, all of the lower left."""
     part = np.zeros((4, 4))
     part[1] = part[2:, :2] = 1
-    heat = np.array([[.1, .2], [.5, .2]])  # mean .25
+    heat = np.array([[0.1, 0.2], [0.5, 0.2]])  # mean .25
     # Inside .1/2 + .2/2 + .5 of 1.0; of the part's 8 pixels the 4 under .5 are covered.
     assert describe_map(heat, part) == '65% inside, covers 50%'
     assert describe_map(heat, np.zeros((4, 4))) == 'no such part'
     assert describe_map(np.zeros((2, 2)), part) == '0% inside, covers 0%'
 
 
-@pytest.mark.parametrize('bad', [-.1, np.nan])
+@pytest.mark.parametrize('bad', [-0.1, np.nan])
 def test_maps_that_are_none(grey, bad):
     with pytest.raises(ValueError, match='finite and not negative'):
-        draw_heat(grey, np.array([[bad, 1.]]))
+        draw_heat(grey, np.array([[bad, 1.0]]))

@@ -6,8 +6,12 @@ from sklearn.metrics import average_precision_score, jaccard_score
 
 from orl_mm.evaluation.attention_scores import patch_counts
 from orl_mm.visualization import figure_to_rgb
-from orl_mm.visualization.attention_report import (NetworkMaps, best_iou, comparison_panel,
-                                                   part_heads)
+from orl_mm.visualization.attention_report import (
+    NetworkMaps,
+    best_iou,
+    comparison_panel,
+    part_heads,
+)
 
 PARTS = ['left', 'heart']
 
@@ -22,7 +26,7 @@ def images():
     draw = np.random.default_rng(0)
     masks = [np.zeros((2, 8, 8), np.uint8) for _ in range(2)]
     for b, mask in enumerate(masks):
-        mask[0, 1:4, 5 - b:] = 1
+        mask[0, 1:4, 5 - b :] = 1
         mask[1, 5:7, 1:6] = 1
     maps = draw.random((2, 3, 4, 4)).round(1)  # with ties
     return masks, maps
@@ -39,34 +43,43 @@ def test_best_iou_is_the_largest_over_thresholds(images):
             assert found[head, part] == pytest.approx(wanted)
     assert np.isnan(best_iou(np.ones((1, 4)), np.zeros((1, 4), int), np.ones(4, int))).all()
     # A constant map has one threshold: everything.
-    assert best_iou(np.ones((1, 4)), np.array([[1, 0, 0, 0]]), np.ones(4, int)) == .25
+    assert best_iou(np.ones((1, 4)), np.array([[1, 0, 0, 0]]), np.ones(4, int)) == 0.25
 
 
 def test_heads_by_average_precision(images):
     masks, maps = images
     found = part_heads(NetworkMaps('x', maps), masks, PARTS)
     for r, part in enumerate(found):
-        table = np.array([[average_precision_score(masks[b][r].ravel(),
-                                                   enlarged(maps[b, head], 8).ravel())
-                           for head in range(3)] for b in range(2)])
-        assert part.head == table.mean(0).argmax() and not part.assigned
+        table = np.array(
+            [
+                [
+                    average_precision_score(masks[b][r].ravel(), enlarged(maps[b, head], 8).ravel())
+                    for head in range(3)
+                ]
+                for b in range(2)
+            ]
+        )
+        assert part.head == table.mean(0).argmax()
+        assert not part.assigned
         np.testing.assert_allclose(part.scores, table[:, part.head])
 
 
 def test_scores_can_disagree_and_the_checkpoint_has_the_last_word():
     mask = np.zeros((1, 4, 4), np.uint8)
     mask[0, :2] = 1
-    one = np.array([[9., 2, 2, 2], [2, 2, 2, 2], [3, 1, 1, 1], [1, 1, 1, 1]])
-    two = np.array([[1., 4, 4, 4], [4, 4, 4, 4], [3, 3, 3, 3], [3, 3, 3, 3]])
+    one = np.array([[9.0, 2, 2, 2], [2, 2, 2, 2], [3, 1, 1, 1], [1, 1, 1, 1]])
+    two = np.array([[1.0, 4, 4, 4], [4, 4, 4, 4], [3, 3, 3, 3], [3, 3, 3, 3]])
     maps = np.stack([one, two])[None]
     # Head 0 ranks one wrong patch second: AP 1/8 + 7/8 * 8/9, IoU 8/9. Head 1 finds one
     # patch last of all: AP 7/8 + 1/8 * 8/16, IoU 7/8.
-    by_ap, = part_heads(NetworkMaps('x', maps), [mask], ['a'])
-    by_iou, = part_heads(NetworkMaps('x', maps), [mask], ['a'], 'iou')
+    (by_ap,) = part_heads(NetworkMaps('x', maps), [mask], ['a'])
+    (by_iou,) = part_heads(NetworkMaps('x', maps), [mask], ['a'], 'iou')
     assert (by_ap.head, by_iou.head) == (1, 0)
-    assert by_ap.scores[0] == pytest.approx(15 / 16) and by_iou.scores[0] == pytest.approx(8 / 9)
-    stored, = part_heads(NetworkMaps('x', maps, {0: 'a', 1: 'b'}), [mask], ['a'])
-    assert stored.assigned and stored.head == 0
+    assert by_ap.scores[0] == pytest.approx(15 / 16)
+    assert by_iou.scores[0] == pytest.approx(8 / 9)
+    (stored,) = part_heads(NetworkMaps('x', maps, {0: 'a', 1: 'b'}), [mask], ['a'])
+    assert stored.assigned
+    assert stored.head == 0
     assert stored.scores[0] == pytest.approx(1 / 8 + 7 / 9)
 
 
@@ -74,12 +87,15 @@ def test_an_image_without_a_part_is_left_out(images):
     masks, maps = images
     masks[0][1] = 0
     heart = part_heads(NetworkMaps('x', maps), masks, PARTS)[1]
-    assert np.isnan(heart.scores[0]) and heart.scores[1] > 0
+    assert np.isnan(heart.scores[0])
+    assert heart.scores[1] > 0
     grey = np.full((8, 8, 3), 99, np.uint8)
-    figure = comparison_panel([grey] * 2, masks, PARTS, [NetworkMaps('x', maps)], ['p', 'q'],
-                              cell=16)
+    figure = comparison_panel(
+        [grey] * 2, masks, PARTS, [NetworkMaps('x', maps)], ['p', 'q'], cell=16
+    )
     words = {text.get_text() for text in figure.texts}
-    assert {'p · left', 'q · left', 'q · heart'} <= words and 'p · heart' not in words
+    assert {'p · left', 'q · left', 'q · heart'} <= words
+    assert 'p · heart' not in words
     assert len(figure.axes) == 2 * 3
     masks[1][1] = 0
     with pytest.raises(ValueError, match='no image shows heart'):
@@ -109,13 +125,14 @@ def test_shaded_by_rank_only_the_order_counts():
 
     def drawn(values, by_rank):
         network = NetworkMaps('x', np.reshape(values, (1, 1, 2, 2)))
-        return figure_to_rgb(comparison_panel([grey], [mask], ['a'], [network], cell=40,
-                                              by_rank=by_rank))
+        return figure_to_rgb(
+            comparison_panel([grey], [mask], ['a'], [network], cell=40, by_rank=by_rank)
+        )
 
-    steep, flat, other = [.9, .02, .01, .03], [.4, .2, .1, .3], [.4, .1, .2, .3]
-    assert (drawn(steep, True) == drawn(flat, True)).mean() > .99  # but for the caption
-    assert (drawn(steep, False) == drawn(flat, False)).mean() < .95
-    assert (drawn(flat, True) == drawn(other, True)).mean() < .95
+    steep, flat, other = [0.9, 0.02, 0.01, 0.03], [0.4, 0.2, 0.1, 0.3], [0.4, 0.1, 0.2, 0.3]
+    assert (drawn(steep, True) == drawn(flat, True)).mean() > 0.99  # but for the caption
+    assert (drawn(steep, False) == drawn(flat, False)).mean() < 0.95
+    assert (drawn(flat, True) == drawn(other, True)).mean() < 0.95
 
 
 def test_mistakes(images):

@@ -7,7 +7,7 @@ from orl_mm.visualization import match_ids, rank_by_size
 
 
 def _same_partition(a, b):
-    pairs = set(zip(a.ravel().tolist(), b.ravel().tolist()))
+    pairs = set(zip(a.ravel().tolist(), b.ravel().tolist(), strict=False))
     return len(pairs) == len(np.unique(a)) == len(np.unique(b))
 
 
@@ -33,12 +33,11 @@ def test_match_undoes_a_renaming():
 def test_match_has_the_largest_overlap_of_all_assignments():
     rng = np.random.default_rng(2)
     labels, reference = rng.integers(0, 4, (2, 6, 6)), rng.integers(0, 4, (2, 6, 6))
-    best = max((np.array(p)[labels] == reference).sum()
-               for p in itertools.permutations(range(4)))
+    best = max((np.array(p)[labels] == reference).sum() for p in itertools.permutations(range(4)))
     assert (match_ids(labels, reference) == reference).sum() == best
 
 
-@pytest.mark.parametrize('num_new,num_old', [(9, 3), (3, 9)])
+@pytest.mark.parametrize(('num_new', 'num_old'), [(9, 3), (3, 9)])
 def test_match_with_another_number_of_objects_keeps_the_partition(num_new, num_old):
     rng = np.random.default_rng(3)
     labels = rng.integers(0, num_new, (2, 9, 9))

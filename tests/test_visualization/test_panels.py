@@ -7,7 +7,7 @@ RNG = np.random.default_rng(0)
 IMAGES = RNG.integers(0, 255, (2, 64, 64, 3)).astype(np.uint8)
 OBJECTS = RNG.integers(0, 4, (2, 8, 8))
 PRIORS = RNG.integers(0, 9, (2, 64, 64))
-VIEWS = np.array([[[0, 0, .5, 1, 0], [.5, 0, 1, 1, 1]]] * 2, np.float32)
+VIEWS = np.array([[[0, 0, 0.5, 1, 0], [0.5, 0, 1, 1, 1]]] * 2, np.float32)
 
 
 def _texts(figure):
@@ -32,7 +32,8 @@ def test_objects_panel_shows_image_prior_and_objects():
 
 def test_without_a_prior_its_column_is_gone():
     figure = objects_panel(IMAGES, None, [('a', OBJECTS), ('b', OBJECTS)], cell=64)
-    assert len(figure.axes) == 2 * 3 and 'prior mask' not in _texts(figure)
+    assert len(figure.axes) == 2 * 3
+    assert 'prior mask' not in _texts(figure)
 
 
 def test_views_panel_shows_the_objects_that_each_view_holds():

@@ -12,7 +12,7 @@ def grey():
 
 
 def test_outline_is_at_the_border_of_half_covered_cells(grey):
-    part = np.array([[.5, .4], [0., 0.]])
+    part = np.array([[0.5, 0.4], [0.0, 0.0]])
     out = outline_parts(grey, part[None])
     changed = (out != grey).any(-1)
     expected = np.zeros((8, 8), bool)
@@ -24,8 +24,8 @@ def test_outline_is_at_the_border_of_half_covered_cells(grey):
 
 
 def test_fill_is_as_strong_as_the_part(grey):
-    maps = np.array([[[1., .5], [0., 0.]], [[0., 0.], [0., 1.]]])
-    out = fill_parts(grey, maps, [(200, 0, 0), (0, 0, 200)], alpha=.5)
+    maps = np.array([[[1.0, 0.5], [0.0, 0.0]], [[0.0, 0.0], [0.0, 1.0]]])
+    out = fill_parts(grey, maps, [(200, 0, 0), (0, 0, 200)], alpha=0.5)
     assert (out[:4, :4] == (150, 50, 50)).all()  # half of (200, 0, 0), half of grey
     assert (out[:4, 4:] == (125, 75, 75)).all()
     assert (out[4:, :4] == 100).all()
@@ -33,13 +33,14 @@ def test_fill_is_as_strong_as_the_part(grey):
 
 
 def test_overlapping_parts_mix_by_their_values(grey):
-    maps = np.array([[[.9]], [[.3]]])
-    out = fill_parts(grey, maps, [(200, 0, 0), (0, 200, 0)], alpha=1.)
+    maps = np.array([[[0.9]], [[0.3]]])
+    out = fill_parts(grey, maps, [(200, 0, 0), (0, 200, 0)], alpha=1.0)
     mixed = np.array([150, 50, 0])  # 3 : 1
-    assert (out == np.round(.1 * 100 + .9 * mixed)).all()
+    assert (out == np.round(0.1 * 100 + 0.9 * mixed)).all()
 
 
 def test_legend_names_the_colours_that_are_drawn(grey):
     (first, color), (second, _) = part_legend(['left_lung', 'heart'])
-    assert (first, second) == ('left lung', 'heart') and color == PART_COLORS[0]
+    assert (first, second) == ('left lung', 'heart')
+    assert color == PART_COLORS[0]
     assert (outline_parts(grey, np.ones((1, 1, 1)))[0, 0] == color).all()

@@ -20,10 +20,9 @@ def test_generators_are_put_back_also_after_an_error():
     random.seed(1), np.random.seed(1), torch.manual_seed(1)
     expected = _draws()
     random.seed(1), np.random.seed(1), torch.manual_seed(1)
-    with pytest.raises(KeyError):
-        with preserved_rng(7):
-            inside = _draws()
-            raise KeyError
+    with pytest.raises(KeyError), preserved_rng(7):
+        inside = _draws()
+        raise KeyError
     assert _draws() == expected
     with preserved_rng(7):
         assert _draws() == inside != expected
@@ -33,7 +32,7 @@ def test_generators_are_put_back_also_after_an_error():
 def test_batch_statistics_normalise_by_the_batch_and_leave_no_trace(kind):
     torch.manual_seed(0)
     norm = kind(3).train()
-    norm.running_mean += 5.
+    norm.running_mean += 5.0
     model = nn.Sequential(norm, nn.Dropout(0.9))
     before = {k: v.clone() for k, v in model.state_dict().items()}
     x = torch.randn(4, 3, 5, 5) * 3 + 1
@@ -62,17 +61,18 @@ def test_a_synchronised_norm_enters_no_collective(tmp_path):
 
 def test_a_frozen_norm_keeps_its_running_statistics():
     norm = nn.BatchNorm2d(3).eval()
-    norm.running_mean += 5.
+    norm.running_mean += 5.0
     x = torch.randn(4, 3, 5, 5)
     with batch_statistics(norm):
         out = norm(x)
-    assert torch.allclose(out, norm(x)) and not norm.training
+    assert torch.allclose(out, norm(x))
+    assert not norm.training
 
 
 @pytest.mark.parametrize('to_rgb_', [True, False])
 def test_to_rgb_undoes_the_preprocessor(to_rgb_):
     bgr = torch.randint(0, 256, (2, 3, 8, 8), dtype=torch.uint8)
-    pre = ImgDataPreprocessor(mean=[10., 20., 30.], std=[50., 60., 70.], bgr_to_rgb=to_rgb_)
+    pre = ImgDataPreprocessor(mean=[10.0, 20.0, 30.0], std=[50.0, 60.0, 70.0], bgr_to_rgb=to_rgb_)
     inputs = pre(dict(inputs=list(bgr)))['inputs']
     assert (to_rgb(inputs, pre) == bgr.flip(1).permute(0, 2, 3, 1).numpy()).all()
 
@@ -85,4 +85,5 @@ def test_labels_in_view_agree_with_the_geometry_of_the_image(flip):
     seen = labels_in_view(labels, view.to_tensor(), 8)
     expected = view.apply_labels(labels, 8)
     # Bins are 5 x 3 pixels; borders at x = 20, 40 and y = 16 fall on edges of bins.
-    assert (seen == expected).all() and set(np.unique(seen)) == {5, 0, 2, 9, 1}
+    assert (seen == expected).all()
+    assert set(np.unique(seen)) == {5, 0, 2, 9, 1}

@@ -11,18 +11,19 @@ BLUE = np.full((50, 50, 3), (10, 20, 200), np.uint8)
 
 def test_pictures_keep_every_pixel_and_their_order():
     noise = np.random.default_rng(0).integers(0, 255, (64, 64, 3)).astype(np.uint8)
-    sheet = figure_to_rgb(contact_sheet([[RED, noise]], ['a', 'b'], [['', 'text']],
-                                        'Title', 'note', cell=64))
+    sheet = figure_to_rgb(
+        contact_sheet([[RED, noise]], ['a', 'b'], [['', 'text']], 'Title', 'note', cell=64)
+    )
     windows = np.lib.stride_tricks.sliding_window_view(sheet, (64, 64, 3))[:, :, 0]
     found = np.argwhere((windows == noise).all((2, 3, 4)))
     assert len(found) == 1
     row, col = found[0]
-    assert (sheet[row:row + 64, col - 70:col - 6] == RED[0, 0]).all()
+    assert (sheet[row : row + 64, col - 70 : col - 6] == RED[0, 0]).all()
 
 
 def test_a_missing_picture_leaves_its_place_white():
     sheet = figure_to_rgb(contact_sheet([[RED, None], [None, BLUE]], ['a', 'b'], cell=50))
-    middle = sheet[:, :sheet.shape[1] // 2], sheet[:, sheet.shape[1] // 2:]
+    middle = sheet[:, : sheet.shape[1] // 2], sheet[:, sheet.shape[1] // 2 :]
     assert (middle[0] == RED[0, 0]).all(2).sum() == 2500
     assert (middle[1] == RED[0, 0]).all(2).sum() == 0
     assert (middle[1] == BLUE[0, 0]).all(2).sum() == 2500
@@ -32,16 +33,23 @@ def test_other_shapes_keep_their_aspect_in_the_middle_of_their_place():
     tall = np.full((60, 30, 3), (200, 10, 20), np.uint8)
     sheet = figure_to_rgb(contact_sheet([[tall]], ['a'], cell=40))
     rows, cols = np.where((sheet == RED[0, 0]).all(2))
-    assert (np.ptp(rows) + 1, np.ptp(cols) + 1) == (40, 20) and len(rows) == 800
+    assert (np.ptp(rows) + 1, np.ptp(cols) + 1) == (40, 20)
+    assert len(rows) == 800
     assert cols.min() == 10 + (40 - 20) // 2
 
 
 def test_legend_shows_names_in_their_colours_and_a_long_note_is_wrapped():
     plain = contact_sheet([[RED]], ['a'], cell=50)
-    figure = contact_sheet([[RED]], ['a'], note='many words ' * 9, cell=50,
-                           legend=[('one', (0, 255, 0)), ('two', (0, 0, 255))])
+    figure = contact_sheet(
+        [[RED]],
+        ['a'],
+        note='many words ' * 9,
+        cell=50,
+        legend=[('one', (0, 255, 0)), ('two', (0, 0, 255))],
+    )
     words = [t.get_text() for t in figure.texts]
-    assert 'one' in words and 'two' in words
+    assert 'one' in words
+    assert 'two' in words
     sheet = figure_to_rgb(figure)
     assert len(sheet) > len(figure_to_rgb(plain)) + 5 * 12
     for color in ((0, 255, 0), (0, 0, 255)):

@@ -14,18 +14,23 @@ def test_image_template_and_geometry_come_out(tmp_path):
     red = np.zeros((40, 60, 3), np.uint8)
     red[..., 0] = 200
     Image.fromarray(red).save(tmp_path / 'a.png')
-    view = [dict(type='RandomResizedCrop', scale=16), dict(type='RandomFlip', prob=0.)]
-    pipeline = [dict(type='orl_mm.LoadImage'),
-                dict(type='orl_mm.RegisteredTemplate', source='cxr_triangles', size=32),
-                dict(type='orl_mm.MultiViewWithGeometry', num_views=[2], transforms=[view],
-                     template_size=4),
-                dict(type='PackInputs', algorithm_keys=('template', ), meta_keys=('parts', ))]
+    view = [dict(type='RandomResizedCrop', scale=16), dict(type='RandomFlip', prob=0.0)]
+    pipeline = [
+        dict(type='orl_mm.LoadImage'),
+        dict(type='orl_mm.RegisteredTemplate', source='cxr_triangles', size=32),
+        dict(
+            type='orl_mm.MultiViewWithGeometry', num_views=[2], transforms=[view], template_size=4
+        ),
+        dict(type='PackInputs', algorithm_keys=('template',), meta_keys=('parts',)),
+    ]
     before = [dict(step) for step in pipeline]
     packed = Compose(with_whole_image(pipeline))(dict(img_path=str(tmp_path / 'a.png')))
     sample = packed['data_samples']
     assert (sample.whole_image == red).all()  # RGB
-    assert sample.whole_template.shape == (3, 32, 32) and sample.template.shape == (2, 3, 4, 4)
-    assert sample.views.shape == (2, 5) and sample.ori_shape == (40, 60)
+    assert sample.whole_template.shape == (3, 32, 32)
+    assert sample.template.shape == (2, 3, 4, 4)
+    assert sample.views.shape == (2, 5)
+    assert sample.ori_shape == (40, 60)
     assert sample.parts == ('left_lung', 'right_lung', 'heart')
     assert pipeline == before
 

@@ -7,7 +7,6 @@ for any method: activations above 32 MB come fresh from the kernel each time (gl
 
 import argparse
 import logging
-from typing import List
 
 import numpy as np
 import torch
@@ -23,8 +22,10 @@ from .clock import interleave, median, spread
 from .report import Report
 from .steps import ROOT, BYOLStep, R2OStep, Step, build_model, build_optimizer, plain_norms
 
-DETCON = {'DetCon_B': 'configs/baselines/detcon-b_r50_in1k.py',
-          'DetCon_B paper': 'configs/baselines/detcon-b_paper_r50_in1k.py'}
+DETCON = {
+    'DetCon_B': 'configs/baselines/detcon-b_r50_in1k.py',
+    'DetCon_B paper': 'configs/baselines/detcon-b_paper_r50_in1k.py',
+}
 PIXPRO = 'configs/baselines/pixpro_r50_in1k.py'
 
 
@@ -56,15 +57,19 @@ class UnclusteredStep(R2OStep):
 def run(args: argparse.Namespace) -> Report:
     """The figures; every side trains the same backbone, the same MLPs where it has them."""
     quick = args.quick
-    setup = dict(batch=args.batch or (2 if quick else 8), size=224,
-                 depth=18 if quick else args.depth, segments=20 if quick else 100,
-                 rounds=args.rounds or (1 if quick else 5))
+    setup = dict(
+        batch=args.batch or (2 if quick else 8),
+        size=224,
+        depth=18 if quick else args.depth,
+        segments=20 if quick else 100,
+        rounds=args.rounds or (1 if quick else 5),
+    )
     report = Report('baselines', dict(setup, device=args.device, memory='contiguous, fp32'))
-    inputs, slic, origin = make_batch(setup['batch'], setup['size'], setup['segments'],
-                                      args.images)
+    inputs, slic, origin = make_batch(setup['batch'], setup['size'], setup['segments'], args.images)
     batches = {'SLIC': slic, 'Felzenszwalb': with_felzenszwalb(inputs[2], slic)}
-    report.settings.update(images=origin, regions={
-        name: sum(b.counts) / len(b.counts) for name, b in batches.items()})
+    report.settings.update(
+        images=origin, regions={name: sum(b.counts) / len(b.counts) for name, b in batches.items()}
+    )
     inputs = [x.to(args.device) for x in inputs]
     batches = {name: b.to(args.device) for name, b in batches.items()}
 
@@ -73,43 +78,76 @@ def run(args: argparse.Namespace) -> Report:
     for name, config in DETCON.items():
         models[name] = share_networks(build(config, setup['depth']), r2o, mlps=True)
     pixpro = share_networks(build(PIXPRO, setup['depth']).to(args.device), r2o, mlps=False)
-    sides = {'BYOL': BYOLStep(r2o, optimizer, inputs, batches['SLIC']),
-             'PixPro': TwoViewStep(pixpro, build_optimizer(pixpro), inputs, batches['SLIC'])}
+    sides = {
+        'BYOL': BYOLStep(r2o, optimizer, inputs, batches['SLIC']),
+        'PixPro': TwoViewStep(pixpro, build_optimizer(pixpro), inputs, batches['SLIC']),
+    }
     for prior, batch in batches.items():
         for name, model in models.items():
             sides[f'{name} {prior}'] = TwoViewStep(model, optimizer, inputs, batch)
-            sides[f'R2O as {name} {prior}'] = UnclusteredStep(r2o, optimizer, inputs, batch,
-                                                              joined=model.joined)
-    seconds = interleave(sides, setup['rounds'], 1, args.device,
-                         repeat=5 if args.device == 'cuda' else 1, progress='training steps')
+            sides[f'R2O as {name} {prior}'] = UnclusteredStep(
+                r2o, optimizer, inputs, batch, joined=model.joined
+            )
+    seconds = interleave(
+        sides,
+        setup['rounds'],
+        1,
+        args.device,
+        repeat=5 if args.device == 'cuda' else 1,
+        progress='training steps',
+    )
     report.details['seconds'] = seconds
-    _masks(report, models['DetCon_B paper'], inputs, batches['SLIC'], args.device,
-           median(seconds['DetCon_B paper SLIC']))
+    _masks(
+        report,
+        models['DetCon_B paper'],
+        inputs,
+        batches['SLIC'],
+        args.device,
+        median(seconds['DetCon_B paper SLIC']),
+    )
 
     def ratio(name: str, top: str, bottom: str, target: float) -> None:
         a, b = seconds[top], seconds[bottom]
-        report.add(name, median(a) / median(b), target=target,
-                   note=f'{median(a):.3f} s / {median(b):.3f} s, pairs {spread(a, b)}')
+        report.add(
+            name,
+            median(a) / median(b),
+            target=target,
+            note=f'{median(a):.3f} s / {median(b):.3f} s, pairs {spread(a, b)}',
+        )
 
     for prior in batches:
         for name in models:
             views = 'views joined' if models[name].joined else 'views separate'
-            ratio(f'{name} / R2O without clustering, {views}, {prior}', f'{name} {prior}',
-                  f'R2O as {name} {prior}', 1.05)
+            ratio(
+                f'{name} / R2O without clustering, {views}, {prior}',
+                f'{name} {prior}',
+                f'R2O as {name} {prior}',
+                1.05,
+            )
     ratio('PixPro / BYOL', 'PixPro', 'BYOL', 1.2)
     return report
 
 
-def _masks(report: Report, detcon: nn.Module, inputs: List[Tensor], batch: RegionBatch,
-           device: str, step: float) -> None:
+def _masks(
+    report: Report,
+    detcon: nn.Module,
+    inputs: list[Tensor],
+    batch: RegionBatch,
+    device: str,
+    step: float,
+) -> None:
     """What the regions of both views and their draws take, alone."""
 
     def masks():
         detcon.draw([detcon.view_regions(batch, v, inputs[v], (7, 7)) for v in (0, 1)])
 
     seconds = median(interleave(dict(masks=masks), 5, 1, device, repeat=10)['masks'])
-    report.add('masks of both views: cut, averaged, drawn / step', 100 * seconds / step, unit='%',
-               note=f'{1000 * seconds:.1f} ms')
+    report.add(
+        'masks of both views: cut, averaged, drawn / step',
+        100 * seconds / step,
+        unit='%',
+        note=f'{1000 * seconds:.1f} ms',
+    )
 
 
 def build(config: str, depth: int) -> nn.Module:
@@ -148,6 +186,9 @@ def share_networks(model: nn.Module, owner: nn.Module, mlps: bool) -> nn.Module:
 def with_felzenszwalb(x0: Tensor, batch: RegionBatch) -> RegionBatch:
     """The same images and views with DetCon's regions (its scale and smallest size)."""
     pixels = ((x0 * STD + MEAN) * 255).round().byte().permute(0, 2, 3, 1).numpy()
-    maps: List[np.ndarray] = [felzenszwalb(np.ascontiguousarray(p)) for p in pixels]
-    return RegionBatch(batch.views, torch.stack([torch.from_numpy(m).byte() for m in maps]),
-                       [int(m.max()) + 1 for m in maps])
+    maps: list[np.ndarray] = [felzenszwalb(np.ascontiguousarray(p)) for p in pixels]
+    return RegionBatch(
+        batch.views,
+        torch.stack([torch.from_numpy(m).byte() for m in maps]),
+        [int(m.max()) + 1 for m in maps],
+    )

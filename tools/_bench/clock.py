@@ -2,7 +2,7 @@
 
 import statistics
 import time
-from typing import Callable, Dict, List
+from collections.abc import Callable
 
 import torch
 
@@ -20,8 +20,14 @@ def use_clock(name: str) -> None:
     _now = CLOCKS[name]
 
 
-def interleave(sides: Dict[str, Callable[[], object]], rounds: int, warmup: int = 1,
-               device: str = 'cpu', repeat: int = 1, progress: str = '') -> Dict[str, List[float]]:
+def interleave(
+    sides: dict[str, Callable[[], object]],
+    rounds: int,
+    warmup: int = 1,
+    device: str = 'cpu',
+    repeat: int = 1,
+    progress: str = '',
+) -> dict[str, list[float]]:
     """Seconds a call of each side, in the order A B C A B C ...
 
     Args:
@@ -36,7 +42,7 @@ def interleave(sides: Dict[str, Callable[[], object]], rounds: int, warmup: int 
     Returns:
         dict: Name -> ``rounds`` numbers.
     """
-    seconds: Dict[str, List[float]] = {name: [] for name in sides}
+    seconds: dict[str, list[float]] = {name: [] for name in sides}
     for turn in range(warmup + rounds):
         for name, function in sides.items():
             spent = _measure(function, repeat, device)
@@ -64,12 +70,12 @@ def _measure(function: Callable[[], object], repeat: int, device: str) -> float:
     return start.elapsed_time(stop) / 1000 / repeat
 
 
-def median(seconds: List[float]) -> float:
+def median(seconds: list[float]) -> float:
     """The middle one; of an even number the mean of the two."""
     return statistics.median(seconds)
 
 
-def spread(ours: List[float], theirs: List[float]) -> str:
+def spread(ours: list[float], theirs: list[float]) -> str:
     """Smallest and largest ratio of neighbouring measurements, as text."""
-    ratios = sorted(a / b for a, b in zip(ours, theirs))
+    ratios = sorted(a / b for a, b in zip(ours, theirs, strict=False))
     return f'{ratios[0]:.3f}..{ratios[-1]:.3f}'

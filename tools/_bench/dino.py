@@ -3,7 +3,6 @@
 import argparse
 import logging
 from types import SimpleNamespace
-from typing import List
 
 import torch
 from mmengine.config import Config
@@ -34,37 +33,40 @@ class DINOStep:
         samples (list): Data samples with templates.
     """
 
-    def __init__(self, model: nn.Module, crops: List[Tensor], samples: list) -> None:
+    def __init__(self, model: nn.Module, crops: list[Tensor], samples: list) -> None:
         cfg = Config.fromfile(str(ROOT / CONFIG)).optim_wrapper.to_dict()
         cfg['optimizer']['lr'] = 1e-4
         wrapper = OPTIM_WRAPPER_CONSTRUCTORS.build(
-            dict(type=cfg.pop('constructor'), optim_wrapper_cfg=cfg))(model)
+            dict(type=cfg.pop('constructor'), optim_wrapper_cfg=cfg)
+        )(model)
         self.model, self.crops, self.samples = model, crops, samples
         self.optimizer, self.hook = wrapper.optimizer, AttentionRegHook()
         self.runner = SimpleNamespace(model=model, optim_wrapper=wrapper)
-        ClipEachGradHook(3.).before_train(self.runner)
+        ClipEachGradHook(3.0).before_train(self.runner)
 
     def __call__(self, guided: bool = False) -> None:
         if guided:
             self.hook.before_train(self.runner)
-            self.hook.strengths = (1e-3, 1e-3, 0.)
+            self.hook.strengths = (1e-3, 1e-3, 0.0)
         losses = self.model(self.crops, self.samples, mode='loss')
         if guided:
             self.hook.after_train(self.runner)
         self.optimizer.zero_grad(set_to_none=True)
         sum(losses.values()).backward()
         self.optimizer.step()
-        self.model.update_target(.996)
+        self.model.update_target(0.996)
 
 
 def build(quick: bool, device: str) -> nn.Module:
     """The config's model in training mode; with ``quick`` a very small one."""
     init_default_scope('mmpretrain')
     cfg = Config.fromfile(str(ROOT / CONFIG)).model.to_dict()
-    cfg['backbone']['drop_path_rate'] = 0.
+    cfg['backbone']['drop_path_rate'] = 0.0
     if quick:
-        cfg['backbone'].update(img_size=64, arch=dict(embed_dims=48, num_layers=2, num_heads=6,
-                                                      feedforward_channels=192))
+        cfg['backbone'].update(
+            img_size=64,
+            arch=dict(embed_dims=48, num_layers=2, num_heads=6, feedforward_channels=192),
+        )
         cfg['head'].update(in_channels=48, out_channels=128)
         cfg['loss'].update(out_channels=128)
     model = MODELS.build(cfg).to(device)
@@ -78,7 +80,7 @@ def make_inputs(batch: int, size: int, device: str) -> tuple:
     samples = []
     for _ in range(batch):
         sample = DataSample()
-        k = (torch.rand(2, len(PARTS), size // 16, size // 16, generator=generator) > .7).float()
+        k = (torch.rand(2, len(PARTS), size // 16, size // 16, generator=generator) > 0.7).float()
         sample.set_field(k.to(device), 'template')
         sample.set_field(PARTS, 'parts', field_type='metainfo')
         samples.append(sample)
@@ -100,33 +102,45 @@ def run(args: argparse.Namespace) -> Report:
     gap = _same_weights(model, theirs, crops)
     ours = DINOStep(model, crops, samples)
     report = Report('dino', dict(batch=batch, size=size, crops=2, rounds=rounds, device=device))
-    report.add('loss on the same weights: difference to the published step', gap,
-               unit='of the loss', target=1e-5)
+    report.add(
+        'loss on the same weights: difference to the published step',
+        gap,
+        unit='of the loss',
+        target=1e-5,
+    )
     sides = dict(plain=ours, guided=lambda: ours(True), published=theirs)
     if lightly is not None:
         sides['lightly'] = lightly
     seconds = interleave(sides, rounds, 1, device, progress='' if quick else 'steps')
     for other, than, name, text, target in (
-            ('guided', 'plain', 'AttentionRegHook on / off', 'guided / plain', 1.02),
-            ('plain', 'published', 'this step / the published one', 'ours / published', 1.),
-            ('plain', 'lightly', "this step / lightly's", 'ours / lightly', 1.)):
+        ('guided', 'plain', 'AttentionRegHook on / off', 'guided / plain', 1.02),
+        ('plain', 'published', 'this step / the published one', 'ours / published', 1.0),
+        ('plain', 'lightly', "this step / lightly's", 'ours / lightly', 1.0),
+    ):
         if than not in sides:
-            print("lightly is not installed, so its step is left out: pip install lightly")
+            print('lightly is not installed, so its step is left out: pip install lightly')
             continue
         base = seconds[than]
-        report.add(name, median(seconds[other]) / median(base), target=target, sense='at most',
-                   note=f'{median(seconds[other]):.3f} s / {median(base):.3f} s, {text}, pairs '
-                   f'{spread(seconds[other], base)}')
+        report.add(
+            name,
+            median(seconds[other]) / median(base),
+            target=target,
+            sense='at most',
+            note=f'{median(seconds[other]):.3f} s / {median(base):.3f} s, {text}, pairs '
+            f'{spread(seconds[other], base)}',
+        )
     logging.disable(logging.NOTSET)
     return report
 
 
-def _same_weights(model: nn.Module, theirs: PublishedStep, crops: List[Tensor]) -> float:
+def _same_weights(model: nn.Module, theirs: PublishedStep, crops: list[Tensor]) -> float:
     """Give both sides one set of weights; how far their losses are apart then."""
     backbone, head = theirs.student
     model.backbone.load_state_dict(convert_dino_vit(backbone.state_dict()))
-    names = {'parametrizations.weight.original0': 'weight_g',
-             'parametrizations.weight.original1': 'weight_v'}
+    names = {
+        'parametrizations.weight.original0': 'weight_g',
+        'parametrizations.weight.original1': 'weight_v',
+    }
     weights = {}
     for key, value in head.state_dict().items():
         for old, new in names.items():

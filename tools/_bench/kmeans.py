@@ -2,7 +2,7 @@
 
 import argparse
 import statistics
-from typing import Callable, Dict, Tuple
+from collections.abc import Callable
 
 import torch
 import torch.nn.functional as F
@@ -36,7 +36,7 @@ def gaussians(n: int, d: int, k: int) -> Tensor:
     """Unit vectors (N, D) around 2 K directions, so that K is never exactly right."""
     generator = torch.Generator().manual_seed(0)
     directions = torch.randn(2 * k, d, generator=generator)
-    which = torch.randint(2 * k, (n, ), generator=generator)
+    which = torch.randint(2 * k, (n,), generator=generator)
     return F.normalize(directions[which] + torch.randn(n, d, generator=generator), dim=1)
 
 
@@ -44,42 +44,58 @@ def gaussians(n: int, d: int, k: int) -> Tensor:
 def features(n: int, d: int, quick: bool, args: argparse.Namespace) -> Tensor:
     """Unit vectors (N, D) of superpixels in a ResNet with random weights, as R2O's first step."""
     from .steps import build_model
-    inputs, batch, _ = make_batch(*((4, 64, 100) if quick else (32, 224, 145)),
-                                  folder=args.images)
+
+    inputs, batch, _ = make_batch(*((4, 64, 100) if quick else (32, 224, 145)), folder=args.images)
     model = build_model(18 if quick else 50)
-    chunks = [model.refiner._features(model.target['backbone'], x, False)
-              for x in inputs[2].split(8)]
+    chunks = [
+        model.refiner._features(model.target['backbone'], x, False) for x in inputs[2].split(8)
+    ]
     points, _, _ = model.refiner._points(torch.cat(chunks).float(), batch)
     return points[:n, :d].contiguous()
 
 
 def _compare(report: Report, name: str, points: Tensor, k: int, seeds: int, device: str) -> None:
     found = {side: [] for side in ('ours', 'scikit-learn', 'published')}
-    seconds = interleave({side: _next_seed(function, found[side])
-                          for side, function in _sides(points, k, device).items()},
-                         seeds, 1, device)
+    seconds = interleave(
+        {
+            side: _next_seed(function, found[side])
+            for side, function in _sides(points, k, device).items()
+        },
+        seeds,
+        1,
+        device,
+    )
     double = points.cpu().double()
-    inertia = {side: [exact_inertia(double, labels.cpu()) for labels, _ in results]
-               for side, results in found.items()}
+    inertia = {
+        side: [exact_inertia(double, labels.cpu()) for labels, _ in results]
+        for side, results in found.items()
+    }
     rounds = {side: [int(count) for _, count in results] for side, results in found.items()}
     shape = f'{name} {tuple(points.shape)}, K {k}'
-    for other, target in (('scikit-learn', 1.), ('published', None)):
+    for other, target in (('scikit-learn', 1.0), ('published', None)):
         a, b = seconds['ours'], seconds[other]
-        report.add(f'time, ours / {other}: {name}', median(a) / median(b),
-                   target=target if device == 'cpu' else None,
-                   note=f'{shape}: {1e3 * median(a):.1f} ms / {1e3 * median(b):.1f} ms, '
-                   f'pairs {spread(a, b)}')
+        report.add(
+            f'time, ours / {other}: {name}',
+            median(a) / median(b),
+            target=target if device == 'cpu' else None,
+            note=f'{shape}: {1e3 * median(a):.1f} ms / {1e3 * median(b):.1f} ms, '
+            f'pairs {spread(a, b)}',
+        )
     for other, target in (('scikit-learn', 1.02), ('published', None)):
-        report.add(f'inertia, ours / {other}: {name}',
-                   statistics.mean(inertia['ours']) / statistics.mean(inertia[other]),
-                   target=target, note=f'means of {len(inertia[other])} seeds; iterations '
-                   f'{statistics.mean(rounds["ours"]):.1f} / {statistics.mean(rounds[other]):.1f}')
+        report.add(
+            f'inertia, ours / {other}: {name}',
+            statistics.mean(inertia['ours']) / statistics.mean(inertia[other]),
+            target=target,
+            note=f'means of {len(inertia[other])} seeds; iterations '
+            f'{statistics.mean(rounds["ours"]):.1f} / {statistics.mean(rounds[other]):.1f}',
+        )
     report.details[name] = dict(seconds=seconds, inertia=inertia, iterations=rounds)
 
 
-def _sides(points: Tensor, k: int, device: str) -> Dict[str, Callable]:
+def _sides(points: Tensor, k: int, device: str) -> dict[str, Callable]:
     """Functions of a seed that return labels and iterations."""
     from sklearn.cluster import KMeans
+
     array = points.cpu().numpy()
 
     def generator(seed):
@@ -100,7 +116,7 @@ def _sides(points: Tensor, k: int, device: str) -> Dict[str, Callable]:
     return {'ours': ours, 'scikit-learn': sklearn, 'published': published}
 
 
-def _next_seed(function: Callable[[int], Tuple], found: list) -> Callable[[], None]:
+def _next_seed(function: Callable[[int], tuple], found: list) -> Callable[[], None]:
     """Calls with seeds 0, 1, 2 ... whose results are kept."""
     return lambda: found.append(function(len(found)))
 
@@ -116,9 +132,16 @@ def exact_inertia(points: Tensor, labels: Tensor) -> float:
 def _host_waits(report: Report, points: Tensor, iterations: int = 20) -> None:
     """Waits of the host for the device in one call, at two K and equal iterations."""
     # A tolerance below zero is never met: all iterations run.
-    arguments = dict(max_iters=iterations, absolute_tol=-1.)
-    counts = {k: host_waits(lambda k=k: fit_kmeans(points, k, torch.Generator('cuda'),
-                                                   **arguments)) for k in (8, 128)}
+    arguments = dict(max_iters=iterations, absolute_tol=-1.0)
+    counts = {
+        k: host_waits(lambda k=k: fit_kmeans(points, k, torch.Generator('cuda'), **arguments))
+        for k in (8, 128)
+    }
     report.details['host_waits'] = {str(k): count for k, count in counts.items()}
-    report.add('host waits a call, K = 128 minus K = 8', counts[128] - counts[8], unit='waits',
-               target=0., note=f'{counts[128]} and {counts[8]} in {iterations} Lloyd iterations')
+    report.add(
+        'host waits a call, K = 128 minus K = 8',
+        counts[128] - counts[8],
+        unit='waits',
+        target=0.0,
+        note=f'{counts[128]} and {counts[8]} in {iterations} Lloyd iterations',
+    )

@@ -6,14 +6,15 @@ ViT, so it stands around torchvision's, of the same size, whose attention is tor
 """
 
 import copy
-from typing import List, Optional
+from typing import Optional
 
 import torch
 from torch import Tensor, nn
 
 
-def lightly_step(crops: List[Tensor], out: int, dim: int = 384,
-                 depth: int = 12) -> Optional['LightlyStep']:
+def lightly_step(
+    crops: list[Tensor], out: int, dim: int = 384, depth: int = 12
+) -> Optional['LightlyStep']:
     """The step; None where lightly is not installed."""
     try:
         import lightly.loss
@@ -26,9 +27,10 @@ def lightly_step(crops: List[Tensor], out: int, dim: int = 384,
 class LightlyStep:
     """Teacher, student, loss with its centre, clipping, AdamW, moving average."""
 
-    def __init__(self, lightly, crops: List[Tensor], out: int, dim: int, depth: int) -> None:
+    def __init__(self, lightly, crops: list[Tensor], out: int, dim: int, depth: int) -> None:
         from lightly.models.modules import DINOProjectionHead
         from torchvision.models import VisionTransformer
+
         self.lightly, self.crops = lightly, crops
         backbone = VisionTransformer(crops[0].shape[-1], 16, depth, 6, dim, 4 * dim)
         backbone.heads = nn.Identity()
@@ -38,15 +40,15 @@ class LightlyStep:
         self.teacher = nn.Sequential(copy.deepcopy(backbone), heads[1]).to(device)
         self.teacher.requires_grad_(False)
         self.loss = lightly.loss.DINOLoss(out).to(device)
-        self.optimizer = torch.optim.AdamW(self.student.parameters(), lr=1e-4, weight_decay=.04)
+        self.optimizer = torch.optim.AdamW(self.student.parameters(), lr=1e-4, weight_decay=0.04)
 
     def __call__(self) -> None:
-        self.lightly.models.utils.update_momentum(self.student, self.teacher, m=.996)
+        self.lightly.models.utils.update_momentum(self.student, self.teacher, m=0.996)
         with torch.no_grad():
             teacher = [self.teacher(view) for view in self.crops[:2]]
         student = [self.student(view) for view in self.crops]
-        loss = self.loss(teacher, student, teacher_temp=.04)
+        loss = self.loss(teacher, student, teacher_temp=0.04)
         self.optimizer.zero_grad()
         loss.backward()
-        nn.utils.clip_grad_norm_(self.student.parameters(), 3.)
+        nn.utils.clip_grad_norm_(self.student.parameters(), 3.0)
         self.optimizer.step()

@@ -5,7 +5,6 @@ import statistics
 import tempfile
 import time
 from concurrent.futures import ThreadPoolExecutor
-from typing import Dict, List, Optional, Union
 
 import cv2
 import numpy as np
@@ -24,8 +23,7 @@ BATCH = 8
 ONLINE = 40  # SLIC is slow and steady: fewer images tell its cost
 
 
-def run(images: Union[None, str, List[str]] = None,
-        num_images: int = 200) -> dict:
+def run(images: None | str | list[str] = None, num_images: int = 200) -> dict:
     """Median processor time an image of each pipeline, in turns, in one thread.
 
     Args:
@@ -45,14 +43,13 @@ def run(images: Union[None, str, List[str]] = None,
     cv2.setNumThreads(1)
     torch.set_num_threads(1)
     try:
-        with tempfile.TemporaryDirectory() as folder, \
-                DefaultScope.overwrite_default_scope('mmpretrain'):
+        with (
+            tempfile.TemporaryDirectory() as folder,
+            DefaultScope.overwrite_default_scope('mmpretrain'),
+        ):
             paths = _paths(images, num_images, folder)
             cache, root = _cache(paths, folder)
-            pipelines = {
-                name: Compose(steps)
-                for name, steps in _pipelines(cache, root).items()
-            }
+            pipelines = {name: Compose(steps) for name, steps in _pipelines(cache, root).items()}
             for pipeline in pipelines.values():
                 for transform in find_epoch_aware(pipeline):
                     transform.set_epoch(0)
@@ -62,31 +59,38 @@ def run(images: Union[None, str, List[str]] = None,
         cv2.setNumThreads(cv2_threads)
         torch.set_num_threads(threads)
     ms = {name: 1e3 * statistics.median(s) for name, s in seconds.items()}
-    ratios = {name: value / ms['views'] for name, value in ms.items()
-              if name != 'views'}
+    ratios = {name: value / ms['views'] for name, value in ms.items() if name != 'views'}
     return dict(
         ratios,
         cached_one_worker=workers['cached'] / workers['views'],
         ms={name: round(value, 3) for name, value in ms.items()},
-        num_images=len(paths))
+        num_images=len(paths),
+    )
 
 
-def _pipelines(cache: str, root: str) -> Dict[str, list]:
+def _pipelines(cache: str, root: str) -> dict[str, list]:
     load = [dict(type='orl_mm.SeedSample'), dict(type='orl_mm.LoadImage')]
     keys = ('views', 'regions', 'num_regions')
     views = [
-        dict(type='orl_mm.MultiViewWithGeometry', num_views=[1, 1],
-             transforms=[
-                 _photometry('orl_mm.GaussianBlur', 1., 0.),
-                 _photometry('orl_mm.GaussianBlur', 0.1, 0.2)]),
-        dict(type='PackInputs', algorithm_keys=keys)]
+        dict(
+            type='orl_mm.MultiViewWithGeometry',
+            num_views=[1, 1],
+            transforms=[
+                _photometry('orl_mm.GaussianBlur', 1.0, 0.0),
+                _photometry('orl_mm.GaussianBlur', 0.1, 0.2),
+            ],
+        ),
+        dict(type='PackInputs', algorithm_keys=keys),
+    ]
 
     def prior(**options):
         return [dict(type='orl_mm.GenerateSuperpixels', **options)]
 
-    crop = [dict(type='RandomResizedCrop', scale=224, interpolation='bicubic',
-                 backend='pillow'), dict(type='RandomFlip', prob=0.5)]
-    stock = dict(magnitude_range=(0.1, 2.), magnitude_std='inf')
+    crop = [
+        dict(type='RandomResizedCrop', scale=224, interpolation='bicubic', backend='pillow'),
+        dict(type='RandomFlip', prob=0.5),
+    ]
+    stock = dict(magnitude_range=(0.1, 2.0), magnitude_std='inf')
     return dict(
         views=load + views,
         x0_only=load + prior(method='none') + views,
@@ -94,24 +98,40 @@ def _pipelines(cache: str, root: str) -> Dict[str, list]:
         online=load + prior() + views,
         stock=[
             dict(type='LoadImageFromFile'),
-            dict(type='MultiView', num_views=[1, 1], transforms=[
-                crop + _photometry('GaussianBlur', 1., 0., **stock),
-                crop + _photometry('GaussianBlur', 0.1, 0.2, **stock)]),
-            dict(type='PackInputs')])
+            dict(
+                type='MultiView',
+                num_views=[1, 1],
+                transforms=[
+                    crop + _photometry('GaussianBlur', 1.0, 0.0, **stock),
+                    crop + _photometry('GaussianBlur', 0.1, 0.2, **stock),
+                ],
+            ),
+            dict(type='PackInputs'),
+        ],
+    )
 
 
 def _photometry(blur_type, blur, solarize, **options) -> list:
     return [
-        dict(type='RandomApply', prob=0.8, transforms=[
-            dict(type='ColorJitter', brightness=0.4, contrast=0.4,
-                 saturation=0.2, hue=0.1)]),
-        dict(type='RandomGrayscale', prob=0.2, keep_channels=True,
-             channel_weights=(0.114, 0.587, 0.2989)),
+        dict(
+            type='RandomApply',
+            prob=0.8,
+            transforms=[
+                dict(type='ColorJitter', brightness=0.4, contrast=0.4, saturation=0.2, hue=0.1)
+            ],
+        ),
+        dict(
+            type='RandomGrayscale',
+            prob=0.2,
+            keep_channels=True,
+            channel_weights=(0.114, 0.587, 0.2989),
+        ),
         dict(type=blur_type, prob=blur, **options),
-        dict(type='Solarize', thr=128, prob=solarize)]
+        dict(type='Solarize', thr=128, prob=solarize),
+    ]
 
 
-def _in_turns(pipelines, paths) -> Dict[str, List[float]]:
+def _in_turns(pipelines, paths) -> dict[str, list[float]]:
     """Seconds of processor time an image; the first batch only warms up.
 
     Processor time, because a loader only computes (the files are in memory by
@@ -130,7 +150,6 @@ def _in_turns(pipelines, paths) -> Dict[str, List[float]]:
 
 
 class _Samples(torch.utils.data.Dataset):
-
     def __init__(self, pipeline, paths):
         self.pipeline, self.paths = pipeline, paths
 
@@ -138,17 +157,20 @@ class _Samples(torch.utils.data.Dataset):
         return len(self.paths)
 
     def __getitem__(self, index):
-        return self.pipeline(
-            dict(img_path=self.paths[index], sample_idx=index))
+        return self.pipeline(dict(img_path=self.paths[index], sample_idx=index))
 
 
-def _one_worker(pipelines, paths, rounds: int = 5) -> Dict[str, float]:
+def _one_worker(pipelines, paths, rounds: int = 5) -> dict[str, float]:
     """Median seconds of a pass with one worker; the first pass does not count."""
-    paths = paths[:6 * BATCH]
+    paths = paths[: 6 * BATCH]
     loaders = {
         name: torch.utils.data.DataLoader(
-            _Samples(pipelines[name], paths), batch_size=BATCH, num_workers=1,
-            persistent_workers=True, collate_fn=default_collate)
+            _Samples(pipelines[name], paths),
+            batch_size=BATCH,
+            num_workers=1,
+            persistent_workers=True,
+            collate_fn=default_collate,
+        )
         for name in ('views', 'cached')
     }
     seconds = {name: [] for name in loaders}
@@ -164,8 +186,7 @@ def _one_worker(pipelines, paths, rounds: int = 5) -> Dict[str, float]:
 
 def _cache(paths, folder):
     """Cached masks of all images; the folder and the images' root."""
-    root = os.path.commonpath([os.path.dirname(os.path.abspath(p))
-                               for p in paths])
+    root = os.path.commonpath([os.path.dirname(os.path.abspath(p)) for p in paths])
     job = BuildJob(PriorSpec('slic'), root, os.path.join(folder, 'masks'))
     with ThreadPoolExecutor(1) as pool:
         counts = build(job, [os.path.relpath(p, root) for p in paths], pool)
@@ -174,10 +195,10 @@ def _cache(paths, folder):
     return job.out, root
 
 
-def _paths(images, num_images, folder) -> List[str]:
+def _paths(images, num_images, folder) -> list[str]:
     if isinstance(images, str):
         found = list(find_images(images))
-        images = found[::max(1, len(found) // num_images)]
+        images = found[:: max(1, len(found) // num_images)]
     if images is not None:
         if not images:
             raise ValueError('no images to load')
@@ -185,12 +206,12 @@ def _paths(images, num_images, folder) -> List[str]:
     return _embedded(num_images, os.path.join(folder, 'images'))
 
 
-def _embedded(count: int, folder: str) -> List[str]:
+def _embedded(count: int, folder: str) -> list[str]:
     """Crops of the photographs inside scikit-image and scikit-learn, as JPEG."""
     from skimage import data
     from sklearn.datasets import load_sample_images
-    photos = [data.astronaut(), data.coffee(), data.chelsea(),
-              *load_sample_images().images]
+
+    photos = [data.astronaut(), data.coffee(), data.chelsea(), *load_sample_images().images]
     rng = np.random.default_rng(0)
     os.makedirs(folder)
     paths = []
@@ -200,8 +221,7 @@ def _embedded(count: int, folder: str) -> List[str]:
         width = height * 4 // 3
         y = rng.integers(photo.shape[0] - height + 1)
         x = rng.integers(photo.shape[1] - width + 1)
-        crop = Image.fromarray(photo[y:y + height, x:x + width])
+        crop = Image.fromarray(photo[y : y + height, x : x + width])
         paths.append(os.path.join(folder, f'{index:04d}.jpg'))
-        crop.resize((500, 375), Image.Resampling.BICUBIC).save(
-            paths[-1], quality=92)
+        crop.resize((500, 375), Image.Resampling.BICUBIC).save(paths[-1], quality=92)
     return paths

@@ -2,8 +2,8 @@
 
 import json
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
-from typing import Callable
 
 import torch
 from torch.profiler import ProfilerActivity, profile
@@ -30,8 +30,9 @@ def peak_bytes(function: Callable[[], object], device: str = 'cpu') -> int:
         trace = Path(folder) / 'trace.json'
         recorded.export_chrome_trace(str(trace))
         events = json.loads(trace.read_text())['traceEvents']
-    changes = [(event['ts'], event['args']['Bytes']) for event in events
-               if event.get('name') == '[memory]']
+    changes = [
+        (event['ts'], event['args']['Bytes']) for event in events if event.get('name') == '[memory]'
+    ]
     total = peak = 0
     for _, change in sorted(changes, key=lambda pair: pair[0]):
         total += change

@@ -6,7 +6,6 @@ depth; position embeddings are those of 224 pixels.
 """
 
 import copy
-from typing import List
 
 import torch
 import torch.nn.functional as F
@@ -27,7 +26,7 @@ class Block(nn.Module):
         b, n, c = x.shape
         qkv = self.attn['qkv'](self.norm1(x))
         q, k, v = qkv.reshape(b, n, 3, self.heads, c // self.heads).permute(2, 0, 3, 1, 4)
-        attn = ((q @ k.transpose(-2, -1)) * (c // self.heads)**-0.5).softmax(-1)
+        attn = ((q @ k.transpose(-2, -1)) * (c // self.heads) ** -0.5).softmax(-1)
         x = x + self.attn['proj']((attn @ v).transpose(1, 2).reshape(b, n, c))
         return x + self.mlp['fc2'](F.gelu(self.mlp['fc1'](self.norm2(x))))
 
@@ -35,17 +34,18 @@ class Block(nn.Module):
 class PublishedViT(nn.Module):
     """ViT whose parameters have the public names."""
 
-    def __init__(self, size: int = 224, patch: int = 16, dim: int = 384, depth: int = 12,
-                 heads: int = 6) -> None:
+    def __init__(
+        self, size: int = 224, patch: int = 16, dim: int = 384, depth: int = 12, heads: int = 6
+    ) -> None:
         super().__init__()
         self.patch_embed = nn.ModuleDict(dict(proj=nn.Conv2d(3, dim, patch, patch)))
-        self.cls_token = nn.Parameter(torch.randn(1, 1, dim) * .02)
-        self.pos_embed = nn.Parameter(torch.randn(1, (size // patch)**2 + 1, dim) * .02)
+        self.cls_token = nn.Parameter(torch.randn(1, 1, dim) * 0.02)
+        self.pos_embed = nn.Parameter(torch.randn(1, (size // patch) ** 2 + 1, dim) * 0.02)
         self.blocks = nn.ModuleList(Block(dim, heads) for _ in range(depth))
         self.norm = nn.LayerNorm(dim, eps=1e-6)
         for module in self.modules():
             if isinstance(module, nn.Linear):
-                nn.init.trunc_normal_(module.weight, std=.02)
+                nn.init.trunc_normal_(module.weight, std=0.02)
                 nn.init.zeros_(module.bias)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -61,8 +61,13 @@ class PublishedHead(nn.Module):
 
     def __init__(self, dim: int, out: int, hidden: int = 2048, bottleneck: int = 256) -> None:
         super().__init__()
-        self.mlp = nn.Sequential(nn.Linear(dim, hidden), nn.GELU(), nn.Linear(hidden, hidden),
-                                 nn.GELU(), nn.Linear(hidden, bottleneck))
+        self.mlp = nn.Sequential(
+            nn.Linear(dim, hidden),
+            nn.GELU(),
+            nn.Linear(hidden, hidden),
+            nn.GELU(),
+            nn.Linear(hidden, bottleneck),
+        )
         last = nn.Linear(bottleneck, out, bias=False)
         self.last_layer = nn.utils.parametrizations.weight_norm(last)
         g = self.last_layer.parametrizations.weight.original0
@@ -76,7 +81,7 @@ class PublishedHead(nn.Module):
 class PublishedStep:
     """Teacher, student, loss with its centre, clipping, AdamW, moving average."""
 
-    def __init__(self, crops: List[Tensor], out: int, lr: float = 1e-4, **vit) -> None:
+    def __init__(self, crops: list[Tensor], out: int, lr: float = 1e-4, **vit) -> None:
         self.crops = crops
         backbone = PublishedViT(**vit)
         dim = backbone.cls_token.shape[-1]
@@ -84,25 +89,29 @@ class PublishedStep:
         self.teacher = copy.deepcopy(self.student).requires_grad_(False)
         self.center = torch.zeros(1, out, device=crops[0].device)
         params = [p for p in self.student.parameters() if p.requires_grad]
-        self.optimizer = torch.optim.AdamW([
-            dict(params=[p for p in params if p.dim() > 1]),
-            dict(params=[p for p in params if p.dim() <= 1], weight_decay=0.)], lr=lr,
-            weight_decay=.04)
+        self.optimizer = torch.optim.AdamW(
+            [
+                dict(params=[p for p in params if p.dim() > 1]),
+                dict(params=[p for p in params if p.dim() <= 1], weight_decay=0.0),
+            ],
+            lr=lr,
+            weight_decay=0.04,
+        )
 
     def loss(self) -> Tensor:
         """The scalar to minimise; moves the centre."""
         with torch.no_grad():
             teacher = self.teacher(torch.cat(self.crops[:2]))
-        student = (self.student(torch.cat(self.crops)) / .1).chunk(len(self.crops))
-        targets = F.softmax((teacher - self.center) / .04, dim=-1).detach().chunk(2)
-        total, terms = 0., 0
+        student = (self.student(torch.cat(self.crops)) / 0.1).chunk(len(self.crops))
+        targets = F.softmax((teacher - self.center) / 0.04, dim=-1).detach().chunk(2)
+        total, terms = 0.0, 0
         for i, q in enumerate(targets):
             for v, out in enumerate(student):
                 if v != i:
                     total = total + torch.sum(-q * F.log_softmax(out, dim=-1), dim=-1).mean()
                     terms += 1
         mean = torch.sum(teacher, dim=0, keepdim=True) / len(teacher)
-        self.center = self.center * .9 + mean * .1
+        self.center = self.center * 0.9 + mean * 0.1
         return total / terms
 
     def __call__(self) -> None:
@@ -111,10 +120,12 @@ class PublishedStep:
         loss.backward()
         for p in self.student.parameters():
             if p.grad is not None:
-                scale = 3. / (p.grad.norm(2) + 1e-6)
+                scale = 3.0 / (p.grad.norm(2) + 1e-6)
                 if scale < 1:
                     p.grad.mul_(scale)
         self.optimizer.step()
         with torch.no_grad():
-            for mine, its in zip(self.student.parameters(), self.teacher.parameters()):
-                its.mul_(.996).add_((1 - .996) * mine.detach())
+            for mine, its in zip(
+                self.student.parameters(), self.teacher.parameters(), strict=False
+            ):
+                its.mul_(0.996).add_((1 - 0.996) * mine.detach())

@@ -2,7 +2,6 @@
 
 import argparse
 import copy
-from typing import Dict, List
 
 import torch
 
@@ -24,20 +23,30 @@ FORMATS = dict(contiguous=torch.contiguous_format, channels_last=torch.channels_
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Options of this benchmark alone."""
     group = parser.add_argument_group('r2o')
-    group.add_argument('--batches', type=int, nargs='+',
-                       help='batch sizes of the throughput on CUDA (default: 32 128)')
+    group.add_argument(
+        '--batches',
+        type=int,
+        nargs='+',
+        help='batch sizes of the throughput on CUDA (default: 32 128)',
+    )
     group.add_argument('--depth', type=int, default=50, help='of the ResNet (default: 50)')
 
 
 def run(args: argparse.Namespace) -> Report:
     """All figures that the device of ``args`` allows."""
     quick = args.quick
-    setup = dict(batch=args.batch or (2 if quick else 8), size=224,
-                 depth=18 if quick else args.depth, clusters=8 if quick else 64,
-                 segments=20 if quick else 100, rounds=args.rounds or (1 if quick else 5))
+    setup = dict(
+        batch=args.batch or (2 if quick else 8),
+        size=224,
+        depth=18 if quick else args.depth,
+        clusters=8 if quick else 64,
+        segments=20 if quick else 100,
+        rounds=args.rounds or (1 if quick else 5),
+    )
     report = Report('r2o', dict(setup, device=args.device))
-    inputs, batch, origin = make_batch(setup['batch'], setup['size'], setup['segments'],
-                                       args.images)
+    inputs, batch, origin = make_batch(
+        setup['batch'], setup['size'], setup['segments'], args.images
+    )
     report.settings['images'] = origin
     inputs = [x.to(args.device) for x in inputs]
     batch = batch.to(args.device)
@@ -68,39 +77,62 @@ def _steps(report: Report, model, inputs, batch, setup, device: str) -> None:
     published = PublishedStep(copy.deepcopy(model), setup['clusters'])
     labels = batch.labels.long()
     sides['published'] = lambda: published(*inputs, labels, batch.views)
-    seconds = interleave(sides, setup['rounds'], 1, device, repeat=5 if device == 'cuda' else 1,
-                         progress='training steps')
+    seconds = interleave(
+        sides,
+        setup['rounds'],
+        1,
+        device,
+        repeat=5 if device == 'cuda' else 1,
+        progress='training steps',
+    )
     report.details.update(seconds=seconds, roi_align=published.roi_align_name)
     model.load_state_dict(plain)
 
     def ratio(name, top, bottom, target=None):
         a, b = seconds[top], seconds[bottom]
-        report.add(name, median(a) / median(b), target=target if device == 'cpu' else None,
-                   note=f'{median(a):.3f} s / {median(b):.3f} s, pairs {spread(a, b)}')
+        report.add(
+            name,
+            median(a) / median(b),
+            target=target if device == 'cpu' else None,
+            note=f'{median(a):.3f} s / {median(b):.3f} s, pairs {spread(a, b)}',
+        )
 
     for name in FORMATS:
         text = name.replace('_', '-')
         ratio(f'R2O / BYOL, fp32, {text}', f'r2o {name}', f'byol {name}')
-        ratio(f'R2O / BYOL, fp32, {text}, C4 of x0 in bf16', f'r2o {name} x0-bf16',
-              f'byol {name}', target=1.08)
+        ratio(
+            f'R2O / BYOL, fp32, {text}, C4 of x0 in bf16',
+            f'r2o {name} x0-bf16',
+            f'byol {name}',
+            target=1.08,
+        )
     ratio('R2O / BYOL, bf16 autocast, channels-last', 'r2o autocast', 'byol autocast')
     # The published step is fp32 contiguous; what changes is how ours is run.
     ratio('R2O fp32 contiguous / published', 'r2o contiguous', 'published')
-    ratio('R2O fp32 contiguous, C4 of x0 in bf16 / published', 'r2o contiguous x0-bf16',
-          'published')
+    ratio(
+        'R2O fp32 contiguous, C4 of x0 in bf16 / published', 'r2o contiguous x0-bf16', 'published'
+    )
     ratio('R2O fp32 channels-last / published', 'r2o channels_last', 'published')
-    ratio('R2O fp32 channels-last, C4 of x0 in bf16 / published', 'r2o channels_last x0-bf16',
-          'published', target=0.75)
+    ratio(
+        'R2O fp32 channels-last, C4 of x0 in bf16 / published',
+        'r2o channels_last x0-bf16',
+        'published',
+        target=0.75,
+    )
     ratio('R2O bf16 autocast channels-last / published', 'r2o autocast', 'published', target=0.45)
     _shares(report, sides['r2o contiguous x0-bf16'], device, '', setup['rounds'])
 
 
-def _shares(report: Report, step: R2OStep, device: str, name: str, calls: int,
-            target: float = None) -> None:
+def _shares(
+    report: Report, step: R2OStep, device: str, name: str, calls: int, target: float = None
+) -> None:
     """Where a step's time goes."""
     repeat = calls if device == 'cuda' else 1
-    seconds = median(interleave(dict(step=step), 3 if device == 'cuda' else calls, 1, device,
-                                repeat=repeat)['step'])
+    seconds = median(
+        interleave(dict(step=step), 3 if device == 'cuda' else calls, 1, device, repeat=repeat)[
+            'step'
+        ]
+    )
     with watch(r2o_parts(step.model), device) as readings:
         for _ in range(calls):
             step()
@@ -108,11 +140,17 @@ def _shares(report: Report, step: R2OStep, device: str, name: str, calls: int,
     parts.update(step=seconds, pooling_backward=_pooling_backward(step, device))
     report.details[f'parts{name}'] = parts
     regions = region_seconds(parts) + parts['pooling_backward']
-    shown = ', '.join(f'{part} {1000 * parts[part]:.1f}' for part in (
-        'c4', 'points', 'kmeans', 'paint', 'crops', 'pairs', 'pooling_backward'))
-    report.add(f'regions and clustering / R2O step, C4 not counted{name}',
-               100 * regions / seconds, unit='%', target=target,
-               note=f'ms: {shown}, pooling {1000 * (parts["necks"] - parts["projectors"]):.1f}')
+    shown = ', '.join(
+        f'{part} {1000 * parts[part]:.1f}'
+        for part in ('c4', 'points', 'kmeans', 'paint', 'crops', 'pairs', 'pooling_backward')
+    )
+    report.add(
+        f'regions and clustering / R2O step, C4 not counted{name}',
+        100 * regions / seconds,
+        unit='%',
+        target=target,
+        note=f'ms: {shown}, pooling {1000 * (parts["necks"] - parts["projectors"]):.1f}',
+    )
 
 
 def _pooling_backward(step: R2OStep, device: str) -> float:
@@ -137,6 +175,7 @@ def _pooling_backward(step: R2OStep, device: str) -> float:
 def _precision(report: Report, model, inputs, batch, seeds: int = 5) -> None:
     """What bfloat16 in the pass over x0 does to the clusters, beside what a seed does."""
     from sklearn.metrics import adjusted_rand_score
+
     refiner, encoder, x0 = model.refiner, model.target['backbone'], inputs[2]
     points = {}
     with torch.no_grad():
@@ -146,21 +185,27 @@ def _precision(report: Report, model, inputs, batch, seeds: int = 5) -> None:
             points[dtype] = refiner._points(feats, batch)[0]
         refiner.dtype = None
 
-    def labels(dtype, seed) -> List[int]:
+    def labels(dtype, seed) -> list[int]:
         generator = torch.Generator(x0.device).manual_seed(seed)
         return fit_kmeans(points[dtype], refiner.num_clusters, generator).labels.tolist()
 
-    found: Dict[str, List[float]] = dict(bf16=[], seeds=[])
+    found: dict[str, list[float]] = dict(bf16=[], seeds=[])
     for seed in range(seeds):
         base = labels(None, seed)
         found['bf16'].append(adjusted_rand_score(base, labels(BF16, seed)))
         found['seeds'].append(adjusted_rand_score(base, labels(None, seed + seeds)))
     report.details['adjusted_rand'] = found
     note = f'mean of {seeds}, random weights, {len(points[None])} regions'
-    report.add('same clusters, C4 in bf16 and fp32, same seed (adjusted Rand index)',
-               sum(found['bf16']) / seeds, note=note)
-    report.add('same clusters, fp32 twice, another seed (natural variation)',
-               sum(found['seeds']) / seeds, note=note)
+    report.add(
+        'same clusters, C4 in bf16 and fp32, same seed (adjusted Rand index)',
+        sum(found['bf16']) / seeds,
+        note=note,
+    )
+    report.add(
+        'same clusters, fp32 twice, another seed (natural variation)',
+        sum(found['seeds']) / seeds,
+        note=note,
+    )
 
 
 def _throughput(report: Report, model, setup, size: int, args) -> None:
@@ -170,16 +215,27 @@ def _throughput(report: Report, model, setup, size: int, args) -> None:
     networks = copy.deepcopy(model).to(memory_format=torch.channels_last)
     common = (networks, build_optimizer(networks), inputs, batch.to('cuda'))
     sides = {'BYOL': BYOLStep(*common, autocast=BF16), 'R2O': R2OStep(*common, autocast=BF16)}
-    seconds = interleave(sides, setup['rounds'], 2, 'cuda', repeat=2 if args.quick else 10,
-                         progress=f'batch {size}')
+    seconds = interleave(
+        sides, setup['rounds'], 2, 'cuda', repeat=2 if args.quick else 10, progress=f'batch {size}'
+    )
     report.details[f'seconds at {size}'] = seconds
     for name in sides:
-        report.add(f'{name}, batch {size}, bf16 autocast, channels-last',
-                   size / median(seconds[name]), unit='images/s',
-                   note=f'peak {peak_bytes(sides[name], "cuda") / 2**30:.2f} GiB above the weights')
+        report.add(
+            f'{name}, batch {size}, bf16 autocast, channels-last',
+            size / median(seconds[name]),
+            unit='images/s',
+            note=f'peak {peak_bytes(sides[name], "cuda") / 2**30:.2f} GiB above the weights',
+        )
     waits = {name: host_waits(side) for name, side in sides.items()}
-    report.add(f'host waits a step, R2O, batch {size}', waits['R2O'], unit='waits',
-               note=f'BYOL {waits["BYOL"]}')
-    report.add(f'R2O / BYOL, batch {size}', median(seconds['R2O']) / median(seconds['BYOL']),
-               note=f'pairs {spread(seconds["R2O"], seconds["BYOL"])}')
-    _shares(report, sides['R2O'], 'cuda', f', batch {size}', 2 if args.quick else 20, target=3.)
+    report.add(
+        f'host waits a step, R2O, batch {size}',
+        waits['R2O'],
+        unit='waits',
+        note=f'BYOL {waits["BYOL"]}',
+    )
+    report.add(
+        f'R2O / BYOL, batch {size}',
+        median(seconds['R2O']) / median(seconds['BYOL']),
+        note=f'pairs {spread(seconds["R2O"], seconds["BYOL"])}',
+    )
+    _shares(report, sides['R2O'], 'cuda', f', batch {size}', 2 if args.quick else 20, target=3.0)

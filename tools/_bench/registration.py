@@ -11,7 +11,6 @@ import time
 from concurrent.futures import ProcessPoolExecutor
 from functools import partial
 from multiprocessing import get_context
-from typing import Dict, List, Optional
 
 import cv2
 import numpy as np
@@ -41,8 +40,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--data', metavar='DIR', help='JSRT (default: jsrt below $ORL_CXR)')
     parser.add_argument('--curve', action='store_true', help='all settings that were tried')
     parser.add_argument('--figure', metavar='FILE', help='Dice against time, as a picture')
-    parser.add_argument('--others', metavar='DIR', nargs='+', default=[],
-                        help="parts data sets to whose images JSRT's exemplar is registered too")
+    parser.add_argument(
+        '--others',
+        metavar='DIR',
+        nargs='+',
+        default=[],
+        help="parts data sets to whose images JSRT's exemplar is registered too",
+    )
 
 
 def run(args: argparse.Namespace) -> Report:
@@ -51,10 +55,12 @@ def run(args: argparse.Namespace) -> Report:
     if not cases:
         print(f'SKIPPED: {source}; give --data DIR, or --quick for a run on phantoms')
         return Report('registration', dict(skipped=source))
-    cases = cases[:args.batch]
+    cases = cases[: args.batch]
     settings = quick() if args.quick else curve() if args.curve else MAIN
-    report = Report('registration', dict(images=len(cases), data=source, device='cpu', threads=1,
-                                         library=elastix_version()))
+    report = Report(
+        'registration',
+        dict(images=len(cases), data=source, device='cpu', threads=1, library=elastix_version()),
+    )
     cv2.setNumThreads(1)
     found = measure(exemplar, cases, settings, CLOCKS[args.clock])
     _figures(report, found)
@@ -63,26 +69,36 @@ def run(args: argparse.Namespace) -> Report:
     everything = [found]
     for root in args.others:
         where = os.path.basename(os.path.normpath(root))
-        other = measure(exemplar, others(root, exemplar.parts)[:args.batch], settings,
-                        CLOCKS[args.clock])
+        other = measure(
+            exemplar, others(root, exemplar.parts)[: args.batch], settings, CLOCKS[args.clock]
+        )
         everything.append(other)
         report.details[f'results on {where}'] = other
         for name in other:
             scores = np.array(other[name]['dice'])
-            report.add(f'mean Dice on {where}: {name}', scores.mean(), unit='',
-                       note=f'{len(scores)} images, {_words(scores.mean(0))}, worst '
-                       f'{_words(scores.min(0))}')
+            report.add(
+                f'mean Dice on {where}: {name}',
+                scores.mean(),
+                unit='',
+                note=f'{len(scores)} images, {_words(scores.mean(0))}, worst '
+                f'{_words(scores.min(0))}',
+            )
     _checks(report, everything)
     _throughput(report, exemplar, cases, settings[TUNED])
     if args.figure:
         from orl_mm.visualization import save_figure
+
         save_figure(draw(found), args.figure)
         print(f'written: {args.figure}')
     return report
 
 
-def measure(exemplar: Exemplar, cases: List[Case], settings: Dict[str, ElastixSettings],
-            clock=time.process_time) -> Dict[str, dict]:
+def measure(
+    exemplar: Exemplar,
+    cases: list[Case],
+    settings: dict[str, ElastixSettings],
+    clock=time.process_time,
+) -> dict[str, dict]:
     """Seconds, Dice, folded share and what the checks say of each image, settings in turns.
 
     Time is from grey levels to positions, the image's preparation included.
@@ -97,7 +113,7 @@ def measure(exemplar: Exemplar, cases: List[Case], settings: Dict[str, ElastixSe
             start = clock()
             positions = _positions(case.grey, reference)
             result['seconds'].append(clock() - start)
-            masks, folded, reason = reference.masks, 0., 'Elastix failed'
+            masks, folded, reason = reference.masks, 0.0, 'Elastix failed'
             if positions is not None:
                 seen = prepare(case.grey, reference.settings.size, CONTRAST)
                 masks, quality = assess(seen, reference.seen, reference.masks, positions)
@@ -108,7 +124,7 @@ def measure(exemplar: Exemplar, cases: List[Case], settings: Dict[str, ElastixSe
     return found
 
 
-def _positions(grey: np.ndarray, reference: Reference) -> Optional[np.ndarray]:
+def _positions(grey: np.ndarray, reference: Reference) -> np.ndarray | None:
     """Of a whole registration, without fallbacks; None where Elastix failed."""
     settings = reference.settings
     fixed = prepare(grey, settings.size, settings.contrast)
@@ -118,31 +134,44 @@ def _positions(grey: np.ndarray, reference: Reference) -> Optional[np.ndarray]:
         return None
 
 
-def _dice(masks: np.ndarray, parts, case: Case) -> List[float]:
+def _dice(masks: np.ndarray, parts, case: Case) -> list[float]:
     whole = ViewGeometry.whole(*masks.shape[1:])
-    return [dice(whole.apply_labels(mask, case.masks[part].shape), case.masks[part])
-            for part, mask in zip(parts, masks) if part in case.masks]
+    return [
+        dice(whole.apply_labels(mask, case.masks[part].shape), case.masks[part])
+        for part, mask in zip(parts, masks, strict=False)
+        if part in case.masks
+    ]
 
 
-def _figures(report: Report, found: Dict[str, dict]) -> None:
+def _figures(report: Report, found: dict[str, dict]) -> None:
     means = {name: np.mean(value['dice'], 0) for name, value in found.items()}
-    report.add('mean Dice without registration', np.mean(means[NONE]), unit='',
-               note=_words(means[NONE]))
+    report.add(
+        'mean Dice without registration', np.mean(means[NONE]), unit='', note=_words(means[NONE])
+    )
     for name, value in found.items():
         if name == NONE:
             continue
         flagged = sum(reason is not None for reason in value['reason'])
-        report.add(f'seconds an image: {name}', np.mean(value['seconds']), unit='s',
-                   target=TARGET_SECONDS if name == TUNED else None,
-                   note=f'Dice {_words(means[name])}, worst {_words(np.min(value["dice"], 0))}; '
-                   f'{sum(f > 0 for f in value["folded"])} folded, {flagged} flagged')
+        report.add(
+            f'seconds an image: {name}',
+            np.mean(value['seconds']),
+            unit='s',
+            target=TARGET_SECONDS if name == TUNED else None,
+            note=f'Dice {_words(means[name])}, worst {_words(np.min(value["dice"], 0))}; '
+            f'{sum(f > 0 for f in value["folded"])} folded, {flagged} flagged',
+        )
     for r, part in enumerate(PARTS):
-        report.add(f'Dice of {part}, tuned - defaults', means[TUNED][r] - means[DEFAULTS][r],
-                   unit='', target=0., sense='at least',
-                   note=f'{means[TUNED][r]:.3f} - {means[DEFAULTS][r]:.3f}')
+        report.add(
+            f'Dice of {part}, tuned - defaults',
+            means[TUNED][r] - means[DEFAULTS][r],
+            unit='',
+            target=0.0,
+            sense='at least',
+            note=f'{means[TUNED][r]:.3f} - {means[DEFAULTS][r]:.3f}',
+        )
 
 
-def _checks(report: Report, everything: List[Dict[str, dict]]) -> None:
+def _checks(report: Report, everything: list[dict[str, dict]]) -> None:
     """What the checks flag of all results, good and bad ones, of all settings."""
     scores, flagged = [], []
     for found in everything:
@@ -153,12 +182,20 @@ def _checks(report: Report, everything: List[Dict[str, dict]]) -> None:
     scores, flagged = np.array(scores), np.array(flagged)
     bad, good = scores < BAD, scores >= GOOD
     if bad.any():
-        report.add(f'results with mean Dice < {BAD}: share that the checks flag',
-                   flagged[bad].mean(), unit='', note=f'{flagged[bad].sum()} of {bad.sum()}; the '
-                   f'worst that they miss {scores[~flagged].min():.2f}')
+        report.add(
+            f'results with mean Dice < {BAD}: share that the checks flag',
+            flagged[bad].mean(),
+            unit='',
+            note=f'{flagged[bad].sum()} of {bad.sum()}; the '
+            f'worst that they miss {scores[~flagged].min():.2f}',
+        )
     if good.any():
-        report.add(f'results with mean Dice >= {GOOD}: share that the checks flag',
-                   flagged[good].mean(), unit='', note=f'{flagged[good].sum()} of {good.sum()}')
+        report.add(
+            f'results with mean Dice >= {GOOD}: share that the checks flag',
+            flagged[good].mean(),
+            unit='',
+            note=f'{flagged[good].sum()} of {good.sum()}',
+        )
 
 
 def _throughput(report: Report, exemplar, cases, settings) -> None:
@@ -171,44 +208,60 @@ def _throughput(report: Report, exemplar, cases, settings) -> None:
     seconds = {}
     for processes in (1, 2):
         with ProcessPoolExecutor(processes, get_context('fork')) as pool:
-            list(pool.map(work, greys[:2 * processes]))  # starts them
+            list(pool.map(work, greys[: 2 * processes]))  # starts them
             start = time.perf_counter()
             list(pool.map(work, greys))
             seconds[processes] = time.perf_counter() - start
-    report.add('images a second, two processes / one', seconds[1] / seconds[2],
-               target=TARGET_SPEEDUP, sense='at least',
-               note=f'wall clock {seconds[1]:.1f} s / {seconds[2]:.1f} s; means nothing on cores '
-               f'that are busy: load {os.getloadavg()[0]:.1f}')
+    report.add(
+        'images a second, two processes / one',
+        seconds[1] / seconds[2],
+        target=TARGET_SPEEDUP,
+        sense='at least',
+        note=f'wall clock {seconds[1]:.1f} s / {seconds[2]:.1f} s; means nothing on cores '
+        f'that are busy: load {os.getloadavg()[0]:.1f}',
+    )
 
 
 def _work(grey: np.ndarray, reference: Reference) -> None:
     _positions(grey, reference)
 
 
-def draw(found: Dict[str, dict]):
+def draw(found: dict[str, dict]):
     """Mean Dice over parts against seconds, on a logarithmic axis; settings by number."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
+
     figure = Figure(figsize=(11, 6), layout='constrained')
     FigureCanvasAgg(figure)
     axes = figure.add_subplot()
-    points = {name: (float(np.mean(value['seconds'])), float(np.mean(value['dice'])))
-              for name, value in found.items() if name != NONE}
+    points = {
+        name: (float(np.mean(value['seconds'])), float(np.mean(value['dice'])))
+        for name, value in found.items()
+        if name != NONE
+    }
     colors = {DEFAULTS: 'tab:red', TUNED: 'tab:green'}
     for number, (name, (seconds, score)) in enumerate(points.items(), 1):
-        axes.plot(seconds, score, 'o', color=colors.get(name, 'tab:blue'),
-                  label=f'{number}  {name}: {seconds:.2f} s, {score:.3f}')
-        axes.annotate(str(number), (seconds, score), (4, 3), fontsize=8,
-                      textcoords='offset points')
+        axes.plot(
+            seconds,
+            score,
+            'o',
+            color=colors.get(name, 'tab:blue'),
+            label=f'{number}  {name}: {seconds:.2f} s, {score:.3f}',
+        )
+        axes.annotate(str(number), (seconds, score), (4, 3), fontsize=8, textcoords='offset points')
     axes.axvline(TARGET_SECONDS, color='0.6', linestyle='--')
-    ticks = [.1, .2, .3, .5, 1, 2, 3, 5]
-    axes.set(xscale='log', xlabel='seconds of one core an image', ylabel='mean Dice of the parts',
-             title=f'{len(found[NONE]["dice"])} images; without registration '
-             f'{np.mean(found[NONE]["dice"]):.3f}')
+    ticks = [0.1, 0.2, 0.3, 0.5, 1, 2, 3, 5]
+    axes.set(
+        xscale='log',
+        xlabel='seconds of one core an image',
+        ylabel='mean Dice of the parts',
+        title=f'{len(found[NONE]["dice"])} images; without registration '
+        f'{np.mean(found[NONE]["dice"]):.3f}',
+    )
     axes.set_xticks(ticks, [f'{tick:g}' for tick in ticks])
     axes.minorticks_off()
     seconds = [point[0] for point in points.values()]
-    axes.set_xlim(.8 * min(seconds), 1.25 * max(seconds))
+    axes.set_xlim(0.8 * min(seconds), 1.25 * max(seconds))
     figure.legend(loc='outside right upper', fontsize=8, handlelength=1)
     return figure
 

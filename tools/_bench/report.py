@@ -6,7 +6,6 @@ import os
 import platform
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Dict, List, Optional
 
 import torch
 
@@ -23,15 +22,16 @@ class Figure:
         sense (str): The target is met by ``'at most'`` or ``'at least'`` it.
         note (str): Conditions: sizes, spread, times of both sides.
     """
+
     name: str
     value: float
     unit: str = 'x'
-    target: Optional[float] = None
+    target: float | None = None
     sense: str = 'at most'
     note: str = ''
 
     @property
-    def met(self) -> Optional[bool]:
+    def met(self) -> bool | None:
         """Whether the target is reached; None without one."""
         if self.target is None:
             return None
@@ -48,10 +48,11 @@ class Report:
         figures (list[Figure]): In the order of the table.
         details (dict): Anything else worth keeping, such as the raw times.
     """
+
     benchmark: str
-    settings: Dict[str, object]
-    figures: List[Figure] = field(default_factory=list)
-    details: Dict[str, object] = field(default_factory=dict)
+    settings: dict[str, object]
+    figures: list[Figure] = field(default_factory=list)
+    details: dict[str, object] = field(default_factory=dict)
 
     def add(self, name: str, value: float, **kwargs) -> None:
         """Append a :class:`Figure`."""
@@ -66,15 +67,22 @@ class Report:
             met = {None: '', True: 'yes', False: 'NO'}[f.met]
             rows.append((f.name, f'{_short(f.value)}{unit}', target, met, f.note))
         widths = [max(len(row[i]) for row in rows) for i in range(5)]
-        lines = ['| ' + ' | '.join(c.ljust(w) for c, w in zip(row, widths)) + ' |' for row in rows]
+        lines = [
+            '| ' + ' | '.join(c.ljust(w) for c, w in zip(row, widths, strict=False)) + ' |'
+            for row in rows
+        ]
         lines.insert(1, '|' + '|'.join('-' * (w + 2) for w in widths) + '|')
         return '\n'.join(lines)
 
     def as_dict(self) -> dict:
         """Keys: benchmark, environment, settings, figures (with ``met``), details."""
-        return dict(benchmark=self.benchmark, environment=environment(), settings=self.settings,
-                    figures=[dict(asdict(f), met=f.met) for f in self.figures],
-                    details=self.details)
+        return dict(
+            benchmark=self.benchmark,
+            environment=environment(),
+            settings=self.settings,
+            figures=[dict(asdict(f), met=f.met) for f in self.figures],
+            details=self.details,
+        )
 
     def write(self, path: str) -> None:
         """:meth:`as_dict` as JSON."""
@@ -82,17 +90,24 @@ class Report:
         Path(path).write_text(json.dumps(self.as_dict(), indent=1) + '\n')
 
 
-def environment() -> Dict[str, object]:
+def environment() -> dict[str, object]:
     """Machine and versions that a figure depends on."""
-    found: Dict[str, object] = dict(
-        python=platform.python_version(), torch=torch.__version__,
-        threads=torch.get_num_threads(), cpu_count=os.cpu_count(), machine=platform.machine(),
+    found: dict[str, object] = dict(
+        python=platform.python_version(),
+        torch=torch.__version__,
+        threads=torch.get_num_threads(),
+        cpu_count=os.cpu_count(),
+        machine=platform.machine(),
         mkldnn=torch.backends.mkldnn.is_available(),
-        load_at_end=[round(x, 2) for x in os.getloadavg()])
+        load_at_end=[round(x, 2) for x in os.getloadavg()],
+    )
     if torch.cuda.is_available():
-        found.update(gpu=torch.cuda.get_device_name(), cuda=torch.version.cuda,
-                     tf32=torch.backends.cuda.matmul.allow_tf32,
-                     cudnn=torch.backends.cudnn.version())
+        found.update(
+            gpu=torch.cuda.get_device_name(),
+            cuda=torch.version.cuda,
+            tf32=torch.backends.cuda.matmul.allow_tf32,
+            cudnn=torch.backends.cudnn.version(),
+        )
     return found
 
 

@@ -4,7 +4,6 @@ import logging
 from abc import ABC, abstractmethod
 from contextlib import nullcontext
 from pathlib import Path
-from typing import List, Optional
 
 import torch
 from mmengine.config import Config
@@ -32,8 +31,12 @@ def plain_norms(node):
     return node
 
 
-def build_model(depth: int = 50, num_clusters: int = 64, seed: int = 0,
-                config: str = 'configs/_base_/models/r2o_r50.py') -> nn.Module:
+def build_model(
+    depth: int = 50,
+    num_clusters: int = 64,
+    seed: int = 0,
+    config: str = 'configs/_base_/models/r2o_r50.py',
+) -> nn.Module:
     """R2O of a config, freshly initialised, in training mode."""
     init_default_scope('mmpretrain')
     torch.manual_seed(seed)
@@ -56,8 +59,12 @@ def build_optimizer(model: nn.Module, lr: float = 0.01) -> torch.optim.Optimizer
     cfg = Config.fromfile(str(path)).optim_wrapper.to_dict()
     cfg['optimizer']['lr'] = lr
     constructor = OPTIM_WRAPPER_CONSTRUCTORS.build(
-        dict(type=cfg.pop('constructor'), optim_wrapper_cfg=cfg,
-             paramwise_cfg=cfg.pop('paramwise_cfg', None)))
+        dict(
+            type=cfg.pop('constructor'),
+            optim_wrapper_cfg=cfg,
+            paramwise_cfg=cfg.pop('paramwise_cfg', None),
+        )
+    )
     return constructor(model).optimizer
 
 
@@ -72,8 +79,14 @@ class Step(ABC):
         autocast (torch.dtype, optional): Run the forward pass under autocast.
     """
 
-    def __init__(self, model: nn.Module, optimizer: torch.optim.Optimizer, inputs: List[Tensor],
-                 batch: RegionBatch, autocast: Optional[torch.dtype] = None) -> None:
+    def __init__(
+        self,
+        model: nn.Module,
+        optimizer: torch.optim.Optimizer,
+        inputs: list[Tensor],
+        batch: RegionBatch,
+        autocast: torch.dtype | None = None,
+    ) -> None:
         self.model, self.optimizer = model, optimizer
         self.inputs, self.batch, self.autocast = inputs, batch, autocast
 
@@ -95,7 +108,7 @@ class Step(ABC):
 class R2OStep(Step):
     """``refiner_dtype`` is the precision of the pass over x0, see ``KMeansRefiner``."""
 
-    def __init__(self, *args, refiner_dtype: Optional[torch.dtype] = None, **kwargs) -> None:
+    def __init__(self, *args, refiner_dtype: torch.dtype | None = None, **kwargs) -> None:
         super().__init__(*args, **kwargs)
         self.refiner_dtype = refiner_dtype
 
@@ -112,4 +125,4 @@ class BYOLStep(Step):
         online = [model.head.predictor(model.neck(model.backbone(x)))[0] for x in views]
         with torch.no_grad():
             target = [model.target['neck'](model.target['backbone'](x))[0] for x in views]
-        return sum(byol_distance(p, t).mean() for p, t in zip(online, target[::-1]))
+        return sum(byol_distance(p, t).mean() for p, t in zip(online, target[::-1], strict=False))

@@ -1,6 +1,6 @@
 """How often the host waits for the CUDA device while a function runs."""
 
-from typing import Callable
+from collections.abc import Callable
 
 import torch
 from torch.profiler import ProfilerActivity, profile

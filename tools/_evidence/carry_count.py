@@ -1,9 +1,12 @@
 """Count what a full-size step computes and exchanges, by running it once on this machine."""
 
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any, Callable, Dict, Iterator, List, Optional
+from typing import Any
 
 import torch
+from _bench.batches import make_batch
+from _bench.steps import plain_norms
 from mmengine.config import Config
 from mmengine.logging import MessageHub
 from mmengine.registry import init_default_scope
@@ -16,21 +19,18 @@ from torch.utils.flop_counter import FlopCounterMode
 from orl_mm.models.utils import fit_kmeans
 from orl_mm.registry import MODELS
 
-from _bench.batches import make_batch
-from _bench.steps import plain_norms
-
 from .base_plan import ROOT
 
 # Full config -> sides of its views; R2O sees x0 as the third.
-CONFIGS: Dict[str, tuple] = {
+CONFIGS: dict[str, tuple] = {
     'byol': ('configs/baselines/byol_r50_in1k.py', (224, 224)),
     'r2o': ('configs/r2o/r50_in1k.py', (224, 224, 224)),
-    'dino': ('configs/medino/vits16_chexpert_dino.py', (224, ) * 2 + (96, ) * 8),
+    'dino': ('configs/medino/vits16_chexpert_dino.py', (224,) * 2 + (96,) * 8),
     'medino': ('configs/medino/vits16_chexpert_deformable.py', (224, 224)),
 }
 
 
-def count_step(loss: Callable[[], Tensor], model: nn.Module) -> Dict[str, float]:
+def count_step(loss: Callable[[], Tensor], model: nn.Module) -> dict[str, float]:
     """What one step does; multiplications and additions of convolutions and matrix products.
 
     Returns:
@@ -43,13 +43,20 @@ def count_step(loss: Callable[[], Tensor], model: nn.Module) -> Dict[str, float]
             value = loss()
         with FlopCounterMode(display=False) as backward:
             value.backward()
-    return dict(forward=forward.get_total_flops(), backward=backward.get_total_flops(),
-                norm_calls=calls[0], gradient_bytes=sum(
-                    p.numel() * 4 for p in model.parameters() if p.requires_grad))
+    return dict(
+        forward=forward.get_total_flops(),
+        backward=backward.get_total_flops(),
+        norm_calls=calls[0],
+        gradient_bytes=sum(p.numel() * 4 for p in model.parameters() if p.requires_grad),
+    )
 
 
-def count_config(key: str, images: int = 8, folder: Optional[str] = None,
-                 change: Optional[Callable[[Config], None]] = None) -> Dict[str, Any]:
+def count_config(
+    key: str,
+    images: int = 8,
+    folder: str | None = None,
+    change: Callable[[Config], None] | None = None,
+) -> dict[str, Any]:
     """Count the step of a full-size config with random weights.
 
     Args:
@@ -86,11 +93,16 @@ def count_config(key: str, images: int = 8, folder: Optional[str] = None,
             return sum(v for k, v in model.loss(views, batch).items() if 'loss' in k)
 
     found = count_step(loss, model)
-    found.update(forward=found['forward'] / images, backward=found['backward'] / images,
-                 epochs=cfg.train_cfg.max_epochs, batch=cfg.train_dataloader.batch_size)
+    found.update(
+        forward=found['forward'] / images,
+        backward=found['backward'] / images,
+        epochs=cfg.train_cfg.max_epochs,
+        batch=cfg.train_dataloader.batch_size,
+    )
     if batch is not None:
-        found.update(regions=float(model.last.valid.sum()) / images,
-                     superpixels=sum(batch.counts) / images)
+        found.update(
+            regions=float(model.last.valid.sum()) / images, superpixels=sum(batch.counts) / images
+        )
     return found
 
 
@@ -100,8 +112,13 @@ def kmeans_kernels(clusters: int, iterations: float, points: int = 256) -> int:
 
     def launches(rounds: int) -> int:
         with _CountOps() as counter:
-            fit_kmeans(data, clusters, torch.Generator().manual_seed(0), max_iters=rounds,
-                       absolute_tol=-1.)
+            fit_kmeans(
+                data,
+                clusters,
+                torch.Generator().manual_seed(0),
+                max_iters=rounds,
+                absolute_tol=-1.0,
+            )
         return counter.launched
 
     start, each = launches(1), launches(2) - launches(1)
@@ -122,14 +139,13 @@ class _CountOps(TorchDispatchMode):
 
 
 @contextmanager
-def _norm_calls(model: nn.Module) -> Iterator[List[int]]:
+def _norm_calls(model: nn.Module) -> Iterator[list[int]]:
     calls = [0]
 
     def seen(module: nn.Module, args: tuple, out: Tensor) -> None:
         calls[0] += 2 if out.requires_grad else 1
 
-    handles = [m.register_forward_hook(seen) for m in model.modules()
-               if isinstance(m, _BatchNorm)]
+    handles = [m.register_forward_hook(seen) for m in model.modules() if isinstance(m, _BatchNorm)]
     try:
         yield calls
     finally:

@@ -12,8 +12,10 @@ from .cost_sides import read_config
 
 # Family -> a small config that lists images, and the usual (width, height) of the full data set:
 # ImageNet's JPEGs, and CheXpert-small's.
-SMALL = dict(r2o=('configs/r2o/small/r2o.py', (500, 375)),
-             medino=('configs/medino/small/dino.py', (390, 320)))
+SMALL = dict(
+    r2o=('configs/r2o/small/r2o.py', (500, 375)),
+    medino=('configs/medino/small/dino.py', (390, 320)),
+)
 
 
 def resized_copies(family: str, count: int, folder: Path) -> Path:
@@ -38,7 +40,8 @@ def resized_copies(family: str, count: int, folder: Path) -> Path:
         copy.parent.mkdir(parents=True, exist_ok=True)
         with Image.open(path) as image:
             image.convert('RGB').resize(size, Image.Resampling.BICUBIC).save(
-                copy, format='JPEG', quality=92)
+                copy, format='JPEG', quality=92
+            )
     listing = out / 'list.txt'
     listing.write_text('\n'.join(sorted(set(names))) + '\n', encoding='utf-8')
     return listing
@@ -48,6 +51,9 @@ def on_copies(config: str, listing: Path) -> Config:
     """A full-size config whose data are those of a list."""
     cfg = read_config(config)
     cfg.train_dataloader.dataset = dict(
-        type='orl_mm.ImageList', data_root=str(listing.parent), list_file=str(listing),
-        pipeline=cfg.train_dataloader.dataset.pipeline)
+        type='orl_mm.ImageList',
+        data_root=str(listing.parent),
+        list_file=str(listing),
+        pipeline=cfg.train_dataloader.dataset.pipeline,
+    )
     return cfg

@@ -2,12 +2,11 @@
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Dict, List, Optional, Tuple
+
+from _tables.thesis import GUIDED
 
 from orl_mm.datasets.image_list import read_lines
 from orl_mm.engine.cli import UserError
-
-from _tables.thesis import GUIDED
 
 from .base_plan import BasePlan, read_config, seed_options
 from .probe import CONFIG as PROBE
@@ -21,45 +20,65 @@ HOOK = 8  # AttentionRegHook among the custom hooks of the guided configs
 @dataclass(frozen=True)
 class ChestRow:
     """A network of a table: a config of configs/medino/small, and what is changed of it."""
+
     key: str
     name: str
     config: str
-    options: Tuple[str, ...] = ()
-    template: Optional[str] = None  # 'average' or 'registered': made by a job
-    cost: float = 1.
-    numbers: Dict[str, float] = field(default_factory=dict, hash=False)
+    options: tuple[str, ...] = ()
+    template: str | None = None  # 'average' or 'registered': made by a job
+    cost: float = 1.0
+    numbers: dict[str, float] = field(default_factory=dict, hash=False)
 
 
 def _small(name: str) -> str:
     return f'configs/medino/small/{name}.py'
 
 
-ROWS = {row.key: row for row in (
-    ChestRow('dino', 'DINO, generic augmentation', _small('dino'), cost=1.7),
-    ChestRow('dino-cxr-aug', 'DINO, chest augmentation', _small('dino-cxr-aug')),
-    ChestRow('triangular', 'MeDINO, triangular', _small('triangular')),
-    ChestRow('average', 'MeDINO, average', _small('average'), template='average'),
-    ChestRow('deformable', 'MeDINO, deformable', _small('deformable'), template='registered'),
-)}
+ROWS = {
+    row.key: row
+    for row in (
+        ChestRow('dino', 'DINO, generic augmentation', _small('dino'), cost=1.7),
+        ChestRow('dino-cxr-aug', 'DINO, chest augmentation', _small('dino-cxr-aug')),
+        ChestRow('triangular', 'MeDINO, triangular', _small('triangular')),
+        ChestRow('average', 'MeDINO, average', _small('average'), template='average'),
+        ChestRow('deformable', 'MeDINO, deformable', _small('deformable'), template='registered'),
+    )
+}
 
 
 def sweep_row(strength: float, spread: float) -> ChestRow:
     """The deformable row with other strengths; lambda1 and lambda2 are one number."""
     if (strength, spread) == (1e-3, 0.05):
         row = ROWS['deformable']
-        return ChestRow(row.key, row.name, row.config, row.options, row.template, row.cost,
-                        dict(strength=strength, spread=spread))
-    options = (f'custom_hooks.{HOOK}.lambda1={strength:g}',
-               f'custom_hooks.{HOOK}.lambda2={strength:g}',
-               f'custom_hooks.{HOOK}.spread={spread:g}')
-    return ChestRow(f'deformable-l{strength:g}-s{spread:g}', f'lambda {strength:g}',
-                    _small('deformable'), options, 'registered',
-                    numbers=dict(strength=strength, spread=spread))
+        return ChestRow(
+            row.key,
+            row.name,
+            row.config,
+            row.options,
+            row.template,
+            row.cost,
+            dict(strength=strength, spread=spread),
+        )
+    options = (
+        f'custom_hooks.{HOOK}.lambda1={strength:g}',
+        f'custom_hooks.{HOOK}.lambda2={strength:g}',
+        f'custom_hooks.{HOOK}.spread={spread:g}',
+    )
+    return ChestRow(
+        f'deformable-l{strength:g}-s{spread:g}',
+        f'lambda {strength:g}',
+        _small('deformable'),
+        options,
+        'registered',
+        numbers=dict(strength=strength, spread=spread),
+    )
 
 
 # lambda 1e-3 with spread is the row of table 3.1; without strengths and spread it is DINO's.
-SWEEP = [sweep_row(strength, spread) for strength, spread in (
-    (1e-4, 0.05), (1e-3, 0.05), (1e-2, 0.05), (1e-3, 0.))]
+SWEEP = [
+    sweep_row(strength, spread)
+    for strength, spread in ((1e-4, 0.05), (1e-3, 0.05), (1e-2, 0.05), (1e-3, 0.0))
+]
 
 
 class ChestPlan(BasePlan):
@@ -71,42 +90,76 @@ class ChestPlan(BasePlan):
         epochs (int, optional): Of each pretraining, for a try.
     """
 
-    def __init__(self, out: Path, data: Path, epochs: Optional[int] = None) -> None:
+    def __init__(self, out: Path, data: Path, epochs: int | None = None) -> None:
         super().__init__(out, dict(ORL_CXR=str(data.resolve())), epochs)
         self.data, self.templates = data.resolve(), out / 'templates'
 
-    def average(self) -> Tuple[Path, str]:
+    def average(self) -> tuple[Path, str]:
         """The predicted global template (thesis 3.2.2), and the job that makes it."""
         folder, done = self.out / 'segmenter', self.templates / 'average.npz'
         epochs = read_config(SEGMENTER).train_cfg.max_epochs
         checkpoint = folder / f'epoch_{epochs}.pth'
-        segmenter = self.add('segmenter', self.python(
-            'tools/train.py', SEGMENTER, '--work-dir', str(folder), '--resume'), checkpoint,
-            cost=5, folder=folder)
-        return done, self.add('average', self.python(
-            'tools/average_template.py', SEGMENTER, str(checkpoint), '--config', LISTED,
-            '--out', str(done)), done, [segmenter])
+        segmenter = self.add(
+            'segmenter',
+            self.python('tools/train.py', SEGMENTER, '--work-dir', str(folder), '--resume'),
+            checkpoint,
+            cost=5,
+            folder=folder,
+        )
+        return done, self.add(
+            'average',
+            self.python(
+                'tools/average_template.py',
+                SEGMENTER,
+                str(checkpoint),
+                '--config',
+                LISTED,
+                '--out',
+                str(done),
+            ),
+            done,
+            [segmenter],
+        )
 
-    def registered(self) -> Tuple[Path, str]:
+    def registered(self) -> tuple[Path, str]:
         """The exemplar registered to each pretraining image (thesis 3.2.3)."""
         fallback, after = self.average()
         folder = self.templates / 'registered'
-        return folder, self.add('registered', [
-            *self._register(folder), '--config', LISTED, '--fallback', str(fallback)],
-            self.templates / 'registered.done', [after], 3, touch=True, folder=folder)
+        return folder, self.add(
+            'registered',
+            [*self._register(folder), '--config', LISTED, '--fallback', str(fallback)],
+            self.templates / 'registered.done',
+            [after],
+            3,
+            touch=True,
+            folder=folder,
+        )
 
-    def registered_to_scored(self) -> Tuple[Path, str]:
+    def registered_to_scored(self) -> tuple[Path, str]:
         """The exemplar registered to each scored image: the row 'template itself'."""
         fallback, after = self.average()
         folder, listed = self.templates / 'scored', self.templates / 'scored.txt'
         listed.parent.mkdir(parents=True, exist_ok=True)
         listed.write_text('\n'.join(scored_images(self.data)) + '\n', encoding='utf-8')
-        return folder, self.add('registered_to_scored', [
-            *self._register(folder), '--list', str(listed), '--root', str(self.data),
-            '--fallback', str(fallback)], self.templates / 'scored.done', [after], 1, touch=True,
-            folder=folder)
+        return folder, self.add(
+            'registered_to_scored',
+            [
+                *self._register(folder),
+                '--list',
+                str(listed),
+                '--root',
+                str(self.data),
+                '--fallback',
+                str(fallback),
+            ],
+            self.templates / 'scored.done',
+            [after],
+            1,
+            touch=True,
+            folder=folder,
+        )
 
-    def pretrain(self, row: ChestRow, seed: int) -> Tuple[Path, str]:
+    def pretrain(self, row: ChestRow, seed: int) -> tuple[Path, str]:
         """The last checkpoint of a row, and the job that makes it."""
         name = f'{row.key}_seed{seed}{self.tag}'
         cfg = read_config(row.config)
@@ -117,23 +170,31 @@ class ChestPlan(BasePlan):
             options.append(f'train_dataloader.dataset.pipeline.2.source={source}')
             after = [job]
         if self.epochs:
-            options += [f'train_cfg.max_epochs={epochs}', 'default_hooks.checkpoint.interval=1',
-                        *(f'param_scheduler.{i}.end={epochs}' for i in (0, 1)),
-                        f'param_scheduler.0.warmup={min(1, epochs - 1)}']
+            options += [
+                f'train_cfg.max_epochs={epochs}',
+                'default_hooks.checkpoint.interval=1',
+                *(f'param_scheduler.{i}.end={epochs}' for i in (0, 1)),
+                f'param_scheduler.0.warmup={min(1, epochs - 1)}',
+            ]
         folder = self.out / 'pretrain_cxr' / name
         done = folder / f'epoch_{epochs}.pth'
-        return done, self.add(name, self.train(row.config, folder, options), done, after,
-                              6 * row.cost, folder=folder)
+        return done, self.add(
+            name, self.train(row.config, folder, options), done, after, 6 * row.cost, folder=folder
+        )
 
     def attention(self, row: ChestRow, seed: int) -> Path:
         """The checkpoint whose attention a job has scored, on both data sets."""
         checkpoint, job = self.pretrain(row, seed)
-        self.add(f'{job}_attention', self.python('tools/evidence.py', 'attention',
-                                                 str(checkpoint), str(self.data)),
-                 checkpoint.with_name(f'{checkpoint.stem}.{DATASETS[-1]}.json'), [job], .5)
+        self.add(
+            f'{job}_attention',
+            self.python('tools/evidence.py', 'attention', str(checkpoint), str(self.data)),
+            checkpoint.with_name(f'{checkpoint.stem}.{DATASETS[-1]}.json'),
+            [job],
+            0.5,
+        )
         return checkpoint
 
-    def features(self, row: Optional[ChestRow], seed: int) -> Path:
+    def features(self, row: ChestRow | None, seed: int) -> Path:
         """Frozen features of both hospitals; without a row, those of random weights."""
         if row is None:
             checkpoint, name, after = f'random:{seed}', f'random_seed{seed}', []
@@ -141,29 +202,44 @@ class ChestPlan(BasePlan):
             checkpoint, job = self.pretrain(row, seed)
             name, after = job, [job]
         done = self.out / 'features' / f'{name}.npz'
-        self.add(f'{name}_features', self.python('tools/evidence.py', 'features',
-                                                 str(checkpoint), str(done)), done, after, .5,
-                 configs=[PROBE])
+        self.add(
+            f'{name}_features',
+            self.python('tools/evidence.py', 'features', str(checkpoint), str(done)),
+            done,
+            after,
+            0.5,
+            configs=[PROBE],
+        )
         return done
 
-    def _register(self, folder: Path) -> List[str]:
-        exemplar, = read_lines('jsrt_exemplar', 'list')
-        return self.python('tools/register_templates.py', '--exemplar-root',
-                           str(self.data / 'jsrt'), '--exemplar-id', exemplar, '--out',
-                           str(folder), '--workers', '1')
+    def _register(self, folder: Path) -> list[str]:
+        (exemplar,) = read_lines('jsrt_exemplar', 'list')
+        return self.python(
+            'tools/register_templates.py',
+            '--exemplar-root',
+            str(self.data / 'jsrt'),
+            '--exemplar-id',
+            exemplar,
+            '--out',
+            str(folder),
+            '--workers',
+            '1',
+        )
 
 
-def scored_images(data: Path) -> List[str]:
+def scored_images(data: Path) -> list[str]:
     """Paths below ``data`` of JSRT's scored images and of all of Montgomery."""
     files = {name: sorted((data / name / 'images').iterdir()) for name in DATASETS}
     scored = set(read_lines('jsrt_score', 'list'))
     files['jsrt'] = [file for file in files['jsrt'] if file.stem in scored]
     if len(files['jsrt']) != len(scored):
-        raise UserError(f'{data}/jsrt/images has {len(files["jsrt"])} of the {len(scored)} scored '
-                        'images: see orl_mm/datasets/splits/README.md')
+        raise UserError(
+            f'{data}/jsrt/images has {len(files["jsrt"])} of the {len(scored)} scored '
+            'images: see orl_mm/datasets/splits/README.md'
+        )
     return [file.relative_to(data).as_posix() for name in DATASETS for file in files[name]]
 
 
-def row_color(row: Optional[str]) -> str:
+def row_color(row: str | None) -> str:
     """In figures: guided, not guided, and without a network."""
     return '0.6' if row is None else 'C1' if row in GUIDED else 'C0'

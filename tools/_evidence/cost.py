@@ -3,19 +3,19 @@
 Each is the config's own training, measured in turns with the others of its table.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Callable, Dict, List, Optional, Tuple
+from typing import Any
 from unittest import mock
 
 import cv2
 import torch
+from _bench.clock import CLOCKS, interleave, median, use_clock
+from _bench.memory import peak_bytes
 from mmengine.config import Config
 
 from orl_mm.models.refiners import kmeans_refiner
-
-from _bench.clock import CLOCKS, interleave, median, use_clock
-from _bench.memory import peak_bytes
 
 from .cost_loading import Loader, keep_superpixels, superpixel_step
 from .cost_sides import HeldLoop, held_bytes, hold, read_config
@@ -24,29 +24,46 @@ from .cost_sides import HeldLoop, held_bytes, hold, read_config
 @dataclass(frozen=True)
 class Method:
     """A row: a config, and where an X-ray's template is below the folder of templates."""
+
     key: str
     name: str
     config: str
-    template: Optional[str] = None
+    template: str | None = None
 
 
-NATURAL = tuple(Method(key, name, f'configs/{folder}/small/{key}.py') for key, name, folder in (
-    ('byol', 'BYOL', 'baselines'), ('mocov2', 'MoCo v2', 'baselines'),
-    ('densecl', 'DenseCL', 'baselines'), ('detcon-b', 'DetCon_B', 'baselines'),
-    ('pixpro', 'PixPro', 'baselines'), ('r2o', 'R2O, K = 64', 'r2o'),
-    ('official', 'R2O, official', 'r2o')))
-XRAYS = tuple(Method(key, name, f'configs/medino/small/{key}.py', template)
-              for key, name, template in (
-    ('dino', 'DINO, generic augmentation: 2 global and 8 local crops', None),
-    ('dino-cxr-aug', 'DINO, chest augmentation: 2 global crops', None),
-    ('triangular', 'MeDINO, triangular', None), ('average', 'MeDINO, average', 'average.npz'),
-    ('deformable', 'MeDINO, deformable', 'registered')))
+NATURAL = tuple(
+    Method(key, name, f'configs/{folder}/small/{key}.py')
+    for key, name, folder in (
+        ('byol', 'BYOL', 'baselines'),
+        ('mocov2', 'MoCo v2', 'baselines'),
+        ('densecl', 'DenseCL', 'baselines'),
+        ('detcon-b', 'DetCon_B', 'baselines'),
+        ('pixpro', 'PixPro', 'baselines'),
+        ('r2o', 'R2O, K = 64', 'r2o'),
+        ('official', 'R2O, official', 'r2o'),
+    )
+)
+XRAYS = tuple(
+    Method(key, name, f'configs/medino/small/{key}.py', template)
+    for key, name, template in (
+        ('dino', 'DINO, generic augmentation: 2 global and 8 local crops', None),
+        ('dino-cxr-aug', 'DINO, chest augmentation: 2 global crops', None),
+        ('triangular', 'MeDINO, triangular', None),
+        ('average', 'MeDINO, average', 'average.npz'),
+        ('deformable', 'MeDINO, deformable', 'registered'),
+    )
+)
 # Table -> its rows, and the rows that others are compared with.
-TABLES = dict(natural=(NATURAL, ('byol', )), xrays=(XRAYS, ('dino', 'dino-cxr-aug')))
+TABLES = dict(natural=(NATURAL, ('byol',)), xrays=(XRAYS, ('dino', 'dino-cxr-aug')))
 
 
-def measure(table: str, folder: Path, templates: Path, rounds: int = 15,
-            change: Optional[Callable[[Config], None]] = None) -> Dict[str, Any]:
+def measure(
+    table: str,
+    folder: Path,
+    templates: Path,
+    rounds: int = 15,
+    change: Callable[[Config], None] | None = None,
+) -> dict[str, Any]:
     """One table, in one run; processor time of one thread, so a busy machine does not matter.
 
     Args:
@@ -67,8 +84,8 @@ def measure(table: str, folder: Path, templates: Path, rounds: int = 15,
     use_clock('process')
     torch.set_num_threads(1)
     cv2.setNumThreads(1)
-    loops: Dict[str, HeldLoop] = {}
-    loads: Dict[str, Callable[[], None]] = {}
+    loops: dict[str, HeldLoop] = {}
+    loads: dict[str, Callable[[], None]] = {}
     turns = max(2, rounds // 3)
     for method in methods:
         cfg = read_config(method.config, change)
@@ -87,22 +104,34 @@ def measure(table: str, folder: Path, templates: Path, rounds: int = 15,
     rows = []
     for method in methods:
         key = method.key
-        row = dict(key=key, name=method.name, config=method.config,
-                   step=against(step_seconds, key, references),
-                   load=against(load_seconds, key, references),
-                   peak_bytes=peak_bytes(loops[key]), held_bytes=held_bytes(loops[key]))
+        row = dict(
+            key=key,
+            name=method.name,
+            config=method.config,
+            step=against(step_seconds, key, references),
+            load=against(load_seconds, key, references),
+            peak_bytes=peak_bytes(loops[key]),
+            held_bytes=held_bytes(loops[key]),
+        )
         if f'{key} anew' in load_seconds:
             row['load_anew'] = against(load_seconds, f'{key} anew', references)
         rows.append(row)
-    found = dict(table=table, rows=rows, references=list(references), without=absent,
-                 batch=loads[methods[0].key].size, rounds=rounds)
+    found = dict(
+        table=table,
+        rows=rows,
+        references=list(references),
+        without=absent,
+        batch=loads[methods[0].key].size,
+        rounds=rounds,
+    )
     if 'r2o' in loops:
         found['kmeans'] = kmeans_share(loops['r2o'], turns)
     return found
 
 
-def against(seconds: Dict[str, List[float]], key: str,
-            references: Tuple[str, ...]) -> Dict[str, Any]:
+def against(
+    seconds: dict[str, list[float]], key: str, references: tuple[str, ...]
+) -> dict[str, Any]:
     """Median seconds of a side, and its ratios to the references.
 
     Returns:
@@ -112,13 +141,14 @@ def against(seconds: Dict[str, List[float]], key: str,
     mine = seconds[key]
     ratio = {}
     for reference in references:
-        pairs = [a / b for a, b in zip(mine, seconds[reference])]
-        ratio[reference] = dict(value=median(mine) / median(seconds[reference]),
-                                low=min(pairs), high=max(pairs))
+        pairs = [a / b for a, b in zip(mine, seconds[reference], strict=False)]
+        ratio[reference] = dict(
+            value=median(mine) / median(seconds[reference]), low=min(pairs), high=max(pairs)
+        )
     return dict(seconds=median(mine), low=min(mine), high=max(mine), ratio=ratio)
 
 
-def kmeans_share(loop: HeldLoop, steps: int) -> Dict[str, float]:
+def kmeans_share(loop: HeldLoop, steps: int) -> dict[str, float]:
     """What of an R2O step is K-means, and what all of object segmentation.
 
     Returns:
@@ -126,7 +156,7 @@ def kmeans_share(loop: HeldLoop, steps: int) -> Dict[str, float]:
         ``iterations`` of Lloyd's and ``points``, means over the steps.
     """
     now = CLOCKS['process']
-    spent: Dict[str, float] = dict(kmeans=0., refine=0., iterations=0., points=0.)
+    spent: dict[str, float] = dict(kmeans=0.0, refine=0.0, iterations=0.0, points=0.0)
     fit, refiner = kmeans_refiner.fit_kmeans, loop.runner.model.refiner
     refine = refiner.refine
 
@@ -143,8 +173,10 @@ def kmeans_share(loop: HeldLoop, steps: int) -> Dict[str, float]:
         return out
 
     start = now()
-    with mock.patch.object(kmeans_refiner, 'fit_kmeans', timed_fit), mock.patch.object(
-            refiner, 'refine', lambda *a, **k: timed('refine', refine, *a, **k)):
+    with (
+        mock.patch.object(kmeans_refiner, 'fit_kmeans', timed_fit),
+        mock.patch.object(refiner, 'refine', lambda *a, **k: timed('refine', refine, *a, **k)),
+    ):
         for _ in range(steps):
             loop()
     whole = now() - start

@@ -4,10 +4,11 @@ import os
 import zlib
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any, Dict, List, Optional
+from typing import Any
 
 import cv2
 import numpy as np
+from _bench.clock import CLOCKS, median
 from mmengine.config import Config
 from mmengine.registry import FUNCTIONS, DefaultScope
 
@@ -17,8 +18,6 @@ from orl_mm.registry import DATASETS
 from orl_mm.structures.view_geometry import ViewGeometry
 from orl_mm.superpixels.build import BuildJob, build
 from orl_mm.superpixels.spec import PriorSpec, parameters
-
-from _bench.clock import CLOCKS, median
 
 
 class Loader:
@@ -43,7 +42,7 @@ class Loader:
         places = np.linspace(0, len(self.dataset), turns * self.size, endpoint=False).astype(int)
         # Batch k takes every turns-th image: each holds all kinds of the list.
         self.chosen = [places[k::turns].tolist() for k in range(turns)]
-        self.batches: List[dict] = []
+        self.batches: list[dict] = []
         self.turn = 0
 
     def __call__(self) -> None:
@@ -53,26 +52,35 @@ class Loader:
             self.batches.append(batch)
         self.turn += 1
 
-    def paths(self) -> List[str]:
+    def paths(self) -> list[str]:
         """The images of all batches."""
-        return [self.dataset.get_data_info(i)['img_path']
-                for i in sorted({i for rows in self.chosen for i in rows})]
+        return [
+            self.dataset.get_data_info(i)['img_path']
+            for i in sorted({i for rows in self.chosen for i in rows})
+        ]
 
 
-def superpixel_step(cfg: Config) -> Optional[Dict[str, Any]]:
+def superpixel_step(cfg: Config) -> dict[str, Any] | None:
     """The step of a config's pipeline that computes superpixels, if there is one."""
-    return next((step for step in cfg.train_dataloader.dataset.pipeline
-                 if step.type == 'orl_mm.GenerateSuperpixels'), None)
+    return next(
+        (
+            step
+            for step in cfg.train_dataloader.dataset.pipeline
+            if step.type == 'orl_mm.GenerateSuperpixels'
+        ),
+        None,
+    )
 
 
-def prior_of(step: Dict[str, Any]) -> PriorSpec:
+def prior_of(step: dict[str, Any]) -> PriorSpec:
     """What a ``GenerateSuperpixels`` computes."""
     method = step.get('method', 'slic')
-    return PriorSpec(method, {k: v for k, v in step.items() if k in parameters(method)},
-                     step.get('size', 224))
+    return PriorSpec(
+        method, {k: v for k, v in step.items() if k in parameters(method)}, step.get('size', 224)
+    )
 
 
-def keep_superpixels(paths: List[str], step: Dict[str, Any], folder: Path) -> Path:
+def keep_superpixels(paths: list[str], step: dict[str, Any], folder: Path) -> Path:
     """Superpixels of some images, kept as tools/cache_superpixels.py keeps them."""
     spec = prior_of(step)
     mark = zlib.crc32('\n'.join([repr(spec), *paths]).encode())
@@ -83,7 +91,7 @@ def keep_superpixels(paths: List[str], step: Dict[str, Any], folder: Path) -> Pa
     return Path(job.out)
 
 
-def superpixel_seconds(paths: List[str], step: Dict[str, Any]) -> float:
+def superpixel_seconds(paths: list[str], step: dict[str, Any]) -> float:
     """Median processor time of the superpixels of one image, reading it not included."""
     cv2.setNumThreads(1)
     spec, now, seconds = prior_of(step), CLOCKS['process'], []

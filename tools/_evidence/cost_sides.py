@@ -1,9 +1,9 @@
 """A training held in its middle, which takes one step whenever it is called."""
 
+from collections.abc import Callable
 from itertools import count
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Callable, List, Optional
 
 from mmengine.config import Config
 from mmengine.runner import EpochBasedTrainLoop, Runner
@@ -21,7 +21,8 @@ class HeldLoop(EpochBasedTrainLoop):
     prototypes of DINO, which are free after the first epoch) and fresh weights. Held batches take
     turns, so loading is not in it.
     """
-    batches: List[dict] = []
+
+    batches: list[dict] = []
 
     def run(self) -> nn.Module:
         """Everything before the first iteration. Nothing after: hooks stay attached."""
@@ -40,13 +41,14 @@ class HeldLoop(EpochBasedTrainLoop):
         self.run_iter(place, self.batches[turn % len(self.batches)])
 
 
-def read_config(path: str, change: Optional[Callable[[Config], None]] = None) -> Config:
+def read_config(path: str, change: Callable[[Config], None] | None = None) -> Config:
     """A config whose loader works in this process, without pictures and TensorBoard."""
     cfg = Config.fromfile(str(ROOT / path))
     cfg.train_dataloader.update(num_workers=0, persistent_workers=False, pin_memory=False)
     cli.set_dataloader_defaults(cfg, SimpleNamespace(no_pin_memory=True))
-    cfg.custom_hooks = [hook for hook in cfg.custom_hooks
-                        if not hook.type.endswith('VisualizationHook')]
+    cfg.custom_hooks = [
+        hook for hook in cfg.custom_hooks if not hook.type.endswith('VisualizationHook')
+    ]
     cfg.vis_backends = cfg.visualizer.vis_backends = [dict(type='LocalVisBackend')]
     cfg.log_level, cfg.launcher = 'WARNING', 'none'
     if change is not None:

@@ -1,7 +1,8 @@
 """A dot and its interval a row, a panel a column; small dots are seeds."""
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Dict, List, NamedTuple, Optional, Sequence
+from typing import Any, NamedTuple
 
 from matplotlib.figure import Figure
 
@@ -19,24 +20,25 @@ class Panel(NamedTuple):
         line (float, optional): Drawn through all rows.
         limits (tuple, optional): Of the axis.
     """
+
     title: str
     label: str
-    found: List[Dict[str, Any]]
+    found: list[dict[str, Any]]
     key: str
-    line: Optional[float] = None
-    limits: Optional[tuple] = None
+    line: float | None = None
+    limits: tuple | None = None
 
 
-def draw(names: Sequence[str], colors: Sequence[str], panels: Sequence[Panel],
-         path: Path) -> None:
+def draw(names: Sequence[str], colors: Sequence[str], panels: Sequence[Panel], path: Path) -> None:
     """Write a figure; ``colors`` and ``names`` are those of the rows, from above."""
-    figure = Figure(figsize=(2.4 * len(panels) + 2.2, 0.36 * len(names) + 1.1),
-                    layout='constrained')
+    figure = Figure(
+        figsize=(2.4 * len(panels) + 2.2, 0.36 * len(names) + 1.1), layout='constrained'
+    )
     every = figure.subplots(1, len(panels), sharey=True, squeeze=False)[0]
-    for axes, panel in zip(every, panels):
-        for place, (found, color) in enumerate(zip(panel.found, colors)):
+    for axes, panel in zip(every, panels, strict=False):
+        for place, (found, color) in enumerate(zip(panel.found, colors, strict=False)):
             axes.plot([found['low'], found['high']], [place, place], color=color)
-            axes.plot(found['seeds'], [place] * len(found['seeds']), '.', color=color, alpha=.4)
+            axes.plot(found['seeds'], [place] * len(found['seeds']), '.', color=color, alpha=0.4)
             axes.plot(found[panel.key], place, 'o', color=color)
         if panel.line is not None:
             axes.axvline(panel.line, color='0.7', linewidth=1)

@@ -2,7 +2,7 @@
 
 import warnings
 from pathlib import Path
-from typing import List, NamedTuple, Tuple
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -23,6 +23,7 @@ ITERATIONS = 2000
 
 class Cells(NamedTuple):
     """Cells of the training images: features (N, D), and the share of each class in each (N, C)."""
+
     features: Tensor
     shares: Tensor
 
@@ -52,8 +53,11 @@ def fit_segmenter(cfg: Config, checkpoint: str, out: Path, strength: float) -> N
     norm.running_mean.copy_(cells.features.mean(0))
     norm.running_var.copy_(cells.features.var(0, unbiased=False))
     normed = norm(cells.features[:, :, None, None])[:, :, 0, 0]
-    weight, bias = fit_layer(Cells(normed, cells.shares), torch.tensor(
-        cfg.model.decode_head.loss_decode.class_weight), strength)
+    weight, bias = fit_layer(
+        Cells(normed, cells.shares),
+        torch.tensor(cfg.model.decode_head.loss_decode.class_weight),
+        strength,
+    )
     with torch.no_grad():
         layer.weight.copy_(weight[:, :, None, None])
         layer.bias.copy_(bias)
@@ -69,8 +73,7 @@ def build_segmenter(cfg: Config, checkpoint: str) -> nn.Module:
     init_default_scope('mmseg')
     torch.manual_seed(int(seed) if kind == 'random' else 0)
     backbone = cfg.model.backbone
-    backbone.init_cfg = None if kind == 'random' else dict(backbone.init_cfg,
-                                                           checkpoint=checkpoint)
+    backbone.init_cfg = None if kind == 'random' else dict(backbone.init_cfg, checkpoint=checkpoint)
     model = MODELS.build(cfg.model)
     model.init_weights()
     return model.eval()
@@ -79,18 +82,23 @@ def build_segmenter(cfg: Config, checkpoint: str) -> nn.Module:
 @torch.no_grad()
 def cells_of(model: nn.Module, cfg: Config) -> Cells:
     """Every cell of the training images that is not wholly ignored, as a test sees them."""
-    loader = dict(cfg.test_dataloader, num_workers=0, persistent_workers=False, pin_memory=False,
-                  dataset=dict(cfg.train_dataloader.dataset,
-                               pipeline=cfg.test_dataloader.dataset.pipeline))
+    loader = dict(
+        cfg.test_dataloader,
+        num_workers=0,
+        persistent_workers=False,
+        pin_memory=False,
+        dataset=dict(cfg.train_dataloader.dataset, pipeline=cfg.test_dataloader.dataset.pipeline),
+    )
     classes, features, shares = model.decode_head.num_classes, [], []
     for batch in Runner.build_dataloader(loader):
         data = model.data_preprocessor(batch, False)
         maps = model.backbone(data['inputs'])[-1]
-        for found, sample in zip(maps, data['data_samples']):
+        for found, sample in zip(maps, data['data_samples'], strict=False):
             labels = sample.gt_sem_seg.data[0].long()
             pixels = F.one_hot(labels.where(labels != IGNORED, torch.tensor(classes)), classes + 1)
-            share = F.adaptive_avg_pool2d(pixels.permute(2, 0, 1).float()[:classes],
-                                          found.shape[1:])
+            share = F.adaptive_avg_pool2d(
+                pixels.permute(2, 0, 1).float()[:classes], found.shape[1:]
+            )
             features.append(found.flatten(1).T)
             shares.append(share.flatten(1).T)
     every = Cells(torch.cat(features), torch.cat(shares))
@@ -98,19 +106,20 @@ def cells_of(model: nn.Module, cfg: Config) -> Cells:
     return Cells(every.features[inside], every.shares[inside])
 
 
-def fit_layer(cells: Cells, class_weight: Tensor, strength: float) -> Tuple[Tensor, Tensor]:
+def fit_layer(cells: Cells, class_weight: Tensor, strength: float) -> tuple[Tensor, Tensor]:
     """Weights (C, D) and biases (C,) that minimise the loss of :func:`fit_segmenter`.
 
     A class that no cell has gets a bias that never wins.
     """
     cell, label = cells.shares.nonzero(as_tuple=True)  # a row for each class that a cell has
     weight = cells.shares[cell, label] * class_weight[label]
-    present: List[int] = label.unique().tolist()
+    present: list[int] = label.unique().tolist()
     two = len(present) == 2
     # scikit-learn minimises C sum(weight * loss) + |w|^2 / 2. Of two classes it keeps the
     # difference w of their weights, w / 2 and -w / 2, which together have half its square.
-    model = LogisticRegression(C=(1 + two) / (2 * strength * len(cells.features)),
-                               max_iter=ITERATIONS)
+    model = LogisticRegression(
+        C=(1 + two) / (2 * strength * len(cells.features)), max_iter=ITERATIONS
+    )
     with warnings.catch_warnings():
         warnings.simplefilter('error', ConvergenceWarning)
         model.fit(cells.features[cell].numpy(), label.numpy(), sample_weight=weight.numpy())

@@ -6,11 +6,11 @@ import os
 import shutil
 import subprocess
 import time
+from collections.abc import Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Dict, Iterator, List, Optional, Sequence
 
 from tqdm import tqdm
 
@@ -35,15 +35,16 @@ class Job:
         folder (Path, optional): Holds all that the command leaves, and from which it goes on.
         again (bool): Run even if done.
     """
+
     name: str
-    command: List[str]
+    command: list[str]
     done: Path
     after: Sequence[str] = ()
-    cost: float = 1.
-    environment: Dict[str, str] = field(default_factory=dict)
+    cost: float = 1.0
+    environment: dict[str, str] = field(default_factory=dict)
     touch: bool = False
     settings: str = ''
-    folder: Optional[Path] = None
+    folder: Path | None = None
     again: bool = False
 
 
@@ -63,14 +64,22 @@ def alone(logs: Path) -> Iterator[int]:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
-            raise UserError(f'another command, or a job that one has left, is at work in '
-                            f'{logs.parent}; wait for it or end it, or give another '
-                            '--out') from None
+            raise UserError(
+                f'another command, or a job that one has left, is at work in '
+                f'{logs.parent}; wait for it or end it, or give another '
+                '--out'
+            ) from None
         yield file.fileno()
 
 
-def run_jobs(jobs: Sequence[Job], logs: Path, at_once: int = 2, root: Optional[Path] = None,
-             redo: bool = False, lock: Optional[int] = None) -> None:
+def run_jobs(
+    jobs: Sequence[Job],
+    logs: Path,
+    at_once: int = 2,
+    root: Path | None = None,
+    redo: bool = False,
+    lock: int | None = None,
+) -> None:
     """Run what is not done yet, ``at_once`` commands side by side, one thread each.
 
     The first command that fails lets the running ones end and starts no other.
@@ -95,15 +104,22 @@ def run_jobs(jobs: Sequence[Job], logs: Path, at_once: int = 2, root: Optional[P
     logs.mkdir(parents=True, exist_ok=True)
     digests = digests_of(jobs)
     _drop_old(jobs, digests, logs, redo)
-    ready = {job.name for job in jobs
-             if not job.again and job.done.exists() and _marker(logs, job).exists()}
+    ready = {
+        job.name
+        for job in jobs
+        if not job.again and job.done.exists() and _marker(logs, job).exists()
+    }
     todo = [job for job in jobs if job.name not in ready]
-    running: Dict[Future, Job] = {}
-    failed: Optional[str] = None
-    bar = tqdm(total=sum(job.cost for job in jobs), initial=sum(
-        job.cost for job in jobs if job.name in ready), unit='', desc='evidence',
+    running: dict[Future, Job] = {}
+    failed: str | None = None
+    bar = tqdm(
+        total=sum(job.cost for job in jobs),
+        initial=sum(job.cost for job in jobs if job.name in ready),
+        unit='',
+        desc='evidence',
         bar_format='{desc}: {percentage:3.0f}%|{bar:20}| {elapsed} gone, {remaining} to go '
-        '{postfix}')
+        '{postfix}',
+    )
     with ThreadPoolExecutor(at_once) as pool:
         while running or (todo and failed is None):
             for job in [] if failed else [j for j in todo if ready.issuperset(j.after)]:
@@ -140,7 +156,7 @@ def _settings(logs: Path, job: Job) -> Path:
     return logs / f'{job.name}.settings'
 
 
-def digests_of(jobs: Sequence[Job]) -> Dict[str, str]:
+def digests_of(jobs: Sequence[Job]) -> dict[str, str]:
     """Of each job's settings and those of all before it; what waits in a circle has none."""
     by_name, digests = {job.name: job for job in jobs}, {}
 
@@ -156,19 +172,24 @@ def digests_of(jobs: Sequence[Job]) -> Dict[str, str]:
     return digests
 
 
-def _drop_old(jobs: Sequence[Job], digests: Dict[str, str], logs: Path, redo: bool) -> None:
+def _drop_old(jobs: Sequence[Job], digests: dict[str, str], logs: Path, redo: bool) -> None:
     """Find what was begun with other settings: delete it, or say so."""
     old = []
     for job in jobs:
         begun = job.done.exists() or (job.folder is not None and job.folder.exists())
         kept = _settings(logs, job)
-        if begun and not job.again and (not kept.exists() or kept.read_text(
-                encoding='utf-8') != digests[job.name]):
+        if (
+            begun
+            and not job.again
+            and (not kept.exists() or kept.read_text(encoding='utf-8') != digests[job.name])
+        ):
             old.append(job)
     if old and not redo:
-        raise UserError('made with other settings than now: '
-                        f'{", ".join(job.name for job in old)}. --redo deletes these and makes '
-                        'them anew; another --out keeps them')
+        raise UserError(
+            'made with other settings than now: '
+            f'{", ".join(job.name for job in old)}. --redo deletes these and makes '
+            'them anew; another --out keeps them'
+        )
     for job in old:
         if job.folder is not None and job.folder.exists():
             shutil.rmtree(job.folder)
@@ -176,16 +197,22 @@ def _drop_old(jobs: Sequence[Job], digests: Dict[str, str], logs: Path, redo: bo
             file.unlink(missing_ok=True)
 
 
-def _run(job: Job, log: Path, root: Optional[Path], lock: Optional[int]) -> Optional[str]:
+def _run(job: Job, log: Path, root: Path | None, lock: int | None) -> str | None:
     """Run one command. Returns what went wrong."""
     environment = dict(os.environ, OMP_NUM_THREADS='1', **job.environment)
     job.done.parent.mkdir(parents=True, exist_ok=True)
     with open(log, 'a', encoding='utf-8') as out:
         out.write(f'$ {" ".join(job.command)}   # {time.strftime("%Y-%m-%d %H:%M:%S")}\n')
         out.flush()
-        status = subprocess.run(job.command, stdout=out, stderr=subprocess.STDOUT, cwd=root,
-                                env=environment, check=False,
-                                pass_fds=() if lock is None else (lock,)).returncode
+        status = subprocess.run(
+            job.command,
+            stdout=out,
+            stderr=subprocess.STDOUT,
+            cwd=root,
+            env=environment,
+            check=False,
+            pass_fds=() if lock is None else (lock,),
+        ).returncode
     if status == 0 and job.touch:
         job.done.touch()
     if status == 0 and job.done.exists():

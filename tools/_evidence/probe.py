@@ -2,7 +2,7 @@
 
 import warnings
 from pathlib import Path
-from typing import Any, Dict, List, NamedTuple, Optional
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -17,22 +17,27 @@ from sklearn.model_selection import GridSearchCV, StratifiedKFold, StratifiedShu
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from orl_mm.evaluation.bootstrap import (mean_of_resampled_seeds, paired, percentile_interval,
-                                         resample_patients)
+from orl_mm.evaluation.bootstrap import (
+    mean_of_resampled_seeds,
+    paired,
+    percentile_interval,
+    resample_patients,
+)
 from orl_mm.evaluation.multi_label_auroc import resampled_auroc
 from orl_mm.registry import MODELS
 
 from .base_plan import ROOT
 
 CONFIG = 'configs/transfer/montgomery/linear_tb_small.py'
-FRACTIONS = {1.: 1, 0.1: 10, 0.01: 20}  # of the labels: how many draws
-STRENGTHS = (1e-4, 1e-3, 1e-2, 1e-1, 1.)  # C of the logistic regression
+FRACTIONS = {1.0: 1, 0.1: 10, 0.01: 20}  # of the labels: how many draws
+STRENGTHS = (1e-4, 1e-3, 1e-2, 1e-1, 1.0)  # C of the logistic regression
 FOLDS = 5
 RESAMPLES = 2000
 
 
 class Hospital(NamedTuple):
     """Features (N, D) and labels (N,) of the images of one hospital, a patient each."""
+
     features: np.ndarray
     labels: np.ndarray
 
@@ -49,16 +54,23 @@ def extract(checkpoint: str, out: Path) -> None:
     kind, _, seed = checkpoint.partition(':')
     torch.manual_seed(int(seed) if kind == 'random' else 0)
     init = cfg.model.backbone.init_cfg
-    cfg.model.backbone.init_cfg = dict(type='orl_mm.ViTInit', std=0.02) if kind == 'random' \
+    cfg.model.backbone.init_cfg = (
+        dict(type='orl_mm.ViTInit', std=0.02)
+        if kind == 'random'
         else dict(init, checkpoint=checkpoint)
+    )
     cfg.model.data_preprocessor = cfg.data_preprocessor
     model = MODELS.build(cfg.model)
     model.init_weights()
     model.eval()
     arrays = {}
     for name, loader in (('train', cfg.train_dataloader), ('test', cfg.test_dataloader)):
-        loader.update(num_workers=0, persistent_workers=False, pin_memory=False,
-                      sampler=dict(type='DefaultSampler', shuffle=False))
+        loader.update(
+            num_workers=0,
+            persistent_workers=False,
+            pin_memory=False,
+            sampler=dict(type='DefaultSampler', shuffle=False),
+        )
         features, labels = [], []
         for batch in Runner.build_dataloader(loader):
             data = model.data_preprocessor(batch)
@@ -69,7 +81,7 @@ def extract(checkpoint: str, out: Path) -> None:
     np.savez_compressed(out, **arrays)
 
 
-def read(path: Path) -> Dict[str, Hospital]:
+def read(path: Path) -> dict[str, Hospital]:
     """What :func:`extract` has written: ``train`` and ``test``."""
     with np.load(path, allow_pickle=False) as file:
         return {name: Hospital(file[name], file[f'{name}_labels']) for name in ('train', 'test')}
@@ -93,8 +105,9 @@ def scores(train: Hospital, test: Hospital, fraction: float, draws: int) -> np.n
     """
     found = []
     for chosen in subsets(train.labels, fraction, draws):
-        found.append(_fitted(train.features[chosen], train.labels[chosen])
-                     .decision_function(test.features))
+        found.append(
+            _fitted(train.features[chosen], train.labels[chosen]).decision_function(test.features)
+        )
     return np.stack(found)
 
 
@@ -116,14 +129,18 @@ def _fitted(x: np.ndarray, y: np.ndarray):
     """A logistic regression, see :func:`scores`."""
     model = make_pipeline(StandardScaler(), LogisticRegression(C=1e-2, max_iter=500))
     if np.bincount(y.astype(int)).min() >= FOLDS:
-        model = GridSearchCV(model, {'logisticregression__C': STRENGTHS}, scoring='roc_auc',
-                             cv=StratifiedKFold(FOLDS, shuffle=True, random_state=0))
+        model = GridSearchCV(
+            model,
+            {'logisticregression__C': STRENGTHS},
+            scoring='roc_auc',
+            cv=StratifiedKFold(FOLDS, shuffle=True, random_state=0),
+        )
     with warnings.catch_warnings():
         warnings.simplefilter('ignore', ConvergenceWarning)
         return model.fit(x, y)
 
 
-def subsets(labels: np.ndarray, fraction: float, draws: int) -> List[np.ndarray]:
+def subsets(labels: np.ndarray, fraction: float, draws: int) -> list[np.ndarray]:
     """Indices of the images whose labels are used, in each draw."""
     if fraction >= 1:
         return [np.arange(len(labels))] * draws
@@ -132,8 +149,9 @@ def subsets(labels: np.ndarray, fraction: float, draws: int) -> List[np.ndarray]
     return [np.sort(chosen) for chosen, _ in split.split(labels[:, None], labels)]
 
 
-def summary(seeds: List[np.ndarray], labels: np.ndarray,
-            reference: Optional[List[np.ndarray]] = None) -> Dict[str, Any]:
+def summary(
+    seeds: list[np.ndarray], labels: np.ndarray, reference: list[np.ndarray] | None = None
+) -> dict[str, Any]:
     """AUROC in percent, mean over seeds and draws; a 95% interval over test patients and seeds.
 
     Args:
@@ -147,13 +165,15 @@ def summary(seeds: List[np.ndarray], labels: np.ndarray,
     """
     counts = resample_patients(range(len(labels)), RESAMPLES)
 
-    def resampled(group: List[np.ndarray]) -> np.ndarray:
-        return 100 * np.stack([np.mean([resampled_auroc(labels, one, counts) for one in draws], 0)
-                               for draws in group])
+    def resampled(group: list[np.ndarray]) -> np.ndarray:
+        return 100 * np.stack(
+            [np.mean([resampled_auroc(labels, one, counts) for one in draws], 0) for draws in group]
+        )
 
-    def each(group: List[np.ndarray]) -> List[float]:
-        return [100 * float(np.mean([roc_auc_score(labels, one) for one in draws]))
-                for draws in group]
+    def each(group: list[np.ndarray]) -> list[float]:
+        return [
+            100 * float(np.mean([roc_auc_score(labels, one) for one in draws])) for draws in group
+        ]
 
     values = resampled(seeds)
     low, high = percentile_interval(mean_of_resampled_seeds(values))
@@ -161,6 +181,9 @@ def summary(seeds: List[np.ndarray], labels: np.ndarray,
     if reference is not None:
         paired(seeds, reference)
         low, high = percentile_interval(mean_of_resampled_seeds(values - resampled(reference)))
-        out.update(difference=out['auroc'] - float(np.mean(each(reference))),
-                   difference_low=low, difference_high=high)
+        out.update(
+            difference=out['auroc'] - float(np.mean(each(reference))),
+            difference_low=low,
+            difference_high=high,
+        )
     return out

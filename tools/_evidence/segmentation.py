@@ -1,26 +1,26 @@
 """mIoU of several seeds, differences, and intervals over images and seeds."""
 
+from collections.abc import Callable
 from pathlib import Path
-from typing import Callable, Dict, List, NamedTuple, Optional, Tuple
+from typing import NamedTuple
 
 import numpy as np
+from _tables.evaluate import build_test_runner, run_test
 from mmengine.config import Config
 
-from orl_mm.evaluation.bootstrap import (mean_of_resampled_seeds, paired,
-                                         percentile_interval)
-
-from _tables.evaluate import build_test_runner, run_test
+from orl_mm.evaluation.bootstrap import mean_of_resampled_seeds, paired, percentile_interval
 
 RESAMPLES = 2000
 
 
 class Areas(NamedTuple):
     """Pixels of each image and class: (n, C) each."""
+
     intersect: np.ndarray
     union: np.ndarray
 
 
-def areas_of_test(cfg: Config, checkpoint: Path) -> Tuple[Areas, float]:
+def areas_of_test(cfg: Config, checkpoint: Path) -> tuple[Areas, float]:
     """Run a config's test as tools/test.py does, and keep what mmseg's IoUMetric has counted.
 
     Returns:
@@ -29,7 +29,7 @@ def areas_of_test(cfg: Config, checkpoint: Path) -> Tuple[Areas, float]:
     cfg.work_dir = str(checkpoint.parent / 'test')
     runner = build_test_runner(cfg, checkpoint)
     metric = runner.test_evaluator.metrics[0]
-    kept: List[tuple] = []
+    kept: list[tuple] = []
     compute = metric.compute_metrics
 
     def keep_and_compute(results: list) -> dict:
@@ -78,8 +78,11 @@ def image_weights(images: int, resamples: int, seed: int = 0) -> np.ndarray:
     return images * draw.dirichlet(np.ones(images), resamples)
 
 
-def summary(seeds: List[Areas], reference: Optional[List[Areas]] = None,
-            score: Callable[[Areas, np.ndarray], np.ndarray] = resampled_miou) -> Dict[str, object]:
+def summary(
+    seeds: list[Areas],
+    reference: list[Areas] | None = None,
+    score: Callable[[Areas, np.ndarray], np.ndarray] = resampled_miou,
+) -> dict[str, object]:
     """Mean over seeds and the difference from a reference, 95% intervals over images and seeds.
 
     Seeds: see :func:`~orl_mm.evaluation.bootstrap.mean_of_resampled_seeds`. Images: a Bayesian
@@ -98,7 +101,7 @@ def summary(seeds: List[Areas], reference: Optional[List[Areas]] = None,
     once = np.ones((1, len(seeds[0].union)))
     counts = image_weights(len(seeds[0].union), RESAMPLES)
 
-    def each(group: List[Areas], of: np.ndarray) -> np.ndarray:
+    def each(group: list[Areas], of: np.ndarray) -> np.ndarray:
         return 100 * np.stack([score(areas, of) for areas in group])
 
     values = each(seeds, counts)
@@ -109,5 +112,6 @@ def summary(seeds: List[Areas], reference: Optional[List[Areas]] = None,
         paired(seeds, reference)
         out['difference'] = out['mean'] - float(each(reference, once).mean())
         out['difference_low'], out['difference_high'] = percentile_interval(
-            mean_of_resampled_seeds(values - each(reference, counts)))
+            mean_of_resampled_seeds(values - each(reference, counts))
+        )
     return out

@@ -1,11 +1,11 @@
 """The small tables 2.2 and 2.3 from what the jobs have left."""
 
 import json
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, Callable, Dict, List, Sequence
+from typing import Any
 
 import numpy as np
-
 from _tables import layout
 
 from . import dots
@@ -29,8 +29,9 @@ def write_areas(path: Path, areas: Areas, miou: float) -> None:
     np.savez_compressed(path, intersect=areas.intersect, union=areas.union, miou=miou)
 
 
-def build(table: str, scores: Dict[str, Dict[str, List[Path]]], command: str,
-          seeds: List[int]) -> Dict[str, Any]:
+def build(
+    table: str, scores: dict[str, dict[str, list[Path]]], command: str, seeds: list[int]
+) -> dict[str, Any]:
     """Numbers of a table.
 
     Args:
@@ -48,26 +49,27 @@ def build(table: str, scores: Dict[str, Dict[str, List[Path]]], command: str,
             other = reference and [read_areas(file) for file in reference]
             row[kind] = summary(mine, other)
             if kind == 'linear':  # the fit leaves it beside the layer
-                row['effective_rank'] = [float(file.with_name(RANK).read_text(encoding='utf-8'))
-                                         for file in files]
+                row['effective_rank'] = [
+                    float(file.with_name(RANK).read_text(encoding='utf-8')) for file in files
+                ]
             row[f'{kind}, objects'] = summary(mine, other, resampled_objects)
         rows.append(row)
     images = len(read_areas(next(iter(next(iter(scores.values())).values()))[0]).union)
     return dict(table=table, rows=rows, images=images, **stamp(command, seeds))
 
 
-def stamp(command: str, seeds: Sequence[int]) -> Dict[str, Any]:
+def stamp(command: str, seeds: Sequence[int]) -> dict[str, Any]:
     """What a result says of itself: command, seeds, machine and date."""
     return dict(command=command, seeds=list(seeds), **here())
 
 
-def span_text(found: Dict[str, Any], key: str, sign: str = '') -> str:
+def span_text(found: dict[str, Any], key: str, sign: str = '') -> str:
     """``12.3 [11.0, 13.6]``; the ends of ``difference`` have names of their own."""
     low, high = ('low', 'high') if f'{key}_low' not in found else (f'{key}_low', f'{key}_high')
     return f'{found[key]:{sign}.1f} [{found[low]:{sign}.1f}, {found[high]:{sign}.1f}]'
 
 
-def markdown(table: Dict[str, Any]) -> str:
+def markdown(table: dict[str, Any]) -> str:
     """mIoU of each transfer, with intervals, beside the difference from BYOL."""
     head, kinds = ['network'], _kinds(table)
     for kind in kinds:
@@ -79,41 +81,61 @@ def markdown(table: Dict[str, Any]) -> str:
         cells = [row['name']]
         for kind in kinds:
             found, objects = row[kind], row[f'{kind}, objects']
-            cells += [span_text(found, 'mean'),
-                      ', '.join(f'{value:.1f}' for value in found['seeds']),
-                      span_text(found, 'difference', sign='+') if 'difference' in found else '',
-                      span_text(objects, 'mean'),
-                      span_text(objects, 'difference', sign='+') if 'difference' in found else '']
+            cells += [
+                span_text(found, 'mean'),
+                ', '.join(f'{value:.1f}' for value in found['seeds']),
+                span_text(found, 'difference', sign='+') if 'difference' in found else '',
+                span_text(objects, 'mean'),
+                span_text(objects, 'difference', sign='+') if 'difference' in found else '',
+            ]
         if 'linear' in kinds:
             cells.append(f'{np.mean(row["effective_rank"]):.1f}')
         rows.append(cells)
-    note = (f'Small table {table["table"]}: percent, mean of {len(table["seeds"])} seeds, 95% '
-            f'intervals over the {table["images"]} test images and the seeds (of one seed: over '
-            'images alone; drawn together for differences). IoU of objects: any class against the '
-            'background, of the same predictions. Effective rank: of the centred C5 of the '
-            'training images, 128 channels, mean of the seeds. '
-            f'{table["date"]}, {table["machine"]}. Command: {table["command"]}')
+    note = (
+        f'Small table {table["table"]}: percent, mean of {len(table["seeds"])} seeds, 95% '
+        f'intervals over the {table["images"]} test images and the seeds (of one seed: over '
+        'images alone; drawn together for differences). IoU of objects: any class against the '
+        'background, of the same predictions. Effective rank: of the centred C5 of the '
+        'training images, 128 channels, mean of the seeds. '
+        f'{table["date"]}, {table["machine"]}. Command: {table["command"]}'
+    )
     return '\n'.join([*layout.plain(head, rows), '', note, ''])
 
 
-def draw(table: Dict[str, Any], path: Path) -> None:
+def draw(table: dict[str, Any], path: Path) -> None:
     """A panel for each transfer and score; R2O has a colour of its own."""
     rows = table['rows']
-    colors = ['C1' if row['row'].startswith(('r2o', 'official', 'k', 'no-')) else 'C0'
-              for row in rows]
-    dots.draw([row['name'] for row in rows], colors, [
-        dots.Panel(kind + more, 'IoU (%)' if more else 'VOC mIoU (%)',
-                   [row[kind + more] for row in rows], 'mean')
-        for kind in _kinds(table) for more in ('', ', objects')], path)
+    colors = [
+        'C1' if row['row'].startswith(('r2o', 'official', 'k', 'no-')) else 'C0' for row in rows
+    ]
+    dots.draw(
+        [row['name'] for row in rows],
+        colors,
+        [
+            dots.Panel(
+                kind + more,
+                'IoU (%)' if more else 'VOC mIoU (%)',
+                [row[kind + more] for row in rows],
+                'mean',
+            )
+            for kind in _kinds(table)
+            for more in ('', ', objects')
+        ],
+        path,
+    )
 
 
-def _kinds(table: Dict[str, Any]) -> List[str]:
+def _kinds(table: dict[str, Any]) -> list[str]:
     """The transfers that were run, of all rows alike."""
     return [kind for kind in TRANSFERS if kind in table['rows'][0]]
 
 
-def write(table: Dict[str, Any], folder: Path, text: Callable[[dict], str] = markdown,
-          figure: Callable[[dict, Path], None] = draw) -> str:
+def write(
+    table: dict[str, Any],
+    folder: Path,
+    text: Callable[[dict], str] = markdown,
+    figure: Callable[[dict, Path], None] = draw,
+) -> str:
     """Markdown, JSON and the figure; returns the Markdown."""
     folder.mkdir(parents=True, exist_ok=True)
     name = table['table'].replace('.', '')

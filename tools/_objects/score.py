@@ -2,7 +2,7 @@
 
 import re
 from pathlib import Path
-from typing import Dict, List, NamedTuple, Optional, Tuple
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -23,9 +23,10 @@ from orl_mm.visualization.whole_image import short_name
 
 class Loaded(NamedTuple):
     """A data set in memory: truth, whole images (n, 3, H, W) uint8 BGR, superpixels."""
-    truth: List[ObjectMasks]
+
+    truth: list[ObjectMasks]
     x0: Tensor
-    regions: Optional[List[Tensor]]
+    regions: list[Tensor] | None
 
 
 class Entry(NamedTuple):
@@ -33,13 +34,14 @@ class Entry(NamedTuple):
 
     ``labels`` (int16) of the first clustering of the first training alone: a picture shows them.
     """
+
     name: str
     step: int
     seed: int
     data: str
-    images: List[ObjectAgreement]
-    labels: Optional[List[np.ndarray]]
-    checkpoint: Optional[str]
+    images: list[ObjectAgreement]
+    labels: list[np.ndarray] | None
+    checkpoint: str | None
 
 
 class Scorer:
@@ -55,8 +57,13 @@ class Scorer:
         UserError: The config's pipeline makes no whole image.
     """
 
-    def __init__(self, cfg: Config, batch_size: Optional[int] = None,
-                 num_clusters: Optional[int] = None, device: str = 'cpu') -> None:
+    def __init__(
+        self,
+        cfg: Config,
+        batch_size: int | None = None,
+        num_clusters: int | None = None,
+        device: str = 'cpu',
+    ) -> None:
         self.batch_size = batch_size or cfg.train_dataloader.batch_size
         self.num_clusters, self.device = num_clusters, device
         steps = []
@@ -66,14 +73,15 @@ class Scorer:
                 step.pop('cache', None)
                 steps.append(step)
         if not steps or short_name(steps[-1]) != 'GenerateSuperpixels':
-            raise UserError(f'{cfg.filename} has no orl_mm.GenerateSuperpixels: take a config of '
-                            'orl_mm.R2O')
+            raise UserError(
+                f'{cfg.filename} has no orl_mm.GenerateSuperpixels: take a config of orl_mm.R2O'
+            )
         self.pipeline = Compose([TRANSFORMS.build(step) for step in steps])
         self.size: int = self.pipeline.transforms[-1].size
-        self.data: Dict[str, Loaded] = {}
-        self.entries: List[Entry] = []
+        self.data: dict[str, Loaded] = {}
+        self.entries: list[Entry] = []
 
-    def load(self, data: Dict[str, List[ObjectMasks]]) -> None:
+    def load(self, data: dict[str, list[ObjectMasks]]) -> None:
         """Read the images of each data set and make their superpixels."""
         for name, truth in data.items():
             samples = [self.pipeline(dict(img_path=str(image.path))) for image in truth]
@@ -81,8 +89,14 @@ class Scorer:
             regions = [s['regions'] for s in samples] if 'regions' in samples[0] else None
             self.data[name] = Loaded(truth, x0, regions)
 
-    def add(self, name: str, model: Optional[nn.Module], step: int = 0, seed: int = 0,
-            checkpoint: Optional[str] = None) -> None:
+    def add(
+        self,
+        name: str,
+        model: nn.Module | None,
+        step: int = 0,
+        seed: int = 0,
+        checkpoint: str | None = None,
+    ) -> None:
         """Score one network; None: the superpixels themselves."""
         for data, loaded in self.data.items():
             if model is None:
@@ -91,34 +105,39 @@ class Scorer:
                 labels = [region.numpy() for region in loaded.regions]
             else:
                 labels = self._objects(model, loaded, seed)
-            images = [object_agreement(found.astype(np.int64), truth.objects, truth.ignore)
-                      for found, truth in zip(labels, loaded.truth)]
+            images = [
+                object_agreement(found.astype(np.int64), truth.objects, truth.ignore)
+                for found, truth in zip(labels, loaded.truth, strict=False)
+            ]
             first = (name, step, data) not in {(e.name, e.step, e.data) for e in self.entries}
             kept = [found.astype(np.int16) for found in labels] if first else None
             self.entries.append(Entry(name, step, seed, data, images, kept, checkpoint))
 
-    def _objects(self, model: nn.Module, loaded: Loaded, seed: int) -> List[np.ndarray]:
+    def _objects(self, model: nn.Module, loaded: Loaded, seed: int) -> list[np.ndarray]:
         model = model.to(self.device)
         model.refiner.seed = seed
         if self.num_clusters is not None:
             model.refiner.num_clusters = self.num_clusters
-        found: Dict[int, np.ndarray] = {}
+        found: dict[int, np.ndarray] = {}
         for indices in batches(loaded.truth, self.batch_size, seed):
             regions = counts = None
             if loaded.regions is not None:
                 maps = [loaded.regions[i] for i in indices]
-                regions, counts = torch.stack([m.int() for m in maps]), [int(m.max()) + 1
-                                                                         for m in maps]
+                regions, counts = (
+                    torch.stack([m.int() for m in maps]),
+                    [int(m.max()) + 1 for m in maps],
+                )
             batch = RegionBatch(torch.zeros(len(indices), 2, 5), regions, counts or ())
-            data = model.data_preprocessor(dict(inputs=[loaded.x0[indices]], data_samples=batch),
-                                           False)
+            data = model.data_preprocessor(
+                dict(inputs=[loaded.x0[indices]], data_samples=batch), False
+            )
             labels = find_objects(model, data['inputs'][0], data['data_samples'].labels, counts)
-            for i, image in zip(indices, labels):
+            for i, image in zip(indices, labels, strict=False):
                 found.setdefault(i, resize_labels(image, self.size, self.size))
         return [found[i] for i in range(len(loaded.truth))]
 
 
-def checkpoints_of(path: str) -> List[Tuple[int, Path]]:
+def checkpoints_of(path: str) -> list[tuple[int, Path]]:
     """A checkpoint, or all of a work directory by the number in their names.
 
     Raises:

@@ -1,6 +1,6 @@
 """Is a network better than the template that guided it?"""
 
-from typing import Any, Dict, List
+from typing import Any
 
 import numpy as np
 
@@ -9,7 +9,7 @@ from orl_mm.evaluation.bootstrap import percentile_interval, resample_patients, 
 from .thesis import DATASETS, PARTS
 
 
-def above(mine: Dict[str, Any], template: Dict[str, Any]) -> Dict[str, Dict[str, float]]:
+def above(mine: dict[str, Any], template: dict[str, Any]) -> dict[str, dict[str, float]]:
     """How much better a run is than its template, image by image.
 
     Returns:
@@ -28,7 +28,7 @@ def above(mine: Dict[str, Any], template: Dict[str, Any]) -> Dict[str, Dict[str,
     return found
 
 
-def reports(table: Dict[str, Any]) -> List[str]:
+def reports(table: dict[str, Any]) -> list[str]:
     """A line for each guided head that does not beat its own template.
 
     Its coverage hints at the reason: where it is low, the head has settled on a few patches
@@ -44,5 +44,6 @@ def reports(table: Dict[str, Any]) -> List[str]:
                 lines.append(
                     f'- † {row["name"]}, {DATASETS[name]}, {PARTS.get(part, part)}: '
                     f'{100 * gain["difference"]:+.1f} [{100 * gain["low"]:+.1f}, '
-                    f'{100 * gain["high"]:+.1f}] against its template, coverage {cover:.2f}')
+                    f'{100 * gain["high"]:+.1f}] against its template, coverage {cover:.2f}'
+                )
     return lines

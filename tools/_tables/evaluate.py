@@ -3,9 +3,10 @@
 import hashlib
 import json
 import os
+from collections.abc import Collection
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any, Collection, Dict, Optional
+from typing import Any
 
 import torch
 from mmengine.config import Config
@@ -21,7 +22,7 @@ DECIDING = ('model', 'data_preprocessor', 'test_dataloader', 'test_evaluator', '
 IDLE = ('init_cfg', 'num_workers', 'persistent_workers', 'pin_memory', 'batch_size')
 
 
-def evaluate(cfg: Config, checkpoint: Path, name: str, again: bool = False) -> Dict[str, Any]:
+def evaluate(cfg: Config, checkpoint: Path, name: str, again: bool = False) -> dict[str, Any]:
     """Metrics of a checkpoint on the test data of a config.
 
     The result is stored as ``<checkpoint>.<name>.json`` beside the checkpoint, and taken
@@ -50,7 +51,7 @@ def evaluate(cfg: Config, checkpoint: Path, name: str, again: bool = False) -> D
     return found
 
 
-def stored_result(cfg: Config, checkpoint: Path, name: str) -> Optional[Dict[str, Any]]:
+def stored_result(cfg: Config, checkpoint: Path, name: str) -> dict[str, Any] | None:
     """What an earlier :func:`evaluate` of the same checkpoint and config has left, or None."""
     stored = stored_file(checkpoint, name)
     found = _read(stored)
@@ -65,7 +66,7 @@ def stored_file(checkpoint: Path, name: str) -> Path:
     return checkpoint.with_name(f'{checkpoint.stem}.{name}.json')
 
 
-def _key(cfg: Config, checkpoint: Path) -> Dict[str, Any]:
+def _key(cfg: Config, checkpoint: Path) -> dict[str, Any]:
     return dict(format=FORMAT, checkpoint=file_digest(checkpoint), config=config_digest(cfg))
 
 
@@ -78,8 +79,16 @@ def build_test_runner(cfg: Config, checkpoint: Path) -> Runner:
     """
     cfg.load_from, cfg.resume, cfg.launcher = str(checkpoint), False, 'none'
     cfg.log_level = 'WARNING'
-    for key in ('train_dataloader', 'train_cfg', 'optim_wrapper', 'param_scheduler',
-                'val_dataloader', 'val_cfg', 'val_evaluator', 'auto_scale_lr'):
+    for key in (
+        'train_dataloader',
+        'train_cfg',
+        'optim_wrapper',
+        'param_scheduler',
+        'val_dataloader',
+        'val_cfg',
+        'val_evaluator',
+        'auto_scale_lr',
+    ):
         cfg.pop(key, None)
     cfg.vis_backends = cfg.visualizer.vis_backends = [dict(type='LocalVisBackend')]
     cfg.experiment_name = f'{cfg.work_dir}_{checkpoint.parent.name}'.replace(os.sep, '_')
@@ -87,22 +96,27 @@ def build_test_runner(cfg: Config, checkpoint: Path) -> Runner:
     return Runner.from_cfg(cfg)
 
 
-def run_test(cfg: Config, runner: Runner) -> Dict[str, float]:
+def run_test(cfg: Config, runner: Runner) -> dict[str, float]:
     """The metrics of :func:`build_test_runner`'s runner; mistakes of data and weights in one line."""
-    with cli.config_errors(), checkpoints_must_fit(whole=True,
-                                                   min_match=cfg.get('min_match', 0.99)):
+    with (
+        cli.config_errors(),
+        checkpoints_must_fit(whole=True, min_match=cfg.get('min_match', 0.99)),
+    ):
         return runner.test()
 
 
-def _test(cfg: Config, checkpoint: Path) -> Dict[str, Any]:
+def _test(cfg: Config, checkpoint: Path) -> dict[str, Any]:
     with cli.config_errors():
         runner = build_test_runner(cfg, checkpoint)
     metrics = run_test(cfg, runner)
     metric = runner.test_evaluator.metrics[0]
     prefix = f'{metric.prefix}/'
-    return dict(metrics={key.removeprefix(prefix): value for key, value in metrics.items()},
-                details=getattr(metric, 'details', {}), patients=getattr(metric, 'patients', {}),
-                images=len(runner.test_dataloader.dataset))
+    return dict(
+        metrics={key.removeprefix(prefix): value for key, value in metrics.items()},
+        details=getattr(metric, 'details', {}),
+        patients=getattr(metric, 'patients', {}),
+        images=len(runner.test_dataloader.dataset),
+    )
 
 
 def file_digest(path: Path) -> str:

@@ -1,7 +1,8 @@
 """Rows without a network: a template itself as the map, and the truth itself on the patch grid."""
 
 import os
-from typing import Any, Callable, Dict, List, Optional, Tuple
+from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import torch
@@ -16,15 +17,15 @@ from orl_mm.registry import DATASETS
 from orl_mm.superpixels.cache import CacheError
 
 # A sample to (parts, maps (R, h, w) in [0, 1]).
-MapsOf = Callable[[dict], Tuple[Tuple[str, ...], np.ndarray]]
+MapsOf = Callable[[dict], tuple[tuple[str, ...], np.ndarray]]
 
 
-def truth(sample: dict) -> Tuple[Tuple[str, ...], np.ndarray]:
+def truth(sample: dict) -> tuple[tuple[str, ...], np.ndarray]:
     """The masks themselves: on the grid, the ceiling of what its patches can say."""
     return sample['parts'], sample['part_masks'].numpy()
 
 
-def template_maps(paths: List[str]) -> MapsOf:
+def template_maps(paths: list[str]) -> MapsOf:
     """What a template says of each image.
 
     Args:
@@ -44,7 +45,7 @@ def template_maps(paths: List[str]) -> MapsOf:
     if files:  # as it is stored: an average stays soft
         return lambda sample: (files[0].parts, files[0].maps)
 
-    def registered(sample: dict) -> Tuple[Tuple[str, ...], np.ndarray]:
+    def registered(sample: dict) -> tuple[tuple[str, ...], np.ndarray]:
         errors = []
         for cache in folders:
             try:
@@ -56,7 +57,7 @@ def template_maps(paths: List[str]) -> MapsOf:
     return registered
 
 
-def score_maps(cfg: Config, maps_of: MapsOf, grid: Tuple[int, int]) -> Dict[str, Any]:
+def score_maps(cfg: Config, maps_of: MapsOf, grid: tuple[int, int]) -> dict[str, Any]:
     """Maps instead of attention, averaged over each patch, by the same metric.
 
     Args:
@@ -78,18 +79,30 @@ def score_maps(cfg: Config, maps_of: MapsOf, grid: Tuple[int, int]) -> Dict[str,
         attention = np.stack([cells[parts.index(part)] for part in named])
         shown = [part for part in sample['parts'] if part in named]
         rows = [sample['parts'].index(part) for part in shown]
-        samples.append(dict(sample, attention=torch.from_numpy(attention), parts=tuple(shown),
-                            part_masks=sample['part_masks'][rows]))
-    options = {key: value for key, value in cfg.test_evaluator.items()
-               if key in ('resamples', 'level', 'seed')}
+        samples.append(
+            dict(
+                sample,
+                attention=torch.from_numpy(attention),
+                parts=tuple(shown),
+                part_masks=sample['part_masks'][rows],
+            )
+        )
+    options = {
+        key: value
+        for key, value in cfg.test_evaluator.items()
+        if key in ('resamples', 'level', 'seed')
+    }
     metric = AttentionAP(heads=dict(enumerate(named)), prefix='maps', **options)
     metric.process(None, samples)
     metrics = metric.evaluate(len(samples))
-    return dict(metrics={key.removeprefix('maps/'): value for key, value in metrics.items()},
-                details=metric.details, patients=metric.patients)
+    return dict(
+        metrics={key.removeprefix('maps/'): value for key, value in metrics.items()},
+        details=metric.details,
+        patients=metric.patients,
+    )
 
 
-def own_template(config: Optional[Config]) -> Optional[str]:
+def own_template(config: Config | None) -> str | None:
     """The template that guided a run, by its config; None where there is none at hand."""
     try:
         steps = config.train_dataloader.dataset.pipeline

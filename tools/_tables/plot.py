@@ -1,7 +1,8 @@
 """A table as a picture: a panel for each column, a line for each row, thesis and here as dots."""
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Dict, List, NamedTuple, Optional, Sequence, Tuple
+from typing import NamedTuple
 
 import matplotlib
 from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -10,15 +11,22 @@ from matplotlib.figure import Figure
 from orl_mm.engine.cli import UserError
 
 # Mean (or the one number), least and largest, in percent.
-Span = Tuple[float, float, float]
+Span = tuple[float, float, float]
 FORMATS = ('.png', '.svg', '.pdf')
 _GREY, _BLUE = '#6e6e6e', '#0072b2'
 _STYLES = {
-    'thesis': dict(linestyle='none', marker='o', markersize=8, markeredgecolor=_GREY,
-                   markerfacecolor='none', markeredgewidth=1.2),
+    'thesis': dict(
+        linestyle='none',
+        marker='o',
+        markersize=8,
+        markeredgecolor=_GREY,
+        markerfacecolor='none',
+        markeredgewidth=1.2,
+    ),
     'here': dict(linestyle='none', marker='o', markersize=5, color=_BLUE),
-    'here, with a mark': dict(linestyle='none', marker='D', markersize=5, markeredgecolor=_BLUE,
-                              markerfacecolor='white'),
+    'here, with a mark': dict(
+        linestyle='none', marker='D', markersize=5, markeredgecolor=_BLUE, markerfacecolor='white'
+    ),
 }
 
 
@@ -32,14 +40,15 @@ class Panel(NamedTuple):
         wanted (list): Whether a number here is missing where there is none.
         marked (list): Whether a number here has a mark.
     """
+
     title: str
-    thesis: List[Optional[float]]
-    here: List[Optional[Span]]
-    wanted: List[bool]
-    marked: List[bool]
+    thesis: list[float | None]
+    here: list[Span | None]
+    wanted: list[bool]
+    marked: list[bool]
 
 
-def span(metrics: Dict[str, float], key: str) -> Optional[Span]:
+def span(metrics: dict[str, float], key: str) -> Span | None:
     """A score of a test, in [0, 1], with its interval where it has one."""
     if metrics.get(key) is None:
         return None
@@ -76,11 +85,17 @@ def plot(title: str, rows: Sequence[str], panels: Sequence[Panel]) -> Figure:
     axes = figure.subplots(1, len(panels), sharey=True, squeeze=False)[0]
     axes[0].set_yticks(range(len(rows)), rows, fontsize=8)
     axes[0].set_ylim(len(rows) - 0.5, -0.5)
-    for ax, panel in zip(axes, panels):
+    for ax, panel in zip(axes, panels, strict=False):
         _draw(ax, panel)
     shown = ['thesis', 'here'] + ['here, with a mark'] * any(any(p.marked) for p in panels)
-    figure.legend([axes[0].plot([], [], **_STYLES[name])[0] for name in shown], shown,
-                  loc='outside lower center', ncols=len(shown), frameon=False, fontsize=8)
+    figure.legend(
+        [axes[0].plot([], [], **_STYLES[name])[0] for name in shown],
+        shown,
+        loc='outside lower center',
+        ncols=len(shown),
+        frameon=False,
+        fontsize=8,
+    )
     return figure
 
 
@@ -99,7 +114,7 @@ def _draw(ax, panel: Panel) -> None:
     ax.set_axisbelow(True)
     for side in ('top', 'right'):
         ax.spines[side].set_visible(False)
-    for y, (thesis, here) in enumerate(zip(panel.thesis, panel.here)):
+    for y, (thesis, here) in enumerate(zip(panel.thesis, panel.here, strict=False)):
         if thesis is not None:
             ax.plot(thesis, y, **_STYLES['thesis'])
         if here is not None:
@@ -108,8 +123,16 @@ def _draw(ax, panel: Panel) -> None:
                 ax.plot((low, high), (y, y), color=_BLUE, linewidth=1.5)
             ax.plot(mean, y, **_STYLES['here, with a mark' if panel.marked[y] else 'here'])
         elif panel.wanted[y]:
-            ax.text(1.0, y, 'not yet run', transform=ax.get_yaxis_transform(), ha='right',
-                    va='center', fontsize=6, color='#8c8c8c',
-                    bbox=dict(facecolor='white', edgecolor='none', pad=1))
+            ax.text(
+                1.0,
+                y,
+                'not yet run',
+                transform=ax.get_yaxis_transform(),
+                ha='right',
+                va='center',
+                fontsize=6,
+                color='#8c8c8c',
+                bbox=dict(facecolor='white', edgecolor='none', pad=1),
+            )
     low, high = ax.get_xlim()
     ax.set_xlim(low, high + 0.28 * (high - low))  # a place for the words

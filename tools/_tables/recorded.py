@@ -1,19 +1,19 @@
 """The result of a transfer run: what its work directory has recorded, or a test."""
 
+from collections.abc import Iterator
 from numbers import Real
 from pathlib import Path
-from typing import Any, Dict, Iterator, List, NamedTuple, Optional, Tuple
+from typing import Any, NamedTuple
 
 from mmengine.config import Config
 
 from .evaluate import evaluate, stored_file, stored_result
-from .sessions import Moment, Session, moment_of
+from .sessions import Moment, moment_of
 from .thesis import NATURAL
-from .transfer import (CONFIGS, METRICS, OFFICIAL, THESIS_CONFIG, TransferRun, differences,
-                       test_settings)
+from .transfer import CONFIGS, METRICS, OFFICIAL, TransferRun, differences, test_settings
 
 PARTIAL, OTHERWISE, PRETRAINING = '†', '‡', '§'
-MARKS: Dict[str, str] = {
+MARKS: dict[str, str] = {
     PARTIAL: 'not known to be of the whole official test set',
     OTHERWISE: "not trained and tested as the thesis's config says, or not to the end",
     PRETRAINING: "not pretrained for the row's epochs",
@@ -29,10 +29,11 @@ class Record(NamedTuple):
         images (tuple, optional): The fewest and the most images that they can be of.
         tested (dict): Settings of the test, see :func:`.transfer.test_settings`.
     """
-    values: Dict[str, float]
+
+    values: dict[str, float]
     source: str
-    images: Optional[Tuple[int, int]]
-    tested: Dict[str, Any]
+    images: tuple[int, int] | None
+    tested: dict[str, Any]
 
 
 class Result(NamedTuple):
@@ -45,15 +46,17 @@ class Result(NamedTuple):
         doubts (list): Mark and reason of each.
         aside (list): Recorded numbers that were not taken, and why.
     """
+
     run: TransferRun
-    record: Optional[Record]
+    record: Record | None
     recipe: str
-    doubts: List[Tuple[str, str]]
-    aside: List[str]
+    doubts: list[tuple[str, str]]
+    aside: list[str]
 
 
-def result_of(run: TransferRun, options: Optional[dict] = None, test: Optional[bool] = None,
-              again: bool = False) -> Result:
+def result_of(
+    run: TransferRun, options: dict | None = None, test: bool | None = None, again: bool = False
+) -> Result:
     """Numbers of a run's last checkpoint.
 
     In this order: what an earlier table has stored, the latest test in the folder, the
@@ -72,26 +75,33 @@ def result_of(run: TransferRun, options: Optional[dict] = None, test: Optional[b
         cfg = _config(run, options)
         record = _of_test(run, cfg, evaluate(cfg.copy(), run.checkpoint, run.dataset, again))
         if record is None:
-            aside.append(f'the test of {run.checkpoint} gave no {_metric(run)}: a detector without '
-                         'a single detection has none')
+            aside.append(
+                f'the test of {run.checkpoint} gave no {_metric(run)}: a detector without '
+                'a single detection has none'
+            )
     recipe, changed = differences(
-        run, test_settings(run.config) if record is None else record.tested)
+        run, test_settings(run.config) if record is None else record.tested
+    )
     doubts = [*_partial(run, record), *_unfinished(run), *_pretraining(run)]
     if changed:
-        doubts.append((OTHERWISE, f'differs from configs/transfer/{run.dataset}/{recipe}.py: '
-                                  + '; '.join(changed)))
+        doubts.append(
+            (
+                OTHERWISE,
+                f'differs from configs/transfer/{run.dataset}/{recipe}.py: ' + '; '.join(changed),
+            )
+        )
         recipe = ''
     return Result(run, record, recipe, doubts, aside)
 
 
-def _config(run: TransferRun, options: Optional[dict]) -> Config:
+def _config(run: TransferRun, options: dict | None) -> Config:
     cfg = run.config.copy()
     cfg.work_dir = f'work_dirs/tables/{run.dataset}'
     cfg.merge_from_dict(options or {})
     return cfg
 
 
-def _stored(run: TransferRun, options: Optional[dict]) -> Optional[Record]:
+def _stored(run: TransferRun, options: dict | None) -> Record | None:
     if not stored_file(run.checkpoint, run.dataset).is_file():
         return None  # before all of the checkpoint is read for its digest
     cfg = _config(run, options)
@@ -99,17 +109,21 @@ def _stored(run: TransferRun, options: Optional[dict]) -> Optional[Record]:
     return None if found is None else _of_test(run, cfg, found)
 
 
-def _of_test(run: TransferRun, cfg: Config, found: Dict[str, Any]) -> Optional[Record]:
+def _of_test(run: TransferRun, cfg: Config, found: dict[str, Any]) -> Record | None:
     prefix = 'coco/' if run.dataset == 'coco' else ''
     metrics = {f'{prefix}{key}': value for key, value in found['metrics'].items()}
     images = found.get('images')
     if not _has(run, metrics):
         return None
-    return Record(_values(run, metrics), f'test, {stored_file(run.checkpoint, run.dataset)}',
-                  None if images is None else (images, images), test_settings(cfg))
+    return Record(
+        _values(run, metrics),
+        f'test, {stored_file(run.checkpoint, run.dataset)}',
+        None if images is None else (images, images),
+        test_settings(cfg),
+    )
 
 
-def _recorded_test(run: TransferRun, aside: List[str]) -> Optional[Record]:
+def _recorded_test(run: TransferRun, aside: list[str]) -> Record | None:
     """Of the tests after the training: the latest of this checkpoint, as the run's config tests."""
     wanted = test_settings(run.config)
     for session in reversed(run.tests):
@@ -121,19 +135,27 @@ def _recorded_test(run: TransferRun, aside: List[str]) -> Optional[Record]:
         elif test_settings(session.config) != wanted:
             aside.append(f'{session.test_file} was tested on other data or otherwise')
         else:
-            return Record(_values(run, session.test), f'test, {session.test_file}',
-                          session.images('test', _metric(run)), wanted)
+            return Record(
+                _values(run, session.test),
+                f'test, {session.test_file}',
+                session.images('test', _metric(run)),
+                wanted,
+            )
     return None
 
 
-def _validation(run: TransferRun) -> Optional[Record]:
+def _validation(run: TransferRun) -> Record | None:
     if run.trained is None or run.moment is None:
         return None
     found = run.trained.validation(run.moment, _metric(run))
     if found is None or not _has(run, found):
         return None
-    return Record(_values(run, found), f'validation, {run.trained.scalars_file}',
-                  run.trained.images('val', _metric(run)), test_settings(run.config, 'val'))
+    return Record(
+        _values(run, found),
+        f'validation, {run.trained.scalars_file}',
+        run.trained.images('val', _metric(run)),
+        test_settings(run.config, 'val'),
+    )
 
 
 def _same_file(of: str, checkpoint: Path) -> bool:
@@ -146,18 +168,19 @@ def _metric(run: TransferRun) -> str:
     return next(iter(METRICS[run.dataset].values()))[0]
 
 
-def _has(run: TransferRun, metrics: Dict[str, Any]) -> bool:
-    return all(isinstance(metrics.get(key), Real)
-               for key, _ in METRICS[run.dataset].values())
+def _has(run: TransferRun, metrics: dict[str, Any]) -> bool:
+    return all(isinstance(metrics.get(key), Real) for key, _ in METRICS[run.dataset].values())
 
 
-def _values(run: TransferRun, metrics: Dict[str, Any]) -> Dict[str, float]:
+def _values(run: TransferRun, metrics: dict[str, Any]) -> dict[str, float]:
     # mmengine keeps them as float32: 15.17 comes back as 15.170000076.
-    return {column: round(scale * float(metrics[key]), 4)
-            for column, (key, scale) in METRICS[run.dataset].items()}
+    return {
+        column: round(scale * float(metrics[key]), 4)
+        for column, (key, scale) in METRICS[run.dataset].items()
+    }
 
 
-def _partial(run: TransferRun, record: Optional[Record]) -> Iterator[Tuple[str, str]]:
+def _partial(run: TransferRun, record: Record | None) -> Iterator[tuple[str, str]]:
     if record is None:
         return
     official = OFFICIAL[run.dataset]
@@ -167,15 +190,21 @@ def _partial(run: TransferRun, record: Optional[Record]) -> Iterator[Tuple[str, 
         yield PARTIAL, f'{count(record.images)} of {official} images'
 
 
-def count(images: Tuple[int, int]) -> str:
+def count(images: tuple[int, int]) -> str:
     """``51``, or ``49 to 56`` where the log has batches only."""
     return ' to '.join(map(str, dict.fromkeys(images)))
 
 
-def _unfinished(run: TransferRun) -> Iterator[Tuple[str, str]]:
+def _unfinished(run: TransferRun) -> Iterator[tuple[str, str]]:
     loop = run.config.get('train_cfg') or {}
-    last = next((Moment(kind, loop[f'max_{kind}s']) for kind in ('epoch', 'iter')
-                 if loop.get(f'max_{kind}s')), None)
+    last = next(
+        (
+            Moment(kind, loop[f'max_{kind}s'])
+            for kind in ('epoch', 'iter')
+            if loop.get(f'max_{kind}s')
+        ),
+        None,
+    )
     if run.checkpoint.name.startswith('best_'):
         yield OTHERWISE, f'{run.checkpoint.name} was chosen by its score on these images'
     if run.trained is None:
@@ -184,18 +213,23 @@ def _unfinished(run: TransferRun) -> Iterator[Tuple[str, str]]:
         yield OTHERWISE, f'{run.checkpoint.name} is not the end, {last}'
 
 
-def _pretraining(run: TransferRun) -> Iterator[Tuple[str, str]]:
+def _pretraining(run: TransferRun) -> Iterator[tuple[str, str]]:
     """Epochs of the pretrained checkpoint, where its name has them, against the row's."""
     moment = moment_of(Path(run.start)) if run.start else None
     expected = row_epochs(run.row)
     if moment is None or moment.kind != 'epoch' or not expected:
         return
     if moment.number not in expected:
-        yield PRETRAINING, (f'{run.start} was pretrained for {moment.number} epochs, the row is of '
-                            + ' or '.join(map(str, sorted(expected))))
+        yield (
+            PRETRAINING,
+            (
+                f'{run.start} was pretrained for {moment.number} epochs, the row is of '
+                + ' or '.join(map(str, sorted(expected)))
+            ),
+        )
 
 
-def row_epochs(row: str) -> List[int]:
+def row_epochs(row: str) -> list[int]:
     """As the thesis prints them, else as the config of pretraining says."""
     found = {item.epochs for rows in NATURAL.values() for item in rows if item.key == row}
     if found - {None}:

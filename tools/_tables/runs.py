@@ -2,7 +2,7 @@
 
 import re
 from pathlib import Path
-from typing import List, NamedTuple, Optional
+from typing import NamedTuple
 
 from mmengine.config import Config
 
@@ -22,12 +22,13 @@ class Run(NamedTuple):
         checkpoint (Path): Its last one.
         config (Config, optional): Of its training, as dumped beside it.
     """
+
     row: str
     checkpoint: Path
-    config: Optional[Config]
+    config: Config | None
 
 
-def find_run(path: str, row: Optional[str] = None) -> Run:
+def find_run(path: str, row: str | None = None) -> Run:
     """A work directory, or a checkpoint file.
 
     Args:
@@ -52,12 +53,14 @@ def find_run(path: str, row: Optional[str] = None) -> Run:
         names += [checkpoint.parent.name, checkpoint.stem]
         row = next(filter(None, map(regimen_of, names)), None)
     if row is None:
-        raise UserError(f'{path}: which row is it? Its names say none of {", ".join(REGIMENS)}: '
-                        f'give --row NAME={path}, NAME one of these or a new one')
+        raise UserError(
+            f'{path}: which row is it? Its names say none of {", ".join(REGIMENS)}: '
+            f'give --row NAME={path}, NAME one of these or a new one'
+        )
     return Run(row, checkpoint, config)
 
 
-def regimen_of(name: str) -> Optional[str]:
+def regimen_of(name: str) -> str | None:
     """The regimen that a name ends with, or that stands alone in it, by ``_``.
 
     ``dino_vits16``, as ``tools/convert_weights.py`` is asked to write it, is ImageNet's. The rows
@@ -85,9 +88,9 @@ def last_checkpoint(folder: Path) -> Path:
     return found[-1]
 
 
-def dumped_config(folder: Path) -> Optional[Path]:
+def dumped_config(folder: Path) -> Path | None:
     """The config that mmengine dumped into a work directory, the newest of several."""
-    found: List[Path] = sorted(folder.glob('*.py'), key=lambda file: file.stat().st_mtime)
+    found: list[Path] = sorted(folder.glob('*.py'), key=lambda file: file.stat().st_mtime)
     return found[-1] if found else None
 
 
@@ -96,7 +99,7 @@ def _number(path: Path) -> tuple:
     return (int(digits[-1]) if digits else -1, path.name)
 
 
-def _started_from(config: Optional[Config]) -> Optional[str]:
+def _started_from(config: Config | None) -> str | None:
     """The checkpoint behind a probe's features."""
     if config is None or config.get('model', {}).get('type') != 'orl_mm.LinearProbe':
         return None

@@ -13,7 +13,7 @@ import math
 import re
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Dict, List, NamedTuple, Optional, Tuple
+from typing import Any, NamedTuple
 
 from mmengine.config import Config
 
@@ -22,6 +22,7 @@ STAMP = re.compile(r'\d{8}_\d{6}')
 
 class Moment(NamedTuple):
     """Where in a training a checkpoint was written: ``('epoch', 45)`` or ``('iter', 30000)``."""
+
     kind: str
     number: int
 
@@ -29,7 +30,7 @@ class Moment(NamedTuple):
         return f'{dict(epoch="epoch", iter="iteration")[self.kind]} {self.number}'
 
 
-def moment_of(checkpoint: Path) -> Optional[Moment]:
+def moment_of(checkpoint: Path) -> Moment | None:
     """From the name that mmengine gives it; None of any other name."""
     found = re.search(r'(epoch|iter)_(\d+)$', checkpoint.stem)
     return Moment(found[1], int(found[2])) if found else None
@@ -46,7 +47,7 @@ class Session:
         self.folder, self.stamp = folder, folder.name
 
     @cached_property
-    def config(self) -> Optional[Config]:
+    def config(self) -> Config | None:
         """The config it ran with; None where mmengine's local backend was off."""
         file = self.folder / 'vis_data' / 'config.py'
         return Config.fromfile(str(file), import_custom_modules=False) if file.is_file() else None
@@ -60,18 +61,19 @@ class Session:
         return self.folder / f'{self.stamp}.json'
 
     @cached_property
-    def scalars(self) -> List[Dict[str, Any]]:
+    def scalars(self) -> list[dict[str, Any]]:
         """Losses and validations in their order; a last line cut by a crash is left out."""
-        return [line for line in map(_parse, _text(self.scalars_file).splitlines())
-                if line is not None]
+        return [
+            line for line in map(_parse, _text(self.scalars_file).splitlines()) if line is not None
+        ]
 
     @cached_property
-    def test(self) -> Optional[Dict[str, Any]]:
+    def test(self) -> dict[str, Any] | None:
         """Metrics of a test."""
         return _parse(_text(self.test_file))
 
     @cached_property
-    def world_size(self) -> Optional[int]:
+    def world_size(self) -> int | None:
         """Number of its processes."""
         found = re.search(r'^\s*GPU number: (\d+)', self._log, re.MULTILINE)
         return int(found[1]) if found else None
@@ -82,10 +84,13 @@ class Session:
 
     def reaches(self, moment: Moment) -> bool:
         """Whether it trained until then."""
-        return any(line.get(moment.kind, -1) >= moment.number for line in self.scalars
-                   if 'loss' in line or 'lr' in line)
+        return any(
+            line.get(moment.kind, -1) >= moment.number
+            for line in self.scalars
+            if 'loss' in line or 'lr' in line
+        )
 
-    def validation(self, moment: Moment, metric: str) -> Optional[Dict[str, Any]]:
+    def validation(self, moment: Moment, metric: str) -> dict[str, Any] | None:
         """Metrics of the validation at a moment.
 
         mmengine writes the epoch as their ``step``, also when it counts iterations, where that
@@ -100,7 +105,7 @@ class Session:
             if metric not in line:
                 before = line
                 continue
-            after = next((later for later in self.scalars[index + 1:] if metric not in later), {})
+            after = next((later for later in self.scalars[index + 1 :] if metric not in later), {})
             if moment.kind == 'epoch':
                 here = (before or {}).get('epoch', line.get('step')) == moment.number
             else:
@@ -109,7 +114,7 @@ class Session:
             found = line if here else found
         return found
 
-    def images(self, kind: str, metric: str) -> Optional[Tuple[int, int]]:
+    def images(self, kind: str, metric: str) -> tuple[int, int] | None:
         """How many images were tested: the fewest and the most that fit the log.
 
         The log counts batches of one process. With N images on P processes, each has
@@ -122,8 +127,9 @@ class Session:
         Returns:
             tuple: None where the log does not say.
         """
-        lines = re.findall(rf'\({kind}\)\s+(?:\[\d+\])?\[(\d+)/(\d+)\].*\b{re.escape(metric)}: ',
-                           self._log)
+        lines = re.findall(
+            rf'\({kind}\)\s+(?:\[\d+\])?\[(\d+)/(\d+)\].*\b{re.escape(metric)}: ', self._log
+        )
         loader = (self.config or {}).get(f'{kind}_dataloader') or {}
         batch, world = loader.get('batch_size'), self.world_size
         if not lines or not batch or not world:
@@ -132,13 +138,16 @@ class Session:
         return ((batches - 1) * batch * world + 1, batches * batch * world)
 
 
-def sessions(work_dir: Path) -> List[Session]:
+def sessions(work_dir: Path) -> list[Session]:
     """All starts in a work directory, the oldest first."""
-    return [Session(folder) for folder in sorted(work_dir.iterdir())
-            if folder.is_dir() and STAMP.fullmatch(folder.name)]
+    return [
+        Session(folder)
+        for folder in sorted(work_dir.iterdir())
+        if folder.is_dir() and STAMP.fullmatch(folder.name)
+    ]
 
 
-def _parse(text: str) -> Optional[Dict[str, Any]]:
+def _parse(text: str) -> dict[str, Any] | None:
     try:
         found = json.loads(text)
     except ValueError:

@@ -1,7 +1,7 @@
 """Table 3.1: attention AP of every regimen on JSRT and Montgomery."""
 
 from pathlib import Path
-from typing import Any, Dict, List, Optional, Tuple
+from typing import Any
 
 import numpy as np
 from mmengine.config import Config
@@ -17,14 +17,20 @@ from .runs import Run
 from .thesis import DATASETS, GUIDED, PARTS, TABLE_3_1, rows_of
 
 CONFIGS = Path(__file__).resolve().parents[2] / 'configs' / 'transfer'
-NOTE = ('AP in percent: mean over images [95% interval over patients], and pooled over all pixels. '
-        'A guided row has its assigned heads, any other the best head of each part. '
-        'Template: the map that guided the row, itself scored as if it were attention. '
-        '† does not beat its own template. Ceiling: the truth averaged over each patch.')
+NOTE = (
+    'AP in percent: mean over images [95% interval over patients], and pooled over all pixels. '
+    'A guided row has its assigned heads, any other the best head of each part. '
+    'Template: the map that guided the row, itself scored as if it were attention. '
+    '† does not beat its own template. Ceiling: the truth averaged over each patch.'
+)
 
 
-def build(runs: List[Run], templates: Dict[str, List[str]], data_options: Optional[dict] = None,
-          again: bool = False) -> Dict[str, Any]:
+def build(
+    runs: list[Run],
+    templates: dict[str, list[str]],
+    data_options: dict | None = None,
+    again: bool = False,
+) -> dict[str, Any]:
     """Evaluate what is there and put it beside the thesis.
 
     Args:
@@ -45,11 +51,15 @@ def build(runs: List[Run], templates: Dict[str, List[str]], data_options: Option
     if len(by_row) < len(runs):
         rows = [run.row for run in runs]
         twice = next(row for row in rows if rows.count(row) > 1)
-        raise UserError(f'two runs are for the row {twice!r}: leave one out, or name it anew with '
-                        '--row NAME=PATH')
+        raise UserError(
+            f'two runs are for the row {twice!r}: leave one out, or name it anew with '
+            '--row NAME=PATH'
+        )
     plain = _with_data({name: evaluation_config(name, None, data_options) for name in DATASETS})
-    configs = {run.row: {name: evaluation_config(name, run.config, data_options)
-                         for name in plain} for run in runs}
+    configs = {
+        run.row: {name: evaluation_config(name, run.config, data_options) for name in plain}
+        for run in runs
+    }
     grid = _grid([config for pair in configs.values() for config in pair.values()])
     templates = dict(_own(runs), **templates)
     of_template = {key: _score_template(paths, plain, grid) for key, paths in templates.items()}
@@ -60,26 +70,46 @@ def build(runs: List[Run], templates: Dict[str, List[str]], data_options: Option
     rows = []
     for key, label in names.items():
         run = by_row.get(key)
-        here = {} if run is None else {
-            name: evaluate(cfg, run.checkpoint, name, again)
-            for name, cfg in configs[key].items()}
+        here = (
+            {}
+            if run is None
+            else {
+                name: evaluate(cfg, run.checkpoint, name, again)
+                for name, cfg in configs[key].items()
+            }
+        )
         own = of_template.get(key, {})
-        rows.append(dict(
-            row=key, name=label, guided=key in GUIDED,
-            checkpoint=None if run is None else str(run.checkpoint),
-            thesis={name: {part: column[key] for part, column in parts.items() if key in column}
-                    for name, parts in TABLE_3_1.items()},
-            here={name: found['metrics'] for name, found in here.items()},
-            template={name: found['metrics'] for name, found in own.items()},
-            above_template={name: above(here[name], own[name]) for name in own if name in here}))
-    return dict(table='3.1', note=NOTE, grid=list(grid), rows=rows,
-                templates={key: dict(paths=templates[key], **{
-                    name: found['metrics'] for name, found in scores.items()})
-                    for key, scores in of_template.items()},
-                ceiling={name: found['metrics'] for name, found in ceiling.items()})
+        rows.append(
+            dict(
+                row=key,
+                name=label,
+                guided=key in GUIDED,
+                checkpoint=None if run is None else str(run.checkpoint),
+                thesis={
+                    name: {part: column[key] for part, column in parts.items() if key in column}
+                    for name, parts in TABLE_3_1.items()
+                },
+                here={name: found['metrics'] for name, found in here.items()},
+                template={name: found['metrics'] for name, found in own.items()},
+                above_template={name: above(here[name], own[name]) for name in own if name in here},
+            )
+        )
+    return dict(
+        table='3.1',
+        note=NOTE,
+        grid=list(grid),
+        rows=rows,
+        templates={
+            key: dict(
+                paths=templates[key], **{name: found['metrics'] for name, found in scores.items()}
+            )
+            for key, scores in of_template.items()
+        },
+        ceiling={name: found['metrics'] for name, found in ceiling.items()},
+    )
 
 
-def evaluation_config(name: str, trained: Optional[Config], options: Optional[dict]) -> Config:
+def evaluation_config(name: str, trained: Config | None, options: dict | None) -> Config:
     """configs/transfer's config with the backbone, and the image size, of a training."""
     cfg = Config.fromfile(str(CONFIGS / name / 'attention_vits16.py'))
     backbone = trained and trained.get('model', {}).get('backbone')
@@ -95,7 +125,7 @@ def evaluation_config(name: str, trained: Optional[Config], options: Optional[di
     return cfg
 
 
-def to_markdown(table: Dict[str, Any]) -> str:
+def to_markdown(table: dict[str, Any]) -> str:
     """The thesis's layout: part by part, regimen by regimen."""
     header = ['Part', 'Regimen']
     for name in DATASETS.values():
@@ -110,24 +140,29 @@ def to_markdown(table: Dict[str, Any]) -> str:
         for key, scores in table['templates'].items():
             lines.append([label, f'*template itself: {key}*', *_map_cells(scores, part)])
         size = ' x '.join(map(str, table['grid']))
-        lines.append([label, f'*ceiling of the {size} grid*',
-                      *_map_cells(table['ceiling'], part)])
-    return '\n'.join([markdown('Table 3.1: attention AP', header, lines, table['note']),
-                      *reports(table), ''])
+        lines.append([label, f'*ceiling of the {size} grid*', *_map_cells(table['ceiling'], part)])
+    return '\n'.join(
+        [markdown('Table 3.1: attention AP', header, lines, table['note']), *reports(table), '']
+    )
 
 
-def panels(table: Dict[str, Any]) -> Tuple[List[str], List[Panel]]:
+def panels(table: dict[str, Any]) -> tuple[list[str], list[Panel]]:
     """For a picture: names of the rows, and a panel for each data set and part."""
     rows = table['rows']
     return [row['name'] for row in rows], [
-        Panel(f'{title}: {PARTS[part].lower()}',
-              [row['thesis'].get(name, {}).get(part) for row in rows],
-              [span(row['here'].get(name, {}), part) for row in rows],
-              [row['checkpoint'] is None for row in rows], [False] * len(rows))
-        for name, title in DATASETS.items() for part in TABLE_3_1[name]]
+        Panel(
+            f'{title}: {PARTS[part].lower()}',
+            [row['thesis'].get(name, {}).get(part) for row in rows],
+            [span(row['here'].get(name, {}), part) for row in rows],
+            [row['checkpoint'] is None for row in rows],
+            [False] * len(rows),
+        )
+        for name, title in DATASETS.items()
+        for part in TABLE_3_1[name]
+    ]
 
 
-def _cells(row: Dict[str, Any], name: str, part: str) -> List[str]:
+def _cells(row: dict[str, Any], name: str, part: str) -> list[str]:
     if part != 'mean' and part not in TABLE_3_1[name]:
         return [''] * 4
     thesis = row['thesis'][name]
@@ -146,7 +181,7 @@ def _cells(row: Dict[str, Any], name: str, part: str) -> List[str]:
     return [thesis_number(number), mine, score(here, f'{part}_pooled', interval=False), template]
 
 
-def _map_cells(scores: Dict[str, Any], part: str) -> List[str]:
+def _map_cells(scores: dict[str, Any], part: str) -> list[str]:
     cells = []
     for name in DATASETS:
         here = scores.get(name, {})
@@ -154,7 +189,7 @@ def _map_cells(scores: Dict[str, Any], part: str) -> List[str]:
     return cells
 
 
-def _with_data(configs: Dict[str, Config]) -> Dict[str, Config]:
+def _with_data(configs: dict[str, Config]) -> dict[str, Config]:
     """Those whose images are there; the others' columns stay empty, which is said."""
     roots = {name: cfg.test_dataloader.dataset.data_root for name, cfg in configs.items()}
     there = {name: cfg for name, cfg in configs.items() if Path(roots[name]).is_dir()}
@@ -165,13 +200,14 @@ def _with_data(configs: Dict[str, Config]) -> Dict[str, Config]:
     return there
 
 
-def _own(runs: List[Run]) -> Dict[str, List[str]]:
+def _own(runs: list[Run]) -> dict[str, list[str]]:
     own = {run.row: own_template(run.config) for run in runs}
     return {row: [source] for row, source in own.items() if source is not None}
 
 
-def _score_template(paths: List[str], plain: Dict[str, Config],
-                    grid: Tuple[int, int]) -> Dict[str, Any]:
+def _score_template(
+    paths: list[str], plain: dict[str, Config], grid: tuple[int, int]
+) -> dict[str, Any]:
     """By data set; one that a folder has no templates of is left out, which is said."""
     maps_of, found = template_maps(paths), {}
     for name, cfg in plain.items():
@@ -182,7 +218,7 @@ def _score_template(paths: List[str], plain: Dict[str, Config],
     return found
 
 
-def _grid(configs: List[Config]) -> Tuple[int, int]:
+def _grid(configs: list[Config]) -> tuple[int, int]:
     grids = set()
     for cfg in configs:
         backbone = cfg.model.backbone
@@ -190,6 +226,8 @@ def _grid(configs: List[Config]) -> Tuple[int, int]:
         sides = (size, size) if isinstance(size, int) else tuple(size)
         grids.add((sides[0] // patch, sides[1] // patch))
     if len(grids) > 1:
-        raise UserError(f'the runs have patch grids {sorted(grids)}: templates and ceiling depend '
-                        'on the grid, so make one table for each')
+        raise UserError(
+            f'the runs have patch grids {sorted(grids)}: templates and ceiling depend '
+            'on the grid, so make one table for each'
+        )
     return grids.pop() if grids else (14, 14)

@@ -7,12 +7,18 @@ data_preprocessor = dict(
     mean=[123.675, 116.28, 103.53],  # ImageNet's, as the weights it starts from
     std=[58.395, 57.12, 57.375],
     to_rgb=True,
-    non_blocking=True)
+    non_blocking=True,
+)
 
 
 def _crop(size, area):
-    return dict(type='RandomResizedCrop', scale=size, crop_ratio_range=area,
-                interpolation='bicubic', backend='pillow')
+    return dict(
+        type='RandomResizedCrop',
+        scale=size,
+        crop_ratio_range=area,
+        interpolation='bicubic',
+        backend='pillow',
+    )
 
 
 def _dino_view(size, area, blur, solarize):
@@ -22,11 +28,17 @@ def _dino_view(size, area, blur, solarize):
         dict(type='RandomFlip', prob=0.5),
         dict(
             type='RandomApply',
-            transforms=[dict(type='ColorJitter', brightness=0.4, contrast=0.4,
-                             saturation=0.2, hue=0.1)],
-            prob=0.8),
-        dict(type='RandomGrayscale', prob=0.2, keep_channels=True,
-             channel_weights=(0.114, 0.587, 0.2989)),
+            transforms=[
+                dict(type='ColorJitter', brightness=0.4, contrast=0.4, saturation=0.2, hue=0.1)
+            ],
+            prob=0.8,
+        ),
+        dict(
+            type='RandomGrayscale',
+            prob=0.2,
+            keep_channels=True,
+            channel_weights=(0.114, 0.587, 0.2989),
+        ),
         dict(type='orl_mm.GaussianBlur', kernel_size=23, sigma=(0.1, 2.0), prob=blur),
         dict(type='Solarize', thr=128, prob=solarize),
     ]
@@ -35,14 +47,14 @@ def _dino_view(size, area, blur, solarize):
 def _chest_view(size, area):
     """The thesis's, after MoCo-CXR; no flip, since hearts have a side."""
     return [
-        dict(type='orl_mm.RandomRigidMotion', angle=10, angle_prob=0.5, shift=0.1,
-             shift_prob=0.5),
+        dict(type='orl_mm.RandomRigidMotion', angle=10, angle_prob=0.5, shift=0.1, shift_prob=0.5),
         _crop(size, area),
         dict(type='RandomFlip', prob=0.0),
         dict(
             type='RandomApply',
             transforms=[dict(type='ColorJitter', brightness=0.3, contrast=0.3)],
-            prob=0.8),
+            prob=0.8,
+        ),
         dict(type='orl_mm.RandomSharpness', factor=(0.5, 2.0), prob=0.5),
     ]
 
@@ -54,8 +66,12 @@ dino_pipeline = [
     dict(
         type='orl_mm.MultiViewWithGeometry',
         num_views=[1, 1, 8],
-        transforms=[_dino_view(224, (0.4, 1.0), 1.0, 0.0), _dino_view(224, (0.4, 1.0), 0.1, 0.2),
-                    _dino_view(96, (0.05, 0.4), 0.5, 0.0)]),
+        transforms=[
+            _dino_view(224, (0.4, 1.0), 1.0, 0.0),
+            _dino_view(224, (0.4, 1.0), 0.1, 0.2),
+            _dino_view(96, (0.05, 0.4), 0.5, 0.0),
+        ],
+    ),
     dict(type='PackInputs'),
 ]
 chest_pipeline = [
@@ -64,7 +80,8 @@ chest_pipeline = [
         type='orl_mm.MultiViewWithGeometry',
         num_views=[2],  # global crops alone
         transforms=[_chest_view(224, (0.4, 1.0))],
-        template_size=14),  # 224 / 16, the patch grid
+        template_size=14,
+    ),  # 224 / 16, the patch grid
     dict(type='PackInputs'),
 ]
 
@@ -81,5 +98,7 @@ train_dataloader = dict(
         data_root='{{$ORL_CXR:data}}/chexpert',
         ann_file='train.csv',
         classes=[],  # no labels
-        pipeline=dino_pipeline))
+        pipeline=dino_pipeline,
+    ),
+)
 del _crop, _dino_view, _chest_view, _load

@@ -1,7 +1,7 @@
 # CheXpert's frontal images and six findings, without augmentation; the hold-out is the public
 # validation split (the thesis says 200 images; the log says how many are there).
 _pipeline = [
-    dict(type='orl_mm.LoadXray', max_bad=0.),
+    dict(type='orl_mm.LoadXray', max_bad=0.0),
     dict(type='Resize', scale=(224, 224), interpolation='bicubic', backend='pillow'),
     dict(type='PackInputs', meta_keys=('img_path', 'patient')),
 ]
@@ -18,8 +18,10 @@ train_dataloader = dict(
         # Uncertain labels, of which the thesis says nothing: ones for Atelectasis and Edema, zeros
         # for the others. 'ignore' leaves them out of the loss, 'zeros' and 'ones' are for all.
         uncertain='usual',
-        fraction=1.,  # of the patients; those of 1% are among those of 10%
-        pipeline=_pipeline))
+        fraction=1.0,  # of the patients; those of 1% are among those of 10%
+        pipeline=_pipeline,
+    ),
+)
 val_dataloader = dict(
     batch_size=128,
     num_workers=8,
@@ -30,7 +32,9 @@ val_dataloader = dict(
         data_root='{{$ORL_CXR:data}}/chexpert',
         ann_file='valid.csv',
         classes='six',
-        pipeline=_pipeline))
+        pipeline=_pipeline,
+    ),
+)
 test_dataloader = val_dataloader
 val_evaluator = dict(type='orl_mm.MultiLabelAUROC', prefix='chexpert')
 test_evaluator = val_evaluator

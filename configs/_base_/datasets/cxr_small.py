@@ -3,8 +3,8 @@
 _base_ = './chexpert.py'
 
 dino_pipeline, chest_pipeline = _base_.dino_pipeline, _base_.chest_pipeline
-for _views, _sides in ((dino_pipeline[2], (112, 112, 48)), (chest_pipeline[2], (112, ))):
-    for _pipeline, _side in zip(_views['transforms'], _sides):
+for _views, _sides in ((dino_pipeline[2], (112, 112, 48)), (chest_pipeline[2], (112,))):
+    for _pipeline, _side in zip(_views['transforms'], _sides, strict=False):
         for _step in _pipeline:
             if _step['type'] == 'RandomResizedCrop':
                 _step.update(scale=_side)
@@ -20,4 +20,6 @@ train_dataloader = dict(
         type='orl_mm.ImageList',
         data_root='{{$ORL_CXR:data}}',
         list_file='cxr_small',
-        pipeline=dino_pipeline))
+        pipeline=dino_pipeline,
+    ),
+)

@@ -9,8 +9,15 @@ _base_ = './imagenet_r2o.py'
 _pipeline = _base_.train_pipeline
 train_pipeline = [
     *_pipeline[:2],
-    dict(type='orl_mm.GenerateSuperpixels', method='felzenszwalb', scale=1000, sigma=0.8,
-         min_size=1000, size=448, keep_image=False),
+    dict(
+        type='orl_mm.GenerateSuperpixels',
+        method='felzenszwalb',
+        scale=1000,
+        sigma=0.8,
+        min_size=1000,
+        size=448,
+        keep_image=False,
+    ),
     *_pipeline[3:],
 ]
 train_dataloader = dict(dataset=dict(pipeline=train_pipeline))

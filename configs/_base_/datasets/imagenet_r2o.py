@@ -7,7 +7,8 @@ data_preprocessor = dict(
     mean=[123.675, 116.28, 103.53],
     std=[58.395, 57.12, 57.375],
     to_rgb=True,
-    non_blocking=True)
+    non_blocking=True,
+)
 
 
 def _photometry(blur, solarize):
@@ -15,11 +16,17 @@ def _photometry(blur, solarize):
     return [
         dict(
             type='RandomApply',
-            transforms=[dict(type='ColorJitter', brightness=0.4, contrast=0.4,
-                             saturation=0.2, hue=0.1)],
-            prob=0.8),
-        dict(type='RandomGrayscale', prob=0.2, keep_channels=True,
-             channel_weights=(0.114, 0.587, 0.2989)),
+            transforms=[
+                dict(type='ColorJitter', brightness=0.4, contrast=0.4, saturation=0.2, hue=0.1)
+            ],
+            prob=0.8,
+        ),
+        dict(
+            type='RandomGrayscale',
+            prob=0.2,
+            keep_channels=True,
+            channel_weights=(0.114, 0.587, 0.2989),
+        ),
         dict(type='orl_mm.GaussianBlur', kernel_size=23, sigma=(0.1, 2.0), prob=blur),
         dict(type='Solarize', thr=128, prob=solarize),
     ]
@@ -35,8 +42,9 @@ train_pipeline = [
         transforms=[_photometry(1.0, 0.0), _photometry(0.1, 0.2)],
         size=224,
         scale=(0.08, 1.0),
-        ratio=(3. / 4., 4. / 3.),
-        flip_prob=0.5),
+        ratio=(3.0 / 4.0, 4.0 / 3.0),
+        flip_prob=0.5,
+    ),
     dict(type='PackInputs', algorithm_keys=('views', 'regions', 'num_regions')),
 ]
 
@@ -48,8 +56,6 @@ train_dataloader = dict(
     drop_last=True,
     sampler=dict(type='DefaultSampler', shuffle=True),
     collate_fn=dict(type='default_collate'),
-    dataset=dict(
-        type='orl_mm.ImageList',
-        data_root='data/imagenet/train',
-        pipeline=train_pipeline))
+    dataset=dict(type='orl_mm.ImageList', data_root='data/imagenet/train', pipeline=train_pipeline),
+)
 del _photometry

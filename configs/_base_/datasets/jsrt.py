@@ -1,13 +1,14 @@
 # JSRT's 47 scored images: none was an exemplar or trained a segmenter. The whole image is
 # squashed to the network's input; masks keep their own resolution.
 test_pipeline = [
-    dict(type='orl_mm.LoadXray', max_bad=0.),  # an image that cannot be read ends the test
+    dict(type='orl_mm.LoadXray', max_bad=0.0),  # an image that cannot be read ends the test
     dict(type='orl_mm.LoadParts'),
     dict(type='Resize', scale=(224, 224), interpolation='bicubic', backend='pillow'),
     dict(
         type='PackInputs',
-        algorithm_keys=('part_masks', ),
-        meta_keys=('img_path', 'id', 'patient', 'parts')),
+        algorithm_keys=('part_masks',),
+        meta_keys=('img_path', 'id', 'patient', 'parts'),
+    ),
 ]
 test_dataloader = dict(
     batch_size=16,
@@ -19,6 +20,8 @@ test_dataloader = dict(
         data_root='{{$ORL_CXR:data}}/jsrt',
         list_file='jsrt_score',
         parts=('left_lung', 'right_lung', 'heart'),
-        pipeline=test_pipeline))
+        pipeline=test_pipeline,
+    ),
+)
 test_evaluator = dict(type='orl_mm.AttentionAP', prefix='jsrt')
 test_cfg = dict()

@@ -32,20 +32,24 @@ _dataset = dict(
     parts=_parts,
     metainfo=dict(
         classes=('background', *_parts),
-        palette=[[0, 0, 0], [255, 176, 0], [100, 220, 255], [255, 120, 200]]))
+        palette=[[0, 0, 0], [255, 176, 0], [100, 220, 255], [255, 120, 200]],
+    ),
+)
 train_dataloader = dict(
     batch_size=8,
     num_workers=4,
     persistent_workers=True,
     drop_last=True,
     sampler=dict(type='DefaultSampler', shuffle=True),
-    dataset=dict(**_dataset, list_file='jsrt_segmenter', pipeline=train_pipeline))
+    dataset=dict(**_dataset, list_file='jsrt_segmenter', pipeline=train_pipeline),
+)
 val_dataloader = dict(
     batch_size=8,
     num_workers=4,
     persistent_workers=True,
     sampler=dict(type='DefaultSampler', shuffle=False),
-    dataset=dict(**_dataset, list_file='jsrt_score', test_mode=True, pipeline=test_pipeline))
+    dataset=dict(**_dataset, list_file='jsrt_score', test_mode=True, pipeline=test_pipeline),
+)
 test_dataloader = val_dataloader
 # Tables of IoU and of Dice, part by part, in the log.
 val_evaluator = dict(type='IoUMetric', iou_metrics=['mIoU', 'mDice'])

@@ -3,7 +3,7 @@ _base_ = './jsrt.py'
 
 test_dataloader = dict(
     dataset=dict(
-        data_root='{{$ORL_CXR:data}}/montgomery',
-        list_file=None,
-        parts=('left_lung', 'right_lung')))
+        data_root='{{$ORL_CXR:data}}/montgomery', list_file=None, parts=('left_lung', 'right_lung')
+    )
+)
 test_evaluator = dict(prefix='montgomery')

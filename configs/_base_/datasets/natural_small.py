@@ -15,4 +15,6 @@ train_dataloader = dict(
     dataset=dict(
         data_root='{{$ORL_NATURAL:data/natural}}',
         list_file='natural_small',
-        pipeline=train_pipeline))
+        pipeline=train_pipeline,
+    ),
+)

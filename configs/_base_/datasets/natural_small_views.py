@@ -2,6 +2,5 @@
 _base_ = './natural_small.py'
 
 _pipeline = _base_.train_pipeline
-train_pipeline = [*_pipeline[:2], _pipeline[3],
-                  dict(type='PackInputs', algorithm_keys=('views', ))]
+train_pipeline = [*_pipeline[:2], _pipeline[3], dict(type='PackInputs', algorithm_keys=('views',))]
 train_dataloader = dict(dataset=dict(pipeline=train_pipeline))

@@ -29,12 +29,14 @@ _train = dict(
     **_voc,
     ann_file=f'{_lists}/train.txt',
     data_prefix=dict(img_path='JPEGImages', seg_map_path='SegmentationClass'),
-    pipeline=train_pipeline)
+    pipeline=train_pipeline,
+)
 _aug = dict(
     **_voc,
     ann_file=f'{_lists}/aug.txt',
     data_prefix=dict(img_path='JPEGImages', seg_map_path='SegmentationClassAug'),
-    pipeline=train_pipeline)
+    pipeline=train_pipeline,
+)
 train_dataloader = dict(
     batch_size=8,
     num_workers=4,
@@ -42,7 +44,8 @@ train_dataloader = dict(
     pin_memory=True,
     drop_last=True,
     sampler=dict(type='DefaultSampler', shuffle=True),
-    dataset=dict(type='ConcatDataset', datasets=[_train, _aug]))
+    dataset=dict(type='ConcatDataset', datasets=[_train, _aug]),
+)
 val_dataloader = dict(
     batch_size=1,  # images differ in size
     num_workers=4,
@@ -53,7 +56,9 @@ val_dataloader = dict(
         **_voc,
         ann_file=f'{_lists}/val.txt',
         data_prefix=dict(img_path='JPEGImages', seg_map_path='SegmentationClass'),
-        pipeline=test_pipeline))
+        pipeline=test_pipeline,
+    ),
+)
 test_dataloader = val_dataloader
 val_evaluator = dict(type='IoUMetric', iou_metrics=['mIoU'])
 test_evaluator = val_evaluator

@@ -3,7 +3,8 @@ data_preprocessor = dict(
     type='ClsDataPreprocessor',
     mean=[123.675, 116.28, 103.53],
     std=[58.395, 57.12, 57.375],
-    to_rgb=True)
+    to_rgb=True,
+)
 model = dict(
     type='orl_mm.AttentionProbe',
     network='auto',  # of DINO's checkpoints the teacher; 'student', or any prefix
@@ -12,4 +13,6 @@ model = dict(
         arch='deit-small',
         img_size=224,
         patch_size=16,
-        out_type='cls_token'))
+        out_type='cls_token',
+    ),
+)

@@ -7,11 +7,7 @@
 model = dict(
     type='BYOL',
     base_momentum=0.01,  # mmpretrain writes 1 - m: m from 0.99 to 1 by cosine
-    backbone=dict(
-        type='ResNet',
-        depth=50,
-        norm_cfg=dict(type='SyncBN'),
-        zero_init_residual=False),
+    backbone=dict(type='ResNet', depth=50, norm_cfg=dict(type='SyncBN'), zero_init_residual=False),
     neck=dict(
         type='NonLinearNeck',  # its norm is SyncBN by default, here and in the predictor
         in_channels=2048,
@@ -20,7 +16,8 @@ model = dict(
         num_layers=2,
         with_bias=True,
         with_last_bn=False,
-        with_avg_pool=True),
+        with_avg_pool=True,
+    ),
     head=dict(
         type='LatentPredictHead',
         predictor=dict(
@@ -31,6 +28,9 @@ model = dict(
             num_layers=2,
             with_bias=True,
             with_last_bn=False,
-            with_avg_pool=False),
+            with_avg_pool=False,
+        ),
         # 2 - 2 cos in each direction; mmpretrain leaves out the 2.
-        loss=dict(type='CosineSimilarityLoss', shift_factor=1.)))
+        loss=dict(type='CosineSimilarityLoss', shift_factor=1.0),
+    ),
+)

@@ -11,14 +11,16 @@ model = dict(
         bgr_to_rgb=True,
         pad_val=0,
         seg_pad_val=255,
-        size=(256, 256)),
+        size=(256, 256),
+    ),
     backbone=dict(
         type='ResNet',
         depth=101,
         strides=(1, 2, 1, 1),
         dilations=(1, 1, 2, 4),
         contract_dilation=True,
-        norm_cfg=_norm),
+        norm_cfg=_norm,
+    ),
     decode_head=dict(
         type='ASPPHead',
         in_channels=2048,
@@ -29,7 +31,8 @@ model = dict(
         num_classes=4,
         norm_cfg=_norm,
         align_corners=False,
-        loss_decode=dict(_loss, loss_weight=1.0)),
+        loss_decode=dict(_loss, loss_weight=1.0),
+    ),
     auxiliary_head=dict(
         type='FCNHead',
         in_channels=1024,
@@ -41,6 +44,8 @@ model = dict(
         num_classes=4,
         norm_cfg=_norm,
         align_corners=False,
-        loss_decode=dict(_loss, loss_weight=0.4)),
-    test_cfg=dict(mode='whole'))
+        loss_decode=dict(_loss, loss_weight=0.4),
+    ),
+    test_cfg=dict(mode='whole'),
+)
 del _norm, _loss

@@ -5,14 +5,10 @@ model = dict(
     target_draw='own',
     target_update='before_target_forward',
     views='joined',
-    backbone=dict(
-        type='ResNet',
-        depth=50,
-        norm_cfg=dict(type='SyncBN'),
-        zero_init_residual=False),
+    backbone=dict(type='ResNet', depth=50, norm_cfg=dict(type='SyncBN'), zero_init_residual=False),
     neck=dict(
         type='orl_mm.MaskPoolNeck',
-        min_area=1.,  # divide by max(area, 1): drawn masks own one cell at least
+        min_area=1.0,  # divide by max(area, 1): drawn masks own one cell at least
         projector=dict(
             type='orl_mm.RegionMLP',
             in_channels=2048,
@@ -21,7 +17,9 @@ model = dict(
             num_layers=2,
             with_bias=True,
             with_last_bn=False,
-            with_last_bias=True)),
+            with_last_bias=True,
+        ),
+    ),
     head=dict(
         type='orl_mm.DetConHead',
         loss=dict(type='orl_mm.DetConLoss', temperature=0.1),
@@ -33,4 +31,7 @@ model = dict(
             num_layers=2,
             with_bias=True,
             with_last_bn=False,
-            with_last_bias=True)))
+            with_last_bias=True,
+        ),
+    ),
+)

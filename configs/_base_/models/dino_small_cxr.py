@@ -2,7 +2,12 @@
 _base_ = ['./vit_small_cxr.py', './dino_vits16.py']
 
 model = dict(
-    backbone=dict(_delete_=True, **_base_.backbone, drop_path_rate=0.1,
-                  init_cfg=dict(type='orl_mm.ViTInit', std=0.02)),
+    backbone=dict(
+        _delete_=True,
+        **_base_.backbone,
+        drop_path_rate=0.1,
+        init_cfg=dict(type='orl_mm.ViTInit', std=0.02),
+    ),
     head=dict(in_channels=192, hid_channels=512, bottleneck_channels=128, out_channels=1024),
-    loss=dict(out_channels=1024))
+    loss=dict(out_channels=1024),
+)

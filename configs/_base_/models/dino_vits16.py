@@ -10,16 +10,15 @@ model = dict(
         patch_size=16,
         drop_path_rate=0.1,  # the student's; the teacher has none
         out_type='cls_token',
-        init_cfg=dict(type='orl_mm.ViTInit', std=0.02)),
+        init_cfg=dict(type='orl_mm.ViTInit', std=0.02),
+    ),
     head=dict(
         type='orl_mm.DINOHead',
         in_channels=384,
         hid_channels=2048,
         bottleneck_channels=256,
         out_channels=65536,
-        norm_last_layer=True),
-    loss=dict(
-        type='orl_mm.DINOLoss',
-        out_channels=65536,
-        student_temp=0.1,
-        center_momentum=0.9))
+        norm_last_layer=True,
+    ),
+    loss=dict(type='orl_mm.DINOLoss', out_channels=65536, student_temp=0.1, center_momentum=0.9),
+)

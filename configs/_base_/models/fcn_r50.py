@@ -10,7 +10,8 @@ model = dict(
         std=[58.395, 57.12, 57.375],
         bgr_to_rgb=True,
         pad_val=0,  # after normalisation, so the mean colour
-        seg_pad_val=255),
+        seg_pad_val=255,
+    ),
     backbone=dict(
         type='ResNet',
         depth=50,
@@ -22,8 +23,9 @@ model = dict(
         norm_eval=False,  # nothing is frozen, batch norm least of all
         frozen_stages=-1,
         init_cfg=dict(
-            type='orl_mm.PretrainedBackbone',
-            checkpoint='work_dirs/r50_in1k/epoch_300.pth')),
+            type='orl_mm.PretrainedBackbone', checkpoint='work_dirs/r50_in1k/epoch_300.pth'
+        ),
+    ),
     decode_head=dict(
         type='FCNHead',
         in_channels=2048,
@@ -34,6 +36,8 @@ model = dict(
         dropout_ratio=0.1,
         norm_cfg=_norm,
         # The mean over all pixels, ignored ones included, as mmseg has it.
-        loss_decode=dict(type='CrossEntropyLoss', use_sigmoid=False, loss_weight=1.0)),
-    test_cfg=dict(mode='whole'))
+        loss_decode=dict(type='CrossEntropyLoss', use_sigmoid=False, loss_weight=1.0),
+    ),
+    test_cfg=dict(mode='whole'),
+)
 del _norm

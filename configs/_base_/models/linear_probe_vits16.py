@@ -3,7 +3,8 @@ data_preprocessor = dict(
     type='orl_mm.ProbeDataPreprocessor',
     mean=[123.675, 116.28, 103.53],
     std=[58.395, 57.12, 57.375],
-    to_rgb=True)
+    to_rgb=True,
+)
 model = dict(
     type='orl_mm.LinearProbe',
     num_classes=6,
@@ -13,4 +14,6 @@ model = dict(
         arch='deit-small',
         img_size=224,
         patch_size=16,
-        out_type='cls_token'))
+        out_type='cls_token',
+    ),
+)

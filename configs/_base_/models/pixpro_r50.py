@@ -2,11 +2,7 @@
 model = dict(
     type='orl_mm.PixPro',
     pos_ratio=0.7,  # of the diagonal of a cell
-    backbone=dict(
-        type='ResNet',
-        depth=50,
-        norm_cfg=dict(type='SyncBN'),
-        zero_init_residual=True),
+    backbone=dict(type='ResNet', depth=50, norm_cfg=dict(type='SyncBN'), zero_init_residual=True),
     neck=dict(
         type='orl_mm.PixelMLP',  # its norm is SyncBN by default
         in_channels=2048,
@@ -15,5 +11,7 @@ model = dict(
         num_layers=2,
         with_bias=True,
         with_last_bn=False,
-        with_last_bias=True),
-    head=dict(type='orl_mm.PixelPropagationHead', channels=256, power=2.))
+        with_last_bias=True,
+    ),
+    head=dict(type='orl_mm.PixelPropagationHead', channels=256, power=2.0),
+)

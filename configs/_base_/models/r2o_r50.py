@@ -6,25 +6,22 @@ model = dict(
     views='separate',
     rows='valid',
     aligned=True,
-    backbone=dict(
-        type='ResNet',
-        depth=50,
-        norm_cfg=dict(type='SyncBN'),
-        zero_init_residual=False),
+    backbone=dict(type='ResNet', depth=50, norm_cfg=dict(type='SyncBN'), zero_init_residual=False),
     refiner=dict(
         type='orl_mm.KMeansRefiner',
         num_clusters=64,
         stage=2,  # C4, 14 x 14
         mask_size=56,
         downsample='area',
-        min_area=0.,
+        min_area=0.0,
         cluster_empty=False,
         border='majority',
         update_running_stats=False,
-        tol=1e-4),
+        tol=1e-4,
+    ),
     neck=dict(
         type='orl_mm.MaskPoolNeck',
-        min_area=0.,
+        min_area=0.0,
         projector=dict(
             type='orl_mm.RegionMLP',
             in_channels=2048,
@@ -33,7 +30,9 @@ model = dict(
             num_layers=2,
             with_bias=True,
             with_last_bn=False,
-            with_last_bias=True)),
+            with_last_bias=True,
+        ),
+    ),
     head=dict(
         type='orl_mm.RegionPredictHead',
         symmetric='sum',
@@ -46,4 +45,7 @@ model = dict(
             num_layers=2,
             with_bias=True,
             with_last_bn=False,
-            with_last_bias=True)))
+            with_last_bias=True,
+        ),
+    ),
+)

@@ -4,4 +4,5 @@ backbone = dict(
     arch=dict(embed_dims=192, num_layers=4, num_heads=6, feedforward_channels=768),
     img_size=112,
     patch_size=8,
-    out_type='cls_token')
+    out_type='cls_token',
+)

@@ -2,12 +2,26 @@
 optim_wrapper = dict(
     type='OptimWrapper',  # half precision: --amp
     optimizer=dict(type='AdamW', lr=5e-4 * 512 / 256, weight_decay=0.04),
-    constructor='orl_mm.MatrixDecayConstructor')
+    constructor='orl_mm.MatrixDecayConstructor',
+)
 param_scheduler = [
-    dict(type='orl_mm.WarmupCosineParam', param_name='lr', warmup=10, final=1e-6, end=100,
-         by_epoch=True, convert_to_iter_based=True),
-    dict(type='orl_mm.WarmupCosineParam', param_name='weight_decay', final=0.4, end=100,
-         by_epoch=True, convert_to_iter_based=True),
+    dict(
+        type='orl_mm.WarmupCosineParam',
+        param_name='lr',
+        warmup=10,
+        final=1e-6,
+        end=100,
+        by_epoch=True,
+        convert_to_iter_based=True,
+    ),
+    dict(
+        type='orl_mm.WarmupCosineParam',
+        param_name='weight_decay',
+        final=0.4,
+        end=100,
+        by_epoch=True,
+        convert_to_iter_based=True,
+    ),
 ]
 train_cfg = dict(type='EpochBasedTrainLoop', max_epochs=100)
 auto_scale_lr = dict(base_batch_size=512, enable=False)

@@ -2,8 +2,8 @@
 # bfloat16, which processors with AMX multiply in; fp32: --cfg-options
 # optim_wrapper.type=OptimWrapper.
 optim_wrapper = dict(
-    type='orl_mm.BFloat16OptimWrapper',
-    optimizer=dict(type='AdamW', lr=1e-3, weight_decay=0.05))
+    type='orl_mm.BFloat16OptimWrapper', optimizer=dict(type='AdamW', lr=1e-3, weight_decay=0.05)
+)
 param_scheduler = [
     dict(type='orl_mm.WarmupCosineLR', warmup=1, end=12, by_epoch=True, convert_to_iter_based=True)
 ]

@@ -14,7 +14,8 @@ model = dict(
     base_momentum=0.01,  # m from 0.99, as R2O's
     backbone=dict(depth=18, stem_channels=16, base_channels=16, strides=(1, 2, 2, 1)),
     neck=dict(in_channels=128, hid_channels=512, out_channels=128),
-    head=dict(predictor=dict(in_channels=128, hid_channels=512, out_channels=128)))
+    head=dict(predictor=dict(in_channels=128, hid_channels=512, out_channels=128)),
+)
 
 custom_hooks = [dict(type='orl_mm.PlainBNOnCPUHook'), dict(type='orl_mm.SetEpochHook')]
 default_hooks = dict(logger=dict(interval=10), checkpoint=dict(interval=2, max_keep_ckpts=-1))

@@ -18,11 +18,20 @@ model = dict(
     feat_dim=128,
     momentum=0.01,
     loss_lambda=0.5,
-    backbone=dict(type='ResNet', depth=18, stem_channels=16, base_channels=16,
-                  strides=(1, 2, 2, 1), norm_cfg=dict(type='BN'), zero_init_residual=False),
-    neck=dict(type='DenseCLNeck', in_channels=128, hid_channels=512, out_channels=128,
-              num_grid=None),
-    head=dict(type='ContrastiveHead', loss=dict(type='CrossEntropyLoss'), temperature=0.2))
+    backbone=dict(
+        type='ResNet',
+        depth=18,
+        stem_channels=16,
+        base_channels=16,
+        strides=(1, 2, 2, 1),
+        norm_cfg=dict(type='BN'),
+        zero_init_residual=False,
+    ),
+    neck=dict(
+        type='DenseCLNeck', in_channels=128, hid_channels=512, out_channels=128, num_grid=None
+    ),
+    head=dict(type='ContrastiveHead', loss=dict(type='CrossEntropyLoss'), temperature=0.2),
+)
 find_unused_parameters = True
 
 custom_hooks = [

@@ -13,11 +13,19 @@ _base_ = [
 model = dict(
     backbone=dict(depth=18, stem_channels=16, base_channels=16, strides=(1, 2, 2, 1)),
     neck=dict(projector=dict(in_channels=128, hid_channels=512, out_channels=128)),
-    head=dict(predictor=dict(in_channels=128, hid_channels=512, out_channels=128)))
+    head=dict(predictor=dict(in_channels=128, hid_channels=512, out_channels=128)),
+)
 
 _pipeline = _base_.train_pipeline
-_pipeline[2] = dict(type='orl_mm.GenerateSuperpixels', method='felzenszwalb', scale=1000,
-                    sigma=0.8, min_size=1000, size=448, keep_image=False)
+_pipeline[2] = dict(
+    type='orl_mm.GenerateSuperpixels',
+    method='felzenszwalb',
+    scale=1000,
+    sigma=0.8,
+    min_size=1000,
+    size=448,
+    keep_image=False,
+)
 train_dataloader = dict(dataset=dict(pipeline=_pipeline))
 
 custom_hooks = [

@@ -17,11 +17,20 @@ model = dict(
     queue_len=2048,
     feat_dim=128,
     momentum=0.01,
-    backbone=dict(type='ResNet', depth=18, stem_channels=16, base_channels=16,
-                  strides=(1, 2, 2, 1), norm_cfg=dict(type='BN'), zero_init_residual=False),
-    neck=dict(type='MoCoV2Neck', in_channels=128, hid_channels=512, out_channels=128,
-              with_avg_pool=True),
-    head=dict(type='ContrastiveHead', loss=dict(type='CrossEntropyLoss'), temperature=0.2))
+    backbone=dict(
+        type='ResNet',
+        depth=18,
+        stem_channels=16,
+        base_channels=16,
+        strides=(1, 2, 2, 1),
+        norm_cfg=dict(type='BN'),
+        zero_init_residual=False,
+    ),
+    neck=dict(
+        type='MoCoV2Neck', in_channels=128, hid_channels=512, out_channels=128, with_avg_pool=True
+    ),
+    head=dict(type='ContrastiveHead', loss=dict(type='CrossEntropyLoss'), temperature=0.2),
+)
 
 custom_hooks = [
     dict(type='orl_mm.PlainBNOnCPUHook'),

@@ -12,10 +12,12 @@ _base_ = [
 
 model = dict(
     # The residual branches do not start empty, as in PixPro's recipe: all rows start alike.
-    backbone=dict(depth=18, stem_channels=16, base_channels=16, strides=(1, 2, 2, 1),
-                  zero_init_residual=False),
+    backbone=dict(
+        depth=18, stem_channels=16, base_channels=16, strides=(1, 2, 2, 1), zero_init_residual=False
+    ),
     neck=dict(in_channels=128, hid_channels=512, out_channels=128),
-    head=dict(channels=128))
+    head=dict(channels=128),
+)
 
 custom_hooks = [
     dict(type='orl_mm.PlainBNOnCPUHook'),

@@ -9,32 +9,57 @@
 _base_ = '../vits16_chexpert_triangular.py'
 
 _mlp = dict(
-    type='NonLinearNeck', hid_channels=4096, out_channels=256, with_bias=False, with_last_bn=True,
-    with_last_bn_affine=False, with_last_bias=False, with_avg_pool=False)
+    type='NonLinearNeck',
+    hid_channels=4096,
+    out_channels=256,
+    with_bias=False,
+    with_last_bn=True,
+    with_last_bn_affine=False,
+    with_last_bias=False,
+    with_avg_pool=False,
+)
 model = dict(
     _delete_=True,
     type='MoCoV3',
     base_momentum=0.01,
-    backbone=dict(type='MoCoV3ViT', arch='mocov3-small', img_size=224, patch_size=16,
-                  stop_grad_conv1=True),
+    backbone=dict(
+        type='MoCoV3ViT', arch='mocov3-small', img_size=224, patch_size=16, stop_grad_conv1=True
+    ),
     neck=dict(in_channels=384, num_layers=3, **_mlp),
     head=dict(
         type='MoCoV3Head',
         temperature=0.2,
         predictor=dict(in_channels=256, num_layers=2, **_mlp),
-        loss=dict(type='CrossEntropyLoss', loss_weight=2 * 0.2)))
+        loss=dict(type='CrossEntropyLoss', loss_weight=2 * 0.2),
+    ),
+)
 find_unused_parameters = True  # the fixed patch embedding
 
 optim_wrapper = dict(
     _delete_=True,
     type='OptimWrapper',
-    optimizer=dict(type='AdamW', lr=1.5e-4 * 224 / 256, weight_decay=0.1))
+    optimizer=dict(type='AdamW', lr=1.5e-4 * 224 / 256, weight_decay=0.1),
+)
 param_scheduler = [
-    dict(type='orl_mm.WarmupCosineParam', param_name='lr', warmup=10, final=0., end=30,
-         by_epoch=True, convert_to_iter_based=True)
+    dict(
+        type='orl_mm.WarmupCosineParam',
+        param_name='lr',
+        warmup=10,
+        final=0.0,
+        end=30,
+        by_epoch=True,
+        convert_to_iter_based=True,
+    )
 ]
 # MoCo v3 moves its own momentum encoder and has no teacher's temperature or prototypes.
-custom_hooks = [hook for hook in _base_.custom_hooks
-                if hook['type'].split('.')[-1] not in (
-                    'MomentumUpdateHook', 'TeacherTemperatureHook', 'FreezeLastLayerHook',
-                    'ClipEachGradHook')]
+custom_hooks = [
+    hook
+    for hook in _base_.custom_hooks
+    if hook['type'].split('.')[-1]
+    not in (
+        'MomentumUpdateHook',
+        'TeacherTemperatureHook',
+        'FreezeLastLayerHook',
+        'ClipEachGradHook',
+    )
+]

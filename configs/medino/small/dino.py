@@ -23,6 +23,4 @@ custom_hooks = [
     dict(type='orl_mm.ClipEachGradHook', max_norm=3.0),
     dict(type='orl_mm.AttentionVisualizationHook', interval=200, num_images=4),
 ]
-default_hooks = dict(
-    logger=dict(interval=10),
-    checkpoint=dict(interval=5, max_keep_ckpts=1))
+default_hooks = dict(logger=dict(interval=10), checkpoint=dict(interval=5, max_keep_ckpts=1))

@@ -7,7 +7,7 @@ _base_ = './dino-cxr-aug.py'
 
 train_pipeline = _base_.train_pipeline
 train_pipeline.insert(2, dict(type='orl_mm.RegisteredTemplate', source='cxr_triangles'))
-train_pipeline[-1].update(algorithm_keys=('template', ), meta_keys=('img_path', 'parts'))
+train_pipeline[-1].update(algorithm_keys=('template',), meta_keys=('img_path', 'parts'))
 train_dataloader = dict(dataset=dict(pipeline=train_pipeline))
 
 custom_hooks = [
@@ -19,5 +19,6 @@ custom_hooks = [
         lambda2=1e-3,
         # Ours, off in the thesis's recipe: in so few steps its two terms alone settle on a few
         # patches of each part or on CLS. Without it: --cfg-options custom_hooks.8.spread=0
-        spread=0.05),
+        spread=0.05,
+    ),
 ]

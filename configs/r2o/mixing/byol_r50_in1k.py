@@ -25,7 +25,10 @@ model = dict(
             out_channels=256,
             num_layers=2,
             with_bias=True,
-            with_last_bn=False)))
+            with_last_bn=False,
+        ),
+    )
+)
 
 # The stock view pipelines, unchanged: their crop and flip are drawn, and recorded, here.
 _pipeline = [
@@ -34,13 +37,15 @@ _pipeline = [
     dict(
         type='orl_mm.MultiViewWithGeometry',
         num_views=[1, 1],
-        transforms=[_base_.view_pipeline1, _base_.view_pipeline2]),
-    dict(type='PackInputs', algorithm_keys=('views', )),
+        transforms=[_base_.view_pipeline1, _base_.view_pipeline2],
+    ),
+    dict(type='PackInputs', algorithm_keys=('views',)),
 ]
 train_dataloader = dict(
     dataset=dict(pipeline=_pipeline),
     # mmengine passes the `_scope_` of an inherited function on to it; so a new dict.
-    collate_fn=dict(_delete_=True, type='default_collate'))
+    collate_fn=dict(_delete_=True, type='default_collate'),
+)
 
 # LARS without waits for the device, norms and biases excluded by their type; a rate
 # that starts at exactly 0 and is a closed form of the step.
@@ -48,9 +53,11 @@ optim_wrapper = dict(
     _delete_=True,
     type='OptimWrapper',
     optimizer=dict(type='orl_mm.LARS', lr=4.8, momentum=0.9, weight_decay=1e-6, eta=1e-3),
-    constructor='orl_mm.LARSConstructor')
+    constructor='orl_mm.LARSConstructor',
+)
 param_scheduler = [
-    dict(type='orl_mm.WarmupCosineLR', warmup=10, end=200, by_epoch=True,
-         convert_to_iter_based=True)
+    dict(
+        type='orl_mm.WarmupCosineLR', warmup=10, end=200, by_epoch=True, convert_to_iter_based=True
+    )
 ]
 custom_hooks = [dict(type='orl_mm.PlainBNOnCPUHook'), dict(type='orl_mm.SetEpochHook')]

@@ -17,21 +17,18 @@ work_dir = 'work_dirs/mixing_densecl_r50_in1k'  # the baseline of this name has 
 _pipeline = [
     dict(type='orl_mm.SeedSample', seed=0),
     dict(type='orl_mm.LoadImage'),
-    dict(
-        type='orl_mm.MultiViewWithGeometry',
-        num_views=[2],
-        transforms=[_base_.view_pipeline]),
-    dict(type='PackInputs', algorithm_keys=('views', )),
+    dict(type='orl_mm.MultiViewWithGeometry', num_views=[2], transforms=[_base_.view_pipeline]),
+    dict(type='PackInputs', algorithm_keys=('views',)),
 ]
 train_dataloader = dict(
     dataset=dict(pipeline=_pipeline),
     # mmengine passes the `_scope_` of an inherited function on to it; so a new dict.
-    collate_fn=dict(_delete_=True, type='default_collate'))
+    collate_fn=dict(_delete_=True, type='default_collate'),
+)
 
 optim_wrapper = dict(optimizer=dict(lr=0.03 * 4096 / 256))
 auto_scale_lr = dict(base_batch_size=4096)
 param_scheduler = [
-    dict(type='orl_mm.WarmupCosineLR', warmup=0, end=200, by_epoch=True,
-         convert_to_iter_based=True)
+    dict(type='orl_mm.WarmupCosineLR', warmup=0, end=200, by_epoch=True, convert_to_iter_based=True)
 ]
 custom_hooks = [dict(type='orl_mm.PlainBNOnCPUHook'), dict(type='orl_mm.SetEpochHook')]

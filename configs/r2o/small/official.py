@@ -13,10 +13,17 @@ model = dict(
     views='joined',
     rows='all',
     aligned=False,
-    refiner=dict(downsample='bilinear', min_area=1., cluster_empty=True, border='blend',
-                 update_running_stats=True, absolute_tol=1e-6),
-    neck=dict(min_area=1.),
-    head=dict(symmetric='mean', loss=dict(average='region')))
+    refiner=dict(
+        downsample='bilinear',
+        min_area=1.0,
+        cluster_empty=True,
+        border='blend',
+        update_running_stats=True,
+        absolute_tol=1e-6,
+    ),
+    neck=dict(min_area=1.0),
+    head=dict(symmetric='mean', loss=dict(average='region')),
+)
 
 _pipeline = _base_.train_pipeline
 _pipeline[2].update(normalize=True)

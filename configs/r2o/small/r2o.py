@@ -20,5 +20,5 @@ custom_hooks = [
     dict(type='orl_mm.KMeansRefineHook', schedule=dict(type='constant', values=[64])),
 ]
 default_hooks = dict(
-    logger=dict(interval=10),
-    checkpoint=dict(interval=2, max_keep_ckpts=-1))  # objects are scored over training
+    logger=dict(interval=10), checkpoint=dict(interval=2, max_keep_ckpts=-1)
+)  # objects are scored over training

@@ -26,10 +26,10 @@ model = dict(
         init_cfg=dict(
             type='orl_mm.PretrainedBackbone',
             checkpoint='work_dirs/vits16_chexpert_deformable/epoch_30.pth',
-            prefix='evaluated')))  # of DINO the teacher
+            prefix='evaluated',
+        )
+    )
+)  # of DINO the teacher
 
-custom_hooks = [
-    dict(type='orl_mm.PlainBNOnCPUHook'),
-    dict(type='orl_mm.FrozenFeaturesHook'),
-]
+custom_hooks = [dict(type='orl_mm.PlainBNOnCPUHook'), dict(type='orl_mm.FrozenFeaturesHook')]
 default_hooks = dict(checkpoint=dict(interval=10, max_keep_ckpts=1))

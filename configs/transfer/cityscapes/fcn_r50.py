@@ -26,11 +26,12 @@ default_scope = 'mmseg'
 
 model = dict(
     data_preprocessor=dict(size=(769, 769)),
-    decode_head=dict(num_classes=19, concat_input=False, align_corners=True))  # no auxiliary head
+    decode_head=dict(num_classes=19, concat_input=False, align_corners=True),
+)  # no auxiliary head
 
 optim_wrapper = dict(
-    type='OptimWrapper',
-    optimizer=dict(type='SGD', lr=0.04, momentum=0.9, weight_decay=1e-4))
+    type='OptimWrapper', optimizer=dict(type='SGD', lr=0.04, momentum=0.9, weight_decay=1e-4)
+)
 param_scheduler = [dict(type='MultiStepLR', by_epoch=True, milestones=[112, 144], gamma=0.1)]
 train_cfg = dict(type='EpochBasedTrainLoop', max_epochs=160, val_interval=5)
 val_cfg = dict(type='ValLoop')
@@ -40,7 +41,8 @@ auto_scale_lr = dict(base_batch_size=16, enable=False)
 default_hooks = dict(
     # The last checkpoint counts: val is watched, not used to choose one.
     checkpoint=dict(interval=5, max_keep_ckpts=1),
-    visualization=dict(type='SegVisualizationHook'))
+    visualization=dict(type='SegVisualizationHook'),
+)
 custom_hooks = [
     dict(type='orl_mm.CheckDataHook', layout='cityscapes'),
     dict(type='orl_mm.PlainBNOnCPUHook'),

@@ -29,9 +29,8 @@ custom_imports = dict(imports=['orl_mm'], allow_failed_imports=False)
 _norm = dict(type='SyncBN', requires_grad=True)
 model = dict(
     data_preprocessor=dict(  # as in pretraining: RGB, ImageNet's mean and deviation
-        mean=[123.675, 116.28, 103.53],
-        std=[58.395, 57.12, 57.375],
-        bgr_to_rgb=True),
+        mean=[123.675, 116.28, 103.53], std=[58.395, 57.12, 57.375], bgr_to_rgb=True
+    ),
     backbone=dict(
         style='pytorch',  # stride 2 in the 3 x 3 convolution, as torchvision and mmpretrain have it
         norm_cfg=_norm,
@@ -40,11 +39,15 @@ model = dict(
         init_cfg=dict(
             _delete_=True,
             type='orl_mm.PretrainedBackbone',
-            checkpoint='work_dirs/r50_in1k/epoch_300.pth')),
+            checkpoint='work_dirs/r50_in1k/epoch_300.pth',
+        ),
+    ),
     neck=dict(norm_cfg=_norm),
     roi_head=dict(
         bbox_head=dict(norm_cfg=_norm),  # two linear layers: nothing to normalise in this one
-        mask_head=dict(norm_cfg=_norm)))
+        mask_head=dict(norm_cfg=_norm),
+    ),
+)
 del _norm
 
 data_root = '{{$ORL_COCO:data/coco}}/'

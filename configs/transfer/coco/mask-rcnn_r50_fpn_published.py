@@ -19,7 +19,9 @@ _base_ = './mask-rcnn_r50_fpn_1x.py'
 _size = (1024, 1024)
 model = dict(
     data_preprocessor=dict(  # every training image is padded to the size of the crop
-        batch_augments=[dict(type='BatchFixedSizePad', size=_size, pad_mask=True)]))
+        batch_augments=[dict(type='BatchFixedSizePad', size=_size, pad_mask=True)]
+    )
+)
 
 train_pipeline = [
     dict(type='LoadImageFromFile', backend_args=None),
@@ -28,10 +30,20 @@ train_pipeline = [
     dict(type='RandomResize', scale=_size, ratio_range=(0.8, 1.25), keep_ratio=True),
     # As detectron2's FixedSizeCrop and DatasetMapper: boxes are clipped, not drawn anew around
     # the cropped mask; objects of which nothing is left go, images do not.
-    dict(type='RandomCrop', crop_type='absolute', crop_size=_size, recompute_bbox=False,
-         allow_negative_crop=True),
-    dict(type='FilterAnnotations', min_gt_bbox_wh=(1e-5, 1e-5), by_box=True, by_mask=True,
-         keep_empty=False),
+    dict(
+        type='RandomCrop',
+        crop_type='absolute',
+        crop_size=_size,
+        recompute_bbox=False,
+        allow_negative_crop=True,
+    ),
+    dict(
+        type='FilterAnnotations',
+        min_gt_bbox_wh=(1e-5, 1e-5),
+        by_box=True,
+        by_mask=True,
+        keep_empty=False,
+    ),
     dict(type='RandomFlip', prob=0.5),
     dict(type='PackDetInputs'),
 ]
@@ -39,8 +51,10 @@ test_pipeline = [
     dict(type='LoadImageFromFile', backend_args=None),
     dict(type='Resize', scale=_size, keep_ratio=True),  # the longest side becomes 1024
     dict(type='LoadAnnotations', with_bbox=True, with_mask=True),
-    dict(type='PackDetInputs',
-         meta_keys=('img_id', 'img_path', 'ori_shape', 'img_shape', 'scale_factor')),
+    dict(
+        type='PackDetInputs',
+        meta_keys=('img_id', 'img_path', 'ori_shape', 'img_shape', 'scale_factor'),
+    ),
 ]
 del _size
 train_dataloader = dict(
@@ -48,17 +62,20 @@ train_dataloader = dict(
     num_workers=4,
     sampler=dict(_delete_=True, type='InfiniteSampler', shuffle=True),
     batch_sampler=None,  # all images have one size: nothing to group by aspect
-    dataset=dict(pipeline=train_pipeline))
+    dataset=dict(pipeline=train_pipeline),
+)
 val_dataloader = dict(dataset=dict(pipeline=test_pipeline))
 test_dataloader = val_dataloader
 
 optim_wrapper = dict(
     optimizer=dict(type='SGD', lr=0.1, momentum=0.9, weight_decay=4e-5),
-    paramwise_cfg=dict(norm_decay_mult=0.))  # detectron2's WEIGHT_DECAY_NORM is 0
+    paramwise_cfg=dict(norm_decay_mult=0.0),
+)  # detectron2's WEIGHT_DECAY_NORM is 0
 param_scheduler = [
     dict(type='LinearLR', start_factor=0.001, by_epoch=False, begin=0, end=500),
-    dict(type='MultiStepLR', by_epoch=False, begin=0, end=24000, milestones=[16000, 21333],
-         gamma=0.1),
+    dict(
+        type='MultiStepLR', by_epoch=False, begin=0, end=24000, milestones=[16000, 21333], gamma=0.1
+    ),
 ]
 train_cfg = dict(_delete_=True, type='IterBasedTrainLoop', max_iters=24000, val_interval=2500)
 auto_scale_lr = dict(base_batch_size=64)

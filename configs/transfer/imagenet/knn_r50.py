@@ -14,20 +14,18 @@
 #           tools/check_data.py imagenet --labels.
 _base_ = '../../_base_/default_runtime.py'
 
-data_preprocessor = dict(
-    mean=[123.675, 116.28, 103.53],
-    std=[58.395, 57.12, 57.375],
-    to_rgb=True)
+data_preprocessor = dict(mean=[123.675, 116.28, 103.53], std=[58.395, 57.12, 57.375], to_rgb=True)
 model = dict(
     type='orl_mm.KNNProbe',
     num_classes=1000,
     k=20,
     temperature=0.07,
     network='auto',  # of DINO the teacher, else the online network
-    backbone=dict(type='ResNet', depth=50))
+    backbone=dict(type='ResNet', depth=50),
+)
 
 _pipeline = [
-    dict(type='orl_mm.LoadImage', max_bad=0.),  # no other image in the place of a bad one
+    dict(type='orl_mm.LoadImage', max_bad=0.0),  # no other image in the place of a bad one
     dict(type='ResizeEdge', scale=256, edge='short', backend='pillow', interpolation='bicubic'),
     dict(type='CenterCrop', crop_size=224),
     dict(type='PackInputs'),
@@ -41,7 +39,9 @@ test_dataloader = dict(
         type='ImageNet',
         data_root='{{$ORL_IMAGENET:data/imagenet}}',
         split='val',
-        pipeline=_pipeline))
+        pipeline=_pipeline,
+    ),
+)
 custom_hooks = [
     dict(
         type='orl_mm.FeatureBankHook',
@@ -52,7 +52,10 @@ custom_hooks = [
                 type='ImageNet',
                 data_root='{{$ORL_IMAGENET:data/imagenet}}',
                 split='train',
-                pipeline=_pipeline))),
+                pipeline=_pipeline,
+            ),
+        ),
+    ),
     dict(type='orl_mm.CheckDataHook', layout='imagenet', labels=True),
 ]
 test_evaluator = dict(type='Accuracy', topk=(1, 5), prefix='knn')

@@ -25,7 +25,10 @@ model = dict(
         init_cfg=dict(
             _delete_=True,
             type='orl_mm.PretrainedBackbone',
-            checkpoint='work_dirs/r50_in1k/epoch_300.pth')))
+            checkpoint='work_dirs/r50_in1k/epoch_300.pth',
+        ),
+    )
+)
 
 train_pipeline = [
     dict(type='orl_mm.SeedSample', seed=0),
@@ -33,17 +36,19 @@ train_pipeline = [
     *_base_.train_pipeline[1:],
 ]
 # No other image in the place of a bad one.
-test_pipeline = [dict(type='orl_mm.LoadImage', max_bad=0.), *_base_.test_pipeline[1:]]
+test_pipeline = [dict(type='orl_mm.LoadImage', max_bad=0.0), *_base_.test_pipeline[1:]]
 train_dataloader = dict(
     pin_memory=True,
     persistent_workers=True,
     collate_fn=dict(type='default_collate'),
-    dataset=dict(data_root='{{$ORL_IMAGENET:data/imagenet}}', pipeline=train_pipeline))
+    dataset=dict(data_root='{{$ORL_IMAGENET:data/imagenet}}', pipeline=train_pipeline),
+)
 val_dataloader = dict(
     pin_memory=True,
     persistent_workers=True,
     collate_fn=dict(type='default_collate'),
-    dataset=dict(data_root='{{$ORL_IMAGENET:data/imagenet}}', pipeline=test_pipeline))
+    dataset=dict(data_root='{{$ORL_IMAGENET:data/imagenet}}', pipeline=test_pipeline),
+)
 test_dataloader = val_dataloader
 
 custom_hooks = [

@@ -21,11 +21,18 @@ _base_ = [
 default_scope = 'mmseg'
 
 optim_wrapper = dict(
-    type='OptimWrapper',
-    optimizer=dict(type='SGD', lr=0.01, momentum=0.9, weight_decay=5e-4))
+    type='OptimWrapper', optimizer=dict(type='SGD', lr=0.01, momentum=0.9, weight_decay=5e-4)
+)
 param_scheduler = [
-    dict(type='PolyLR', power=0.9, eta_min=1e-4, begin=0, end=100, by_epoch=True,
-         convert_to_iter_based=True)
+    dict(
+        type='PolyLR',
+        power=0.9,
+        eta_min=1e-4,
+        begin=0,
+        end=100,
+        by_epoch=True,
+        convert_to_iter_based=True,
+    )
 ]
 train_cfg = dict(type='EpochBasedTrainLoop', max_epochs=100, val_interval=10)
 val_cfg = dict(type='ValLoop')
@@ -35,5 +42,6 @@ auto_scale_lr = dict(base_batch_size=8, enable=False)
 default_hooks = dict(
     logger=dict(interval=10),
     # The last one counts: the 47 images are watched, not used to choose a checkpoint.
-    checkpoint=dict(interval=10, max_keep_ckpts=1))
+    checkpoint=dict(interval=10, max_keep_ckpts=1),
+)
 visualizer = dict(type='SegLocalVisualizer')

@@ -10,7 +10,8 @@ model = dict(
     data_preprocessor=dict(size=(128, 128)),
     backbone=dict(depth=18, base_channels=32, stem_channels=32),
     decode_head=dict(in_channels=256, channels=64, dilations=(1, 3, 6, 9)),
-    auxiliary_head=dict(in_channels=128, channels=32))
+    auxiliary_head=dict(in_channels=128, channels=32),
+)
 
 for _pipeline in (_base_.train_pipeline, _base_.test_pipeline):
     for _step in _pipeline:
@@ -24,9 +25,9 @@ test_dataloader = val_dataloader
 
 optim_wrapper = dict(
     optimizer=dict(_delete_=True, type='AdamW', lr=1e-3, weight_decay=0.05),
-    clip_grad=dict(max_norm=5.))
+    clip_grad=dict(max_norm=5.0),
+)
 param_scheduler = [
-    dict(type='orl_mm.WarmupCosineLR', warmup=2, end=30, by_epoch=True,
-         convert_to_iter_based=True)
+    dict(type='orl_mm.WarmupCosineLR', warmup=2, end=30, by_epoch=True, convert_to_iter_based=True)
 ]
 train_cfg = dict(max_epochs=30)

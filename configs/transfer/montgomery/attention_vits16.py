@@ -14,7 +14,4 @@ _base_ = [
     '../../_base_/default_runtime.py',
 ]
 
-custom_hooks = [
-    dict(type='orl_mm.PlainBNOnCPUHook'),
-    dict(type='orl_mm.StoredHeadsHook'),
-]
+custom_hooks = [dict(type='orl_mm.PlainBNOnCPUHook'), dict(type='orl_mm.StoredHeadsHook')]

@@ -24,7 +24,10 @@ model = dict(
         init_cfg=dict(
             type='orl_mm.PretrainedBackbone',
             checkpoint='work_dirs/deformable/epoch_10.pth',
-            prefix='evaluated')))
+            prefix='evaluated',
+        ),
+    ),
+)
 
 _size = _base_.backbone['img_size']
 _pipeline = _base_.train_dataloader['dataset']['pipeline']
@@ -33,8 +36,5 @@ train_dataloader = dict(dataset=dict(pipeline=_pipeline))
 val_dataloader = dict(dataset=dict(pipeline=_pipeline))
 test_dataloader = val_dataloader
 
-custom_hooks = [
-    dict(type='orl_mm.PlainBNOnCPUHook'),
-    dict(type='orl_mm.FrozenFeaturesHook'),
-]
+custom_hooks = [dict(type='orl_mm.PlainBNOnCPUHook'), dict(type='orl_mm.FrozenFeaturesHook')]
 default_hooks = dict(checkpoint=dict(interval=10, max_keep_ckpts=1))

@@ -6,6 +6,6 @@
 _base_ = '../jsrt/attention_small.py'
 
 test_dataloader = dict(
-    dataset=dict(
-        data_root='work_dirs/phantom', list_file='work_dirs/phantom/splits/score.txt'))
+    dataset=dict(data_root='work_dirs/phantom', list_file='work_dirs/phantom/splits/score.txt')
+)
 test_evaluator = dict(prefix='phantom')

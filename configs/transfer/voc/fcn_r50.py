@@ -39,11 +39,13 @@ model = dict(
         num_classes=21,
         norm_cfg=dict(type='SyncBN', requires_grad=True),
         align_corners=False,
-        loss_decode=dict(type='CrossEntropyLoss', use_sigmoid=False, loss_weight=0.2)))
+        loss_decode=dict(type='CrossEntropyLoss', use_sigmoid=False, loss_weight=0.2),
+    ),
+)
 
 optim_wrapper = dict(
-    type='OptimWrapper',
-    optimizer=dict(type='SGD', lr=0.01, momentum=0.9, weight_decay=1e-4))
+    type='OptimWrapper', optimizer=dict(type='SGD', lr=0.01, momentum=0.9, weight_decay=1e-4)
+)
 param_scheduler = [dict(type='MultiStepLR', by_epoch=True, milestones=[32, 41], gamma=0.1)]
 train_cfg = dict(type='EpochBasedTrainLoop', max_epochs=45, val_interval=3)
 val_cfg = dict(type='ValLoop')
@@ -53,7 +55,8 @@ auto_scale_lr = dict(base_batch_size=16, enable=False)
 default_hooks = dict(
     # The last checkpoint counts: val is watched, not used to choose one.
     checkpoint=dict(interval=3, max_keep_ckpts=1),
-    visualization=dict(type='SegVisualizationHook'))
+    visualization=dict(type='SegVisualizationHook'),
+)
 custom_hooks = [
     dict(type='orl_mm.CheckDataHook', layout='voc'),
     dict(type='orl_mm.PlainBNOnCPUHook'),

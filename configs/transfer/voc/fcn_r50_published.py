@@ -10,12 +10,9 @@
 # Data:     as fcn_r50.py, which states everything else.
 _base_ = './fcn_r50.py'
 
-param_scheduler = [
-    dict(type='MultiStepLR', by_epoch=False, milestones=[21000, 27000], gamma=0.1)
-]
-train_cfg = dict(
-    _delete_=True, type='IterBasedTrainLoop', max_iters=30000, val_interval=2000)
+param_scheduler = [dict(type='MultiStepLR', by_epoch=False, milestones=[21000, 27000], gamma=0.1)]
+train_cfg = dict(_delete_=True, type='IterBasedTrainLoop', max_iters=30000, val_interval=2000)
 default_hooks = dict(
-    logger=dict(log_metric_by_epoch=False),
-    checkpoint=dict(by_epoch=False, interval=2000))
+    logger=dict(log_metric_by_epoch=False), checkpoint=dict(by_epoch=False, interval=2000)
+)
 log_processor = dict(by_epoch=False)

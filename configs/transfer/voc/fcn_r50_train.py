@@ -8,5 +8,6 @@
 # Data:     as fcn_r50.py, which states everything else; SegmentationClassAug is not needed.
 _base_ = './fcn_r50.py'
 
-train_dataloader = dict(dataset=dict(
-    _delete_=True, **_base_.train_dataloader['dataset']['datasets'][0]))
+train_dataloader = dict(
+    dataset=dict(_delete_=True, **_base_.train_dataloader['dataset']['datasets'][0])
+)

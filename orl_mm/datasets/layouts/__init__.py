@@ -5,7 +5,8 @@
 are described in ``projects/data/README.md``.
 """
 
-from typing import Callable, Dict
+from collections.abc import Callable
+from typing import Dict
 
 from .cityscapes import check_cityscapes
 from .coco import check_coco
@@ -17,7 +18,7 @@ __all__ = ['CHECKS', 'ROOTS', 'LayoutReport', 'check_layout']
 
 # Name -> check(root, every_file=False, progress=False, **options) -> LayoutReport. Without
 # every_file a check lists folders and opens a few files; it must not take minutes.
-CHECKS: Dict[str, Callable[..., LayoutReport]] = dict(
+CHECKS: dict[str, Callable[..., LayoutReport]] = dict(
     imagenet=check_imagenet,
     imagenet100=check_imagenet100,
     coco=check_coco,
@@ -26,7 +27,7 @@ CHECKS: Dict[str, Callable[..., LayoutReport]] = dict(
 )
 
 # Where each lies unless a command or a config says otherwise.
-ROOTS: Dict[str, str] = dict(
+ROOTS: dict[str, str] = dict(
     imagenet='data/imagenet',
     imagenet100='data/imagenet',
     coco='data/coco',

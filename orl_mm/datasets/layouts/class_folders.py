@@ -1,8 +1,8 @@
 """Folders of images, one a class: what is in them, and whether that is all."""
 
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import List, Optional, Sequence, Tuple
 
 from tqdm import tqdm
 
@@ -18,9 +18,10 @@ SPOTS = 64  # images opened unless all are
 @dataclass
 class ClassFolder:
     """A class: its images, as paths within its folder, and names of files that are none."""
+
     name: str
-    images: List[str] = field(default_factory=list)
-    odd: List[str] = field(default_factory=list)
+    images: list[str] = field(default_factory=list)
+    odd: list[str] = field(default_factory=list)
 
 
 @dataclass
@@ -32,22 +33,28 @@ class ClassFolders:
         classes (list[ClassFolder]): Sorted by name.
         loose (list[str]): Names of images that lie right in the folder.
     """
+
     path: str
-    classes: List[ClassFolder]
-    loose: List[str]
+    classes: list[ClassFolder]
+    loose: list[str]
 
     @property
     def total(self) -> int:
         """Images in all."""
         return len(self.loose) + sum(len(c.images) for c in self.classes)
 
-    def names(self) -> List[str]:
+    def names(self) -> list[str]:
         """Every image, as a path within the folder."""
         return self.loose + [f'{c.name}/{image}' for c in self.classes for image in c.images]
 
     @classmethod
-    def look(cls, path: str, report: LayoutReport, progress: bool = False,
-             wanted: Optional[Sequence[str]] = None) -> 'ClassFolders':
+    def look(
+        cls,
+        path: str,
+        report: LayoutReport,
+        progress: bool = False,
+        wanted: Sequence[str] | None = None,
+    ) -> 'ClassFolders':
         """List a folder, its sub-folders searched as :class:`orl_mm.ImageList` does.
 
         Archives are a problem, other things noted.
@@ -63,25 +70,32 @@ class ClassFolders:
             folders, loose = [name for name in folders if name in names], []
             archives = [name for name in archives if name.split('.')[0] in names]
         if archives:
-            report.problems.append(f'{path} holds {len(archives):,} archives that are not '
-                                   f'extracted ({some(archives)}); extract each into a folder of '
-                                   'its name')
-        classes = [_look_into(path, name)
-                   for name in tqdm(folders, unit='class', desc=path, disable=not progress)]
+            report.problems.append(
+                f'{path} holds {len(archives):,} archives that are not '
+                f'extracted ({some(archives)}); extract each into a folder of '
+                'its name'
+            )
+        classes = [
+            _look_into(path, name)
+            for name in tqdm(folders, unit='class', desc=path, disable=not progress)
+        ]
         odd = [f'{c.name}/{name}' for c in classes for name in c.odd]
         if odd:
-            report.notes.append(f'{len(odd):,} files in the class folders of {path} are no images: '
-                                f'{some(odd)}')
+            report.notes.append(
+                f'{len(odd):,} files in the class folders of {path} are no images: {some(odd)}'
+            )
         return cls(path, classes, loose)
 
     def check_empty(self, report: LayoutReport) -> None:
         """No class is without an image."""
         empty = [c.name for c in self.classes if not c.images]
         if empty:
-            report.problems.append(f'{len(empty):,} class folders of {self.path} hold no image: '
-                                   f'{some(empty)}; extract them again, or take them away')
+            report.problems.append(
+                f'{len(empty):,} class folders of {self.path} hold no image: '
+                f'{some(empty)}; extract them again, or take them away'
+            )
 
-    def check_counts(self, expected: int, limits: Tuple[int, int], report: LayoutReport) -> None:
+    def check_counts(self, expected: int, limits: tuple[int, int], report: LayoutReport) -> None:
         """As many images as there should be: a part is a sample, almost all a mishap.
 
         Args:
@@ -91,31 +105,48 @@ class ClassFolders:
         self.check_empty(report)
         total, (least, most) = self.total, limits
         if total < expected / 2:
-            report.notes.append(f'a sample, or other images: {total:,} in {self.path}; the whole '
-                                f'has {expected:,}')
+            report.notes.append(
+                f'a sample, or other images: {total:,} in {self.path}; the whole has {expected:,}'
+            )
             return
-        off = [f'{c.name} ({len(c.images):,})' for c in self.classes
-               if c.images and not least <= len(c.images) <= most]
+        off = [
+            f'{c.name} ({len(c.images):,})'
+            for c in self.classes
+            if c.images and not least <= len(c.images) <= most
+        ]
         if off:
             each = f'{least:,} to {most:,}' if most > least else f'{least:,}'
-            report.problems.append(f'{len(off):,} classes of {self.path} do not have {each} '
-                                   f'images: {some(off)}; extract them again')
+            report.problems.append(
+                f'{len(off):,} classes of {self.path} do not have {each} '
+                f'images: {some(off)}; extract them again'
+            )
         if total != expected:
-            report.problems.append(f'{self.path} has {total:,} images, {abs(total - expected):,} '
-                                   f'{"fewer" if total < expected else "more"} than the '
-                                   f'{expected:,} there should be; extract the archive again')
+            report.problems.append(
+                f'{self.path} has {total:,} images, {abs(total - expected):,} '
+                f'{"fewer" if total < expected else "more"} than the '
+                f'{expected:,} there should be; extract the archive again'
+            )
 
     def check_images(self, every_file: bool, progress: bool, report: LayoutReport) -> None:
         """Decode the images: all, or the middle one of some classes and some loose ones."""
-        names = self.names() if every_file else spread(self.loose, SPOTS) + spread(
-            [f'{c.name}/{c.images[len(c.images) // 2]}' for c in self.classes if c.images], SPOTS)
+        names = (
+            self.names()
+            if every_file
+            else spread(self.loose, SPOTS)
+            + spread(
+                [f'{c.name}/{c.images[len(c.images) // 2]}' for c in self.classes if c.images],
+                SPOTS,
+            )
+        )
         paths = [os.path.join(self.path, name) for name in names]
         report.counts['images opened'] = report.counts.get('images opened', 0) + len(paths)
         bad = [f'{path} ({why})' for path, why in in_threads(unreadable, paths, progress)]
         if bad:
-            report.problems.append(f'{len(bad):,} of {len(paths):,} images opened cannot be '
-                                   f'decoded: {some(bad)}; extract or copy them again'
-                                   + ('' if every_file else ', and look at all with --all'))
+            report.problems.append(
+                f'{len(bad):,} of {len(paths):,} images opened cannot be '
+                f'decoded: {some(bad)}; extract or copy them again'
+                + ('' if every_file else ', and look at all with --all')
+            )
 
 
 def _is_image(name: str) -> bool:
@@ -128,6 +159,7 @@ def _look_into(path: str, name: str) -> ClassFolder:
     for file in files:
         (found.images if _is_image(file) else found.odd).append(file)
     for deeper in inner:
-        found.images += [os.path.relpath(image, folder)
-                         for image in find_images(os.path.join(folder, deeper))]
+        found.images += [
+            os.path.relpath(image, folder) for image in find_images(os.path.join(folder, deeper))
+        ]
     return found

@@ -1,8 +1,9 @@
 """Listing folders and opening images, fast enough for a million files."""
 
 import os
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Callable, Iterator, List, Sequence, Set, Tuple, TypeVar
+from typing import TypeVar
 
 from tqdm import tqdm
 
@@ -11,7 +12,7 @@ from orl_mm.datasets.image_io import UnreadableImageError, decode_image
 T = TypeVar('T')
 
 
-def list_names(folder: str) -> Set[str]:
+def list_names(folder: str) -> set[str]:
     """Names in a folder, hidden ones left out; empty where there is no folder."""
     try:
         with os.scandir(folder) as entries:
@@ -20,7 +21,7 @@ def list_names(folder: str) -> Set[str]:
         return set()
 
 
-def split_names(folder: str) -> Tuple[List[str], List[str]]:
+def split_names(folder: str) -> tuple[list[str], list[str]]:
     """Sorted names of sub-folders and of files in a folder, hidden ones left out.
 
     The kind comes with the listing, so no file is asked for by itself; links are followed.
@@ -33,7 +34,7 @@ def split_names(folder: str) -> Tuple[List[str], List[str]]:
     return sorted(folders), sorted(files)
 
 
-def spread(items: Sequence[T], count: int) -> List[T]:
+def spread(items: Sequence[T], count: int) -> list[T]:
     """``count`` of the items at even distances, always the same ones; all where there are fewer."""
     if len(items) <= count:
         return list(items)
@@ -53,8 +54,9 @@ def unreadable(path: str) -> str:
     return ''
 
 
-def in_threads(work: Callable[[T], str], items: Sequence[T], progress: bool = False,
-               unit: str = 'img') -> Iterator[Tuple[T, str]]:
+def in_threads(
+    work: Callable[[T], str], items: Sequence[T], progress: bool = False, unit: str = 'img'
+) -> Iterator[tuple[T, str]]:
     """Items whose ``work`` gives a text, with that text, in order.
 
     Threads are enough: reading and decoding leave Python's lock.
@@ -64,6 +66,6 @@ def in_threads(work: Callable[[T], str], items: Sequence[T], progress: bool = Fa
     """
     with ThreadPoolExecutor(max_workers=min(32, os.cpu_count() or 1)) as pool:
         found = tqdm(pool.map(work, items), total=len(items), unit=unit, disable=not progress)
-        for item, text in zip(items, found):
+        for item, text in zip(items, found, strict=False):
             if text:
                 yield item, text

@@ -2,7 +2,6 @@
 
 import os
 from pathlib import Path
-from typing import Dict, List, Optional
 
 from orl_mm.datasets.image_list import read_class_list
 
@@ -16,8 +15,9 @@ TRAIN_LIMITS, VAL_LIMITS = (732, 1300), (50, 50)
 DOWNLOAD = 'see projects/data/README.md for the download'
 
 
-def check_imagenet(root: str, labels: bool = False, every_file: bool = False,
-                   progress: bool = False) -> LayoutReport:
+def check_imagenet(
+    root: str, labels: bool = False, every_file: bool = False, progress: bool = False
+) -> LayoutReport:
     """Look at ``train/<class>/<image>`` and ``val``.
 
     For pretraining any folder of images serves: that it is not ImageNet, or a sample of
@@ -43,8 +43,10 @@ def check_imagenet(root: str, labels: bool = False, every_file: bool = False,
     if labels:
         _check_labels(root, 'train', train, report)
     elif not train.classes:
-        report.notes.append(f'{path} has no class folders: enough for pretraining; the linear '
-                            'probe and k-NN need labels')
+        report.notes.append(
+            f'{path} has no class folders: enough for pretraining; the linear '
+            'probe and k-NN need labels'
+        )
     else:
         _check_classes(train, train.total >= TRAIN_IMAGES / 2, report)
     train.check_counts(TRAIN_IMAGES, TRAIN_LIMITS, report)
@@ -52,13 +54,16 @@ def check_imagenet(root: str, labels: bool = False, every_file: bool = False,
     if labels:
         _check_val(root, every_file, progress, report)
     elif not os.path.isdir(os.path.join(root, 'val')):
-        report.notes.append('no folder val: pretraining needs none, the linear probe and k-NN do '
-                            '(look for them with --labels)')
+        report.notes.append(
+            'no folder val: pretraining needs none, the linear probe and k-NN do '
+            '(look for them with --labels)'
+        )
     return report
 
 
-def check_imagenet100(root: str, classes: str = 'imagenet100', every_file: bool = False,
-                      progress: bool = False) -> LayoutReport:
+def check_imagenet100(
+    root: str, classes: str = 'imagenet100', every_file: bool = False, progress: bool = False
+) -> LayoutReport:
     """Look at the training images of the classes of a list.
 
     Args:
@@ -77,8 +82,10 @@ def check_imagenet100(root: str, classes: str = 'imagenet100', every_file: bool 
         return report
     twice = sorted({name for name in wanted if wanted.count(name) > 1})
     if twice:
-        report.problems.append(f'the class list {classes} names {some(twice)} more than once, and '
-                               'would have its images drawn as often; take the lines out')
+        report.problems.append(
+            f'the class list {classes} names {some(twice)} more than once, and '
+            'would have its images drawn as often; take the lines out'
+        )
     train = ClassFolders.look(path, report, progress, wanted)
     report.counts.update({'train images': train.total, 'train classes': len(train.classes)})
     here = {c.name for c in train.classes}
@@ -86,7 +93,8 @@ def check_imagenet100(root: str, classes: str = 'imagenet100', every_file: bool 
     if absent:
         report.problems.append(
             f'{len(absent):,} of the {len(set(wanted)):,} classes of the list {classes} have no '
-            f'folder in {path}: {some(absent)}; extract them, or correct the list')
+            f'folder in {path}: {some(absent)}; extract them, or correct the list'
+        )
     if classes == 'imagenet100':
         train.check_counts(IMAGENET100_IMAGES, TRAIN_LIMITS, report)
     else:
@@ -95,8 +103,9 @@ def check_imagenet100(root: str, classes: str = 'imagenet100', every_file: bool 
     return report
 
 
-def _train_folder(root: str, report: LayoutReport, demanded: bool,
-                  wanted: Optional[List[str]] = None) -> Optional[str]:
+def _train_folder(
+    root: str, report: LayoutReport, demanded: bool, wanted: list[str] | None = None
+) -> str | None:
     """``root/train``; ``root`` itself where that may hold the images; None with a problem."""
     train = os.path.join(root, 'train')
     if os.path.isdir(train):
@@ -119,23 +128,30 @@ def _check_classes(folder: ClassFolders, demanded: bool, report: LayoutReport) -
     strange = sorted(here.difference(known))
     if not demanded:
         if strange and len(absent) < len(known):
-            report.notes.append(f'{len(strange):,} folders of {folder.path} are no class of '
-                                f'ImageNet: {some(strange)}')
+            report.notes.append(
+                f'{len(strange):,} folders of {folder.path} are no class of '
+                f'ImageNet: {some(strange)}'
+            )
         return
     if absent:
-        report.problems.append(f'{len(absent):,} of the 1,000 classes of ImageNet have no folder '
-                               f'in {folder.path}: {some(absent)}; extract them from the archive')
+        report.problems.append(
+            f'{len(absent):,} of the 1,000 classes of ImageNet have no folder '
+            f'in {folder.path}: {some(absent)}; extract them from the archive'
+        )
     if strange:
-        report.problems.append(f'{len(strange):,} folders of {folder.path} are no class of '
-                               f'ImageNet: {some(strange)}; labels follow the order of the '
-                               'folders: move them away')
+        report.problems.append(
+            f'{len(strange):,} folders of {folder.path} are no class of '
+            f'ImageNet: {some(strange)}; labels follow the order of the '
+            'folders: move them away'
+        )
 
 
 def _check_val(root: str, every_file: bool, progress: bool, report: LayoutReport) -> None:
     path = os.path.join(root, 'val')
     if not os.path.isdir(path):
-        report.problems.append(f'{root} has no folder val, on which the linear probe and k-NN are '
-                               f'scored; {DOWNLOAD}')
+        report.problems.append(
+            f'{root} has no folder val, on which the linear probe and k-NN are scored; {DOWNLOAD}'
+        )
         return
     val = ClassFolders.look(path, report, progress)
     report.counts['val images'] = val.total
@@ -153,9 +169,11 @@ def _check_labels(root: str, split: str, folder: ClassFolders, report: LayoutRep
     if os.path.isfile(meta):
         _check_meta(meta, folder, report)
     elif folder.loose:
-        report.problems.append(f'{len(folder.loose):,} images lie right in {folder.path}, so their '
-                               'labels are unknown; sort them into class folders or add '
-                               f'meta/{split}.txt: projects/data/README.md shows how')
+        report.problems.append(
+            f'{len(folder.loose):,} images lie right in {folder.path}, so their '
+            'labels are unknown; sort them into class folders or add '
+            f'meta/{split}.txt: projects/data/README.md shows how'
+        )
     else:
         _check_classes(folder, True, report)
 
@@ -165,22 +183,31 @@ def _check_meta(meta: str, folder: ClassFolders, report: LayoutReport) -> None:
     fix = f'write it anew, or take it away where {folder.path} has class folders'
     with open(meta, encoding='utf-8') as file:
         lines = [line.strip() for line in file if line.strip()]
-    labels: Dict[str, str] = {}
+    labels: dict[str, str] = {}
     for line in lines:
         name, _, label = line.rpartition(' ')
         labels[name.strip()] = label
-    bad = [f'{name} {label}'.strip() for name, label in labels.items()
-           if not (name and label.isdigit() and int(label) < 1000)]
+    bad = [
+        f'{name} {label}'.strip()
+        for name, label in labels.items()
+        if not (name and label.isdigit() and int(label) < 1000)
+    ]
     if bad or not lines:
-        report.problems.append(f'{len(bad):,} of the {len(lines):,} lines of {meta} are not '
-                               '"IMAGE LABEL" with a label of 0 to 999: '
-                               f'{some(bad) or "it is empty"}; {fix}')
+        report.problems.append(
+            f'{len(bad):,} of the {len(lines):,} lines of {meta} are not '
+            '"IMAGE LABEL" with a label of 0 to 999: '
+            f'{some(bad) or "it is empty"}; {fix}'
+        )
         return
     names = folder.names()
     absent = sorted(set(labels).difference(names))
     if absent:
-        report.problems.append(f'{len(absent):,} of the {len(labels):,} images of {meta} are not '
-                               f'in {folder.path}: {some(absent)}; {fix}')
+        report.problems.append(
+            f'{len(absent):,} of the {len(labels):,} images of {meta} are not '
+            f'in {folder.path}: {some(absent)}; {fix}'
+        )
     if len(labels) < len(names):
-        report.notes.append(f'{meta} names {len(labels):,} of the {len(names):,} images of '
-                            f'{folder.path}: the others are not used')
+        report.notes.append(
+            f'{meta} names {len(labels):,} of the {len(names):,} images of '
+            f'{folder.path}: the others are not used'
+        )

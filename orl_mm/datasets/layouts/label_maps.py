@@ -1,7 +1,8 @@
 """What VOC and Cityscapes share: images with a map of labels each."""
 
 import os
-from typing import Dict, List, NamedTuple, Sequence, Set
+from collections.abc import Sequence
+from typing import NamedTuple
 
 from PIL import Image
 
@@ -14,6 +15,7 @@ SPOTS = 32  # pairs opened of each split unless all are
 
 class Pair(NamedTuple):
     """Paths of an image and of its labels."""
+
     image: str
     labels: str
 
@@ -22,9 +24,9 @@ class Folders:
     """Names in folders, each folder listed once."""
 
     def __init__(self) -> None:
-        self._names: Dict[str, Set[str]] = {}
+        self._names: dict[str, set[str]] = {}
 
-    def names(self, folder: str) -> Set[str]:
+    def names(self, folder: str) -> set[str]:
         """Names in the folder itself; none where it does not exist."""
         if folder not in self._names:
             self._names[folder] = list_names(folder)
@@ -36,8 +38,17 @@ class Folders:
         return name in self.names(folder)
 
 
-def check_pairs(pairs: Sequence[Pair], folders: Folders, split: str, num_classes: int, fix: str,
-                labels_fix: str, every_file: bool, progress: bool, report: LayoutReport) -> None:
+def check_pairs(
+    pairs: Sequence[Pair],
+    folders: Folders,
+    split: str,
+    num_classes: int,
+    fix: str,
+    labels_fix: str,
+    every_file: bool,
+    progress: bool,
+    report: LayoutReport,
+) -> None:
     """Whether all files are there; open some or all of them and look at sizes and labels.
 
     Args:
@@ -49,22 +60,27 @@ def check_pairs(pairs: Sequence[Pair], folders: Folders, split: str, num_classes
         labels_fix (str): What to do about absent labels.
     """
     for kind, remedy in (('image', fix), ('labels', labels_fix)):
-        absent = [path for path in (getattr(pair, kind) for pair in pairs)
-                  if not folders.has(path)]
+        absent = [path for path in (getattr(pair, kind) for pair in pairs) if not folders.has(path)]
         if absent:
             report.problems.append(
                 f'{len(absent):,} of {len(pairs):,} files of {kind.rstrip("s")}s of {split} are not '
-                f'there: {some(absent)}; {remedy}')
+                f'there: {some(absent)}; {remedy}'
+            )
     there = [pair for pair in pairs if folders.has(pair.image) and folders.has(pair.labels)]
     looked = there if every_file else spread(there, SPOTS)
     report.counts[f'{split} opened'] = len(looked)
-    bad = [f'{pair.labels} ({why})' for pair, why in in_threads(
-        lambda pair: find_fault(pair, num_classes, every_file), looked, progress)]
+    bad = [
+        f'{pair.labels} ({why})'
+        for pair, why in in_threads(
+            lambda pair: find_fault(pair, num_classes, every_file), looked, progress
+        )
+    ]
     if bad:
         report.problems.append(
             f'{len(bad):,} of {len(looked):,} files of labels opened of {split} are faulty: '
             f'{some(bad)}; mend them or take them off the list'
-            + ('' if every_file else ', and look at all with --all'))
+            + ('' if every_file else ', and look at all with --all')
+        )
 
 
 def find_fault(pair: Pair, num_classes: int, decode: bool = True) -> str:
@@ -76,13 +92,16 @@ def find_fault(pair: Pair, num_classes: int, decode: bool = True) -> str:
     try:
         with Image.open(pair.labels) as labels:
             if labels.mode not in ('P', 'L'):
-                return f'colours or deep pixels, {labels.mode}, where a palette or 8 bits of grey ' \
-                       'must hold the labels'
+                return (
+                    f'colours or deep pixels, {labels.mode}, where a palette or 8 bits of grey '
+                    'must hold the labels'
+                )
             size, counts = labels.size, labels.histogram()
     except (OSError, ValueError, SyntaxError) as error:  # what Pillow's readers raise
         return _why(error)
-    wrong = [label for label, count in enumerate(counts)
-             if count and num_classes <= label != IGNORED]
+    wrong = [
+        label for label, count in enumerate(counts) if count and num_classes <= label != IGNORED
+    ]
     if wrong:
         return f'label {some(wrong)}, where 0 to {num_classes - 1} and {IGNORED} exist'
     try:
@@ -99,11 +118,15 @@ def _why(error: Exception) -> str:
     return ' '.join(str(error).split()) or type(error).__name__
 
 
-def note_counts(found: Dict[str, int], whole: Dict[str, int], what: str,
-                report: LayoutReport) -> None:
+def note_counts(
+    found: dict[str, int], whole: dict[str, int], what: str, report: LayoutReport
+) -> None:
     """Count the splits, and note those that are not as large as the data set's."""
     report.counts.update({f'{split} images': count for split, count in found.items()})
-    off: List[str] = [f'{split} has {count:,} of {whole[split]:,}' for split, count in found.items()
-                      if split in whole and count != whole[split]]
+    off: list[str] = [
+        f'{split} has {count:,} of {whole[split]:,}'
+        for split, count in found.items()
+        if split in whole and count != whole[split]
+    ]
     if off:
         report.notes.append(f'not all of {what}: {", ".join(off)} images')

@@ -1,7 +1,7 @@
 """What a look at a data set's folder found."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Dict, List, Sequence
 
 
 @dataclass
@@ -16,23 +16,26 @@ class LayoutReport:
         notes (list[str]): What is legal and worth knowing, such as that it is a sample.
         counts (dict[str, int]): What there is, by name, ``{'train images': 118287}``.
     """
+
     name: str
     root: str
-    problems: List[str] = field(default_factory=list)
-    notes: List[str] = field(default_factory=list)
-    counts: Dict[str, int] = field(default_factory=dict)
+    problems: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+    counts: dict[str, int] = field(default_factory=dict)
 
     @property
     def ok(self) -> bool:
         """Whether a run may start."""
         return not self.problems
 
-    def lines(self) -> List[str]:
+    def lines(self) -> list[str]:
         """The report as text, the problems last, where a reader looks first."""
         counted = ', '.join(f'{value:,} {name}' for name, value in self.counts.items())
-        return [f'{self.name} in {self.root}: {counted or "nothing"}',
-                *(f'note: {note}' for note in self.notes),
-                *(f'PROBLEM: {problem}' for problem in self.problems)]
+        return [
+            f'{self.name} in {self.root}: {counted or "nothing"}',
+            *(f'note: {note}' for note in self.notes),
+            *(f'PROBLEM: {problem}' for problem in self.problems),
+        ]
 
 
 def some(names: Sequence[str], most: int = 3) -> str:

@@ -14,8 +14,18 @@ from .registered_template import RegisteredTemplate
 from .seed_sample import SeedSample
 
 __all__ = [
-    'CheckLabels', 'GaussianBlur', 'GenerateSuperpixels', 'JigsawCrops',
-    'LoadImage', 'LoadParts', 'LoadXray', 'MultiViewWithGeometry',
-    'PartsToSegMap', 'RandomRelativeResize', 'RandomRigidMotion',
-    'RandomSharpness', 'RegisteredTemplate', 'SeedSample'
+    'CheckLabels',
+    'GaussianBlur',
+    'GenerateSuperpixels',
+    'JigsawCrops',
+    'LoadImage',
+    'LoadParts',
+    'LoadXray',
+    'MultiViewWithGeometry',
+    'PartsToSegMap',
+    'RandomRelativeResize',
+    'RandomRigidMotion',
+    'RandomSharpness',
+    'RegisteredTemplate',
+    'SeedSample',
 ]

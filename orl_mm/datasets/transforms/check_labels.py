@@ -34,16 +34,21 @@ class CheckLabels(BaseTransform):
     def transform(self, results: dict) -> dict:
         labels, path = results['gt_seg_map'], results.get('seg_map_path')
         if labels.ndim != 2:
-            raise ValueError(f'{path} has the shape {labels.shape} and must be (height, width): '
-                             'save labels as a palette or grey PNG, not as colours')
+            raise ValueError(
+                f'{path} has the shape {labels.shape} and must be (height, width): '
+                'save labels as a palette or grey PNG, not as colours'
+            )
         wrong = (labels >= self.num_classes) & (labels != self.ignore_index)
         if wrong.any():
             raise ValueError(
                 f'{path} has the labels {np.unique(labels[wrong]).tolist()}; they must be 0 to '
                 f'{self.num_classes - 1}, or {self.ignore_index} for pixels to ignore: mend the '
-                'file or take it off its list')
+                'file or take it off its list'
+            )
         return results
 
     def __repr__(self) -> str:
-        return (f'{type(self).__name__}(num_classes={self.num_classes}, '
-                f'ignore_index={self.ignore_index})')
+        return (
+            f'{type(self).__name__}(num_classes={self.num_classes}, '
+            f'ignore_index={self.ignore_index})'
+        )

@@ -29,8 +29,7 @@ class GaussianBlur(BaseTransform):
         prob (float): Probability to blur. Defaults to 1.
     """
 
-    def __init__(self, kernel_size: int = 23, sigma=(0.1, 2.0),
-                 prob: float = 1.) -> None:
+    def __init__(self, kernel_size: int = 23, sigma=(0.1, 2.0), prob: float = 1.0) -> None:
         if kernel_size % 2 != 1 or kernel_size < 1:
             raise ValueError(f'kernel_size={kernel_size} must be odd')
         if not 0 < sigma[0] <= sigma[1]:
@@ -50,10 +49,11 @@ class GaussianBlur(BaseTransform):
         sigma = self._draw()
         if sigma is not None:
             taps = (self.kernel_size, self.kernel_size)
-            results['img'] = cv2.GaussianBlur(
-                np.ascontiguousarray(results['img']), taps, sigma)
+            results['img'] = cv2.GaussianBlur(np.ascontiguousarray(results['img']), taps, sigma)
         return results
 
     def __repr__(self) -> str:
-        return (f'{type(self).__name__}(kernel_size={self.kernel_size}, '
-                f'sigma={self.sigma}, prob={self.prob})')
+        return (
+            f'{type(self).__name__}(kernel_size={self.kernel_size}, '
+            f'sigma={self.sigma}, prob={self.prob})'
+        )

@@ -1,5 +1,3 @@
-from typing import Optional
-
 import numpy as np
 import torch
 from mmcv.transforms import BaseTransform
@@ -63,41 +61,46 @@ class GenerateSuperpixels(BaseTransform):
             command that rebuilds it.
     """
 
-    def __init__(self,
-                 method: str = 'slic',
-                 size: int = 224,
-                 cache: Optional[str] = None,
-                 folder: Optional[str] = None,
-                 root: Optional[str] = None,
-                 check: str = 'pixels',
-                 keep_image: bool = True,
-                 **params) -> None:
+    def __init__(
+        self,
+        method: str = 'slic',
+        size: int = 224,
+        cache: str | None = None,
+        folder: str | None = None,
+        root: str | None = None,
+        check: str = 'pixels',
+        keep_image: bool = True,
+        **params,
+    ) -> None:
         known = {name for m in METHODS for name in parameters(m)}
         unknown = sorted(set(params) - known)
         if unknown:
             raise ValueError(
                 f'GenerateSuperpixels has no argument {", ".join(unknown)}; '
-                f'the methods have {", ".join(sorted(known))}')
+                f'the methods have {", ".join(sorted(known))}'
+            )
         if method not in (*METHODS, 'files', 'none'):
-            raise ValueError(f'method={method!r} is not one of '
-                             f'{[*METHODS, "files", "none"]}')
+            raise ValueError(f'method={method!r} is not one of {[*METHODS, "files", "none"]}')
         if cache is not None and method not in METHODS:
-            raise ValueError(f'method={method!r} computes nothing that '
-                             f'cache={cache!r} could hold; leave cache out')
+            raise ValueError(
+                f'method={method!r} computes nothing that '
+                f'cache={cache!r} could hold; leave cache out'
+            )
         if method == 'none' and not keep_image:
-            raise ValueError('method="none" with keep_image=False adds nothing: '
-                             'leave GenerateSuperpixels out')
+            raise ValueError(
+                'method="none" with keep_image=False adds nothing: leave GenerateSuperpixels out'
+            )
         if method == 'files' and (folder is None or root is None):
-            raise ValueError('method="files" needs folder=FOLDER_OF_MASKS and '
-                             'root=FOLDER_OF_IMAGES')
+            raise ValueError(
+                'method="files" needs folder=FOLDER_OF_MASKS and root=FOLDER_OF_IMAGES'
+            )
         self.method, self.size = method, size
         self.folder, self.root = folder, root
         self.keep_image = keep_image
         self.spec = self.cache = None
         if method in METHODS:
             names = parameters(method)
-            self.spec = PriorSpec(
-                method, {k: v for k, v in params.items() if k in names}, size)
+            self.spec = PriorSpec(method, {k: v for k, v in params.items() if k in names}, size)
         if cache is not None:
             self.cache = SuperpixelCache(cache, self.spec, root, check)
         # Whether a mask takes x0: to be computed, or to be compared.
@@ -114,23 +117,24 @@ class GenerateSuperpixels(BaseTransform):
         labels = self._labels(results, x0)
         num_regions = int(labels.max()) + 1
         dtype = np.uint8 if num_regions <= 256 else np.int32
-        results['regions'] = torch.from_numpy(
-            labels.astype(dtype, copy=False))
+        results['regions'] = torch.from_numpy(labels.astype(dtype, copy=False))
         results['num_regions'] = num_regions
         return results
 
-    def _labels(self, results: dict, x0: Optional[np.ndarray]) -> np.ndarray:
+    def _labels(self, results: dict, x0: np.ndarray | None) -> np.ndarray:
         if self.cache is not None:
             return self.cache.read(results['img_path'], x0)
         if self.method == 'files':
             relative = relative_path(results['img_path'], self.root)
             return read_label_file(
-                find_label_file(self.folder, relative), self.size,
-                results['img'].shape[:2])
+                find_label_file(self.folder, relative), self.size, results['img'].shape[:2]
+            )
         return self.spec(x0)
 
     def __repr__(self) -> str:
         prior = self.spec.to_dict() if self.spec else self.method
         cache = self.cache.folder if self.cache else None
-        return (f'{type(self).__name__}(size={self.size}, prior={prior}, '
-                f'cache={cache!r}, keep_image={self.keep_image})')
+        return (
+            f'{type(self).__name__}(size={self.size}, prior={prior}, '
+            f'cache={cache!r}, keep_image={self.keep_image})'
+        )

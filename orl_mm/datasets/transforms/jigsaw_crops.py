@@ -39,8 +39,9 @@ class JigsawCrops(BaseTransform):
 
     def __init__(self, grid: int = 3, crop_size: int = 64) -> None:
         if grid < 1 or crop_size < 1:
-            raise ValueError('grid and crop_size must be at least 1, got '
-                             f'grid={grid}, crop_size={crop_size}')
+            raise ValueError(
+                f'grid and crop_size must be at least 1, got grid={grid}, crop_size={crop_size}'
+            )
         self.grid, self.crop_size = grid, crop_size
 
     @cache_randomness
@@ -56,13 +57,14 @@ class JigsawCrops(BaseTransform):
             raise ValueError(
                 f'cells of {height} x {width} pixels are smaller than a crop of {size} x {size}: '
                 f'resize the image to {self.grid * size} pixels a side at least, it has '
-                f'{img.shape[0]} x {img.shape[1]}')
+                f'{img.shape[0]} x {img.shape[1]}'
+            )
         offsets, order = self._draw(height - size, width - size)
         crops = []
         for cell in order:
             y = cell // self.grid * height + offsets[cell, 0]
             x = cell % self.grid * width + offsets[cell, 1]
-            crops.append(img[y:y + size, x:x + size])
+            crops.append(img[y : y + size, x : x + size])
         results['img'] = np.concatenate(crops)
         results['img_shape'] = results['img'].shape[:2]
         return results

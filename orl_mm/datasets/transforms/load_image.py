@@ -1,7 +1,6 @@
 import copy
 import hashlib
 import logging
-from typing import Optional
 
 import numpy as np
 import torch
@@ -50,14 +49,18 @@ class LoadImage(BaseTransform):
         ValueError: More than ``max_bad`` of the loads failed.
     """
 
-    def __init__(self,
-                 background: Optional[int] = 255,
-                 apply_exif: bool = False,
-                 max_bad: float = 0.01,
-                 backend_args: Optional[dict] = None) -> None:
+    def __init__(
+        self,
+        background: int | None = 255,
+        apply_exif: bool = False,
+        max_bad: float = 0.01,
+        backend_args: dict | None = None,
+    ) -> None:
         if background is not None and not 0 <= background <= 255:
-            raise ValueError(f'background={background} must be a grey level '
-                             '0..255, or None to drop the alpha channel')
+            raise ValueError(
+                f'background={background} must be a grey level '
+                '0..255, or None to drop the alpha channel'
+            )
         if not 0 <= max_bad <= 1:
             raise ValueError(f'max_bad={max_bad} must be a share in [0, 1]')
         self.background = background
@@ -87,7 +90,7 @@ class LoadImage(BaseTransform):
         """The bytes of the file at ``path`` as (H, W, 3) uint8, BGR."""
         return decode_image(data, self.background, self.apply_exif)
 
-    def transform(self, results: dict) -> Optional[dict]:
+    def transform(self, results: dict) -> dict | None:
         path = results['img_path']
         slot = worker_slot()
         self._loads.numpy()[slot, 0] += 1  # 10 us less than a tensor's
@@ -116,20 +119,21 @@ class LoadImage(BaseTransform):
             print_log(
                 f'unreadable image, another is drawn: {path} ({error})',
                 logger='current',
-                level=logging.ERROR)  # the least that every rank shows
+                level=logging.ERROR,
+            )  # the least that every rank shows
         loads, bad = self._loads.sum(dim=0).tolist()
         if bad > self.max_bad * max(loads, _GRACE):
             raise ValueError(
                 f'{bad} of {loads} image loads failed, more than '
                 f'max_bad={self.max_bad} allows; the last: {path} ({error}). '
                 'Mend or remove these files (the log names each), or raise '
-                'LoadImage(max_bad=...)')
+                'LoadImage(max_bad=...)'
+            )
 
     def _reset(self) -> None:
         self._failures_in_a_row = 0
         self._loads = torch.zeros(SLOTS, 2, dtype=torch.int64).share_memory_()
-        self._bad = torch.zeros(
-            SLOTS, _REMEMBERED, dtype=torch.int64).share_memory_()
+        self._bad = torch.zeros(SLOTS, _REMEMBERED, dtype=torch.int64).share_memory_()
 
     def __deepcopy__(self, memo):
         # A copied tensor would leave shared memory: count anew instead.
@@ -138,8 +142,10 @@ class LoadImage(BaseTransform):
         return clone
 
     def __repr__(self) -> str:
-        return (f'{type(self).__name__}(background={self.background}, '
-                f'apply_exif={self.apply_exif}, max_bad={self.max_bad})')
+        return (
+            f'{type(self).__name__}(background={self.background}, '
+            f'apply_exif={self.apply_exif}, max_bad={self.max_bad})'
+        )
 
 
 def _key(path: str) -> int:

@@ -1,5 +1,5 @@
 import logging
-from typing import Optional, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 import torch
@@ -40,8 +40,12 @@ class LoadParts(BaseTransform):
             shape than the image.
     """
 
-    def __init__(self, parts: Optional[Sequence[str]] = None, empty: str = 'error',
-                 aspect_tolerance: float = 0.02) -> None:
+    def __init__(
+        self,
+        parts: Sequence[str] | None = None,
+        empty: str = 'error',
+        aspect_tolerance: float = 0.02,
+    ) -> None:
         if empty not in ('error', 'drop'):
             raise ValueError(f"empty={empty!r} must be 'error' or 'drop'")
         if aspect_tolerance < 0:
@@ -60,16 +64,23 @@ class LoadParts(BaseTransform):
             if mask.any():
                 masks[part] = mask
             elif self.empty == 'error':
-                raise ValueError(f'the mask of {part} is empty: {paths[part]}; remove it, or '
-                                 "LoadParts(empty='drop')")
+                raise ValueError(
+                    f'the mask of {part} is empty: {paths[part]}; remove it, or '
+                    "LoadParts(empty='drop')"
+                )
             else:
-                print_log(f'empty mask of {part} is left out: {paths[part]}', logger='current',
-                          level=logging.WARNING)
+                print_log(
+                    f'empty mask of {part} is left out: {paths[part]}',
+                    logger='current',
+                    level=logging.WARNING,
+                )
         self._check(masks, results)
         results['parts'] = tuple(masks)
-        results['part_masks'] = torch.from_numpy(
-            np.stack(list(masks.values())).astype(np.uint8)) if masks else torch.zeros(
-                (0, *results.get('ori_shape', (0, 0))), dtype=torch.uint8)
+        results['part_masks'] = (
+            torch.from_numpy(np.stack(list(masks.values())).astype(np.uint8))
+            if masks
+            else torch.zeros((0, *results.get('ori_shape', (0, 0))), dtype=torch.uint8)
+        )
         return results
 
     def _check(self, masks: dict, results: dict) -> None:
@@ -82,8 +93,11 @@ class LoadParts(BaseTransform):
         if abs(w * img_h / (h * img_w) - 1) > self.aspect_tolerance:
             raise ValueError(
                 f'masks of {h} x {w} do not cover the image of {img_h} x {img_w} '
-                f'(height x width) at {results.get("img_path")}: another aspect ratio')
+                f'(height x width) at {results.get("img_path")}: another aspect ratio'
+            )
 
     def __repr__(self) -> str:
-        return (f'{type(self).__name__}(parts={self.parts}, empty={self.empty!r}, '
-                f'aspect_tolerance={self.aspect_tolerance})')
+        return (
+            f'{type(self).__name__}(parts={self.parts}, empty={self.empty!r}, '
+            f'aspect_tolerance={self.aspect_tolerance})'
+        )

@@ -39,8 +39,13 @@ class LoadXray(LoadImage):
         ValueError: An argument, or more than ``max_bad`` of the loads failed.
     """
 
-    def __init__(self, polarity: str = 'as_stored', window: Window = 'bits',
-                 max_bad: float = 0.01, backend_args: dict = None) -> None:
+    def __init__(
+        self,
+        polarity: str = 'as_stored',
+        window: Window = 'bits',
+        max_bad: float = 0.01,
+        backend_args: dict = None,
+    ) -> None:
         check_options(polarity, window)
         self.polarity = polarity
         self.window = window
@@ -58,8 +63,11 @@ class LoadXray(LoadImage):
             slot = worker_slot()
             self._inverted[slot] += 1
             if self._inverted[slot] <= 20:  # a log is read by people
-                print_log(f'X-ray looks inverted, {self.polarity}: {path}', logger='current',
-                          level=logging.ERROR)  # the least that every rank shows
+                print_log(
+                    f'X-ray looks inverted, {self.polarity}: {path}',
+                    logger='current',
+                    level=logging.ERROR,
+                )  # the least that every rank shows
             if self.polarity == 'mend':
                 grey = 255 - grey
         return cv2.cvtColor(grey, cv2.COLOR_GRAY2BGR)
@@ -69,5 +77,7 @@ class LoadXray(LoadImage):
         self._inverted = torch.zeros(SLOTS, dtype=torch.int64).share_memory_()
 
     def __repr__(self) -> str:
-        return (f'{type(self).__name__}(polarity={self.polarity!r}, window={self.window!r}, '
-                f'max_bad={self.max_bad})')
+        return (
+            f'{type(self).__name__}(polarity={self.polarity!r}, window={self.window!r}, '
+            f'max_bad={self.max_bad})'
+        )

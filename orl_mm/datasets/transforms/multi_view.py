@@ -1,6 +1,5 @@
 import warnings
 from dataclasses import dataclass
-from typing import List, Optional, Tuple, Union
 
 import numpy as np
 import torch
@@ -17,25 +16,46 @@ warnings.filterwarnings('ignore', "Only use 'alpha' for pillow backend")
 
 # Transforms that move pixels: after the geometry is drawn they would make the
 # recorded box wrong.
-_MOVES_PIXELS = frozenset((
-    'Albumentations', 'AutoAugment', 'CenterCrop', 'EfficientNetCenterCrop',
-    'EfficientNetRandomCrop', 'MAERandomResizedCrop', 'MultiScaleFlipAug',
-    'Pad', 'RandAugment', 'RandomAffine', 'RandomChoiceResize', 'RandomCrop',
-    'RandomFlip', 'RandomResize', 'RandomResizedCrop',
-    'RandomResizedCropAndInterpolationWithTwoPic', 'RandomTranslatePad',
-    'Resize', 'ResizeEdge', 'Rotate', 'Shear', 'TestTimeAug', 'Translate'))
+_MOVES_PIXELS = frozenset(
+    (
+        'Albumentations',
+        'AutoAugment',
+        'CenterCrop',
+        'EfficientNetCenterCrop',
+        'EfficientNetRandomCrop',
+        'MAERandomResizedCrop',
+        'MultiScaleFlipAug',
+        'Pad',
+        'RandAugment',
+        'RandomAffine',
+        'RandomChoiceResize',
+        'RandomCrop',
+        'RandomFlip',
+        'RandomResize',
+        'RandomResizedCrop',
+        'RandomResizedCropAndInterpolationWithTwoPic',
+        'RandomTranslatePad',
+        'Resize',
+        'ResizeEdge',
+        'Rotate',
+        'Shear',
+        'TestTimeAug',
+        'Translate',
+    )
+)
 
 
 @dataclass
 class _Policy:
     """What a view's geometry is drawn from."""
-    size: Union[int, Tuple[int, int]]
-    scale: Tuple[float, float]
-    ratio: Tuple[float, float]
+
+    size: int | tuple[int, int]
+    scale: tuple[float, float]
+    ratio: tuple[float, float]
     flip_prob: float
     interpolation: str
     max_attempts: int = 10
-    motion: Optional[RandomRigidMotion] = None
+    motion: RandomRigidMotion | None = None
 
 
 @TRANSFORMS.register_module()
@@ -95,63 +115,69 @@ class MultiViewWithGeometry(BaseTransform):
             motions together with ``x0``, whose regions they would not move.
     """
 
-    def __init__(self,
-                 transforms: List[list],
-                 num_views: Union[int, List[int]] = (1, 1),
-                 size: Union[int, Tuple[int, int]] = 224,
-                 scale: Tuple[float, float] = (0.08, 1.),
-                 ratio: Tuple[float, float] = (3 / 4, 4 / 3),
-                 flip_prob: float = 0.5,
-                 interpolation: str = 'bicubic',
-                 template_size: int = 14) -> None:
+    def __init__(
+        self,
+        transforms: list[list],
+        num_views: int | list[int] = (1, 1),
+        size: int | tuple[int, int] = 224,
+        scale: tuple[float, float] = (0.08, 1.0),
+        ratio: tuple[float, float] = (3 / 4, 4 / 3),
+        flip_prob: float = 0.5,
+        interpolation: str = 'bicubic',
+        template_size: int = 14,
+    ) -> None:
         if isinstance(num_views, int):
             num_views = [num_views]
         if len(num_views) != len(transforms):
             raise ValueError(
                 f'num_views={list(num_views)} names {len(num_views)} kinds of '
-                f'views, transforms has {len(transforms)} pipelines')
+                f'views, transforms has {len(transforms)} pipelines'
+            )
         if not 0 <= flip_prob <= 1:
             raise ValueError(f'flip_prob={flip_prob} must lie in [0, 1]')
-        default = _Policy(size, tuple(scale), tuple(ratio), flip_prob,
-                          interpolation)
+        default = _Policy(size, tuple(scale), tuple(ratio), flip_prob, interpolation)
         self.num_views = list(num_views)
         self.template_size = template_size
-        self.pipelines: List[Compose] = []
-        self.policies: List[_Policy] = []
+        self.pipelines: list[Compose] = []
+        self.policies: list[_Policy] = []
         for pipeline in transforms:
             policy, photometric = _split(Compose(pipeline), default)
             self.policies.append(policy)
             self.pipelines.append(photometric)
 
-    def sample(self, height: int, width: int) -> List[ViewGeometry]:
+    def sample(self, height: int, width: int) -> list[ViewGeometry]:
         """Draw the geometry of all views of one image."""
         return [
-            ViewGeometry.sample(height, width, p.scale, p.ratio, p.flip_prob,
-                                p.max_attempts)
-            for p, n in zip(self.policies, self.num_views) for _ in range(n)
+            ViewGeometry.sample(height, width, p.scale, p.ratio, p.flip_prob, p.max_attempts)
+            for p, n in zip(self.policies, self.num_views, strict=False)
+            for _ in range(n)
         ]
 
-    def sample_motions(self, height: int, width: int) -> List[Optional[RigidMotion]]:
+    def sample_motions(self, height: int, width: int) -> list[RigidMotion | None]:
         """Draw the motion of all views of one image, None where none is asked for."""
         return [
             p.motion.sample(height, width) if p.motion is not None else None
-            for p, n in zip(self.policies, self.num_views) for _ in range(n)
+            for p, n in zip(self.policies, self.num_views, strict=False)
+            for _ in range(n)
         ]
 
-    def transform(self, results: dict) -> Optional[dict]:
+    def transform(self, results: dict) -> dict | None:
         img = results['img']
         geometry = self.sample(*img.shape[:2])
         motions = self.sample_motions(*img.shape[:2])
         kinds = [i for i, n in enumerate(self.num_views) for _ in range(n)]
         views, templates = [], []
-        for kind, where, motion in zip(kinds, geometry, motions):
+        for kind, where, motion in zip(kinds, geometry, motions, strict=False):
             policy = self.policies[kind]
             moved = motion is not None and not motion.is_identity
             view = motion.apply_image(img) if moved else img
             view = where.apply_image(view, policy.size, policy.interpolation)
             # The guided views: all before the first one of another size.
-            if 'template' in results and len(templates) == len(views) and (
-                    not views or view.shape == views[0].shape):
+            if (
+                'template' in results
+                and len(templates) == len(views)
+                and (not views or view.shape == views[0].shape)
+            ):
                 maps = results['template']
                 maps = motion.apply_maps(maps) if moved else maps
                 templates.append(where.apply_maps(maps, self.template_size))
@@ -175,25 +201,27 @@ class MultiViewWithGeometry(BaseTransform):
         return results
 
     @staticmethod
-    def _record(results: dict, motions: List[Optional[RigidMotion]]) -> None:
+    def _record(results: dict, motions: list[RigidMotion | None]) -> None:
         if 'x0' in results or 'regions' in results:
             raise ValueError(
                 'RandomRigidMotion moves the views but not the regions of x0, '
-                'which GenerateSuperpixels has added: leave one of them out')
+                'which GenerateSuperpixels has added: leave one of them out'
+            )
         still = np.eye(2, 3)
-        results['motions'] = torch.from_numpy(np.stack([
-            still if motion is None else motion.matrix() for motion in motions
-        ]).astype(np.float32))
+        results['motions'] = torch.from_numpy(
+            np.stack([still if motion is None else motion.matrix() for motion in motions]).astype(
+                np.float32
+            )
+        )
 
     def __repr__(self) -> str:
         lines = [type(self).__name__ + '(']
-        for policy, pipeline, n in zip(self.policies, self.pipelines,
-                                       self.num_views):
+        for policy, pipeline, n in zip(self.policies, self.pipelines, self.num_views, strict=False):
             lines.append(f'{n} views of {policy}:\n{pipeline}')
         return '\n'.join(lines) + ')'
 
 
-def _split(pipeline: Compose, default: _Policy) -> Tuple[_Policy, Compose]:
+def _split(pipeline: Compose, default: _Policy) -> tuple[_Policy, Compose]:
     """Take crop, flip and motion out of a pipeline."""
     policy = _Policy(**vars(default))
     photometric, crops, flips, motions = [], 0, 0, 0
@@ -206,8 +234,11 @@ def _split(pipeline: Compose, default: _Policy) -> Tuple[_Policy, Compose]:
             policy.ratio = tuple(transform.aspect_ratio_range)
             policy.interpolation = transform.interpolation
             policy.max_attempts = transform.max_attempts
-        elif name == 'RandomFlip' and transform.direction == 'horizontal' \
-                and isinstance(transform.prob, (int, float)):
+        elif (
+            name == 'RandomFlip'
+            and transform.direction == 'horizontal'
+            and isinstance(transform.prob, (int, float))
+        ):
             flips += 1
             policy.flip_prob = transform.prob
         elif isinstance(transform, RandomRigidMotion):
@@ -217,11 +248,13 @@ def _split(pipeline: Compose, default: _Policy) -> Tuple[_Policy, Compose]:
             _refuse_geometry(transform)
             photometric.append(transform)
     if crops > 1 or flips > 1 or motions > 1:
-        raise ValueError(f'a view pipeline crops {crops} times, flips '
-                         f'{flips} times and moves {motions} times; once each '
-                         'can be recorded')
+        raise ValueError(
+            f'a view pipeline crops {crops} times, flips '
+            f'{flips} times and moves {motions} times; once each '
+            'can be recorded'
+        )
     if crops and not flips:  # a pipeline with its own geometry, all of it
-        policy.flip_prob = 0.
+        policy.flip_prob = 0.0
     return policy, Compose(photometric)
 
 
@@ -231,7 +264,8 @@ def _refuse_geometry(transform) -> None:
         raise ValueError(
             f'{name} moves pixels after the view was cut, so the recorded '
             'view would be wrong: use the arguments size, scale, ratio and '
-            'flip_prob of MultiViewWithGeometry, or put it before')
+            'flip_prob of MultiViewWithGeometry, or put it before'
+        )
     inner = getattr(transform, 'transforms', None)
     if isinstance(inner, Compose):
         inner = inner.transforms

@@ -1,4 +1,4 @@
-from typing import Sequence
+from collections.abc import Sequence
 
 import cv2
 import numpy as np
@@ -48,9 +48,11 @@ class PartsToSegMap(BaseTransform):
         masks, names = np.asarray(results['part_masks']), tuple(results['parts'])
         lacking = [part for part in self.parts if part not in names]
         if lacking:
-            raise ValueError(f'{results.get("img_path")} has masks of {list(names)} and lacks '
-                             f'{lacking}: leave them out of PartsToSegMap(parts=...), or leave '
-                             'the image out')
+            raise ValueError(
+                f'{results.get("img_path")} has masks of {list(names)} and lacks '
+                f'{lacking}: leave them out of PartsToSegMap(parts=...), or leave '
+                'the image out'
+            )
         labels = np.zeros(masks.shape[1:], np.uint8)
         for label, part in enumerate(self.parts, 1):
             labels[masks[names.index(part)] != 0] = label

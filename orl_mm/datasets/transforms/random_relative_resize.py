@@ -1,5 +1,3 @@
-from typing import Tuple
-
 import numpy as np
 from mmcv.transforms import BaseTransform, Resize
 
@@ -38,10 +36,12 @@ class RandomRelativeResize(BaseTransform):
         ValueError: A range that is no (least, largest) of positive factors.
     """
 
-    def __init__(self, ratio_range: Tuple[float, float] = (0.5, 2.0)) -> None:
+    def __init__(self, ratio_range: tuple[float, float] = (0.5, 2.0)) -> None:
         if len(ratio_range) != 2 or not 0 < ratio_range[0] <= ratio_range[1] < float('inf'):
-            raise ValueError(f'ratio_range={ratio_range!r} must be (least, largest), both positive '
-                             'factors of the image\'s size, such as (0.5, 2.0)')
+            raise ValueError(
+                f'ratio_range={ratio_range!r} must be (least, largest), both positive '
+                "factors of the image's size, such as (0.5, 2.0)"
+            )
         self.ratio_range = tuple(map(float, ratio_range))
 
     def transform(self, results: dict) -> dict:

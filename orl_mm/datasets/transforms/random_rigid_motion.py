@@ -31,17 +31,22 @@ class RandomRigidMotion(BaseTransform):
         ValueError: A probability or a share outside [0, 1], a negative angle.
     """
 
-    def __init__(self, angle: float = 10., angle_prob: float = 0.5, shift: float = 0.1,
-                 shift_prob: float = 0.5) -> None:
-        for name, value in dict(angle_prob=angle_prob, shift=shift,
-                                shift_prob=shift_prob).items():
+    def __init__(
+        self,
+        angle: float = 10.0,
+        angle_prob: float = 0.5,
+        shift: float = 0.1,
+        shift_prob: float = 0.5,
+    ) -> None:
+        for name, value in dict(angle_prob=angle_prob, shift=shift, shift_prob=shift_prob).items():
             if not 0 <= value <= 1:
                 raise ValueError(f'{name}={value} must lie in [0, 1]')
         if angle < 0:
-            raise ValueError(f'angle={angle} must not be negative: it is the largest turn, in '
-                             'degrees, to either side')
-        self.options = dict(angle=angle, angle_prob=angle_prob, shift=shift,
-                            shift_prob=shift_prob)
+            raise ValueError(
+                f'angle={angle} must not be negative: it is the largest turn, in '
+                'degrees, to either side'
+            )
+        self.options = dict(angle=angle, angle_prob=angle_prob, shift=shift, shift_prob=shift_prob)
 
     def sample(self, height: int, width: int) -> RigidMotion:
         """Draw the motion of one view."""

@@ -1,5 +1,5 @@
 import os
-from typing import Optional, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 from mmcv.transforms import BaseTransform
@@ -46,9 +46,15 @@ class RegisteredTemplate(BaseTransform):
         CacheError: A folder without this image's template, or with one of another image.
     """
 
-    def __init__(self, source: str, root: Optional[str] = None,
-                 parts: Optional[Sequence[str]] = None, threshold: Optional[float] = 0.5,
-                 size: int = 256, check: str = 'pixels') -> None:
+    def __init__(
+        self,
+        source: str,
+        root: str | None = None,
+        parts: Sequence[str] | None = None,
+        threshold: float | None = 0.5,
+        size: int = 256,
+        check: str = 'pixels',
+    ) -> None:
         if threshold is not None and not 0 < threshold <= 1:
             raise ValueError(f'threshold={threshold} must lie in (0, 1], or be None for soft maps')
         self.source, self.threshold = source, threshold
@@ -63,8 +69,9 @@ class RegisteredTemplate(BaseTransform):
         self.parts = tuple(known.parts if parts is None else parts)
         lacking = [part for part in self.parts if part not in known.parts]
         if lacking:
-            raise ValueError(f'template {source} has the parts {list(known.parts)} and lacks '
-                             f'{lacking}')
+            raise ValueError(
+                f'template {source} has the parts {list(known.parts)} and lacks {lacking}'
+            )
         self._chosen = [known.parts.index(part) for part in self.parts]
 
     def transform(self, results: dict) -> dict:
@@ -76,5 +83,7 @@ class RegisteredTemplate(BaseTransform):
         return results
 
     def __repr__(self) -> str:
-        return (f'{type(self).__name__}(source={self.source!r}, parts={self.parts}, '
-                f'threshold={self.threshold})')
+        return (
+            f'{type(self).__name__}(source={self.source!r}, parts={self.parts}, '
+            f'threshold={self.threshold})'
+        )

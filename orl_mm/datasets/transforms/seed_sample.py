@@ -37,7 +37,7 @@ class SeedSample(BaseTransform):
 
     def __init__(self, seed: int = 0) -> None:
         self.seed = int(seed)
-        self._epoch = torch.full((1, ), -1, dtype=torch.int64).share_memory_()
+        self._epoch = torch.full((1,), -1, dtype=torch.int64).share_memory_()
         self._warned = False
 
     @property
@@ -54,7 +54,8 @@ class SeedSample(BaseTransform):
             raise ValueError(
                 'SeedSample needs results["sample_idx"], which mmengine\'s '
                 'BaseDataset provides; this data set gives '
-                f'{sorted(results)}')
+                f'{sorted(results)}'
+            )
         if self._epoch[0] < 0:
             self._warn_unset()
         words = np.random.SeedSequence(
@@ -64,8 +65,7 @@ class SeedSample(BaseTransform):
         random.seed(words[:4].tobytes())
         # Not torch.manual_seed: it also queues a seed for every GPU, which
         # costs more than the rest together and is not ours to touch.
-        torch.default_generator.manual_seed(
-            int(words[4]) << 31 ^ int(words[5]))
+        torch.default_generator.manual_seed(int(words[4]) << 31 ^ int(words[5]))
         return results
 
     def _warn_unset(self) -> None:
@@ -76,7 +76,8 @@ class SeedSample(BaseTransform):
                 'same augmentations: add dict(type="orl_mm.SetEpochHook") to '
                 'custom_hooks',
                 logger='current',
-                level=logging.WARNING)
+                level=logging.WARNING,
+            )
 
     def __deepcopy__(self, memo):
         # A copied tensor would leave shared memory, and its workers would

@@ -19,10 +19,23 @@ from .teacher_temperature_hook import TeacherTemperatureHook
 from .training_precise_bn_hook import TrainingPreciseBNHook
 
 __all__ = [
-    'AttentionRegHook', 'AttentionVisualizationHook', 'CheckDataHook',
-    'ClipEachGradHook', 'FeatureBankHook', 'FixedLRHook', 'FreezeLastLayerHook',
-    'FrozenFeaturesHook', 'KMeansRefineHook', 'MomentumUpdateHook',
-    'ObjectVisualizationHook', 'PlainBNOnCPUHook', 'SaveInitialHook',
-    'SayWhereHook', 'SeedStepHook', 'SetEpochHook', 'StoredHeadsHook',
-    'TeacherTemperatureHook', 'TrainingPreciseBNHook'
+    'AttentionRegHook',
+    'AttentionVisualizationHook',
+    'CheckDataHook',
+    'ClipEachGradHook',
+    'FeatureBankHook',
+    'FixedLRHook',
+    'FreezeLastLayerHook',
+    'FrozenFeaturesHook',
+    'KMeansRefineHook',
+    'MomentumUpdateHook',
+    'ObjectVisualizationHook',
+    'PlainBNOnCPUHook',
+    'SaveInitialHook',
+    'SayWhereHook',
+    'SeedStepHook',
+    'SetEpochHook',
+    'StoredHeadsHook',
+    'TeacherTemperatureHook',
+    'TrainingPreciseBNHook',
 ]

@@ -1,6 +1,6 @@
 """Guide attention heads of any self-supervised ViT to named parts: MeDINO = DINO + this hook."""
 
-from typing import Dict, List, Optional, Sequence, Union
+from collections.abc import Sequence
 
 import torch
 from mmengine.hooks import Hook
@@ -10,9 +10,14 @@ from torch import Tensor, nn
 
 from orl_mm.engine.progress import epoch_length, iteration, unwrapped_model
 from orl_mm.engine.schedulers.epoch_schedule import EpochSchedule
-from orl_mm.models.utils.attention import (SCALES, SIGNS, attention_diagnostics,
-                                           attention_reg_terms, attention_spread_loss,
-                                           template_average_precision)
+from orl_mm.models.utils.attention import (
+    SCALES,
+    SIGNS,
+    attention_diagnostics,
+    attention_reg_terms,
+    attention_spread_loss,
+    template_average_precision,
+)
 from orl_mm.models.utils.cls_attention_reader import ClsAttentionReader
 from orl_mm.registry import HOOKS
 from orl_mm.structures.template_batch import TemplateBatch
@@ -71,14 +76,26 @@ class AttentionRegHook(Hook):
 
     priority = 'NORMAL'
 
-    def __init__(self, heads: Optional[Dict[int, str]] = None,
-                 lambda1: Union[float, dict] = 1e-3, lambda2: Union[float, dict] = 1e-3,
-                 spread: Union[float, dict] = 0.,
-                 scale: str = 'pixel_sum', sign: str = 'guide', skip_empty: bool = True,
-                 rows: str = 'view', backbone: str = 'backbone', layer: int = -1,
-                 interval: int = 50, ap_images: int = 8) -> None:
-        for name, value, legal in (('scale', scale, SCALES), ('sign', sign, SIGNS),
-                                   ('rows', rows, ('view', 'sample'))):
+    def __init__(
+        self,
+        heads: dict[int, str] | None = None,
+        lambda1: float | dict = 1e-3,
+        lambda2: float | dict = 1e-3,
+        spread: float | dict = 0.0,
+        scale: str = 'pixel_sum',
+        sign: str = 'guide',
+        skip_empty: bool = True,
+        rows: str = 'view',
+        backbone: str = 'backbone',
+        layer: int = -1,
+        interval: int = 50,
+        ap_images: int = 8,
+    ) -> None:
+        for name, value, legal in (
+            ('scale', scale, SCALES),
+            ('sign', sign, SIGNS),
+            ('rows', rows, ('view', 'sample')),
+        ):
             if value not in legal:
                 raise ValueError(f'{name} must be one of {legal}, got {value!r}')
         self.heads = _head_map(DEFAULT_HEADS if heads is None else heads)
@@ -87,7 +104,7 @@ class AttentionRegHook(Hook):
         self.rows, self.backbone, self.layer = rows, backbone, layer
         self.interval, self.ap_images = interval, ap_images
         self._handles: list = []
-        self.strengths = (0., 0., 0.)
+        self.strengths = (0.0, 0.0, 0.0)
         self._log, self._readings, self._active = False, {}, False
 
     def before_train(self, runner: Runner) -> None:
@@ -97,14 +114,20 @@ class AttentionRegHook(Hook):
         self._reader = ClsAttentionReader(model.get_submodule(self.backbone), self.layer)
         wrong = [head for head in self.heads if head >= self._reader.num_heads]
         if wrong:
-            raise ValueError(f'heads {self.heads} assigns {wrong}, but the block has '
-                             f'{self._reader.num_heads} heads, 0 to {self._reader.num_heads - 1}')
+            raise ValueError(
+                f'heads {self.heads} assigns {wrong}, but the block has '
+                f'{self._reader.num_heads} heads, 0 to {self._reader.num_heads - 1}'
+            )
         self._reader.attach()
-        self._handles = [model.register_forward_pre_hook(self._prepare, with_kwargs=True),
-                         model.register_forward_hook(self._add, with_kwargs=True)]
+        self._handles = [
+            model.register_forward_pre_hook(self._prepare, with_kwargs=True),
+            model.register_forward_hook(self._add, with_kwargs=True),
+        ]
         self._checked = False
-        print_log(f'Guided heads: {self.heads}; lambda1, lambda2, spread = {self.lambdas}',
-                  logger='current')
+        print_log(
+            f'Guided heads: {self.heads}; lambda1, lambda2, spread = {self.lambdas}',
+            logger='current',
+        )
 
     def before_train_iter(self, runner: Runner, batch_idx: int, data_batch=None) -> None:
         """Strengths of this iteration, a pure function of the position in training."""
@@ -112,8 +135,9 @@ class AttentionRegHook(Hook):
         self.strengths = tuple(schedule(epoch) for schedule in self.lambdas)
         self._log = batch_idx == 0 or self.every_n_inner_iters(batch_idx, self.interval)
 
-    def after_train_iter(self, runner: Runner, batch_idx: int, data_batch=None,
-                         outputs=None) -> None:
+    def after_train_iter(
+        self, runner: Runner, batch_idx: int, data_batch=None, outputs=None
+    ) -> None:
         """Log what the forward pass has read."""
         for name, value in self._readings.items():
             runner.message_hub.update_scalar(f'train/{name}', value)
@@ -133,20 +157,26 @@ class AttentionRegHook(Hook):
         """Say so if the heads of a checkpoint had other parts."""
         before = stored_head_map(checkpoint)
         if before is not None and before != self.heads:
-            print_log(f'The checkpoint was trained with heads {before}, this run assigns '
-                      f'{self.heads}', logger='current', level=30)
+            print_log(
+                f'The checkpoint was trained with heads {before}, this run assigns {self.heads}',
+                logger='current',
+                level=30,
+            )
 
     def _prepare(self, model: nn.Module, args: tuple, kwargs: dict) -> None:
         """Before the model's pass: collect as many rows as there are guided views of images."""
-        self._active = (model.training and _argument(args, kwargs, 'mode', 2) == 'loss'
-                        and (any(self.strengths) or self._log))
+        self._active = (
+            model.training
+            and _argument(args, kwargs, 'mode', 2) == 'loss'
+            and (any(self.strengths) or self._log)
+        )
         if self._active:
             inputs = _argument(args, kwargs, 'inputs', 0)
             views = list(inputs) if isinstance(inputs, (list, tuple)) else [inputs]
             self._template = self._template_of(_argument(args, kwargs, 'data_samples', 1), views)
             self._reader.start(limit=len(self._template), needs_grad=True)
 
-    def _add(self, model: nn.Module, args: tuple, kwargs: dict, losses: dict) -> Optional[dict]:
+    def _add(self, model: nn.Module, args: tuple, kwargs: dict, losses: dict) -> dict | None:
         """After it: the terms of the regulariser join the others."""
         if not self._active:
             return None
@@ -155,10 +185,12 @@ class AttentionRegHook(Hook):
         del self._template
         if attn is None or len(attn) % self._batch:
             found = 0 if attn is None else len(attn)
-            raise ValueError(f'{found} rows of attention were read in this step, for '
-                             f'{len(template)} guided views of {self._batch} images: the student '
-                             f'must be model.{self.backbone} and see whole views with gradient')
-        template = template[:len(attn)].to(attn.device)
+            raise ValueError(
+                f'{found} rows of attention were read in this step, for '
+                f'{len(template)} guided views of {self._batch} images: the student '
+                f'must be model.{self.backbone} and see whole views with gradient'
+            )
+        template = template[: len(attn)].to(attn.device)
         if self.rows == 'sample':
             views = len(attn) // self._batch
             attn = attn.unflatten(0, (self._batch, views)).transpose(0, 1).flatten(0, 1)
@@ -166,8 +198,14 @@ class AttentionRegHook(Hook):
         lambda1, lambda2, spread = self.strengths
         if any(self.strengths):
             inside, outside = attention_reg_terms(
-                attn, template, heads, lambda1, lambda2, patch_size=self._reader.patch_size,
-                **self.options)
+                attn,
+                template,
+                heads,
+                lambda1,
+                lambda2,
+                patch_size=self._reader.patch_size,
+                **self.options,
+            )
             losses = dict(losses, loss_attn_inside=inside, loss_attn_outside=outside)
         if spread:
             losses['loss_attn_spread'] = spread * attention_spread_loss(attn, template, heads)
@@ -175,32 +213,35 @@ class AttentionRegHook(Hook):
             self._readings = self._read(attn.detach(), template, heads)
         return losses
 
-    def _template_of(self, samples: Optional[Sequence], views: List[Tensor]) -> Tensor:
+    def _template_of(self, samples: Sequence | None, views: list[Tensor]) -> Tensor:
         """(V B, heads, h, w) on the patch grid, view after view."""
         batch = TemplateBatch(samples)
-        guided = views[:batch.num_views]
+        guided = views[: batch.num_views]
         if batch.num_views > len(views) or any(x.shape != views[0].shape for x in guided):
-            raise ValueError(f'template has {batch.num_views} views: the inputs must begin with as '
-                             f'many of one size, got {[tuple(x.shape) for x in views]}')
+            raise ValueError(
+                f'template has {batch.num_views} views: the inputs must begin with as '
+                f'many of one size, got {[tuple(x.shape) for x in views]}'
+            )
         if self.rows == 'sample' and len(guided) < len(views):
-            raise ValueError(f"rows='sample' needs a template for every view, got {len(guided)} "
-                             f'of {len(views)}')
+            raise ValueError(
+                f"rows='sample' needs a template for every view, got {len(guided)} of {len(views)}"
+            )
         if not self._checked:
             batch.check_range()
             self._checked = True
         self._batch = len(batch)
         return batch.on_grid(list(self.heads.values()), self._reader.grid(views[0]))
 
-    def _read(self, attn: Tensor, template: Tensor, heads: List[int]) -> Dict[str, float]:
+    def _read(self, attn: Tensor, template: Tensor, heads: list[int]) -> dict[str, float]:
         diagnostics = attention_diagnostics(attn, template, heads)
         values = torch.stack(diagnostics).tolist()
         readings = {'lambda1': self.strengths[0], 'lambda2': self.strengths[1]}
-        named = dict(zip(diagnostics._fields, values))
+        named = dict(zip(diagnostics._fields, values, strict=False))
         if self.ap_images:
             n = self.ap_images
             named['ap'] = template_average_precision(attn[:n], template[:n], heads)
         for what, per_part in named.items():
-            for (head, part), value in zip(self.heads.items(), per_part):
+            for (head, part), value in zip(self.heads.items(), per_part, strict=False):
                 if value == value:  # NaN: no image shows the part
                     readings[f'attn_{what}/{head}_{part}'] = value
         empty = (template.flatten(2).amax(-1) == 0).float().mean().item()
@@ -215,20 +256,22 @@ class AttentionRegHook(Hook):
         self._handles = []
 
 
-def stored_head_map(checkpoint: dict) -> Optional[Dict[int, str]]:
+def stored_head_map(checkpoint: dict) -> dict[int, str] | None:
     """The head map that a checkpoint was trained with; None where no head was guided."""
     return checkpoint.get('meta', {}).get('attention_heads')
 
 
-def _head_map(heads: dict) -> Dict[int, str]:
+def _head_map(heads: dict) -> dict[int, str]:
     """Numbers and names; command lines give numbers as text."""
     try:
         found = {int(head): str(part) for head, part in heads.items()}
     except (AttributeError, TypeError, ValueError):
         found = {}
     if not found or min(found) < 0:
-        raise ValueError(f'heads must map numbers of heads from 0 on to names of parts, such as '
-                         f'{DEFAULT_HEADS}, got {heads!r}')
+        raise ValueError(
+            f'heads must map numbers of heads from 0 on to names of parts, such as '
+            f'{DEFAULT_HEADS}, got {heads!r}'
+        )
     return found
 
 

@@ -1,8 +1,8 @@
 """Pictures of what the heads look at, while training."""
 
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Dict, Iterator, Optional, Sequence
 
 import torch
 from mmengine.dist import is_main_process
@@ -52,15 +52,24 @@ class AttentionVisualizationHook(Hook):
     # After the teacher was updated.
     priority = 'VERY_LOW'
 
-    def __init__(self, interval: int = 1000, num_images: int = 4,
-                 indices: Optional[Sequence[int]] = None, network: str = 'auto', layer: int = -1,
-                 seed: int = 0, out_dir: str = 'attention') -> None:
+    def __init__(
+        self,
+        interval: int = 1000,
+        num_images: int = 4,
+        indices: Sequence[int] | None = None,
+        network: str = 'auto',
+        layer: int = -1,
+        seed: int = 0,
+        out_dir: str = 'attention',
+    ) -> None:
         if (num_images if indices is None else len(indices)) < 1:
-            raise ValueError('AttentionVisualizationHook needs at least one image: raise '
-                             f'num_images (now {num_images}) or name some indices')
+            raise ValueError(
+                'AttentionVisualizationHook needs at least one image: raise '
+                f'num_images (now {num_images}) or name some indices'
+            )
         self.interval, self.num_images, self.indices = interval, num_images, indices
         self.network, self.layer, self.seed, self.out_dir = network, layer, seed, out_dir
-        self._data: Optional[dict] = None
+        self._data: dict | None = None
 
     def before_train(self, runner: Runner) -> None:
         """Load the images and draw the first picture."""
@@ -79,8 +88,9 @@ class AttentionVisualizationHook(Hook):
         self._data = load_samples(loader.dataset, indices, loader.collate_fn, self.seed)
         self._draw(runner, runner.iter)
 
-    def after_train_iter(self, runner: Runner, batch_idx: int, data_batch=None,
-                         outputs=None) -> None:
+    def after_train_iter(
+        self, runner: Runner, batch_idx: int, data_batch=None, outputs=None
+    ) -> None:
         """A picture every ``interval`` steps."""
         if self._data is not None and self.every_n_train_iters(runner, self.interval):
             self._draw(runner, runner.iter + 1)
@@ -107,13 +117,23 @@ class AttentionVisualizationHook(Hook):
         if heads and hasattr(data['data_samples'][0], 'template'):
             parts = list(heads.values())
             found = TemplateBatch(data['data_samples']).on_grid(parts, grid)
-            templates = found[:len(view)].cpu().numpy()  # those of the first view
+            templates = found[: len(view)].cpu().numpy()  # those of the first view
         order = [*heads, *(h for h in range(self._reader.num_heads) if h not in heads)]
-        columns = [AttentionColumn(f'head {h}' + (f': {heads[h]}' if h in heads else ''),
-                                   maps[:, h], list(heads).index(h) if h in heads else None)
-                   for h in order]
-        figure = attention_panel(to_rgb(view, model.data_preprocessor), templates, columns,
-                                 f'Attention of {self._path}, step {step}', parts=parts)
+        columns = [
+            AttentionColumn(
+                f'head {h}' + (f': {heads[h]}' if h in heads else ''),
+                maps[:, h],
+                list(heads).index(h) if h in heads else None,
+            )
+            for h in order
+        ]
+        figure = attention_panel(
+            to_rgb(view, model.data_preprocessor),
+            templates,
+            columns,
+            f'Attention of {self._path}, step {step}',
+            parts=parts,
+        )
         folder = self._folder(runner)
         save_figure(figure, folder / f'step_{step:07d}.png', folder / 'latest.png')
         runner.visualizer.add_image('attention', figure_to_rgb(figure), step=step)
@@ -136,7 +156,7 @@ def _evaluating(module: nn.Module) -> Iterator[None]:
             m.training = mode
 
 
-def _head_map(runner: Runner) -> Dict[int, str]:
+def _head_map(runner: Runner) -> dict[int, str]:
     for hook in runner.hooks:
         if isinstance(hook, AttentionRegHook):
             return hook.heads

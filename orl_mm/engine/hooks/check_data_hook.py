@@ -2,7 +2,7 @@
 
 import inspect
 import os
-from typing import Dict, Iterator, List, Tuple
+from collections.abc import Iterator
 
 from mmengine.dist import all_gather_object
 from mmengine.hooks import Hook
@@ -45,8 +45,9 @@ class CheckDataHook(Hook):
     def before_train(self, runner: Runner) -> None:
         """Look at the data of training, and of validation if there is one."""
         self._training = True
-        self._check(runner, ['train_dataloader'] + ['val_dataloader'] * (
-            runner.val_loop is not None))
+        self._check(
+            runner, ['train_dataloader'] + ['val_dataloader'] * (runner.val_loop is not None)
+        )
 
     def before_val(self, runner: Runner) -> None:
         """Look at the data of a validation by itself."""
@@ -57,23 +58,29 @@ class CheckDataHook(Hook):
         """Look at the data of a test."""
         self._check(runner, ['test_dataloader'])
 
-    def _check(self, runner: Runner, loaders: List[str]) -> None:
-        problems: List[str] = []
+    def _check(self, runner: Runner, loaders: list[str]) -> None:
+        problems: list[str] = []
         if os.environ.get('LOCAL_RANK', '0') == '0':
             for report in self._look(runner, loaders):
-                for line in report.lines()[:1 + len(report.notes)]:
+                for line in report.lines()[: 1 + len(report.notes)]:
                     runner.logger.info(line)
                 problems += report.problems
         # A process that stopped alone would leave the others waiting.
         problems = list(dict.fromkeys(sum(all_gather_object(problems), [])))
         if problems:
             more = len(problems) - self.SHOWN
-            raise UserError('the data cannot be used: ' + '; '.join(problems[:self.SHOWN]) + (
-                f'; and {more} more problems, which tools/check_data.py {self.layout} lists'
-                if more > 0 else ''))
+            raise UserError(
+                'the data cannot be used: '
+                + '; '.join(problems[: self.SHOWN])
+                + (
+                    f'; and {more} more problems, which tools/check_data.py {self.layout} lists'
+                    if more > 0
+                    else ''
+                )
+            )
 
-    def _look(self, runner: Runner, loaders: List[str]) -> Iterator[LayoutReport]:
-        roots: Dict[str, List[dict]] = {}
+    def _look(self, runner: Runner, loaders: list[str]) -> Iterator[LayoutReport]:
+        roots: dict[str, list[dict]] = {}
         for name in loaders:
             loader = runner.cfg.get(name) or {}
             for root, part in _leaves(loader.get('dataset')):
@@ -84,7 +91,7 @@ class CheckDataHook(Hook):
             yield check_layout(self.layout, root, **extra, **self.options)
 
 
-def _leaves(dataset) -> Iterator[Tuple[str, dict]]:
+def _leaves(dataset) -> Iterator[tuple[str, dict]]:
     """Root and parts of every data set within wrappers; built data sets are passed over."""
     if not isinstance(dataset, dict):
         return
@@ -92,6 +99,10 @@ def _leaves(dataset) -> Iterator[Tuple[str, dict]]:
     for child in inner:
         yield from _leaves(child)
     if not inner:
-        yield dataset.get('data_root') or '', dict(
-            ann_file=dataset.get('ann_file') or '',
-            data_prefix=dict(dataset.get('data_prefix') or {}))
+        yield (
+            dataset.get('data_root') or '',
+            dict(
+                ann_file=dataset.get('ann_file') or '',
+                data_prefix=dict(dataset.get('data_prefix') or {}),
+            ),
+        )

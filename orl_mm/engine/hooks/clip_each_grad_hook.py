@@ -28,8 +28,10 @@ class ClipEachGradHook(Hook):
 
     def __init__(self, max_norm: float = 3.0) -> None:
         if max_norm <= 0:
-            raise ValueError(f'max_norm must be positive, got {max_norm}; to clip nothing, take '
-                             'ClipEachGradHook out of custom_hooks')
+            raise ValueError(
+                f'max_norm must be positive, got {max_norm}; to clip nothing, take '
+                'ClipEachGradHook out of custom_hooks'
+            )
         self.max_norm = max_norm
         self._handle = None
 
@@ -46,9 +48,13 @@ class ClipEachGradHook(Hook):
 
     @torch.no_grad()
     def _clip(self, optimizer: torch.optim.Optimizer, *_) -> None:
-        grads = [p.grad for group in optimizer.param_groups for p in group['params']
-                 if p.grad is not None]
+        grads = [
+            p.grad
+            for group in optimizer.param_groups
+            for p in group['params']
+            if p.grad is not None
+        ]
         if grads:
             norms = torch.stack(torch._foreach_norm(grads))
-            scales = (self.max_norm / (norms + 1e-6)).clamp(max=1.)
+            scales = (self.max_norm / (norms + 1e-6)).clamp(max=1.0)
             torch._foreach_mul_(grads, list(scales.unbind()))

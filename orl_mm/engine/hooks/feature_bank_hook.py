@@ -1,7 +1,6 @@
 """Features of the training images, for a test that compares with them."""
 
 from time import perf_counter
-from typing import Optional, Tuple
 
 import torch
 from mmengine.dist import all_reduce, get_world_size, is_main_process
@@ -36,61 +35,79 @@ class FeatureBankHook(Hook):
             label or fewer than processes, or features that are not finite.
     """
 
-    def __init__(self, dataloader: dict, device: Optional[str] = None) -> None:
+    def __init__(self, dataloader: dict, device: str | None = None) -> None:
         if 'dataset' not in dataloader:
-            raise ValueError('dataloader of FeatureBankHook needs a dataset with labels, got the '
-                             f'keys {sorted(dataloader)}')
+            raise ValueError(
+                'dataloader of FeatureBankHook needs a dataset with labels, got the '
+                f'keys {sorted(dataloader)}'
+            )
         self.dataloader, self.device = dataloader, device
 
     def before_test(self, runner: Runner) -> None:
         """After the checkpoint was loaded."""
         model = unwrapped_model(runner)
         if not (hasattr(model, 'extract_feat') and hasattr(model, 'set_bank')):
-            raise ValueError('FeatureBankHook needs a model with extract_feat and set_bank, such '
-                             f'as orl_mm.KNNProbe, got {type(model).__name__}')
+            raise ValueError(
+                'FeatureBankHook needs a model with extract_feat and set_bank, such '
+                f'as orl_mm.KNNProbe, got {type(model).__name__}'
+            )
         start = perf_counter()
         loader = self._loader(runner, model)
         if len(loader.dataset) < get_world_size():
-            raise ValueError(f'{len(loader.dataset)} images to compare with are fewer than the '
-                             f'{get_world_size()} processes: use fewer')
+            raise ValueError(
+                f'{len(loader.dataset)} images to compare with are fewer than the '
+                f'{get_world_size()} processes: use fewer'
+            )
         with autocast(enabled=runner.test_loop.fp16):
             features, labels = self._features(model, loader)
         wrong = (~torch.isfinite(features)).sum()
         all_reduce(wrong)
         if wrong:
-            raise ValueError('features of the training images hold values that are not finite: '
-                             'the network has diverged, or the checkpoint is not its own')
+            raise ValueError(
+                'features of the training images hold values that are not finite: '
+                'the network has diverged, or the checkpoint is not its own'
+            )
         model.set_bank(features, labels, len(loader.dataset))
-        print_log(f'Features of {len(loader.dataset)} images to compare with, '
-                  f'{features.shape[1]} numbers each, in {perf_counter() - start:.1f} s',
-                  logger='current')
+        print_log(
+            f'Features of {len(loader.dataset)} images to compare with, '
+            f'{features.shape[1]} numbers each, in {perf_counter() - start:.1f} s',
+            logger='current',
+        )
 
     def _loader(self, runner: Runner, model: torch.nn.Module) -> DataLoader:
         """Rank r sees images r, r + processes, ...: each image is seen once."""
-        config = dict(self.dataloader, drop_last=False, persistent_workers=False,
-                      sampler=dict(type='DefaultSampler', shuffle=False, round_up=False))
+        config = dict(
+            self.dataloader,
+            drop_last=False,
+            persistent_workers=False,
+            sampler=dict(type='DefaultSampler', shuffle=False, round_up=False),
+        )
         config.setdefault('collate_fn', dict(type='default_collate'))
         config['pin_memory'] = next(model.parameters()).device.type == 'cuda'
         return runner.build_dataloader(config, seed=runner.seed)
 
     @torch.no_grad()
-    def _features(self, model: torch.nn.Module, loader: DataLoader) -> Tuple[Tensor, Tensor]:
+    def _features(self, model: torch.nn.Module, loader: DataLoader) -> tuple[Tensor, Tensor]:
         """(n, D) and (n,) of this process's images; room is taken once."""
         model.eval()
         count, done, features, labels = len(loader.sampler), 0, None, None
-        for batch in tqdm(loader, 'training features', disable=not is_main_process(),
-                          mininterval=2):
+        for batch in tqdm(
+            loader, 'training features', disable=not is_main_process(), mininterval=2
+        ):
             batch = model.data_preprocessor(batch, False)
             found = model.extract_feat(batch['inputs'])
             if any('gt_label' not in sample for sample in batch['data_samples']):
-                raise ValueError('FeatureBankHook needs images with gt_label: use a data set '
-                                 'with labels, such as mmpretrain.ImageNet')
+                raise ValueError(
+                    'FeatureBankHook needs images with gt_label: use a data set '
+                    'with labels, such as mmpretrain.ImageNet'
+                )
             if features is None:
                 features = found.new_empty(count, found.shape[1], device=self.device)
                 labels = torch.empty(count, dtype=torch.int64, device=features.device)
             rows = slice(done, done + len(found))
             features[rows] = found
             labels[rows] = torch.cat([sample.gt_label for sample in batch['data_samples']]).to(
-                features.device)
+                features.device
+            )
             done += len(found)
         return features, labels

@@ -1,7 +1,5 @@
 """Some parameters keep their learning rate while the others follow the schedule."""
 
-from typing import Optional, Union
-
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
 
@@ -26,16 +24,22 @@ class FixedLRHook(Hook):
     priority = 'NORMAL'
 
     def before_train(self, runner: Runner) -> None:
-        self._groups = [group for group in runner.optim_wrapper.optimizer.param_groups
-                        if group.get('fix_lr', False)]
+        self._groups = [
+            group
+            for group in runner.optim_wrapper.optimizer.param_groups
+            if group.get('fix_lr', False)
+        ]
         if not self._groups:
-            raise ValueError('FixedLRHook finds no parameter group with fix_lr=True: mark some '
-                             "with optim_wrapper.paramwise_cfg=dict(custom_keys={'predictor': "
-                             'dict(fix_lr=True)}), or drop the hook')
+            raise ValueError(
+                'FixedLRHook finds no parameter group with fix_lr=True: mark some '
+                "with optim_wrapper.paramwise_cfg=dict(custom_keys={'predictor': "
+                'dict(fix_lr=True)}), or drop the hook'
+            )
         for group in self._groups:
             group.setdefault('initial_lr', group['lr'])  # schedulers set it before
 
-    def before_train_iter(self, runner: Runner, batch_idx: int,
-                          data_batch: Optional[Union[dict, tuple, list]] = None) -> None:
+    def before_train_iter(
+        self, runner: Runner, batch_idx: int, data_batch: dict | tuple | list | None = None
+    ) -> None:
         for group in self._groups:
             group['lr'] = group['initial_lr']

@@ -1,7 +1,5 @@
 """Hold a layer for the first epochs."""
 
-from typing import Optional, Union
-
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
 
@@ -40,16 +38,20 @@ class FreezeLastLayerHook(Hook):
     def before_train(self, runner: Runner) -> None:
         """Find the layer."""
         model = unwrapped_model(runner)
-        self._params = [p for name, p in model.named_parameters()
-                        if self.name in name and p.requires_grad]
+        self._params = [
+            p for name, p in model.named_parameters() if self.name in name and p.requires_grad
+        ]
         if not self._params:
-            raise ValueError(f'no trainable parameter of {type(model).__name__} has {self.name!r} '
-                             'in its name: correct name=, or take FreezeLastLayerHook out')
+            raise ValueError(
+                f'no trainable parameter of {type(model).__name__} has {self.name!r} '
+                'in its name: correct name=, or take FreezeLastLayerHook out'
+            )
         self.after_train(runner)
         self._handle = before_optimizer_step(runner, self._drop)
 
-    def before_train_iter(self, runner: Runner, batch_idx: int,
-                          data_batch: Optional[Union[dict, tuple, list]] = None) -> None:
+    def before_train_iter(
+        self, runner: Runner, batch_idx: int, data_batch: dict | tuple | list | None = None
+    ) -> None:
         """Frozen or not, by the epoch."""
         self._frozen = epoch_at(runner, iteration(runner, batch_idx)) < self.epochs
 

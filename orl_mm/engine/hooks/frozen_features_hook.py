@@ -1,7 +1,8 @@
 """Features of a frozen backbone are computed once, and all epochs train on them."""
 
+from collections.abc import Sequence
 from time import perf_counter
-from typing import Any, Dict, List, Sequence
+from typing import Any
 
 import torch
 from mmengine.dataset import DefaultSampler
@@ -42,14 +43,20 @@ class FrozenFeaturesHook(Hook):
         """After weights were loaded, before the first epoch."""
         model = unwrapped_model(runner)
         if not hasattr(model, 'extract_feat'):
-            raise ValueError(f'FrozenFeaturesHook needs a model with extract_feat, such as '
-                             f'orl_mm.LinearProbe, got {type(model).__name__}')
+            raise ValueError(
+                f'FrozenFeaturesHook needs a model with extract_feat, such as '
+                f'orl_mm.LinearProbe, got {type(model).__name__}'
+            )
         if any(p.requires_grad for p in model.backbone.parameters()):
-            raise ValueError('FrozenFeaturesHook needs a frozen backbone: some of its parameters '
-                             'have requires_grad=True')
+            raise ValueError(
+                'FrozenFeaturesHook needs a frozen backbone: some of its parameters '
+                'have requires_grad=True'
+            )
         if not isinstance(runner.train_loop, EpochBasedTrainLoop):
-            raise ValueError('FrozenFeaturesHook needs an epoch-based training loop: '
-                             "train_cfg=dict(type='EpochBasedTrainLoop', max_epochs=...)")
+            raise ValueError(
+                'FrozenFeaturesHook needs an epoch-based training loop: '
+                "train_cfg=dict(type='EpochBasedTrainLoop', max_epochs=...)"
+            )
         for name, loop in (('train', runner.train_loop), ('val', runner.val_loop)):
             if loop is not None:
                 loop.dataloader = self._swapped(runner, loop.dataloader, name)
@@ -57,10 +64,18 @@ class FrozenFeaturesHook(Hook):
     def _swapped(self, runner: Runner, loader: DataLoader, name: str) -> DataLoader:
         start = perf_counter()
         features = frozen_features(runner, loader, name)
-        print_log(f'Features of {len(features)} {name} images, {features.features.shape[1]} '
-                  f'numbers each, in {perf_counter() - start:.1f} s', logger='current')
-        return DataLoader(features, batch_size=loader.batch_size, sampler=loader.sampler,
-                          drop_last=loader.drop_last, collate_fn=_as_it_is)
+        print_log(
+            f'Features of {len(features)} {name} images, {features.features.shape[1]} '
+            f'numbers each, in {perf_counter() - start:.1f} s',
+            logger='current',
+        )
+        return DataLoader(
+            features,
+            batch_size=loader.batch_size,
+            sampler=loader.sampler,
+            drop_last=loader.drop_last,
+            collate_fn=_as_it_is,
+        )
 
 
 class FrozenFeatures(Dataset):
@@ -71,16 +86,16 @@ class FrozenFeatures(Dataset):
         samples (list): N data samples.
     """
 
-    def __init__(self, features: Tensor, samples: List[DataSample], metainfo: Any = None) -> None:
+    def __init__(self, features: Tensor, samples: list[DataSample], metainfo: Any = None) -> None:
         self.features, self.samples, self.metainfo = features, samples, metainfo
 
     def __len__(self) -> int:
         return len(self.samples)
 
-    def __getitem__(self, index: int) -> Dict[str, Any]:
+    def __getitem__(self, index: int) -> dict[str, Any]:
         return self.__getitems__([index])
 
-    def __getitems__(self, indices: List[int]) -> Dict[str, Any]:
+    def __getitems__(self, indices: list[int]) -> dict[str, Any]:
         return dict(inputs=self.features[indices], data_samples=[self.samples[i] for i in indices])
 
 
@@ -95,9 +110,15 @@ def frozen_features(runner: Runner, loader: DataLoader, name: str = '') -> Froze
     """
     model, dataset = unwrapped_model(runner), loader.dataset
     share = DefaultSampler(dataset, shuffle=False, seed=0)  # rank, rank + processes, ...
-    images = DataLoader(dataset, batch_size=loader.batch_size, sampler=share,
-                        num_workers=loader.num_workers, collate_fn=loader.collate_fn,
-                        worker_init_fn=loader.worker_init_fn, pin_memory=loader.pin_memory)
+    images = DataLoader(
+        dataset,
+        batch_size=loader.batch_size,
+        sampler=share,
+        num_workers=loader.num_workers,
+        collate_fn=loader.collate_fn,
+        worker_init_fn=loader.worker_init_fn,
+        pin_memory=loader.pin_memory,
+    )
     training = model.training
     model.eval()
     features, labels, names = [], [], []
@@ -105,23 +126,27 @@ def frozen_features(runner: Runner, loader: DataLoader, name: str = '') -> Froze
         batch = model.data_preprocessor(batch, False)
         with runner.optim_wrapper.optim_context(runner.model):
             features.append(model.extract_feat(batch['inputs']).float().cpu())
-        labels += [sample.gt_score.cpu() for sample in batch['data_samples']
-                   if 'gt_score' in sample]
+        labels += [
+            sample.gt_score.cpu() for sample in batch['data_samples'] if 'gt_score' in sample
+        ]
         names += [sample.metainfo for sample in batch['data_samples']]
     model.train(training)
     samples = [DataSample(metainfo=meta) for meta in _joined(all_gather_object(names))]
     if labels:
-        for sample, label in zip(samples, _joined(all_gather(torch.stack(labels)))):
+        for sample, label in zip(samples, _joined(all_gather(torch.stack(labels))), strict=False):
             sample.set_gt_score(label)
     n = len(dataset)
-    return FrozenFeatures(torch.stack(_joined(all_gather(torch.cat(features)))[:n]), samples[:n],
-                          getattr(dataset, 'metainfo', None))
+    return FrozenFeatures(
+        torch.stack(_joined(all_gather(torch.cat(features)))[:n]),
+        samples[:n],
+        getattr(dataset, 'metainfo', None),
+    )
 
 
 def _joined(of_process: Sequence[Sequence]) -> list:
     """Rank r holds images r, r + processes, ...; the last ones may be there twice."""
-    return [item for row in zip(*of_process) for item in row]
+    return [item for row in zip(*of_process, strict=False) for item in row]
 
 
-def _as_it_is(batch: Dict[str, Any]) -> Dict[str, Any]:
+def _as_it_is(batch: dict[str, Any]) -> dict[str, Any]:
     return batch

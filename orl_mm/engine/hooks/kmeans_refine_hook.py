@@ -1,14 +1,13 @@
 """K of the mask refinement by epoch, and what there is to see of it."""
 
 import math
-from typing import Dict, List, Optional, Sequence, Union
+from collections.abc import Sequence
 
 from mmengine.dist import is_main_process
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
 
-from orl_mm.engine.progress import (by_epoch, epoch_at, iteration, total_epochs,
-                                    unwrapped_model)
+from orl_mm.engine.progress import by_epoch, epoch_at, iteration, total_epochs, unwrapped_model
 from orl_mm.engine.schedulers import KSchedule, WarmupCosineLR
 from orl_mm.models.utils.diagnostics import count_objects, effective_rank, embedding_spread
 from orl_mm.registry import HOOKS
@@ -60,50 +59,66 @@ class KMeansRefineHook(Hook):
     # After IterTimerHook, before LoggerHook.
     priority = 'NORMAL'
 
-    def __init__(self, schedule: Optional[dict] = None, lr_factor_base: Optional[float] = None,
-                 interval: int = 50, collapse_std: float = 0.1, collapse_regions: float = 1.05,
-                 warn_interval: int = 1000) -> None:
+    def __init__(
+        self,
+        schedule: dict | None = None,
+        lr_factor_base: float | None = None,
+        interval: int = 50,
+        collapse_std: float = 0.1,
+        collapse_regions: float = 1.05,
+        warn_interval: int = 1000,
+    ) -> None:
         if interval < 1:
             raise ValueError(f'interval must be at least 1 iteration, got {interval}')
         if lr_factor_base is not None and lr_factor_base <= 0:
-            raise ValueError(f'lr_factor_base must be positive, got {lr_factor_base}; leave it '
-                             'out for no factor')
+            raise ValueError(
+                f'lr_factor_base must be positive, got {lr_factor_base}; leave it out for no factor'
+            )
         self.schedule = None if schedule is None else KSchedule(**schedule)
         self.lr_factor_base, self.interval = lr_factor_base, interval
         self.collapse_std, self.collapse_regions = collapse_std, collapse_regions
         self.warn_interval = warn_interval
-        self._warned: Dict[str, int] = {}
+        self._warned: dict[str, int] = {}
 
     def before_train(self, runner: Runner) -> None:
         """Check the model and the schedule, set K and the factor of the learning rate."""
         self._warned = {}
         model = unwrapped_model(runner)
         if not hasattr(getattr(model, 'refiner', None), 'num_clusters'):
-            raise TypeError(f'{type(model).__name__} has no refiner.num_clusters to schedule: '
-                            'drop KMeansRefineHook, or train orl_mm.R2O')
+            raise TypeError(
+                f'{type(model).__name__} has no refiner.num_clusters to schedule: '
+                'drop KMeansRefineHook, or train orl_mm.R2O'
+            )
         if self.schedule is None:
             self.schedule = KSchedule('constant', [model.refiner.num_clusters], off_above=None)
         off = self.schedule.off_epochs(total_epochs(runner))
         if off:
             runner.logger.warning(
                 f'{self.schedule} turns clustering off in {len(off)} epochs, {off[0]} to '
-                f'{off[-1]}: there the superpixels themselves are the masks.')
+                f'{off[-1]}: there the superpixels themselves are the masks.'
+            )
         if self.lr_factor_base is not None:
             self._multiply_rate(runner, off)
         self._set(runner, iteration(runner, 0))
 
-    def before_train_iter(self, runner: Runner, batch_idx: int,
-                          data_batch: Optional[Union[dict, tuple, list]] = None) -> None:
+    def before_train_iter(
+        self, runner: Runner, batch_idx: int, data_batch: dict | tuple | list | None = None
+    ) -> None:
         """K of this epoch; loops by iteration have no other moment to set it."""
         if batch_idx == 0 or not by_epoch(runner):
             self._set(runner, iteration(runner, batch_idx))
 
-    def after_train_iter(self, runner: Runner, batch_idx: int,
-                         data_batch: Optional[Union[dict, tuple, list]] = None,
-                         outputs: Optional[Union[dict, Sequence]] = None) -> None:
+    def after_train_iter(
+        self,
+        runner: Runner,
+        batch_idx: int,
+        data_batch: dict | tuple | list | None = None,
+        outputs: dict | Sequence | None = None,
+    ) -> None:
         """Read the last step and log it."""
-        due = (self.every_n_inner_iters(batch_idx, self.interval)
-               or (batch_idx + 1 == len(runner.train_dataloader) <= self.interval))
+        due = self.every_n_inner_iters(batch_idx, self.interval) or (
+            batch_idx + 1 == len(runner.train_dataloader) <= self.interval
+        )
         last = getattr(unwrapped_model(runner), 'last', None)
         if not due or last is None or not is_main_process():
             return
@@ -119,13 +134,17 @@ class KMeansRefineHook(Hook):
 
     def _multiply_rate(self, runner: Runner, off: Sequence[int]) -> None:
         if off:
-            raise ValueError(f'the learning rate cannot be multiplied by K / '
-                             f'{self.lr_factor_base} while {self.schedule} turns clustering off '
-                             f'(epoch {off[0]}): lower the values, or lr_factor_base=None')
+            raise ValueError(
+                f'the learning rate cannot be multiplied by K / '
+                f'{self.lr_factor_base} while {self.schedule} turns clustering off '
+                f'(epoch {off[0]}): lower the values, or lr_factor_base=None'
+            )
         rates = [s for s in _schedulers(runner) if isinstance(s, WarmupCosineLR)]
         if not rates:
-            raise ValueError(f'lr_factor_base={self.lr_factor_base} needs a scheduler in closed '
-                             'form: param_scheduler=dict(type="orl_mm.WarmupCosineLR", ...)')
+            raise ValueError(
+                f'lr_factor_base={self.lr_factor_base} needs a scheduler in closed '
+                'form: param_scheduler=dict(type="orl_mm.WarmupCosineLR", ...)'
+            )
 
         def factor(step: int) -> float:
             return self.schedule.at_runner_epoch(epoch_at(runner, step)) / self.lr_factor_base
@@ -133,36 +152,48 @@ class KMeansRefineHook(Hook):
         for scheduler in rates:
             scheduler.set_factor(factor)
 
-    def _read(self, runner: Runner, last) -> Dict[str, float]:
+    def _read(self, runner: Runner, last) -> dict[str, float]:
         k = unwrapped_model(runner).refiner.num_clusters
         counts = count_objects(last.labels0)
         valid = last.valid.flatten()
         rows = last.embeddings.float()
         if len(rows) == len(valid):  # the public code's rows: absent regions, too
             rows = rows[valid]
-        scalars = dict(num_clusters=last.num_clusters, regions_per_image=counts.per_image,
-                       valid_pairs=float(valid.sum()) / len(last.valid))
+        scalars = dict(
+            num_clusters=last.num_clusters,
+            regions_per_image=counts.per_image,
+            valid_pairs=float(valid.sum()) / len(last.valid),
+        )
         if k is not None:
             scalars.update(empty_clusters=last.num_clusters - counts.used)
         scalars.update(embedding_std=embedding_spread(rows), effective_rank=effective_rank(rows))
         scalars.update({f'{name}_time': read() for name, read in last.timers.items()})
-        spent = [runner.message_hub.log_scalars.get(f'train/{name}')
-                 for name in ('time', 'data_time')]
+        spent = [
+            runner.message_hub.log_scalars.get(f'train/{name}') for name in ('time', 'data_time')
+        ]
         if None not in spent and 'clustering_time' in scalars:
             whole, data = (float(history.current()) for history in spent)
-            scalars['network_time'] = max(whole - data - scalars['clustering_time'], 0.)
+            scalars['network_time'] = max(whole - data - scalars['clustering_time'], 0.0)
         return scalars
 
-    def _warn_of_collapse(self, runner: Runner, scalars: Dict[str, float]) -> None:
+    def _warn_of_collapse(self, runner: Runner, scalars: dict[str, float]) -> None:
         k, per_image = scalars['num_clusters'], scalars['regions_per_image']
         if k > 1 and per_image < self.collapse_regions:
-            self._warn(runner, 'clusters', f'Clusters collapse: images have {per_image:.2f} '
-                       f'objects on average at K = {k}. The features of the whole image hardly '
-                       'differ; look at the pictures of the objects and at the loss.')
+            self._warn(
+                runner,
+                'clusters',
+                f'Clusters collapse: images have {per_image:.2f} '
+                f'objects on average at K = {k}. The features of the whole image hardly '
+                'differ; look at the pictures of the objects and at the loss.',
+            )
         if scalars['embedding_std'] < self.collapse_std:
-            self._warn(runner, 'embeddings', f'Embeddings collapse: their spread is '
-                       f'{scalars["embedding_std"]:.3f} (1 is isotropic, 0 all equal). A lower '
-                       'learning rate or a longer warm-up may help.')
+            self._warn(
+                runner,
+                'embeddings',
+                f'Embeddings collapse: their spread is '
+                f'{scalars["embedding_std"]:.3f} (1 is isotropic, 0 all equal). A lower '
+                'learning rate or a longer warm-up may help.',
+            )
 
     def _warn(self, runner: Runner, what: str, message: str) -> None:
         since = runner.iter - self._warned.get(what, -self.warn_interval)
@@ -171,7 +202,7 @@ class KMeansRefineHook(Hook):
             runner.logger.warning(message)
 
 
-def _schedulers(runner: Runner) -> List:
+def _schedulers(runner: Runner) -> list:
     schedulers = runner.param_schedulers or []
     if isinstance(schedulers, dict):
         return [one for many in schedulers.values() for one in many]

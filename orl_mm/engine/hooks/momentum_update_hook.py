@@ -1,7 +1,7 @@
 """The target network follows the online network."""
 
 import math
-from typing import Optional, Sequence, Union
+from collections.abc import Sequence
 
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
@@ -41,12 +41,15 @@ class MomentumUpdateHook(Hook):
 
     priority = 'NORMAL'
 
-    def __init__(self, momentum: float = 0.99, end_momentum: float = 1.0,
-                 interval: int = 10) -> None:
+    def __init__(
+        self, momentum: float = 0.99, end_momentum: float = 1.0, interval: int = 10
+    ) -> None:
         for name, value in (('momentum', momentum), ('end_momentum', end_momentum)):
-            if not 0. <= value <= 1.:
-                raise ValueError(f'{name} must lie in [0, 1], got {value}; it is the share of '
-                                 'the target that stays, 1 minus that of mmpretrain')
+            if not 0.0 <= value <= 1.0:
+                raise ValueError(
+                    f'{name} must lie in [0, 1], got {value}; it is the share of '
+                    'the target that stays, 1 minus that of mmpretrain'
+                )
         self.momentum, self.end_momentum, self.interval = momentum, end_momentum, interval
         self._stepped = self._watched = False
         self._skipped = 0
@@ -55,11 +58,15 @@ class MomentumUpdateHook(Hook):
         """Refuse a model that has no target to update."""
         model = unwrapped_model(runner)
         if not hasattr(model, 'update_target'):
-            raise TypeError(f'{type(model).__name__} has no update_target(momentum): drop '
-                            'MomentumUpdateHook, or use a model with a target network')
+            raise TypeError(
+                f'{type(model).__name__} has no update_target(momentum): drop '
+                'MomentumUpdateHook, or use a model with a target network'
+            )
         if getattr(model, 'target', True) is None:
-            raise ValueError(f'{type(model).__name__} was built without a target network: drop '
-                             'MomentumUpdateHook from custom_hooks')
+            raise ValueError(
+                f'{type(model).__name__} was built without a target network: drop '
+                'MomentumUpdateHook from custom_hooks'
+            )
         optimizer = getattr(runner.optim_wrapper, 'optimizer', None)
         self._watched = hasattr(optimizer, 'register_step_post_hook')
         if self._watched:
@@ -70,8 +77,9 @@ class MomentumUpdateHook(Hook):
         part = (math.cos(math.pi * min(step, total) / total) + 1) / 2
         return self.end_momentum - (self.end_momentum - self.momentum) * part
 
-    def before_train_iter(self, runner: Runner, batch_idx: int,
-                          data_batch: Optional[Union[dict, tuple, list]] = None) -> None:
+    def before_train_iter(
+        self, runner: Runner, batch_idx: int, data_batch: dict | tuple | list | None = None
+    ) -> None:
         """Hand m to a model that updates its target within the step."""
         model = unwrapped_model(runner)
         counts = _accumulation(runner)
@@ -79,9 +87,13 @@ class MomentumUpdateHook(Hook):
         if _within_step(model) and started:
             model.pending_momentum = self._current(runner, batch_idx)
 
-    def after_train_iter(self, runner: Runner, batch_idx: int,
-                         data_batch: Optional[Union[dict, tuple, list]] = None,
-                         outputs: Optional[Union[dict, Sequence]] = None) -> None:
+    def after_train_iter(
+        self,
+        runner: Runner,
+        batch_idx: int,
+        data_batch: dict | tuple | list | None = None,
+        outputs: dict | Sequence | None = None,
+    ) -> None:
         """Update the target if this iteration ended an optimiser step."""
         model = unwrapped_model(runner)
         # After a training step: whether this iteration has updated the parameters.
@@ -104,7 +116,8 @@ class MomentumUpdateHook(Hook):
             runner.logger.warning(
                 f'The loss scaler skipped {self._skipped} optimiser steps in a row: gradients '
                 'overflow, and nothing is learned. Train in bfloat16 (optim_wrapper.dtype='
-                '"bfloat16") or in fp32, or resume from before they began.')
+                '"bfloat16") or in fp32, or resume from before they began.'
+            )
 
     def _current(self, runner: Runner, batch_idx: int) -> float:
         counts = _accumulation(runner)

@@ -1,5 +1,5 @@
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Optional, Sequence
 
 import numpy as np
 from mmengine.dist import is_main_process
@@ -9,8 +9,14 @@ from mmengine.runner import Runner
 
 from orl_mm.engine.progress import unwrapped_model
 from orl_mm.registry import HOOKS
-from orl_mm.visualization import (figure_to_rgb, match_ids, objects_panel, rank_by_size,
-                                  save_figure, views_panel)
+from orl_mm.visualization import (
+    figure_to_rgb,
+    match_ids,
+    objects_panel,
+    rank_by_size,
+    save_figure,
+    views_panel,
+)
 from orl_mm.visualization.fixed_batch import FixedBatch, load_samples, spread_indices
 
 
@@ -59,9 +65,16 @@ class ObjectVisualizationHook(Hook):
     # After the target was updated by MomentumUpdateHook, and K set by KMeansRefineHook.
     priority = 'VERY_LOW'
 
-    def __init__(self, interval: int = 1000, num_images: int = 4,
-                 indices: Optional[Sequence[int]] = None, batch_size: Optional[int] = None,
-                 compare_start: bool = True, seed: int = 0, out_dir: str = 'objects') -> None:
+    def __init__(
+        self,
+        interval: int = 1000,
+        num_images: int = 4,
+        indices: Sequence[int] | None = None,
+        batch_size: int | None = None,
+        compare_start: bool = True,
+        seed: int = 0,
+        out_dir: str = 'objects',
+    ) -> None:
         if indices is None and num_images < 1:
             raise ValueError(f'num_images must be at least 1, got {num_images}')
         if indices is not None and not len(indices):
@@ -78,16 +91,19 @@ class ObjectVisualizationHook(Hook):
             return
         model = unwrapped_model(runner)
         if not hasattr(model, 'find_objects'):
-            raise ValueError(f'{type(model).__name__} finds no objects to draw: take '
-                             'ObjectVisualizationHook out of custom_hooks, or train '
-                             'orl_mm.R2O')
+            raise ValueError(
+                f'{type(model).__name__} finds no objects to draw: take '
+                'ObjectVisualizationHook out of custom_hooks, or train '
+                'orl_mm.R2O'
+            )
         loader = runner.train_dataloader
         dataset = loader.dataset
         drawn = list(self.indices or spread_indices(len(dataset), self.num_images))
         size = max(len(drawn), self.batch_size or getattr(loader, 'batch_size', None) or 1)
         others = [i for i in spread_indices(len(dataset), size) if i not in drawn]
-        data = load_samples(dataset, drawn + others[:size - len(drawn)], loader.collate_fn,
-                            self.seed)
+        data = load_samples(
+            dataset, drawn + others[: size - len(drawn)], loader.collate_fn, self.seed
+        )
         self._batch = FixedBatch(data, len(drawn))
 
     def before_train_iter(self, runner: Runner, batch_idx: int, data_batch=None) -> None:
@@ -95,8 +111,9 @@ class ObjectVisualizationHook(Hook):
         if self._batch is not None and self._drawn_at is None:
             self._draw(runner, runner.iter)
 
-    def after_train_iter(self, runner: Runner, batch_idx: int, data_batch=None,
-                         outputs=None) -> None:
+    def after_train_iter(
+        self, runner: Runner, batch_idx: int, data_batch=None, outputs=None
+    ) -> None:
         """A picture every ``interval`` steps."""
         if self._batch is not None and self.every_n_train_iters(runner, self.interval):
             self._draw(runner, runner.iter + 1)
@@ -107,15 +124,16 @@ class ObjectVisualizationHook(Hook):
             return
         if self._drawn_at != runner.iter:
             self._draw(runner, runner.iter)
-        print_log(f'Prior masks beside the refined objects: {self._folder(runner)}/latest.png',
-                  logger='current')
+        print_log(
+            f'Prior masks beside the refined objects: {self._folder(runner)}/latest.png',
+            logger='current',
+        )
 
     def _draw(self, runner: Runner, step: int) -> None:
         model, fixed = unwrapped_model(runner), self._batch
         n = fixed.num_drawn
         labels = fixed.objects(model)
-        labels = (rank_by_size(labels) if self._last is None else
-                  match_ids(labels, self._last))
+        labels = rank_by_size(labels) if self._last is None else match_ids(labels, self._last)
         columns = [(f'objects at step {step}', labels[:n])]
         if self._first is None:
             self._first = columns[0]
@@ -128,17 +146,32 @@ class ObjectVisualizationHook(Hook):
         epochs = runner.max_epochs  # 1 where training counts steps alone
         epoch = f' (epoch {min(runner.epoch + 1, epochs)} of {epochs})' if epochs > 1 else ''
         where = f'step {step}{epoch}, {what}'
-        note = (f'One colour is one cluster in all images; clustered among {len(labels)} images '
-                'by the target network.')
-        self._write(runner, step, 'objects', '', objects_panel(
-            images, fixed.priors, columns, f'R2O, {where}', note))
-        self._write(runner, step, 'views', 'views', views_panel(
-            images, fixed.views, views, labels[:n], f'Views and their masks, {where}'))
+        note = (
+            f'One colour is one cluster in all images; clustered among {len(labels)} images '
+            'by the target network.'
+        )
+        self._write(
+            runner,
+            step,
+            'objects',
+            '',
+            objects_panel(images, fixed.priors, columns, f'R2O, {where}', note),
+        )
+        self._write(
+            runner,
+            step,
+            'views',
+            'views',
+            views_panel(images, fixed.views, views, labels[:n], f'Views and their masks, {where}'),
+        )
 
     def _write(self, runner: Runner, step: int, name: str, prefix: str, figure) -> None:
         folder = self._folder(runner)
-        save_figure(figure, folder / f'{prefix or "step"}_{step:07d}.png',
-                    folder / ('_'.join(filter(None, ('latest', prefix))) + '.png'))
+        save_figure(
+            figure,
+            folder / f'{prefix or "step"}_{step:07d}.png',
+            folder / ('_'.join(filter(None, ('latest', prefix))) + '.png'),
+        )
         image: np.ndarray = figure_to_rgb(figure)
         runner.visualizer.add_image(name, image, step=step)
 
@@ -146,5 +179,5 @@ class ObjectVisualizationHook(Hook):
         return Path(runner.work_dir) / self.out_dir
 
     def _forget(self) -> None:
-        self._batch: Optional[FixedBatch] = None
+        self._batch: FixedBatch | None = None
         self._first = self._last = self._drawn_at = None

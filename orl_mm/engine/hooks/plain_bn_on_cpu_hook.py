@@ -32,11 +32,14 @@ class PlainBNOnCPUHook(Hook):
             return
         replaced = revert_sync_batchnorm(model)
         if replaced is not model:
-            raise ValueError('the model is a single SyncBN layer, which cannot be replaced in '
-                             'place: use BN in its config')
+            raise ValueError(
+                'the model is a single SyncBN layer, which cannot be replaced in '
+                'place: use BN in its config'
+            )
         runner.logger.info(
             f'{synced} SyncBN layers became plain BN, since SyncBN needs a GPU: each process '
-            'normalises with the statistics of its own images.')
+            'normalises with the statistics of its own images.'
+        )
 
 
 def _is_synced(module: nn.Module) -> bool:

@@ -26,8 +26,10 @@ class SaveInitialHook(Hook):
 
     def __init__(self, filename: str = 'epoch_0.pth') -> None:
         if not filename.endswith('.pth') or '/' in filename:
-            raise ValueError(f'filename must be the name of a .pth file, got {filename!r}; the '
-                             'folder is the work directory')
+            raise ValueError(
+                f'filename must be the name of a .pth file, got {filename!r}; the '
+                'folder is the work directory'
+            )
         self.filename = filename
 
     def before_train(self, runner: Runner) -> None:
@@ -35,7 +37,13 @@ class SaveInitialHook(Hook):
         if runner.iter > 0:
             return
         # Every process enters: the runner writes on the first one and lets the others wait.
-        runner.save_checkpoint(runner.work_dir, self.filename, save_optimizer=False,
-                               save_param_scheduler=False, meta=dict(epoch=0, iter=0))
-        runner.logger.info(f'The network before its first step is in {runner.work_dir}/'
-                           f'{self.filename}')
+        runner.save_checkpoint(
+            runner.work_dir,
+            self.filename,
+            save_optimizer=False,
+            save_param_scheduler=False,
+            meta=dict(epoch=0, iter=0),
+        )
+        runner.logger.info(
+            f'The network before its first step is in {runner.work_dir}/{self.filename}'
+        )

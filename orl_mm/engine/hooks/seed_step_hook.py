@@ -1,7 +1,5 @@
 """Draws of the networks as a function of the step."""
 
-from typing import Optional, Union
-
 import numpy as np
 import torch
 from mmengine.dist import get_rank
@@ -25,8 +23,9 @@ class SeedStepHook(Hook):
     # After SetEpochHook (HIGH), before anything that may draw.
     priority = 'ABOVE_NORMAL'
 
-    def before_train_iter(self, runner: Runner, batch_idx: int,
-                          data_batch: Optional[Union[dict, tuple, list]] = None) -> None:
+    def before_train_iter(
+        self, runner: Runner, batch_idx: int, data_batch: dict | tuple | list | None = None
+    ) -> None:
         """Seed CPU and device."""
         entropy = (runner.seed or 0, get_rank(), iteration(runner, batch_idx))
         # Through SeedSequence, since neighbouring seeds must not give related draws.

@@ -1,4 +1,4 @@
-from typing import Iterator
+from collections.abc import Iterator
 
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
@@ -35,7 +35,8 @@ class SetEpochHook(Hook):
                 'SeedSample draws the augmentations of an image from the '
                 'epoch, and InfiniteSampler has none: use sampler=dict('
                 'type="DefaultSampler", shuffle=True), which mmengine restarts '
-                'at the end of each pass, or drop SeedSample')
+                'at the end of each pass, or drop SeedSample'
+            )
         if sampler is not None and hasattr(sampler, 'set_epoch'):
             self._follow(sampler)
 
@@ -75,8 +76,8 @@ def find_epoch_aware(part, seen=None) -> Iterator:
             yield part
         children = [
             getattr(part, name)
-            for name in ('dataset', '_dataset', 'datasets', 'pipeline',
-                         'pipelines', 'transforms') if hasattr(part, name)
+            for name in ('dataset', '_dataset', 'datasets', 'pipeline', 'pipelines', 'transforms')
+            if hasattr(part, name)
         ]
     for child in children:
         yield from find_epoch_aware(child, seen)

@@ -27,11 +27,17 @@ class StoredHeadsHook(Hook):
         num_heads = getattr(unwrapped_model(runner), 'num_heads', None)
         beyond = [head for head in heads or () if num_heads is not None and head >= num_heads]
         if beyond:
-            raise ValueError(f'the checkpoint guided the heads {heads}, but this model has '
-                             f'{num_heads} heads, 0 to {num_heads - 1}: use the backbone config '
-                             'it was trained with')
-        print_log('The checkpoint names no heads: the best head of each part counts'
-                  if heads is None else f'Heads by the checkpoint: {heads}', logger='current')
+            raise ValueError(
+                f'the checkpoint guided the heads {heads}, but this model has '
+                f'{num_heads} heads, 0 to {num_heads - 1}: use the backbone config '
+                'it was trained with'
+            )
+        print_log(
+            'The checkpoint names no heads: the best head of each part counts'
+            if heads is None
+            else f'Heads by the checkpoint: {heads}',
+            logger='current',
+        )
         for loop in (runner._test_loop, runner._val_loop):  # plain configs where not built
             for metric in getattr(getattr(loop, 'evaluator', None), 'metrics', ()):
                 if hasattr(metric, 'stored_heads'):

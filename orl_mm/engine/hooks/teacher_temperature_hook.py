@@ -1,7 +1,5 @@
 """The temperature of DINO's teacher, by epoch."""
 
-from typing import Optional, Union
-
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
 
@@ -32,11 +30,18 @@ class TeacherTemperatureHook(Hook):
 
     priority = 'NORMAL'
 
-    def __init__(self, temp: float = 0.04, warmup_temp: float = 0.04, warmup_epochs: int = 0,
-                 interval: int = 10) -> None:
+    def __init__(
+        self,
+        temp: float = 0.04,
+        warmup_temp: float = 0.04,
+        warmup_epochs: int = 0,
+        interval: int = 10,
+    ) -> None:
         if temp <= 0 or warmup_temp <= 0 or warmup_epochs < 0:
-            raise ValueError('temp and warmup_temp must be positive and warmup_epochs not negative, '
-                             f'got {temp}, {warmup_temp} and {warmup_epochs}')
+            raise ValueError(
+                'temp and warmup_temp must be positive and warmup_epochs not negative, '
+                f'got {temp}, {warmup_temp} and {warmup_epochs}'
+            )
         self.temp, self.warmup_temp, self.warmup_epochs = temp, warmup_temp, warmup_epochs
         self.interval = interval
 
@@ -44,8 +49,10 @@ class TeacherTemperatureHook(Hook):
         """Refuse a model without temperature."""
         model = unwrapped_model(runner)
         if not hasattr(model, 'teacher_temp'):
-            raise TypeError(f'{type(model).__name__} has no teacher_temp: TeacherTemperatureHook is '
-                            'for orl_mm.DINO; take it out of custom_hooks')
+            raise TypeError(
+                f'{type(model).__name__} has no teacher_temp: TeacherTemperatureHook is '
+                'for orl_mm.DINO; take it out of custom_hooks'
+            )
 
     def temp_at(self, epoch: int) -> float:
         """The temperature of an epoch, counted from 0."""
@@ -54,8 +61,9 @@ class TeacherTemperatureHook(Hook):
         part = epoch / max(self.warmup_epochs - 1, 1)
         return self.warmup_temp + (self.temp - self.warmup_temp) * part
 
-    def before_train_iter(self, runner: Runner, batch_idx: int,
-                          data_batch: Optional[Union[dict, tuple, list]] = None) -> None:
+    def before_train_iter(
+        self, runner: Runner, batch_idx: int, data_batch: dict | tuple | list | None = None
+    ) -> None:
         """Set it, in loops by epochs and by iterations alike."""
         model = unwrapped_model(runner)
         model.teacher_temp = self.temp_at(epoch_at(runner, iteration(runner, batch_idx)))

@@ -1,6 +1,6 @@
 """Precise batch-norm statistics from the forward pass that training makes."""
 
-from typing import Optional, Sequence
+from collections.abc import Sequence
 
 import torch
 from mmengine.dataset import InfiniteSampler
@@ -46,35 +46,48 @@ class TrainingPreciseBNHook(PreciseBNHook):
 
     def __init__(self, num_samples: int = 8192, interval: int = 1) -> None:
         if num_samples < 1 or interval < 1:
-            raise ValueError(f'num_samples={num_samples} and interval={interval} must be at '
-                             'least 1')
+            raise ValueError(
+                f'num_samples={num_samples} and interval={interval} must be at least 1'
+            )
         super().__init__(num_samples, interval)
 
     def before_train(self, runner: Runner) -> None:
         """Refuse at the start what would fail at the first interval."""
         batch = _batch_size(runner.train_dataloader) * runner.world_size
         if self.num_samples < batch:
-            raise ValueError(f'num_samples={self.num_samples} of TrainingPreciseBNHook is less '
-                             f'than one batch of all processes, {batch}')
+            raise ValueError(
+                f'num_samples={self.num_samples} of TrainingPreciseBNHook is less '
+                f'than one batch of all processes, {batch}'
+            )
 
     def after_train_epoch(self, runner: Runner) -> None:
         """In loops by epoch: every ``interval`` epochs and after the last."""
         if isinstance(runner.train_loop, EpochBasedTrainLoop) and (
-                self.every_n_epochs(runner, self.interval) or self.is_last_train_epoch(runner)):
+            self.every_n_epochs(runner, self.interval) or self.is_last_train_epoch(runner)
+        ):
             self._perform_precise_bn(runner)
 
-    def after_train_iter(self, runner: Runner, batch_idx: int, data_batch: Optional[dict] = None,
-                         outputs: Optional[dict] = None) -> None:
+    def after_train_iter(
+        self,
+        runner: Runner,
+        batch_idx: int,
+        data_batch: dict | None = None,
+        outputs: dict | None = None,
+    ) -> None:
         """In loops by iteration: every ``interval`` iterations and after the last."""
         if not isinstance(runner.train_loop, EpochBasedTrainLoop) and (
-                self.every_n_train_iters(runner, self.interval)
-                or self.is_last_train_iter(runner)):
+            self.every_n_train_iters(runner, self.interval) or self.is_last_train_iter(runner)
+        ):
             self._perform_precise_bn(runner)
 
     def _perform_precise_bn(self, runner: Runner) -> None:
         runner.logger.info(f'Batch-norm statistics anew, from {self.num_samples} samples')
-        update_bn_stats(_LossMode(unwrapped_model(runner)), _own_loader(runner),
-                        self.num_samples, logger=runner.logger)
+        update_bn_stats(
+            _LossMode(unwrapped_model(runner)),
+            _own_loader(runner),
+            self.num_samples,
+            logger=runner.logger,
+        )
 
 
 class _LossMode(nn.Module):
@@ -88,7 +101,7 @@ class _LossMode(nn.Module):
         # That function says False, with which mmdet pads no masks and augments no batch.
         return self.model.data_preprocessor(data, True)
 
-    def forward(self, inputs: Tensor, data_samples: Optional[Sequence] = None) -> dict:
+    def forward(self, inputs: Tensor, data_samples: Sequence | None = None) -> dict:
         return self.model(inputs, data_samples, mode='loss')
 
 
@@ -96,8 +109,10 @@ def _batch_size(loader: DataLoader) -> int:
     """Images of a batch, also where a ``batch_sampler`` (mmdet's, by aspect) forms them."""
     size = loader.batch_size or getattr(loader.batch_sampler, 'batch_size', None)
     if not size:
-        raise ValueError('TrainingPreciseBNHook averages over batches of one size, and the '
-                         'training loader has none: leave the hook or the batch_sampler out')
+        raise ValueError(
+            'TrainingPreciseBNHook averages over batches of one size, and the '
+            'training loader has none: leave the hook or the batch_sampler out'
+        )
     return size
 
 
@@ -105,7 +120,12 @@ def _own_loader(runner: Runner) -> DataLoader:
     """Training's images, shuffled by the iteration alone; no generator of the run is drawn from."""
     loader = runner.train_dataloader
     return DataLoader(
-        loader.dataset, batch_size=_batch_size(loader), num_workers=loader.num_workers,
+        loader.dataset,
+        batch_size=_batch_size(loader),
+        num_workers=loader.num_workers,
         sampler=InfiniteSampler(loader.dataset, shuffle=True, seed=runner.iter),
-        collate_fn=loader.collate_fn, worker_init_fn=loader.worker_init_fn,
-        pin_memory=loader.pin_memory, generator=torch.Generator().manual_seed(runner.iter))
+        collate_fn=loader.collate_fn,
+        worker_init_fn=loader.worker_init_fn,
+        pin_memory=loader.pin_memory,
+        generator=torch.Generator().manual_seed(runner.iter),
+    )

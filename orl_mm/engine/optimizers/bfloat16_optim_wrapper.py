@@ -1,7 +1,7 @@
 """Forward passes in bfloat16, on a CPU, too."""
 
+from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Iterator
 
 import torch
 from mmengine.optim import OptimWrapper

@@ -1,7 +1,5 @@
 """From a model's parameter groups to its optimiser."""
 
-from typing import List, Optional
-
 from mmengine.optim import OptimWrapper
 from mmengine.registry import OPTIM_WRAPPERS, OPTIMIZERS
 from torch import nn
@@ -18,14 +16,15 @@ class GroupingConstructor:
         ValueError: No ``optimizer`` in the config.
     """
 
-    def __init__(self, optim_wrapper_cfg: dict, paramwise_cfg: Optional[dict] = None) -> None:
+    def __init__(self, optim_wrapper_cfg: dict, paramwise_cfg: dict | None = None) -> None:
         if 'optimizer' not in optim_wrapper_cfg:
-            raise ValueError('optim_wrapper needs optimizer=dict(type=...), got '
-                             f'{dict(optim_wrapper_cfg)}')
+            raise ValueError(
+                f'optim_wrapper needs optimizer=dict(type=...), got {dict(optim_wrapper_cfg)}'
+            )
         self.wrapper_cfg = dict(optim_wrapper_cfg)
         self.optimizer_cfg = dict(self.wrapper_cfg.pop('optimizer'))
 
-    def param_groups(self, model: nn.Module) -> List[dict]:
+    def param_groups(self, model: nn.Module) -> list[dict]:
         """All trainable parameters, in one group; subclasses sort them."""
         return [dict(params=[p for p in model.parameters() if p.requires_grad])]
 
@@ -34,7 +33,8 @@ class GroupingConstructor:
         groups = self.param_groups(model.module if hasattr(model, 'module') else model)
         optimizer = OPTIMIZERS.build(dict(self.optimizer_cfg, params=groups))
         wrapper = OPTIM_WRAPPERS.build(
-            dict(dict(type='OptimWrapper'), **self.wrapper_cfg, optimizer=optimizer))
+            dict(dict(type='OptimWrapper'), **self.wrapper_cfg, optimizer=optimizer)
+        )
         # mmengine's stand-in group reports the rate without multipliers, which
         # `auto_scale_lr` misses; all groups here share one rate, so none is needed.
         wrapper.base_param_settings = None

@@ -1,6 +1,6 @@
 """Layer-wise adaptive rate scaling, without a wait for the device."""
 
-from typing import Callable, Iterable, List, Optional
+from collections.abc import Callable, Iterable
 
 import torch
 from torch import Tensor
@@ -42,19 +42,43 @@ class LARS(Optimizer):
     github.com/KKallidromitis/r2o; ``mmpretrain.engine.optimizers.LARS``.
     """
 
-    def __init__(self, params: Iterable, lr: float, momentum: float = 0.,
-                 weight_decay: float = 0., dampening: float = 0., eta: float = 0.001,
-                 nesterov: bool = False, eps: float = 1e-8) -> None:
-        for name, value in (('lr', lr), ('momentum', momentum),
-                            ('weight_decay', weight_decay), ('eta', eta), ('eps', eps)):
-            if value < 0.:
+    def __init__(
+        self,
+        params: Iterable,
+        lr: float,
+        momentum: float = 0.0,
+        weight_decay: float = 0.0,
+        dampening: float = 0.0,
+        eta: float = 0.001,
+        nesterov: bool = False,
+        eps: float = 1e-8,
+    ) -> None:
+        for name, value in (
+            ('lr', lr),
+            ('momentum', momentum),
+            ('weight_decay', weight_decay),
+            ('eta', eta),
+            ('eps', eps),
+        ):
+            if value < 0.0:
                 raise ValueError(f'{name} of LARS must not be negative, got {value}')
         if nesterov and (momentum <= 0 or dampening != 0):
-            raise ValueError('nesterov=True needs momentum > 0 and dampening = 0, got '
-                             f'momentum={momentum} and dampening={dampening}')
+            raise ValueError(
+                'nesterov=True needs momentum > 0 and dampening = 0, got '
+                f'momentum={momentum} and dampening={dampening}'
+            )
         self.eps = eps
-        super().__init__(params, dict(lr=lr, momentum=momentum, dampening=dampening,
-                                      weight_decay=weight_decay, nesterov=nesterov, eta=eta))
+        super().__init__(
+            params,
+            dict(
+                lr=lr,
+                momentum=momentum,
+                dampening=dampening,
+                weight_decay=weight_decay,
+                nesterov=nesterov,
+                eta=eta,
+            ),
+        )
 
     def __setstate__(self, state: dict) -> None:
         super().__setstate__(state)
@@ -62,7 +86,7 @@ class LARS(Optimizer):
             group.setdefault('nesterov', False)
 
     @torch.no_grad()
-    def step(self, closure: Optional[Callable] = None) -> Optional[Tensor]:
+    def step(self, closure: Callable | None = None) -> Tensor | None:
         """One update; returns the closure's loss, if there is one."""
         loss = None
         if closure is not None:
@@ -77,7 +101,7 @@ class LARS(Optimizer):
                 torch._foreach_sub_(params, update)
         return loss
 
-    def _scaled_gradients(self, params: List[Tensor], group: dict) -> List[Tensor]:
+    def _scaled_gradients(self, params: list[Tensor], group: dict) -> list[Tensor]:
         """rate * lambda * (g + decay * w) of each tensor, newly allocated."""
         grads, decay = [p.grad for p in params], group['weight_decay']
         rates = None if group.get('lars_exclude', False) else self._rates(params, grads, group)
@@ -88,16 +112,17 @@ class LARS(Optimizer):
         torch._foreach_mul_(update, group['lr'] if rates is None else rates)
         return update
 
-    def _rates(self, params: List[Tensor], grads: List[Tensor], group: dict) -> List[Tensor]:
+    def _rates(self, params: list[Tensor], grads: list[Tensor], group: dict) -> list[Tensor]:
         """lambda * rate of each tensor, as scalars on the device."""
         weight = torch.stack(torch._foreach_norm(params))
         grad = torch.stack(torch._foreach_norm(grads))
         trust = group['eta'] * weight / (grad + group['weight_decay'] * weight + self.eps)
         both = (weight != 0) & (grad != 0)
-        return list(torch.where(both, trust, 1.).mul_(group['lr']).unbind())
+        return list(torch.where(both, trust, 1.0).mul_(group['lr']).unbind())
 
-    def _with_momentum(self, params: List[Tensor], update: List[Tensor],
-                       group: dict) -> List[Tensor]:
+    def _with_momentum(
+        self, params: list[Tensor], update: list[Tensor], group: dict
+    ) -> list[Tensor]:
         """v of each tensor; the first one is the update itself."""
         old = [i for i, p in enumerate(params) if 'momentum_buffer' in self.state[p]]
         fresh = set(range(len(params))).difference(old)

@@ -1,7 +1,5 @@
 """Which parameters LARS adapts and decays."""
 
-from typing import List, Optional, Tuple
-
 import torch
 from mmengine.logging import print_log
 from torch import nn
@@ -12,8 +10,9 @@ from orl_mm.registry import OPTIM_WRAPPER_CONSTRUCTORS
 from .grouping_constructor import GroupingConstructor
 
 # _NormBase: batch, synchronised batch and instance norms.
-NORMS: Tuple[type, ...] = (_NormBase, nn.GroupNorm, nn.LayerNorm) + (
-    (nn.RMSNorm, ) if hasattr(nn, 'RMSNorm') else ())
+NORMS: tuple[type, ...] = (_NormBase, nn.GroupNorm, nn.LayerNorm) + (
+    (nn.RMSNorm,) if hasattr(nn, 'RMSNorm') else ()
+)
 
 
 @OPTIM_WRAPPER_CONSTRUCTORS.register_module()
@@ -37,20 +36,22 @@ class LARSConstructor(GroupingConstructor):
             parameter, or a model without trainable parameters.
     """
 
-    def __init__(self, optim_wrapper_cfg: dict, paramwise_cfg: Optional[dict] = None) -> None:
+    def __init__(self, optim_wrapper_cfg: dict, paramwise_cfg: dict | None = None) -> None:
         super().__init__(optim_wrapper_cfg)
         paramwise_cfg = dict(paramwise_cfg or {})
         include = paramwise_cfg.pop('include', ())
         if paramwise_cfg:
-            raise ValueError(f'paramwise_cfg of LARSConstructor knows `include` alone, got '
-                             f'{sorted(paramwise_cfg)}; for other rules use '
-                             'DefaultOptimWrapperConstructor')
-        self.include = (include, ) if isinstance(include, str) else tuple(include)
+            raise ValueError(
+                f'paramwise_cfg of LARSConstructor knows `include` alone, got '
+                f'{sorted(paramwise_cfg)}; for other rules use '
+                'DefaultOptimWrapperConstructor'
+            )
+        self.include = (include,) if isinstance(include, str) else tuple(include)
 
-    def param_groups(self, model: nn.Module) -> List[dict]:
+    def param_groups(self, model: nn.Module) -> list[dict]:
         """Groups for the optimiser: adapted ones, then excluded ones."""
-        adapted: List[torch.Tensor] = []
-        excluded: List[torch.Tensor] = []
+        adapted: list[torch.Tensor] = []
+        excluded: list[torch.Tensor] = []
         seen, frozen, kept = set(), 0, set()
         for prefix, module in model.named_modules():
             for name, param in module.named_parameters(recurse=False):
@@ -68,13 +69,20 @@ class LARSConstructor(GroupingConstructor):
                     (excluded if exempt else adapted).append(param)
         unknown = sorted(set(self.include) - kept)
         if unknown:
-            raise ValueError(f'include names {unknown}, which are no norm or bias parameters '
-                             f'of {type(model).__name__}; see model.named_parameters()')
+            raise ValueError(
+                f'include names {unknown}, which are no norm or bias parameters '
+                f'of {type(model).__name__}; see model.named_parameters()'
+            )
         if not adapted and not excluded:
             raise ValueError(f'{type(model).__name__} has no parameter that requires a gradient')
-        print_log(f'Optimiser: {len(adapted)} tensors with decay and adaptation, '
-                  f'{len(excluded)} norm and bias tensors without, {frozen} frozen ones left '
-                  'out', logger='current')
-        groups = [dict(params=adapted, lars_exclude=False),
-                  dict(params=excluded, weight_decay=0., lars_exclude=True)]
+        print_log(
+            f'Optimiser: {len(adapted)} tensors with decay and adaptation, '
+            f'{len(excluded)} norm and bias tensors without, {frozen} frozen ones left '
+            'out',
+            logger='current',
+        )
+        groups = [
+            dict(params=adapted, lars_exclude=False),
+            dict(params=excluded, weight_decay=0.0, lars_exclude=True),
+        ]
         return [group for group in groups if group['params']]

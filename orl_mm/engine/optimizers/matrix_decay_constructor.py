@@ -1,7 +1,5 @@
 """Weight decay on matrices alone."""
 
-from typing import List, Optional
-
 import torch
 from mmengine.logging import print_log
 from torch import nn
@@ -30,23 +28,27 @@ class MatrixDecayConstructor(GroupingConstructor):
     Source: ``utils.py``, ``get_params_groups``, of github.com/facebookresearch/dino.
     """
 
-    def __init__(self, optim_wrapper_cfg: dict, paramwise_cfg: Optional[dict] = None) -> None:
+    def __init__(self, optim_wrapper_cfg: dict, paramwise_cfg: dict | None = None) -> None:
         super().__init__(optim_wrapper_cfg)
         if paramwise_cfg:
-            raise ValueError('MatrixDecayConstructor takes no paramwise_cfg, got '
-                             f'{dict(paramwise_cfg)}; for other rules use '
-                             'DefaultOptimWrapperConstructor')
+            raise ValueError(
+                'MatrixDecayConstructor takes no paramwise_cfg, got '
+                f'{dict(paramwise_cfg)}; for other rules use '
+                'DefaultOptimWrapperConstructor'
+            )
 
-    def param_groups(self, model: nn.Module) -> List[dict]:
+    def param_groups(self, model: nn.Module) -> list[dict]:
         """Groups for the optimiser: decayed ones, then the others."""
-        decayed: List[torch.Tensor] = []
-        others: List[torch.Tensor] = []
+        decayed: list[torch.Tensor] = []
+        others: list[torch.Tensor] = []
         for name, param in model.named_parameters():
             if param.requires_grad:
                 (others if name.endswith('.bias') or param.dim() <= 1 else decayed).append(param)
         if not decayed and not others:
             raise ValueError(f'{type(model).__name__} has no parameter that requires a gradient')
-        print_log(f'Optimiser: {len(decayed)} tensors with weight decay, {len(others)} without',
-                  logger='current')
-        groups = [dict(params=decayed), dict(params=others, weight_decay=0.)]
+        print_log(
+            f'Optimiser: {len(decayed)} tensors with weight decay, {len(others)} without',
+            logger='current',
+        )
+        groups = [dict(params=decayed), dict(params=others, weight_decay=0.0)]
         return [group for group in groups if group['params']]

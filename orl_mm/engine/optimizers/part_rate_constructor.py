@@ -1,7 +1,5 @@
 """Learning rates by part of the model."""
 
-from typing import Dict, List, Optional
-
 from mmengine.logging import print_log
 from torch import nn
 
@@ -30,34 +28,46 @@ class PartRateConstructor(GroupingConstructor):
             without parameters to train.
     """
 
-    def __init__(self, optim_wrapper_cfg: dict, paramwise_cfg: Optional[dict] = None) -> None:
+    def __init__(self, optim_wrapper_cfg: dict, paramwise_cfg: dict | None = None) -> None:
         super().__init__(optim_wrapper_cfg)
         paramwise_cfg = dict(paramwise_cfg or {})
-        self.factors: Dict[str, float] = dict(paramwise_cfg.pop('lr_mult', {}))
+        self.factors: dict[str, float] = dict(paramwise_cfg.pop('lr_mult', {}))
         if paramwise_cfg or not self.factors:
-            raise ValueError('paramwise_cfg of PartRateConstructor is dict(lr_mult=dict(PART='
-                             f'FACTOR)), got {sorted(paramwise_cfg)} besides {self.factors}; for '
-                             'other rules use DefaultOptimWrapperConstructor')
+            raise ValueError(
+                'paramwise_cfg of PartRateConstructor is dict(lr_mult=dict(PART='
+                f'FACTOR)), got {sorted(paramwise_cfg)} besides {self.factors}; for '
+                'other rules use DefaultOptimWrapperConstructor'
+            )
         if min(self.factors.values()) < 0:
             raise ValueError(f'factors of lr_mult must not be negative, got {self.factors}')
         if 'lr' not in self.optimizer_cfg:
             raise ValueError(f'optimizer needs lr=..., got {sorted(self.optimizer_cfg)}')
 
-    def param_groups(self, model: nn.Module) -> List[dict]:
+    def param_groups(self, model: nn.Module) -> list[dict]:
         """All else, then a group for each part."""
         rate = self.optimizer_cfg['lr']
-        groups = {part: dict(params=[], lr=rate * factor)
-                  for part, factor in {'': 1., **self.factors}.items()}
+        groups = {
+            part: dict(params=[], lr=rate * factor)
+            for part, factor in {'': 1.0, **self.factors}.items()
+        }
         for name, param in model.named_parameters():
             if param.requires_grad:
-                part = max((p for p in self.factors if f'{name}.'.startswith(f'{p}.')),
-                           key=len, default='')
+                part = max(
+                    (p for p in self.factors if f'{name}.'.startswith(f'{p}.')), key=len, default=''
+                )
                 groups[part]['params'].append(param)
         empty = [part for part in self.factors if not groups[part]['params']]
         if empty:
-            raise ValueError(f'lr_mult names {empty}, of which {type(model).__name__} has no '
-                             'parameter that requires a gradient; see model.named_parameters()')
-        print_log('Optimiser: ' + ', '.join(
-            f"{len(group['params'])} tensors of {part or 'all else'} at {group['lr']:g}"
-            for part, group in groups.items()), logger='current')
+            raise ValueError(
+                f'lr_mult names {empty}, of which {type(model).__name__} has no '
+                'parameter that requires a gradient; see model.named_parameters()'
+            )
+        print_log(
+            'Optimiser: '
+            + ', '.join(
+                f'{len(group["params"])} tensors of {part or "all else"} at {group["lr"]:g}'
+                for part, group in groups.items()
+            ),
+            logger='current',
+        )
         return [group for group in groups.values() if group['params']]

@@ -2,7 +2,8 @@
 
 import math
 from bisect import bisect_right
-from typing import Optional, Sequence, Union
+from collections.abc import Sequence
+from typing import Union
 
 
 class EpochSchedule:
@@ -26,15 +27,18 @@ class EpochSchedule:
         0.0005
     """
 
-    def __init__(self, values: Sequence[float], epochs: Optional[Sequence[float]] = None,
-                 type: str = 'linear') -> None:
+    def __init__(
+        self, values: Sequence[float], epochs: Sequence[float] | None = None, type: str = 'linear'
+    ) -> None:
         if type not in ('linear', 'cosine', 'step'):
             raise ValueError(f"type must be 'linear', 'cosine' or 'step', got {type!r}")
-        epochs = [0.] if epochs is None and len(values) == 1 else epochs
+        epochs = [0.0] if epochs is None and len(values) == 1 else epochs
         if not len(values) or epochs is None or len(epochs) != len(values):
-            raise ValueError('a schedule needs values and one epoch for each, got '
-                             f'values={values} and epochs={epochs}')
-        if any(b <= a for a, b in zip(epochs, epochs[1:])):
+            raise ValueError(
+                'a schedule needs values and one epoch for each, got '
+                f'values={values} and epochs={epochs}'
+            )
+        if any(b <= a for a, b in zip(epochs, epochs[1:], strict=False)):
             raise ValueError(f'epochs of a schedule must increase, got {list(epochs)}')
         self.values, self.epochs, self.type = list(values), list(epochs), type
 
@@ -50,8 +54,8 @@ class EpochSchedule:
         right = bisect_right(self.epochs, epoch)
         if right == 0 or right == len(self.epochs) or self.type == 'step':
             return self.values[max(right - 1, 0)]
-        start, end = self.epochs[right - 1:right + 1]
-        first, last = self.values[right - 1:right + 1]
+        start, end = self.epochs[right - 1 : right + 1]
+        first, last = self.values[right - 1 : right + 1]
         part = (epoch - start) / (end - start)
         if self.type == 'cosine':
             part = (1 - math.cos(math.pi * part)) / 2

@@ -1,7 +1,8 @@
 """The number of objects K as a pure function of the epoch."""
 
 import math
-from typing import Callable, Dict, Optional, Sequence
+from collections.abc import Callable, Sequence
+from typing import Optional
 
 Number = Optional[float]
 
@@ -44,21 +45,25 @@ class KSchedule:
         [127, 111, 91, 66, 4]
     """
 
-    def __init__(self, type: str, values: Sequence[Number],
-                 epochs: Optional[Sequence[int]] = None,
-                 off_above: Optional[int] = 128) -> None:
+    def __init__(
+        self,
+        type: str,
+        values: Sequence[Number],
+        epochs: Sequence[int] | None = None,
+        off_above: int | None = 128,
+    ) -> None:
         if type not in _CURVES:
-            raise ValueError(f'type of a K schedule must be one of {sorted(_CURVES)}, '
-                             f'got {type!r}')
+            raise ValueError(f'type of a K schedule must be one of {sorted(_CURVES)}, got {type!r}')
         values = _listed('values', values)
-        epochs = _listed('epochs', [0] * len(values) if epochs is None and type == 'constant'
-                         else epochs)
+        epochs = _listed(
+            'epochs', [0] * len(values) if epochs is None and type == 'constant' else epochs
+        )
         _check(type, epochs, values)
         self.type, self.epochs, self.values = type, epochs, values
         self.off_above = off_above
         self._curve = _CURVES[type]
 
-    def __call__(self, epoch: float) -> Optional[int]:
+    def __call__(self, epoch: float) -> int | None:
         """K of an epoch counted from 1; None where clustering is off."""
         value = self._curve(epoch, self.epochs, self.values)
         if value is None:
@@ -68,7 +73,7 @@ class KSchedule:
             return None
         return max(k, 1)
 
-    def at_runner_epoch(self, epoch: int) -> Optional[int]:
+    def at_runner_epoch(self, epoch: int) -> int | None:
         """K of mmengine's ``runner.epoch``, which counts from 0."""
         return self(epoch + 1)
 
@@ -77,8 +82,10 @@ class KSchedule:
         return [e for e in range(1, max_epochs + 1) if self(e) is None]
 
     def __repr__(self) -> str:
-        return (f'KSchedule({self.type!r}, values={self.values}, epochs={self.epochs}, '
-                f'off_above={self.off_above})')
+        return (
+            f'KSchedule({self.type!r}, values={self.values}, epochs={self.epochs}, '
+            f'off_above={self.off_above})'
+        )
 
 
 def _constant(epoch: float, epochs: Sequence, values: Sequence) -> Number:
@@ -87,7 +94,7 @@ def _constant(epoch: float, epochs: Sequence, values: Sequence) -> Number:
 
 def _piecewise(epoch: float, epochs: Sequence, values: Sequence) -> Number:
     current = values[0]
-    for start, value in zip(epochs, values):
+    for start, value in zip(epochs, values, strict=False):
         if start <= epoch:
             current = value
     return current
@@ -116,33 +123,45 @@ def _cosine(epoch: float, epochs: Sequence, values: Sequence) -> Number:
     return math.cos(angle) * (high - low) + low
 
 
-_CURVES: Dict[str, Callable] = dict(
-    constant=_constant, piecewise=_piecewise, linear=_linear, cosine=_cosine)
+_CURVES: dict[str, Callable] = dict(
+    constant=_constant, piecewise=_piecewise, linear=_linear, cosine=_cosine
+)
 
 
-def _listed(name: str, points: Optional[Sequence]) -> list:
+def _listed(name: str, points: Sequence | None) -> list:
     if not isinstance(points, (list, tuple)) or not points:
-        raise ValueError(f'{name} of a K schedule must be a list of at least one number, '
-                         f'got {points!r}')
+        raise ValueError(
+            f'{name} of a K schedule must be a list of at least one number, got {points!r}'
+        )
     return list(points)
 
 
 def _check(type: str, epochs: list, values: list) -> None:
     if type == 'constant':
         if len(values) != 1:
-            raise ValueError(f'a constant K schedule takes one value, got {values}; '
-                             "type='piecewise' changes K at given epochs")
+            raise ValueError(
+                f'a constant K schedule takes one value, got {values}; '
+                "type='piecewise' changes K at given epochs"
+            )
     elif len(epochs) != len(values):
-        raise ValueError(f'a {type} K schedule needs one epoch for each value, got '
-                         f'epochs={epochs} and values={values}')
-    elif any(b <= a for a, b in zip(epochs, epochs[1:])):
+        raise ValueError(
+            f'a {type} K schedule needs one epoch for each value, got '
+            f'epochs={epochs} and values={values}'
+        )
+    elif any(b <= a for a, b in zip(epochs, epochs[1:], strict=False)):
         raise ValueError(f'epochs of a K schedule must increase, got {epochs}')
     if type == 'linear' and len(values) < 2:
-        raise ValueError(f'a linear K schedule needs at least two points, got {values}; '
-                         "type='constant' takes one")
+        raise ValueError(
+            f'a linear K schedule needs at least two points, got {values}; '
+            "type='constant' takes one"
+        )
     if type == 'cosine' and len(values) != 2:
-        raise ValueError(f'a cosine K schedule goes between two points, got {values}; '
-                         "type='linear' or 'piecewise' take more")
+        raise ValueError(
+            f'a cosine K schedule goes between two points, got {values}; '
+            "type='linear' or 'piecewise' take more"
+        )
     if type in ('linear', 'cosine') and None in values:
-        raise ValueError(f'a {type} K schedule cannot pass through None (got {values}): '
-                         'let it rise above off_above, or use a piecewise schedule')
+        raise ValueError(
+            f'a {type} K schedule cannot pass through None (got {values}): '
+            'let it rise above off_above, or use a piecewise schedule'
+        )

@@ -4,5 +4,13 @@ from .read import Backbone, read_backbone
 from .sources import ALIASES, KEYS, NETWORKS
 from .write import TARGETS, provenance, write_backbone
 
-__all__ = ['ALIASES', 'KEYS', 'NETWORKS', 'TARGETS', 'Backbone', 'provenance', 'read_backbone',
-           'write_backbone']
+__all__ = [
+    'ALIASES',
+    'KEYS',
+    'NETWORKS',
+    'TARGETS',
+    'Backbone',
+    'provenance',
+    'read_backbone',
+    'write_backbone',
+]

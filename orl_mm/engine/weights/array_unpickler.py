@@ -2,33 +2,42 @@
 
 import pickle
 import re
+from collections.abc import Callable
 from math import prod
 from pathlib import Path
-from typing import Any, BinaryIO, Callable, Dict, Tuple, Union
+from typing import Any, BinaryIO
 
 import numpy as np
 
 # What a file may name, and the method that answers. numpy 1 and 2 name the same functions
 # differently; Haiku's mappings are what its old checkpoints keep their parameters in.
-_ANSWERS: Dict[Tuple[str, str], str] = {
+_ANSWERS: dict[tuple[str, str], str] = {
     ('numpy', 'dtype'): '_dtype',
     ('collections', 'OrderedDict'): '_mapping',
     ('haiku._src.data_structures', 'FlatMapping'): '_mapping',
     ('haiku._src.data_structures', 'frozendict'): '_mapping',
     # How protocols before 3 and 4 write bytes and sets.
-    ('_codecs', 'encode'): '_encode', **{
-        (module, name): f'_{name}' for module in ('builtins', '__builtin__')
-        for name in ('bytes', 'set', 'frozenset')},
-    **{(f'numpy.{core}.{module}', name): name
-       for core in ('core', '_core')
-       for module, name in (('multiarray', '_reconstruct'), ('multiarray', 'scalar'),
-                            ('numeric', '_frombuffer'))}
+    ('_codecs', 'encode'): '_encode',
+    **{
+        (module, name): f'_{name}'
+        for module in ('builtins', '__builtin__')
+        for name in ('bytes', 'set', 'frozenset')
+    },
+    **{
+        (f'numpy.{core}.{module}', name): name
+        for core in ('core', '_core')
+        for module, name in (
+            ('multiarray', '_reconstruct'),
+            ('multiarray', 'scalar'),
+            ('numeric', '_frombuffer'),
+        )
+    },
 }
 _NDARRAY = 'numpy.ndarray'  # a class that a file may pass on, never call
 _SCALARS = (str, bytes, bytearray, bool, int, float, type(None), np.generic, np.ndarray)
 
 
-def read_pickle(path: Union[str, Path]) -> Any:
+def read_pickle(path: str | Path) -> Any:
     """Read a pickle of arrays, numbers, strings, lists, tuples, sets and dicts.
 
     Args:
@@ -45,7 +54,7 @@ def read_pickle(path: Union[str, Path]) -> Any:
         return _load(file, str(path))
 
 
-def read_npy(path: Union[str, Path]) -> Any:
+def read_npy(path: str | Path) -> Any:
     """Read what ``numpy.save`` made of containers of arrays, such as DetCon's ``.npy``.
 
     See :func:`read_pickle`; ``numpy.load(allow_pickle=True)`` would run code.
@@ -53,8 +62,10 @@ def read_npy(path: Union[str, Path]) -> Any:
     with open(path, 'rb') as file:
         try:
             version = np.lib.format.read_magic(file)
-            read_header = {(1, 0): np.lib.format.read_array_header_1_0,
-                           (2, 0): np.lib.format.read_array_header_2_0}[version]
+            read_header = {
+                (1, 0): np.lib.format.read_array_header_1_0,
+                (2, 0): np.lib.format.read_array_header_2_0,
+            }[version]
             _, _, dtype = read_header(file)
         except (ValueError, KeyError, SyntaxError, EOFError) as error:
             raise _unreadable(path, error) from error
@@ -75,7 +86,7 @@ class ArrayUnpickler(pickle.Unpickler):
     def __init__(self, file: BinaryIO) -> None:
         super().__init__(file, encoding='latin1')  # as detectron2 reads files of Python 2
 
-    def find_class(self, module: str, name: str) -> Union[str, Callable]:
+    def find_class(self, module: str, name: str) -> str | Callable:
         if (module, name) == ('numpy', 'ndarray'):
             return _NDARRAY
         if (module, name) not in _ANSWERS:
@@ -136,6 +147,7 @@ class _DType:
 
 class _Array:
     """An array that the file has begun to describe."""
+
     value: Any = None
 
     def __setstate__(self, state: tuple) -> None:
@@ -151,8 +163,11 @@ class _Mapping(dict):
 
 
 def _build(shape: Any, dtype: Any, fortran: Any, data: Any) -> Any:
-    if not isinstance(dtype, _DType) or not isinstance(shape, tuple) or not all(
-            type(length) is int and length >= 0 for length in shape):
+    if (
+        not isinstance(dtype, _DType)
+        or not isinstance(shape, tuple)
+        or not all(type(length) is int and length >= 0 for length in shape)
+    ):
         raise pickle.UnpicklingError(f'an array of type {dtype!r}, shape {shape!r}')
     if dtype.code == 'O':
         if not isinstance(data, list) or len(data) != prod(shape):
@@ -166,7 +181,7 @@ def _build(shape: Any, dtype: Any, fortran: Any, data: Any) -> Any:
     return np.array(array, kind.newbyteorder('='), order='C')
 
 
-def _plain(value: Any, done: Dict[int, Any]) -> Any:
+def _plain(value: Any, done: dict[int, Any]) -> Any:
     """Containers and arrays proper; ``done`` keeps shared parts shared, and ends circles."""
     if id(value) in done:
         return done[id(value)]
@@ -198,13 +213,27 @@ def _load(file: BinaryIO, name: str) -> Any:
     except ForbiddenName as error:
         raise ValueError(
             f'{name} holds {error}, which is no array and no plain container: reading it could '
-            'run code, so it was not read') from None
+            'run code, so it was not read'
+        ) from None
     # What a pickle can meet on its way: cut, or made to mislead.
-    except (pickle.UnpicklingError, EOFError, ValueError, TypeError, KeyError, IndexError,
-            AttributeError, OverflowError, MemoryError, RecursionError, ImportError) as error:
+    except (
+        pickle.UnpicklingError,
+        EOFError,
+        ValueError,
+        TypeError,
+        KeyError,
+        IndexError,
+        AttributeError,
+        OverflowError,
+        MemoryError,
+        RecursionError,
+        ImportError,
+    ) as error:
         raise _unreadable(name, error) from error
 
 
-def _unreadable(name: Union[str, Path], error: Exception) -> ValueError:
-    return ValueError(f'{name} cannot be read as arrays in plain containers: it is cut short or '
-                      f'of another kind; copy or download it again ({str(error) or error!r})')
+def _unreadable(name: str | Path, error: Exception) -> ValueError:
+    return ValueError(
+        f'{name} cannot be read as arrays in plain containers: it is cut short or '
+        f'of another kind; copy or download it again ({str(error) or error!r})'
+    )

@@ -1,7 +1,8 @@
 """DetCon's ``.npy``: nested dicts of Haiku's parameters and states as named tensors."""
 
 import re
-from typing import Any, Dict, Iterator, Tuple
+from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 import torch
@@ -12,10 +13,11 @@ SAME_PADDING = (
     'right and lower side only; the ResNets of torchvision, timm, detectron2 and OpenMMLab pad all '
     'sides and look one cell further to the upper left. So their features are the published ones '
     'on images of 32 n + 1 pixels a side (225) and others elsewhere (224): '
-    'projects/weights/README.md has the two lines that make them equal on multiples of 32')
+    'projects/weights/README.md has the two lines that make them equal on multiples of 32'
+)
 
 
-def read_haiku(content: Any) -> Dict[str, Tensor]:
+def read_haiku(content: Any) -> dict[str, Tensor]:
     """Names such as ``res_net50/~/block_group_0/~/block_0/~/conv_0/w`` and tensors.
 
     ``hk.Params`` map a module's name to its arrays, ``hk.State`` the names of its moving
@@ -38,7 +40,7 @@ def read_haiku(content: Any) -> Dict[str, Tensor]:
     Source: ``utils/networks.py`` of github.com/deepmind/detcon; Haiku's ``nets/resnet.py``,
     ``batch_norm.py``, ``moving_averages.py``.
     """
-    weights: Dict[str, Tensor] = {}
+    weights: dict[str, Tensor] = {}
     for path, array in _leaves(content, ()):
         name = '/'.join(path)
         if name in weights:
@@ -48,12 +50,14 @@ def read_haiku(content: Any) -> Dict[str, Tensor]:
             tensor = tensor.permute(3, 2, 0, 1) if path[-1] == 'w' else tensor.flatten()
         weights[name] = tensor.contiguous()
     if any(name.endswith('final_batchnorm/scale') for name in weights):
-        raise ValueError('it is a ResNet v2, whose blocks begin with norm and ReLU; OpenMMLab, '
-                         'torchvision and detectron2 have none')
+        raise ValueError(
+            'it is a ResNet v2, whose blocks begin with norm and ReLU; OpenMMLab, '
+            'torchvision and detectron2 have none'
+        )
     return weights if any(name.endswith('initial_conv/w') for name in weights) else {}
 
 
-def _leaves(content: Any, path: Tuple[str, ...]) -> Iterator[Tuple[Tuple[str, ...], np.ndarray]]:
+def _leaves(content: Any, path: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...], np.ndarray]]:
     if isinstance(content, dict):
         for key, value in content.items():
             # params, state: one network's; online_params: the online one's.

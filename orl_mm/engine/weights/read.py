@@ -5,7 +5,7 @@ import pickle
 from contextlib import nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Dict, List, Optional, Tuple, Union
+from typing import Any
 
 import numpy as np
 import torch
@@ -36,16 +36,22 @@ class Backbone:
         left_out (list): What else the file holds, by its names.
         notes (list): What to know before using them.
     """
-    weights: Dict[str, Tensor]
+
+    weights: dict[str, Tensor]
     architecture: Architecture
     found: Found
-    missing: List[str]
-    left_out: List[str]
-    notes: List[str] = field(default_factory=list)
+    missing: list[str]
+    left_out: list[str]
+    notes: list[str] = field(default_factory=list)
 
 
-def read_backbone(path: Union[str, Path], source: str = 'auto', network: Optional[str] = None,
-                  prefix: Optional[str] = None, architecture: Optional[str] = None) -> Backbone:
+def read_backbone(
+    path: str | Path,
+    source: str = 'auto',
+    network: str | None = None,
+    prefix: str | None = None,
+    architecture: str | None = None,
+) -> Backbone:
     """Read the backbone of a published file, or of a checkpoint of OpenMMLab or of ours.
 
     Args:
@@ -69,8 +75,14 @@ def read_backbone(path: Union[str, Path], source: str = 'auto', network: Optiona
     if architecture and own.name != architecture:
         raise ValueError(f'it holds a {own.title}, not a {architecture}')
     taken = set(names.values())
-    return Backbone(weights, own, found, check_complete(weights, own),
-                    [name for name in tensors if name not in taken], _notes(found))
+    return Backbone(
+        weights,
+        own,
+        found,
+        check_complete(weights, own),
+        [name for name in tensors if name not in taken],
+        _notes(found),
+    )
 
 
 def read_file(path: Path) -> Any:
@@ -90,7 +102,7 @@ def read_file(path: Path) -> Any:
         return load_weights(path)
 
 
-def named_tensors(content: Any) -> Tuple[Dict[str, Tensor], Any]:
+def named_tensors(content: Any) -> tuple[dict[str, Tensor], Any]:
     """The tensors of a file by their names, and who it says wrote it."""
     if not isinstance(content, (dict, list, tuple)):
         raise ValueError(f'it holds a {type(content).__name__}, not names and tensors')
@@ -107,8 +119,10 @@ def named_tensors(content: Any) -> Tuple[Dict[str, Tensor], Any]:
         else:
             for key in ('student', 'teacher'):  # DINO's full checkpoints
                 if isinstance(content.get(key), dict):
-                    weights = {**weights, **{f'{key}/{name}': value
-                                             for name, value in content[key].items()}}
+                    weights = {
+                        **weights,
+                        **{f'{key}/{name}': value for name, value in content[key].items()},
+                    }
     tensors = {}
     for name, value in weights.items() if isinstance(weights, dict) else ():
         if isinstance(value, Tensor):
@@ -117,17 +131,21 @@ def named_tensors(content: Any) -> Tuple[Dict[str, Tensor], Any]:
             tensors[str(name)] = torch.from_numpy(np.array(value))
     if not tensors:
         inside = sorted(map(str, content)) if isinstance(content, dict) else len(content)
-        raise ValueError('it holds no names and tensors under "state_dict", "model", "teacher" or '
-                         f'directly, but {inside}')
+        raise ValueError(
+            'it holds no names and tensors under "state_dict", "model", "teacher" or '
+            f'directly, but {inside}'
+        )
     return tensors, author
 
 
-def _notes(found: Found) -> List[str]:
+def _notes(found: Found) -> list[str]:
     notes = []
     if found.layout is HAIKU:
         notes.append(SAME_PADDING)
     if found.source.key == 'detectron2':
-        notes.append('a detectron2 file does not say for which images it is; the configs here want '
-                     "RGB and the stride in the 3x3 convolution, as torchvision, R2O and MoCo: "
-                     "MSRA's R-50, for one, is for BGR with the stride in the 1x1")
+        notes.append(
+            'a detectron2 file does not say for which images it is; the configs here want '
+            'RGB and the stride in the 3x3 convolution, as torchvision, R2O and MoCo: '
+            "MSRA's R-50, for one, is for BGR with the stride in the 1x1"
+        )
     return notes

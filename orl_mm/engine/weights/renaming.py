@@ -1,7 +1,7 @@
 """A one-to-one correspondence of names, written once and read both ways."""
 
 import re
-from typing import Dict, Iterable, Optional, Tuple
+from collections.abc import Iterable
 
 # What a field of a pattern stands for.
 _FIELDS = dict(stage='[1-4]', block=r'\d+', n=r'\d', leaf=r'\w+', rest='.+')
@@ -18,33 +18,38 @@ class Renaming:
         *pairs (tuple): Ours and theirs, with the same fields.
     """
 
-    def __init__(self, title: str, *pairs: Tuple[str, str]) -> None:
+    def __init__(self, title: str, *pairs: tuple[str, str]) -> None:
         self.title, self._pairs = title, pairs
         self._ours = [(_compile(ours), theirs) for ours, theirs in pairs]
         self._theirs = [(_compile(theirs), ours) for ours, theirs in pairs]
 
-    def to_ours(self, name: str) -> Optional[str]:
+    def to_ours(self, name: str) -> str | None:
         """Our name for theirs; None where it is no part of the backbone."""
         return _rename(name, self._theirs)
 
-    def to_theirs(self, name: str) -> Optional[str]:
+    def to_theirs(self, name: str) -> str | None:
         """Their name for ours; None where they have no such part."""
         return _rename(name, self._ours)
 
-    def ours(self, names: Iterable[str], prefix: str = '') -> Dict[str, str]:
+    def ours(self, names: Iterable[str], prefix: str = '') -> dict[str, str]:
         """Their full names by our names, of those under a prefix that are of the backbone."""
-        found = ((self.to_ours(name[len(prefix):]), name) for name in names
-                 if name.startswith(prefix))
+        found = (
+            (self.to_ours(name[len(prefix) :]), name) for name in names if name.startswith(prefix)
+        )
         return {ours: name for ours, name in found if ours is not None}
 
 
 def _compile(pattern: str) -> re.Pattern:
     parts = re.split(r'\{(\w+)\}', pattern)
-    return re.compile(''.join(f'(?P<{part}>{_FIELDS[part]})' if i % 2 else re.escape(part)
-                              for i, part in enumerate(parts)))
+    return re.compile(
+        ''.join(
+            f'(?P<{part}>{_FIELDS[part]})' if i % 2 else re.escape(part)
+            for i, part in enumerate(parts)
+        )
+    )
 
 
-def _rename(name: str, patterns: list) -> Optional[str]:
+def _rename(name: str, patterns: list) -> str | None:
     for pattern, other in patterns:
         match = pattern.fullmatch(name)
         if match:

@@ -4,9 +4,10 @@ import hashlib
 import os
 import pickle
 from collections import OrderedDict
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, BinaryIO, Callable, Dict, Iterator, NamedTuple, Optional, Union
+from typing import Any, BinaryIO, NamedTuple
 
 import torch
 from torch import Tensor
@@ -18,14 +19,14 @@ from .renaming import Renaming
 
 class Target(NamedTuple):
     """Who reads a file: the names they use, how it is written, and how it is used."""
+
     resnet: Renaming
-    vit: Optional[Renaming]
-    write: Callable[[Dict[str, Tensor], Dict[str, Any], BinaryIO], None]
+    vit: Renaming | None
+    write: Callable[[dict[str, Tensor], dict[str, Any], BinaryIO], None]
     usage: str
 
 
-def write_backbone(backbone: Backbone, out: Union[str, Path], target: str,
-                   meta: Dict[str, Any]) -> None:
+def write_backbone(backbone: Backbone, out: str | Path, target: str, meta: dict[str, Any]) -> None:
     """Write a backbone for another code; a file that is there before is replaced at the end.
 
     Args:
@@ -46,41 +47,51 @@ def write_backbone(backbone: Backbone, out: Union[str, Path], target: str,
     if '.pkl' in (suffix, out.suffix) and suffix != out.suffix:
         raise ValueError(f'--to {target} is read from a {suffix} file, not from {out.name}')
     # Cloned, since torch writes the whole of what a tensor may be a small part of.
-    renamed = {layout.to_theirs(name): value.clone(memory_format=torch.contiguous_format)
-               for name, value in backbone.weights.items()}
+    renamed = {
+        layout.to_theirs(name): value.clone(memory_format=torch.contiguous_format)
+        for name, value in backbone.weights.items()
+    }
     out.parent.mkdir(parents=True, exist_ok=True)
     with _replaced(out) as file:
         to.write(renamed, meta, file)
 
 
-def provenance(path: Union[str, Path], backbone: Backbone) -> Dict[str, str]:
+def provenance(path: str | Path, backbone: Backbone) -> dict[str, str]:
     """Which file a backbone is from: name, SHA-256, whose, where in it, what network."""
     with open(path, 'rb') as file:
         digest = hashlib.file_digest(file, 'sha256').hexdigest()
-    return dict(source=Path(path).name, sha256=digest, format=backbone.found.source.title,
-                prefix=backbone.found.prefix, network=backbone.found.network,
-                architecture=backbone.architecture.title, notes='; '.join(backbone.notes))
+    return dict(
+        source=Path(path).name,
+        sha256=digest,
+        format=backbone.found.source.title,
+        prefix=backbone.found.prefix,
+        network=backbone.found.network,
+        architecture=backbone.architecture.title,
+        notes='; '.join(backbone.notes),
+    )
 
 
-def _write_openmmlab(weights: Dict[str, Tensor], meta: Dict[str, Any], file: BinaryIO) -> None:
+def _write_openmmlab(weights: dict[str, Tensor], meta: dict[str, Any], file: BinaryIO) -> None:
     torch.save(dict(state_dict=weights, meta=meta), file)
 
 
-def _write_bare(weights: Dict[str, Tensor], meta: Dict[str, Any], file: BinaryIO) -> None:
+def _write_bare(weights: dict[str, Tensor], meta: dict[str, Any], file: BinaryIO) -> None:
     # Nothing but names and tensors, for load_state_dict; an attribute is in nobody's way.
     state_dict = OrderedDict(weights)
     state_dict.meta = meta
     torch.save(state_dict, file)
 
 
-def _write_detectron2(weights: Dict[str, Tensor], meta: Dict[str, Any], file: BinaryIO) -> None:
+def _write_detectron2(weights: dict[str, Tensor], meta: dict[str, Any], file: BinaryIO) -> None:
     try:
         arrays = {name: value.cpu().numpy() for name, value in weights.items()}
     except TypeError as error:  # bfloat16
-        raise ValueError(f'--to detectron2 holds numpy arrays: {error}; give weights in float32'
-                         ) from error
-    _Pickler(file, protocol=3).dump(dict(model=arrays, __author__='orl_mm',
-                                         matching_heuristics=True, meta=meta))
+        raise ValueError(
+            f'--to detectron2 holds numpy arrays: {error}; give weights in float32'
+        ) from error
+    _Pickler(file, protocol=3).dump(
+        dict(model=arrays, __author__='orl_mm', matching_heuristics=True, meta=meta)
+    )
 
 
 class _Pickler(pickle._Pickler):
@@ -106,15 +117,32 @@ def _replaced(out: Path) -> Iterator[BinaryIO]:
 
 
 TARGETS = dict(
-    openmmlab=Target(RESNET, VIT, _write_openmmlab,
-                     "backbone=dict(..., init_cfg=dict(type='orl_mm.PretrainedBackbone', "
-                     "checkpoint=FILE)), or type='Pretrained'"),
-    torchvision=Target(RESNET, None, _write_bare,
-                       'model.load_state_dict(torch.load(FILE), strict=False), which must miss '
-                       'fc.weight and fc.bias only'),
-    timm=Target(RESNET, DINO_VIT, _write_bare,
-                'timm.create_model(NAME, num_classes=0, checkpoint_path=FILE)'),
-    detectron2=Target(DETECTRON2, None, _write_detectron2,
-                      'MODEL.WEIGHTS FILE with INPUT.FORMAT RGB, MODEL.RESNETS.STRIDE_IN_1X1 '
-                      'False, MODEL.PIXEL_MEAN [123.675,116.28,103.53], MODEL.PIXEL_STD '
-                      '[58.395,57.12,57.375]'))
+    openmmlab=Target(
+        RESNET,
+        VIT,
+        _write_openmmlab,
+        "backbone=dict(..., init_cfg=dict(type='orl_mm.PretrainedBackbone', "
+        "checkpoint=FILE)), or type='Pretrained'",
+    ),
+    torchvision=Target(
+        RESNET,
+        None,
+        _write_bare,
+        'model.load_state_dict(torch.load(FILE), strict=False), which must miss '
+        'fc.weight and fc.bias only',
+    ),
+    timm=Target(
+        RESNET,
+        DINO_VIT,
+        _write_bare,
+        'timm.create_model(NAME, num_classes=0, checkpoint_path=FILE)',
+    ),
+    detectron2=Target(
+        DETECTRON2,
+        None,
+        _write_detectron2,
+        'MODEL.WEIGHTS FILE with INPUT.FORMAT RGB, MODEL.RESNETS.STRIDE_IN_1X1 '
+        'False, MODEL.PIXEL_MEAN [123.675,116.28,103.53], MODEL.PIXEL_STD '
+        '[58.395,57.12,57.375]',
+    ),
+)

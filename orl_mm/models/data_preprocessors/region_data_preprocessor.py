@@ -1,7 +1,5 @@
 """Move a batch with its regions to the device in as few copies as there are tensors."""
 
-from typing import List, Union
-
 import torch
 from mmpretrain.models import SelfSupDataPreprocessor
 from torch import Tensor
@@ -32,7 +30,7 @@ class RegionDataPreprocessor(SelfSupDataPreprocessor):
         Returns:
             dict: Normalised ``inputs`` and ``data_samples``, a RegionBatch.
         """
-        samples: Union[List, RegionBatch] = data['data_samples']
+        samples: list | RegionBatch = data['data_samples']
         if not isinstance(samples, RegionBatch):
             samples = RegionBatch.from_samples(samples)
         inputs = [self._normalise(image) for image in data['inputs']]

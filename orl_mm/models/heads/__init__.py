@@ -7,6 +7,11 @@ from .region_contrast_head import RegionContrastHead
 from .region_predict_head import RegionPredictHead
 
 __all__ = [
-    'BaseRegionHead', 'DINOHead', 'DetConHead', 'PixelContrastHead', 'PixelPropagationHead',
-    'RegionContrastHead', 'RegionPredictHead'
+    'BaseRegionHead',
+    'DINOHead',
+    'DetConHead',
+    'PixelContrastHead',
+    'PixelPropagationHead',
+    'RegionContrastHead',
+    'RegionPredictHead',
 ]

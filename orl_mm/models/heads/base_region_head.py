@@ -1,7 +1,7 @@
 """What the region heads share: the predictor and the two directions of the loss."""
 
 from abc import ABCMeta, abstractmethod
-from typing import Optional, Sequence
+from collections.abc import Sequence
 
 from mmengine.model import BaseModule
 from torch import Tensor
@@ -21,8 +21,9 @@ class BaseRegionHead(BaseModule, metaclass=ABCMeta):
         init_cfg (dict, optional): See mmengine's ``BaseModule``.
     """
 
-    def __init__(self, predictor: dict, symmetric: str = 'sum',
-                 init_cfg: Optional[dict] = None) -> None:
+    def __init__(
+        self, predictor: dict, symmetric: str = 'sum', init_cfg: dict | None = None
+    ) -> None:
         super().__init__(init_cfg)
         if symmetric not in ('sum', 'mean'):
             raise ValueError(f"symmetric must be 'sum' or 'mean', got {symmetric!r}")
@@ -31,12 +32,12 @@ class BaseRegionHead(BaseModule, metaclass=ABCMeta):
 
     def predict(self, projections: Tensor, pairs: RegionPairs, num_views: int) -> Tensor:
         """q of the rows (R, D) of ``num_views`` views."""
-        with few_rows(self.predictor, num_views * pairs.local_rows,
-                      num_views * pairs.total_rows):
-            return self.predictor((projections, ))[0]
+        with few_rows(self.predictor, num_views * pairs.local_rows, num_views * pairs.total_rows):
+            return self.predictor((projections,))[0]
 
-    def loss(self, predictions: Sequence[Tensor], targets: Sequence[Tensor],
-             pairs: RegionPairs) -> Tensor:
+    def loss(
+        self, predictions: Sequence[Tensor], targets: Sequence[Tensor], pairs: RegionPairs
+    ) -> Tensor:
         """The loss over both directions.
 
         Args:
@@ -51,6 +52,7 @@ class BaseRegionHead(BaseModule, metaclass=ABCMeta):
         return sum(terms) / (len(terms) if self.symmetric == 'mean' else 1)
 
     @abstractmethod
-    def directions(self, predictions: Sequence[Tensor], targets: Sequence[Tensor],
-                   pairs: RegionPairs) -> Sequence[Tensor]:
+    def directions(
+        self, predictions: Sequence[Tensor], targets: Sequence[Tensor], pairs: RegionPairs
+    ) -> Sequence[Tensor]:
         """One scalar a direction; arguments of :meth:`loss`."""

@@ -1,6 +1,6 @@
 """DetCon_B's predictor and its contrast over all sampled regions."""
 
-from typing import Optional, Sequence
+from collections.abc import Sequence
 
 from mmengine.dist import get_world_size
 from mmengine.model import BaseModule
@@ -20,7 +20,7 @@ class DetConHead(BaseModule):
         init_cfg (dict, optional): See mmengine's ``BaseModule``.
     """
 
-    def __init__(self, predictor: dict, loss: dict, init_cfg: Optional[dict] = None) -> None:
+    def __init__(self, predictor: dict, loss: dict, init_cfg: dict | None = None) -> None:
         super().__init__(init_cfg)
         self.predictor = MODELS.build(predictor)
         self.loss_module = MODELS.build(loss)
@@ -29,10 +29,15 @@ class DetConHead(BaseModule):
         """q of the rows (B * R, D) of one view, or of both where they share statistics."""
         rows = len(projections)
         with few_rows(self.predictor, rows, rows * get_world_size()):
-            return self.predictor((projections, ))[0]
+            return self.predictor((projections,))[0]
 
-    def loss(self, predictions: Sequence[Tensor], targets: Sequence[Tensor],
-             ids: Sequence[Tensor], target_ids: Sequence[Tensor]) -> Tensor:
+    def loss(
+        self,
+        predictions: Sequence[Tensor],
+        targets: Sequence[Tensor],
+        ids: Sequence[Tensor],
+        target_ids: Sequence[Tensor],
+    ) -> Tensor:
         """The loss over both directions.
 
         Args:
@@ -44,7 +49,8 @@ class DetConHead(BaseModule):
         """
 
         def by_image(rows, regions):
-            return [r.unflatten(0, i.shape) for r, i in zip(rows, regions)]
+            return [r.unflatten(0, i.shape) for r, i in zip(rows, regions, strict=False)]
 
-        return self.loss_module(by_image(predictions, ids), by_image(targets, target_ids), ids,
-                                target_ids)
+        return self.loss_module(
+            by_image(predictions, ids), by_image(targets, target_ids), ids, target_ids
+        )

@@ -37,20 +37,31 @@ class DINOHead(BaseModule):
     github.com/facebookresearch/dino.
     """
 
-    def __init__(self, in_channels: int, out_channels: int = 65536, hid_channels: int = 2048,
-                 bottleneck_channels: int = 256, num_layers: int = 3, with_bn: bool = False,
-                 norm_last_layer: bool = True) -> None:
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int = 65536,
+        hid_channels: int = 2048,
+        bottleneck_channels: int = 256,
+        num_layers: int = 3,
+        with_bn: bool = False,
+        norm_last_layer: bool = True,
+    ) -> None:
         super().__init__()
-        sizes = dict(in_channels=in_channels, out_channels=out_channels,
-                     hid_channels=hid_channels, bottleneck_channels=bottleneck_channels,
-                     num_layers=num_layers)
+        sizes = dict(
+            in_channels=in_channels,
+            out_channels=out_channels,
+            hid_channels=hid_channels,
+            bottleneck_channels=bottleneck_channels,
+            num_layers=num_layers,
+        )
         if min(sizes.values()) < 1:
             raise ValueError(f'every size of DINOHead must be at least 1, got {sizes}')
         widths = [in_channels] + [hid_channels] * (num_layers - 1) + [bottleneck_channels]
         layers = []
-        for i, (before, after) in enumerate(zip(widths, widths[1:])):
+        for i, (before, after) in enumerate(zip(widths, widths[1:], strict=False)):
             layers.append(nn.Linear(before, after))
-            nn.init.trunc_normal_(layers[-1].weight, std=.02)
+            nn.init.trunc_normal_(layers[-1].weight, std=0.02)
             nn.init.zeros_(layers[-1].bias)
             if i < num_layers - 1:
                 layers += [nn.BatchNorm1d(after)] * with_bn + [nn.GELU()]

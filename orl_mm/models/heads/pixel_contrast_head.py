@@ -1,7 +1,5 @@
 """Tell the same pixel in another view from pixels of other images (VADeR)."""
 
-from typing import Optional
-
 import torch
 from mmengine.dist import get_world_size
 from mmengine.model import BaseModule
@@ -30,15 +28,17 @@ class PixelContrastHead(BaseModule):
         ValueError: ``temperature`` is not above 0.
     """
 
-    def __init__(self, temperature: float = 0.07, loss_weight: float = 1.,
-                 init_cfg: Optional[dict] = None) -> None:
+    def __init__(
+        self, temperature: float = 0.07, loss_weight: float = 1.0, init_cfg: dict | None = None
+    ) -> None:
         super().__init__(init_cfg)
         if temperature <= 0:
             raise ValueError(f'temperature must be above 0, got {temperature}')
         self.temperature, self.loss_weight = temperature, loss_weight
 
-    def loss(self, queries: Tensor, keys: Tensor, negatives: Tensor, valid: Tensor,
-             total: Tensor) -> Tensor:
+    def loss(
+        self, queries: Tensor, keys: Tensor, negatives: Tensor, valid: Tensor, total: Tensor
+    ) -> Tensor:
         """The loss of this rank: averaged over ranks, as DDP does, it is that of all.
 
         Args:

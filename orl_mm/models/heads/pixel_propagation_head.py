@@ -1,6 +1,6 @@
 """PixPro's pixel propagation module and its consistency between two views."""
 
-from typing import Optional, Sequence
+from collections.abc import Sequence
 
 import torch.nn.functional as F
 from mmengine.model import BaseModule
@@ -26,8 +26,9 @@ class PixelPropagationHead(BaseModule):
         ValueError: ``power`` is not above 0.
     """
 
-    def __init__(self, channels: int = 256, power: float = 2.,
-                 init_cfg: Optional[dict] = None) -> None:
+    def __init__(
+        self, channels: int = 256, power: float = 2.0, init_cfg: dict | None = None
+    ) -> None:
         super().__init__(init_cfg)
         if power <= 0:
             raise ValueError(f'power must be above 0, got {power}; 0 would weigh all cells alike')
@@ -41,8 +42,9 @@ class PixelPropagationHead(BaseModule):
         out = propagate(cells, self.transform(cells), self.power)
         return out.transpose(1, 2).unflatten(2, projections.shape[-2:])
 
-    def loss(self, predictions: Sequence[Tensor], targets: Sequence[Tensor],
-             positive: Tensor) -> Tensor:
+    def loss(
+        self, predictions: Sequence[Tensor], targets: Sequence[Tensor], positive: Tensor
+    ) -> Tensor:
         """The loss over both directions: each view's prediction against the other's target.
 
         Args:
@@ -55,8 +57,9 @@ class PixelPropagationHead(BaseModule):
         """
         first, second = (F.normalize(_by_cell(p).float(), dim=-1) for p in predictions)
         one, two = (F.normalize(_by_cell(t).detach().float(), dim=-1) for t in targets)
-        return (pixel_consistency(first, two, positive)
-                + pixel_consistency(second, one, positive.transpose(1, 2)))
+        return pixel_consistency(first, two, positive) + pixel_consistency(
+            second, one, positive.transpose(1, 2)
+        )
 
 
 def _by_cell(maps: Tensor) -> Tensor:

@@ -1,6 +1,6 @@
 """Tell each region from every other region of the batch (MoCo v3, per region)."""
 
-from typing import List, Optional, Sequence
+from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F
@@ -40,9 +40,15 @@ class RegionContrastHead(BaseRegionHead):
         ValueError: ``temperature`` is not above 0, or an unknown ``average``.
     """
 
-    def __init__(self, predictor: dict, temperature: float = 1., average: str = 'image',
-                 drop_same_cluster: bool = False, symmetric: str = 'sum',
-                 init_cfg: Optional[dict] = None) -> None:
+    def __init__(
+        self,
+        predictor: dict,
+        temperature: float = 1.0,
+        average: str = 'image',
+        drop_same_cluster: bool = False,
+        symmetric: str = 'sum',
+        init_cfg: dict | None = None,
+    ) -> None:
         super().__init__(predictor, symmetric, init_cfg)
         if temperature <= 0:
             raise ValueError(f'temperature must be above 0, got {temperature}')
@@ -51,8 +57,9 @@ class RegionContrastHead(BaseRegionHead):
         self.temperature, self.average = temperature, average
         self.drop_same_cluster = drop_same_cluster
 
-    def directions(self, predictions: Sequence[Tensor], targets: Sequence[Tensor],
-                   pairs: RegionPairs) -> List[Tensor]:
+    def directions(
+        self, predictions: Sequence[Tensor], targets: Sequence[Tensor], pairs: RegionPairs
+    ) -> list[Tensor]:
         keep = pairs.valid_rows()
         weights = pairs.weights(self.average)[keep]
         targets = [F.normalize(t.detach().float(), dim=1)[keep] for t in targets]
@@ -60,11 +67,14 @@ class RegionContrastHead(BaseRegionHead):
         everywhere = gather_rows(torch.cat(targets, 1), pairs.valid_per_rank).chunk(2, 1)
         mine = pairs.first_valid + torch.arange(len(keep), device=keep.device)
         hidden = self._hidden(pairs.clusters()[keep]) if self.drop_same_cluster else None
-        return [self._direction(F.normalize(pred.float(), dim=1)[keep], keys, mine, hidden, weights)
-                for pred, keys in zip(predictions, everywhere)]
+        return [
+            self._direction(F.normalize(pred.float(), dim=1)[keep], keys, mine, hidden, weights)
+            for pred, keys in zip(predictions, everywhere, strict=False)
+        ]
 
-    def _direction(self, queries: Tensor, keys: Tensor, mine: Tensor, hidden: Optional[Tensor],
-                   weights: Tensor) -> Tensor:
+    def _direction(
+        self, queries: Tensor, keys: Tensor, mine: Tensor, hidden: Tensor | None, weights: Tensor
+    ) -> Tensor:
         """
         Args:
             queries (Tensor): (R, D) of this rank.

@@ -1,6 +1,6 @@
 """Predict the target's projection of each region from the online one."""
 
-from typing import List, Optional, Sequence
+from collections.abc import Sequence
 
 from torch import Tensor
 
@@ -22,13 +22,17 @@ class RegionPredictHead(BaseRegionHead):
         init_cfg (dict, optional): See mmengine's ``BaseModule``.
     """
 
-    def __init__(self, predictor: dict, loss: dict, symmetric: str = 'sum',
-                 init_cfg: Optional[dict] = None) -> None:
+    def __init__(
+        self, predictor: dict, loss: dict, symmetric: str = 'sum', init_cfg: dict | None = None
+    ) -> None:
         super().__init__(predictor, symmetric, init_cfg)
         self.loss_module = MODELS.build(loss)
 
-    def directions(self, predictions: Sequence[Tensor], targets: Sequence[Tensor],
-                   pairs: RegionPairs) -> List[Tensor]:
+    def directions(
+        self, predictions: Sequence[Tensor], targets: Sequence[Tensor], pairs: RegionPairs
+    ) -> list[Tensor]:
         weights = pairs.weights(self.loss_module.average)
-        return [self.loss_module(pred, target, weights)
-                for pred, target in zip(predictions, targets)]
+        return [
+            self.loss_module(pred, target, weights)
+            for pred, target in zip(predictions, targets, strict=False)
+        ]

@@ -1,6 +1,6 @@
 """DetCon's contrast: a region against all sampled regions of the batch of all ranks."""
 
-from typing import Optional, Sequence
+from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F
@@ -48,8 +48,13 @@ class DetConLoss(BaseModule):
             raise ValueError(f'temperature must be above 0, got {temperature}')
         self.temperature = temperature
 
-    def forward(self, predictions: Sequence[Tensor], targets: Sequence[Tensor],
-                ids: Sequence[Tensor], target_ids: Optional[Sequence[Tensor]] = None) -> Tensor:
+    def forward(
+        self,
+        predictions: Sequence[Tensor],
+        targets: Sequence[Tensor],
+        ids: Sequence[Tensor],
+        target_ids: Sequence[Tensor] | None = None,
+    ) -> Tensor:
         """
         Args:
             predictions (sequence): Two (B, R, D), view 1 and view 2, any float type.
@@ -72,12 +77,21 @@ class DetConLoss(BaseModule):
             # (S, 2, R, D): both views in one collective.
             everywhere = gather_rows(keys, [len(keys)] * get_world_size())
             first = get_rank() * len(keys)
-            return sum(_direction(queries[v], v, keys, everywhere, first, ids[v], target_ids)
-                       for v in (0, 1))
+            return sum(
+                _direction(queries[v], v, keys, everywhere, first, ids[v], target_ids)
+                for v in (0, 1)
+            )
 
 
-def _direction(queries: Tensor, view: int, keys: Tensor, everywhere: Tensor, first: int,
-               ids: Tensor, target_ids: Sequence[Tensor]) -> Tensor:
+def _direction(
+    queries: Tensor,
+    view: int,
+    keys: Tensor,
+    everywhere: Tensor,
+    first: int,
+    ids: Tensor,
+    target_ids: Sequence[Tensor],
+) -> Tensor:
     """Mean loss of the predictions of one view.
 
     Args:
@@ -94,7 +108,7 @@ def _direction(queries: Tensor, view: int, keys: Tensor, everywhere: Tensor, fir
     # The keys of the query's own image and view, as (R of keys, B, R of queries). They are
     # overwritten behind autograd's back, which would copy all logits for it: the
     # gradient at an excluded key is its softmax, 0, either way.
-    own = logits.detach().view(num, draws, -1, 2, draws)[:, :, first:first + num, view]
+    own = logits.detach().view(num, draws, -1, 2, draws)[:, :, first : first + num, view]
     own = own.diagonal(dim1=0, dim2=2).permute(2, 0, 1)
     own.masked_fill_(_same(ids, target_ids[view]), _EXCLUDED)
     total = logits.logsumexp(1).view(num, draws)
@@ -119,6 +133,8 @@ def _check(predictions, targets, ids, target_ids) -> None:
     shapes = {name: [tuple(t.shape) for t in group] for name, group in groups.items()}
     shape = shapes['predictions'][0]
     if len(shape) != 3 or any(
-            found != (shape if name in ('predictions', 'targets') else shape[:2])
-            for name, pair in shapes.items() for found in pair):
+        found != (shape if name in ('predictions', 'targets') else shape[:2])
+        for name, pair in shapes.items()
+        for found in pair
+    ):
         raise ValueError(f'predictions and targets must be (B, R, D) and ids (B, R), got {shapes}')

@@ -32,8 +32,9 @@ class DINOLoss(BaseModule):
     github.com/facebookresearch/dino.
     """
 
-    def __init__(self, out_channels: int = 65536, student_temp: float = 0.1,
-                 center_momentum: float = 0.9) -> None:
+    def __init__(
+        self, out_channels: int = 65536, student_temp: float = 0.1, center_momentum: float = 0.9
+    ) -> None:
         super().__init__()
         if student_temp <= 0:
             raise ValueError(f'student_temp must be positive, got {student_temp}')
@@ -42,8 +43,9 @@ class DINOLoss(BaseModule):
         self.student_temp, self.center_momentum = student_temp, center_momentum
         self.register_buffer('center', torch.zeros(1, out_channels))
 
-    def forward(self, student: Tensor, teacher: Tensor, num_crops: int, num_global: int,
-                teacher_temp: float) -> Tensor:
+    def forward(
+        self, student: Tensor, teacher: Tensor, num_crops: int, num_global: int, teacher_temp: float
+    ) -> Tensor:
         r"""
         Args:
             student (Tensor): (V B, K) of all crops, crop after crop, the global ones first.
@@ -67,8 +69,11 @@ class DINOLoss(BaseModule):
         total = student.new_zeros((), dtype=torch.float32)
         for crop, log_q in enumerate(outputs):
             # A crop is not asked to predict itself.
-            target = for_local if crop >= num_global else sum(
-                p for g, p in enumerate(targets) if g != crop)
+            target = (
+                for_local
+                if crop >= num_global
+                else sum(p for g, p in enumerate(targets) if g != crop)
+            )
             if torch.is_tensor(target):
                 total = total - (target * log_q).sum(-1).mean()
         if self.training:
@@ -85,13 +90,19 @@ class DINOLoss(BaseModule):
 
     def _check(self, student: Tensor, teacher: Tensor, num_crops: int, num_global: int) -> None:
         if num_crops < 2 or not 1 <= num_global <= num_crops:
-            raise ValueError(f'DINO compares each global crop with the other crops: it needs two '
-                             f'crops and one global crop at least, got {num_crops} crops, '
-                             f'{num_global} of them global')
+            raise ValueError(
+                f'DINO compares each global crop with the other crops: it needs two '
+                f'crops and one global crop at least, got {num_crops} crops, '
+                f'{num_global} of them global'
+            )
         if len(student) * num_global != len(teacher) * num_crops or len(student) % num_crops:
-            raise ValueError(f'{len(student)} student rows of {num_crops} crops do not fit '
-                             f'{len(teacher)} teacher rows of {num_global} crops')
+            raise ValueError(
+                f'{len(student)} student rows of {num_crops} crops do not fit '
+                f'{len(teacher)} teacher rows of {num_global} crops'
+            )
         if student.shape[-1] != self.center.shape[-1] or teacher.shape[-1] != student.shape[-1]:
-            raise ValueError(f'out_channels of the loss is {self.center.shape[-1]}, the head gives '
-                             f'{student.shape[-1]} (student) and {teacher.shape[-1]} (teacher): '
-                             'set them to the same number')
+            raise ValueError(
+                f'out_channels of the loss is {self.center.shape[-1]}, the head gives '
+                f'{student.shape[-1]} (student) and {teacher.shape[-1]} (teacher): '
+                'set them to the same number'
+            )

@@ -18,7 +18,7 @@ class RegionCosineLoss(BaseModule):
             images. ``'region'``: over all regions (the public code).
     """
 
-    def __init__(self, shift: float = 2., scale: float = 2., average: str = 'image') -> None:
+    def __init__(self, shift: float = 2.0, scale: float = 2.0, average: str = 'image') -> None:
         super().__init__()
         if average not in ('image', 'region'):
             raise ValueError(f"average must be 'image' or 'region', got {average!r}")

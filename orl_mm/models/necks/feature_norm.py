@@ -1,6 +1,6 @@
 """Features of one mean and one spread, for a linear layer on a frozen backbone."""
 
-from typing import Sequence, Tuple, Union
+from collections.abc import Sequence
 
 from torch import Tensor, nn
 
@@ -21,18 +21,20 @@ class FeatureNorm(nn.Module):
         in_channels (int | Sequence[int]): Of each map.
     """
 
-    def __init__(self, in_channels: Union[int, Sequence[int]]) -> None:
+    def __init__(self, in_channels: int | Sequence[int]) -> None:
         super().__init__()
         channels = [in_channels] if isinstance(in_channels, int) else list(in_channels)
         self.norms = nn.ModuleList(nn.BatchNorm2d(c, affine=False) for c in channels)
 
-    def forward(self, inputs: Sequence[Tensor]) -> Tuple[Tensor, ...]:
+    def forward(self, inputs: Sequence[Tensor]) -> tuple[Tensor, ...]:
         """Maps (B, C_i, H_i, W_i), in the order of ``in_channels``.
 
         Raises:
             ValueError: Another number of maps.
         """
         if len(inputs) != len(self.norms):
-            raise ValueError(f'{len(inputs)} feature maps for in_channels of {len(self.norms)}: '
-                             'give the channels of each')
-        return tuple(norm(x) for norm, x in zip(self.norms, inputs))
+            raise ValueError(
+                f'{len(inputs)} feature maps for in_channels of {len(self.norms)}: '
+                'give the channels of each'
+            )
+        return tuple(norm(x) for norm, x in zip(self.norms, inputs, strict=False))

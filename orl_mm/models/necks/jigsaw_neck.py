@@ -1,6 +1,6 @@
 """The shuffled crops of an image, projected together."""
 
-from typing import Optional, Sequence, Tuple
+from collections.abc import Sequence
 
 from mmengine.model import BaseModule
 from torch import Tensor, nn
@@ -29,17 +29,25 @@ class JigsawNeck(BaseModule):
     Source: ``JigsawHead`` in ``networks/util.py`` of github.com/HobbitLong/PyContrast.
     """
 
-    def __init__(self, crop_neck: dict, crop_channels: int = 128, out_channels: int = 128,
-                 num_crops: int = 9, init_cfg: Optional[dict] = None) -> None:
+    def __init__(
+        self,
+        crop_neck: dict,
+        crop_channels: int = 128,
+        out_channels: int = 128,
+        num_crops: int = 9,
+        init_cfg: dict | None = None,
+    ) -> None:
         super().__init__(init_cfg)
         if min(crop_channels, out_channels, num_crops) < 1:
-            raise ValueError('crop_channels, out_channels and num_crops must be at least 1, got '
-                             f'{crop_channels}, {out_channels} and {num_crops}')
+            raise ValueError(
+                'crop_channels, out_channels and num_crops must be at least 1, got '
+                f'{crop_channels}, {out_channels} and {num_crops}'
+            )
         self.num_crops = num_crops
         self.crop_neck = MODELS.build(crop_neck)
         self.merge = nn.Linear(num_crops * crop_channels, out_channels)
 
-    def forward(self, feats: Sequence[Tensor]) -> Tuple[Tensor]:
+    def forward(self, feats: Sequence[Tensor]) -> tuple[Tensor]:
         """
         Args:
             feats (sequence): Of which the last counts, (B * n, C, h, w), image after image.
@@ -47,5 +55,5 @@ class JigsawNeck(BaseModule):
         Returns:
             tuple: One (B, D).
         """
-        crops = self.crop_neck((feats[-1], ))[-1]
-        return (self.merge(crops.unflatten(0, (-1, self.num_crops)).flatten(1)), )
+        crops = self.crop_neck((feats[-1],))[-1]
+        return (self.merge(crops.unflatten(0, (-1, self.num_crops)).flatten(1)),)

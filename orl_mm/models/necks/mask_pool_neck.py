@@ -1,6 +1,6 @@
 """One vector per region: mask pooling, then any projector."""
 
-from typing import Optional, Sequence, Tuple, Union
+from collections.abc import Sequence
 
 import torch
 from mmengine.model import BaseModule
@@ -30,16 +30,21 @@ class MaskPoolNeck(BaseModule):
         init_cfg (dict, optional): See mmengine's ``BaseModule``.
     """
 
-    def __init__(self, projector: dict, min_area: float = 0.,
-                 init_cfg: Optional[dict] = None) -> None:
+    def __init__(
+        self, projector: dict, min_area: float = 0.0, init_cfg: dict | None = None
+    ) -> None:
         super().__init__(init_cfg)
         if min_area < 0:
             raise ValueError(f'min_area must be >= 0, got {min_area}')
         self.projector = MODELS.build(projector)
         self.min_area = min_area
 
-    def forward(self, feats: Union[Tensor, Sequence[Tensor]], masks: Optional[Tensor] = None,
-                pairs: Optional[RegionPairs] = None) -> Tuple[Tensor]:
+    def forward(
+        self,
+        feats: Tensor | Sequence[Tensor],
+        masks: Tensor | None = None,
+        pairs: RegionPairs | None = None,
+    ) -> tuple[Tensor]:
         """Vectors of the regions in use.
 
         Args:
@@ -65,8 +70,8 @@ class MaskPoolNeck(BaseModule):
             pooled = pooled.index_select(0, rows)
             local, total = views * pairs.local_rows, views * pairs.total_rows
         with few_rows(self.projector, local, total):
-            return (_only(self.projector((pooled, ))), )
+            return (_only(self.projector((pooled,))),)
 
 
-def _only(out: Union[Tensor, Sequence[Tensor]]) -> Tensor:
+def _only(out: Tensor | Sequence[Tensor]) -> Tensor:
     return out if isinstance(out, torch.Tensor) else out[0]

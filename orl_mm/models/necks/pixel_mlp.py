@@ -1,6 +1,6 @@
 """The projection MLP on every cell of a feature map."""
 
-from typing import Sequence, Tuple, Union
+from collections.abc import Sequence
 
 from torch import Tensor
 
@@ -22,10 +22,10 @@ class PixelMLP(RegionMLP):
         **kwargs: See mmpretrain's ``NonLinearNeck``; parameter names are the same.
     """
 
-    def forward(self, x: Union[Tensor, Sequence[Tensor]]) -> Tuple[Tensor]:
+    def forward(self, x: Tensor | Sequence[Tensor]) -> tuple[Tensor]:
         """(B, C, h, w), or a backbone's output, of which the last map is taken, to
         ``((B, D, h, w), )`` in channels-last memory."""
         feats = x if isinstance(x, Tensor) else x[-1]
         by_cell = feats.permute(0, 2, 3, 1)
-        rows, = super().forward((by_cell.reshape(-1, feats.shape[1]), ))
-        return (rows.view(*by_cell.shape[:3], -1).permute(0, 3, 1, 2), )
+        (rows,) = super().forward((by_cell.reshape(-1, feats.shape[1]),))
+        return (rows.view(*by_cell.shape[:3], -1).permute(0, 3, 1, 2),)

@@ -1,6 +1,6 @@
 """The projection and prediction MLP on rows that may be none."""
 
-from typing import Sequence, Tuple
+from collections.abc import Sequence
 
 from mmpretrain.models.necks import NonLinearNeck
 from torch import Tensor, nn
@@ -25,14 +25,14 @@ class RegionMLP(NonLinearNeck):
         kwargs.setdefault('with_avg_pool', False)
         super().__init__(in_channels, hid_channels, out_channels, **kwargs)
 
-    def forward(self, x: Sequence[Tensor]) -> Tuple[Tensor]:
+    def forward(self, x: Sequence[Tensor]) -> tuple[Tensor]:
         """``((R, C), )`` to ``((R, D), )``."""
         rows = self._normalise(self.bn0, self.fc0(x[0]))
-        for fc, bn in zip(self.fc_names, self.bn_names):
+        for fc, bn in zip(self.fc_names, self.bn_names, strict=False):
             rows = getattr(self, fc)(self.relu(rows))
             if bn is not None:
                 rows = self._normalise(getattr(self, bn), rows)
-        return (rows, )
+        return (rows,)
 
     @staticmethod
     def _normalise(norm: nn.Module, rows: Tensor) -> Tensor:

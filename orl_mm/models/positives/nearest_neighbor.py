@@ -1,6 +1,7 @@
 """Nearest neighbours as positives, among regions (NNCLR, at the object level)."""
 
-from typing import Any, List, Sequence
+from collections.abc import Sequence
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -45,14 +46,16 @@ class NearestNeighbor(BaseModule):
         ValueError: A size below 1, or a projection of another dimension.
     """
 
-    def __init__(self, queue_size: int = 65536, dim: int = 256, same_cluster: bool = False,
-                 warmup: int = 0) -> None:
+    def __init__(
+        self, queue_size: int = 65536, dim: int = 256, same_cluster: bool = False, warmup: int = 0
+    ) -> None:
         super().__init__()
         if same_cluster:
             queue_size = 0
         elif queue_size < 1 or dim < 1:
-            raise ValueError('queue_size and dim must be at least 1, got '
-                             f'queue_size={queue_size}, dim={dim}')
+            raise ValueError(
+                f'queue_size and dim must be at least 1, got queue_size={queue_size}, dim={dim}'
+            )
         if warmup < 0:
             raise ValueError(f'warmup must be at least 0 steps, got {warmup}')
         self.queue_size, self.dim = queue_size, dim
@@ -65,7 +68,7 @@ class NearestNeighbor(BaseModule):
         self.register_load_state_dict_post_hook(_read_progress)
 
     @torch.no_grad()
-    def forward(self, targets: Sequence[Tensor], pairs: RegionPairs) -> List[Tensor]:
+    def forward(self, targets: Sequence[Tensor], pairs: RegionPairs) -> list[Tensor]:
         """
         Args:
             targets (sequence): Two (R, D): target projections of view 1 and 2.
@@ -80,8 +83,10 @@ class NearestNeighbor(BaseModule):
             chosen = [self._in_cluster(t, pairs) for t in targets] if ready else list(targets)
         else:
             if targets[0].shape[1] != self.dim:
-                raise ValueError(f'projections have {targets[0].shape[1]} channels, '
-                                 f'NearestNeighbor was built with dim={self.dim}')
+                raise ValueError(
+                    f'projections have {targets[0].shape[1]} channels, '
+                    f'NearestNeighbor was built with dim={self.dim}'
+                )
             full = self._entered >= self.queue_size
             chosen = [self._in_queue(t) for t in targets] if ready and full else list(targets)
             self._enqueue(targets[0][pairs.valid_rows()], pairs)
@@ -114,8 +119,8 @@ class NearestNeighbor(BaseModule):
             rows = rows[steps * len(rows) // self.queue_size]
         begin = self._entered % self.queue_size
         head = min(len(rows), self.queue_size - begin)
-        self.queue[begin:begin + head] = rows[:head]
-        self.queue[:len(rows) - head] = rows[head:]
+        self.queue[begin : begin + head] = rows[:head]
+        self.queue[: len(rows) - head] = rows[head:]
         self._entered += len(rows)
         self.progress[0] += len(rows)
 

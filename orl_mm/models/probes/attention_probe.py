@@ -1,7 +1,5 @@
 """What does the CLS token look at? A pretrained ViT, and its attention as the prediction."""
 
-from typing import Dict, List, Optional, Union
-
 import torch
 from mmengine.model import BaseModel
 from mmpretrain.structures import DataSample
@@ -37,16 +35,22 @@ class AttentionProbe(BaseModel):
         ValueError: A backbone without CLS attention; images that patches do not tile.
     """
 
-    def __init__(self, backbone: dict, network: str = 'auto', layer: int = -1,
-                 data_preprocessor: Optional[Union[dict, nn.Module]] = None) -> None:
+    def __init__(
+        self,
+        backbone: dict,
+        network: str = 'auto',
+        layer: int = -1,
+        data_preprocessor: dict | nn.Module | None = None,
+    ) -> None:
         super().__init__(data_preprocessor=data_preprocessor)
         self.backbone = MODELS.build(backbone)
         self.layer = layer
         self.num_heads = ClsAttentionReader(self.backbone, layer).num_heads
         take_pretraining_weights(self, network)
 
-    def forward(self, inputs: Tensor, data_samples: Optional[List[DataSample]] = None,
-                mode: str = 'tensor') -> Union[Tensor, List[DataSample], Dict[str, Tensor]]:
+    def forward(
+        self, inputs: Tensor, data_samples: list[DataSample] | None = None, mode: str = 'tensor'
+    ) -> Tensor | list[DataSample] | dict[str, Tensor]:
         """Attention of images.
 
         Args:
@@ -62,13 +66,14 @@ class AttentionProbe(BaseModel):
             ValueError: ``mode='loss'``; there is nothing to train.
         """
         if mode not in ('tensor', 'predict'):
-            raise ValueError(f'AttentionProbe is only tested, mode={mode!r} does not exist: use '
-                             'tools/test.py')
+            raise ValueError(
+                f'AttentionProbe is only tested, mode={mode!r} does not exist: use tools/test.py'
+            )
         attention = self.attention(inputs)
         if mode == 'tensor':
             return attention
         samples = data_samples or [DataSample() for _ in attention]
-        for sample, maps in zip(samples, attention):
+        for sample, maps in zip(samples, attention, strict=False):
             sample.set_field(maps, 'attention')
         return samples
 

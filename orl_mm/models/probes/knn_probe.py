@@ -1,7 +1,5 @@
 """What do frozen features know, without any training? Their nearest neighbours vote."""
 
-from typing import List, Optional, Union
-
 import torch
 import torch.nn.functional as F
 from mmengine.dist import all_gather, get_rank, get_world_size
@@ -42,23 +40,35 @@ class KNNProbe(BaseModel):
     Source: ``eval_knn.py`` of github.com/facebookresearch/dino.
     """
 
-    def __init__(self, backbone: dict, num_classes: int, k: int = 20, temperature: float = 0.07,
-                 chunk: int = 65536, network: str = 'auto',
-                 data_preprocessor: Optional[Union[dict, nn.Module]] = None) -> None:
-        for name, value in (('num_classes', num_classes), ('k', k), ('temperature', temperature),
-                            ('chunk', chunk)):
+    def __init__(
+        self,
+        backbone: dict,
+        num_classes: int,
+        k: int = 20,
+        temperature: float = 0.07,
+        chunk: int = 65536,
+        network: str = 'auto',
+        data_preprocessor: dict | nn.Module | None = None,
+    ) -> None:
+        for name, value in (
+            ('num_classes', num_classes),
+            ('k', k),
+            ('temperature', temperature),
+            ('chunk', chunk),
+        ):
             if value <= 0:
                 raise ValueError(f'{name} must be positive, got {value}')
         if not isinstance(data_preprocessor, nn.Module):
-            data_preprocessor = dict(dict(type='mmpretrain.ClsDataPreprocessor'),
-                                     **(data_preprocessor or {}))
+            data_preprocessor = dict(
+                dict(type='mmpretrain.ClsDataPreprocessor'), **(data_preprocessor or {})
+            )
         super().__init__(data_preprocessor=data_preprocessor)
         self.backbone = MODELS.build(backbone).requires_grad_(False)
         self.num_classes, self.k, self.temperature = num_classes, k, temperature
         self.chunk = chunk
         # Plain attributes: they are the data's, not the checkpoint's.
-        self.bank: Optional[Tensor] = None
-        self.labels: Optional[Tensor] = None
+        self.bank: Tensor | None = None
+        self.labels: Tensor | None = None
         take_pretraining_weights(self, network)
 
     def set_bank(self, features: Tensor, labels: Tensor, total: int) -> None:
@@ -73,14 +83,17 @@ class KNNProbe(BaseModel):
         if total < self.k:
             raise ValueError(f'k={self.k} neighbours of {total} training images: lower model.k')
         if len(labels) and not 0 <= labels.min() <= labels.max() < self.num_classes:
-            raise ValueError(f'the training images have the labels {int(labels.min())} to '
-                             f'{int(labels.max())}: set model.num_classes='
-                             f'{int(labels.max()) + 1}')
+            raise ValueError(
+                f'the training images have the labels {int(labels.min())} to '
+                f'{int(labels.max())}: set model.num_classes='
+                f'{int(labels.max()) + 1}'
+            )
         self.bank = features.div_(features.norm(dim=1, keepdim=True).clamp_min_(1e-12))
         self.labels = labels
 
-    def forward(self, inputs: Tensor, data_samples: Optional[List[DataSample]] = None,
-                mode: str = 'tensor') -> Union[Tensor, List[DataSample]]:
+    def forward(
+        self, inputs: Tensor, data_samples: list[DataSample] | None = None, mode: str = 'tensor'
+    ) -> Tensor | list[DataSample]:
         """Features or votes of images.
 
         Args:
@@ -93,13 +106,14 @@ class KNNProbe(BaseModel):
             ValueError: Another mode, such as ``'loss'``: there is nothing to train.
         """
         if mode not in ('tensor', 'predict'):
-            raise ValueError(f'KNNProbe is only tested, mode={mode!r} does not exist: use '
-                             'tools/test.py')
+            raise ValueError(
+                f'KNNProbe is only tested, mode={mode!r} does not exist: use tools/test.py'
+            )
         features = self.extract_feat(inputs)
         if mode == 'tensor':
             return features
         samples = data_samples or [DataSample() for _ in features]
-        for sample, score in zip(samples, self.scores(features)):
+        for sample, score in zip(samples, self.scores(features), strict=False):
             sample.set_pred_score(score).set_pred_label(score.argmax())
         return samples
 
@@ -114,8 +128,10 @@ class KNNProbe(BaseModel):
     def scores(self, features: Tensor) -> Tensor:
         """Votes (B, C) for features (B, D) of this process."""
         if self.bank is None:
-            raise ValueError('KNNProbe has no training features to compare with: add '
-                             "dict(type='orl_mm.FeatureBankHook', dataloader=...) to custom_hooks")
+            raise ValueError(
+                'KNNProbe has no training features to compare with: add '
+                "dict(type='orl_mm.FeatureBankHook', dataloader=...) to custom_hooks"
+            )
         # Half precision, of --amp, would blur which neighbour is nearer.
         with torch.autocast(features.device.type, enabled=False):
             queries = torch.cat(all_gather(F.normalize(features, dim=1)))
@@ -130,4 +146,4 @@ class KNNProbe(BaseModel):
         if get_world_size() == 1:
             return part
         start = get_rank() * size
-        return torch.cat([found[start:start + size] for found in all_gather(part)], 1)
+        return torch.cat([found[start : start + size] for found in all_gather(part)], 1)

@@ -1,7 +1,5 @@
 """What do frozen features know? One linear layer on them (thesis, table 3.2)."""
 
-from typing import Dict, List, Optional, Union
-
 import torch
 import torch.nn.functional as F
 from mmengine.model import BaseModel
@@ -38,33 +36,46 @@ class LinearProbe(BaseModel):
     Source: the initialisation, that of github.com/facebookresearch/dino.
     """
 
-    def __init__(self, backbone: dict, num_classes: int, blocks: int = 1,
-                 in_channels: Optional[int] = None, network: str = 'auto',
-                 data_preprocessor: Optional[Union[dict, nn.Module]] = None) -> None:
+    def __init__(
+        self,
+        backbone: dict,
+        num_classes: int,
+        blocks: int = 1,
+        in_channels: int | None = None,
+        network: str = 'auto',
+        data_preprocessor: dict | nn.Module | None = None,
+    ) -> None:
         if num_classes < 1 or blocks < 1:
-            raise ValueError(f'num_classes and blocks must be positive, got {num_classes} and '
-                             f'{blocks}')
+            raise ValueError(
+                f'num_classes and blocks must be positive, got {num_classes} and {blocks}'
+            )
         if not isinstance(data_preprocessor, nn.Module):
-            data_preprocessor = dict(dict(type='orl_mm.ProbeDataPreprocessor'),
-                                     **(data_preprocessor or {}))
+            data_preprocessor = dict(
+                dict(type='orl_mm.ProbeDataPreprocessor'), **(data_preprocessor or {})
+            )
         super().__init__(data_preprocessor=data_preprocessor)
         if blocks > 1:
             backbone = dict(backbone, out_indices=list(range(-blocks, 0)), out_type='cls_token')
         self.backbone = MODELS.build(backbone).requires_grad_(False)
         if blocks > 1 and not getattr(self.backbone, 'final_norm', False):
-            raise ValueError(f'blocks={blocks} needs a ViT of mmpretrain with final_norm=True, '
-                             f'got {type(self.backbone).__name__}')
+            raise ValueError(
+                f'blocks={blocks} needs a ViT of mmpretrain with final_norm=True, '
+                f'got {type(self.backbone).__name__}'
+            )
         if in_channels is None and not hasattr(self.backbone, 'embed_dims'):
-            raise ValueError(f'{type(self.backbone).__name__} does not say how long its features '
-                             'are: give in_channels')
+            raise ValueError(
+                f'{type(self.backbone).__name__} does not say how long its features '
+                'are: give in_channels'
+            )
         self.blocks = blocks
         self.linear = nn.Linear(in_channels or blocks * self.backbone.embed_dims, num_classes)
         nn.init.normal_(self.linear.weight, std=0.01)
         nn.init.zeros_(self.linear.bias)
         take_pretraining_weights(self, network, own='linear.weight')
 
-    def forward(self, inputs: Tensor, data_samples: Optional[List[DataSample]] = None,
-                mode: str = 'tensor') -> Union[Tensor, List[DataSample], Dict[str, Tensor]]:
+    def forward(
+        self, inputs: Tensor, data_samples: list[DataSample] | None = None, mode: str = 'tensor'
+    ) -> Tensor | list[DataSample] | dict[str, Tensor]:
         """Scores of images or of their features.
 
         Args:
@@ -87,7 +98,7 @@ class LinearProbe(BaseModel):
             raise ValueError(f"mode must be 'tensor', 'loss' or 'predict', got {mode!r}")
         samples = data_samples or [DataSample() for _ in logits]
         # In double precision, where confident scores do not become equal.
-        for sample, score in zip(samples, logits.detach().double().sigmoid()):
+        for sample, score in zip(samples, logits.detach().double().sigmoid(), strict=False):
             sample.set_pred_score(score)
         return samples
 
@@ -108,14 +119,18 @@ class LinearProbe(BaseModel):
         self.backbone.eval()
         return self
 
-    def _labels(self, samples: Optional[List[DataSample]]) -> Tensor:
+    def _labels(self, samples: list[DataSample] | None) -> Tensor:
         if not samples or any('gt_score' not in sample for sample in samples):
-            raise ValueError('LinearProbe needs data samples with gt_score: use a data set with '
-                             'labels, such as orl_mm.CheXpert with classes')
+            raise ValueError(
+                'LinearProbe needs data samples with gt_score: use a data set with '
+                'labels, such as orl_mm.CheXpert with classes'
+            )
         labels = torch.stack([sample.gt_score for sample in samples])
         if labels.shape[1] != self.linear.out_features:
-            raise ValueError(f'the data have {labels.shape[1]} classes and the probe '
-                             f'{self.linear.out_features}: set num_classes={labels.shape[1]}')
+            raise ValueError(
+                f'the data have {labels.shape[1]} classes and the probe '
+                f'{self.linear.out_features}: set num_classes={labels.shape[1]}'
+            )
         return labels.to(self.linear.weight.device, non_blocking=True)
 
 

@@ -1,7 +1,7 @@
 """Object segmentation via mask refinement: K-means over pooled target features."""
 
 from contextlib import nullcontext
-from typing import NamedTuple, Optional, Tuple
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -9,8 +9,12 @@ from mmengine.dist import get_rank
 from mmengine.model import BaseModule
 from torch import Tensor, nn
 
-from orl_mm.models.utils import (downsample_regions, downsample_regions_bilinear, fit_kmeans,
-                                 mask_pool)
+from orl_mm.models.utils import (
+    downsample_regions,
+    downsample_regions_bilinear,
+    fit_kmeans,
+    mask_pool,
+)
 from orl_mm.models.utils.norms import frozen_statistics
 from orl_mm.models.utils.stages import forward_stage
 from orl_mm.registry import MODELS
@@ -19,6 +23,7 @@ from orl_mm.structures import RegionBatch
 
 class Objects(NamedTuple):
     """m0 of a mini-batch: B images, K objects, S x S the mask grid."""
+
     masks: Tensor  # (B, K, S, S) float32, shares in [0, 1]
     labels: Tensor  # (B, S, S) int64, the object of each cell
     healthy: Tensor  # scalar bool: the features were finite
@@ -56,15 +61,28 @@ class KMeansRefiner(BaseModule):
             resumed run draws what the unbroken one would have drawn.
     """
 
-    def __init__(self, num_clusters: Optional[int] = 64, stage: int = 2, mask_size: int = 56,
-                 downsample: str = 'area', min_area: float = 0., cluster_empty: bool = False,
-                 border: str = 'majority', update_running_stats: bool = False,
-                 dtype: Optional[str] = None, max_iters: int = 200, tol: float = 1e-4,
-                 absolute_tol: Optional[float] = None, seed: int = 0) -> None:
+    def __init__(
+        self,
+        num_clusters: int | None = 64,
+        stage: int = 2,
+        mask_size: int = 56,
+        downsample: str = 'area',
+        min_area: float = 0.0,
+        cluster_empty: bool = False,
+        border: str = 'majority',
+        update_running_stats: bool = False,
+        dtype: str | None = None,
+        max_iters: int = 200,
+        tol: float = 1e-4,
+        absolute_tol: float | None = None,
+        seed: int = 0,
+    ) -> None:
         super().__init__()
-        for name, value, legal in (('downsample', downsample, ('area', 'bilinear')),
-                                   ('border', border, ('majority', 'blend')),
-                                   ('dtype', dtype, (None, 'float32', 'float16', 'bfloat16'))):
+        for name, value, legal in (
+            ('downsample', downsample, ('area', 'bilinear')),
+            ('border', border, ('majority', 'blend')),
+            ('dtype', dtype, (None, 'float32', 'float16', 'bfloat16')),
+        ):
             if value not in legal:
                 raise ValueError(f'{name} must be one of {legal}, got {value!r}')
         self.num_clusters = num_clusters
@@ -78,7 +96,8 @@ class KMeansRefiner(BaseModule):
         self.register_buffer('clusterings', torch.zeros((), dtype=torch.int64))
         self._done = 0  # the same on the host: reading the buffer would wait for the device
         self.register_load_state_dict_post_hook(
-            lambda module, _: setattr(module, '_done', int(module.clusterings)))
+            lambda module, _: setattr(module, '_done', int(module.clusterings))
+        )
 
     def forward(self, backbone: nn.Module, x0: Tensor, batch: RegionBatch) -> Objects:
         """Objects of the images, and one more draw of the generator.
@@ -92,22 +111,30 @@ class KMeansRefiner(BaseModule):
         Returns:
             Objects
         """
-        objects = self.refine(backbone, x0, batch, self._generator(x0.device, self._done),
-                              self.update_running_stats)
+        objects = self.refine(
+            backbone, x0, batch, self._generator(x0.device, self._done), self.update_running_stats
+        )
         self.clusterings += 1
         self._done += 1
         return objects
 
     @torch.no_grad()
-    def refine(self, backbone: nn.Module, x0: Tensor, batch: RegionBatch,
-               generator: Optional[torch.Generator] = None,
-               update_running_stats: bool = False) -> Objects:
+    def refine(
+        self,
+        backbone: nn.Module,
+        x0: Tensor,
+        batch: RegionBatch,
+        generator: torch.Generator | None = None,
+        update_running_stats: bool = False,
+    ) -> Objects:
         """As :meth:`forward`, without any trace left in the module (for pictures and tools)."""
         if self.num_clusters is None:
             if batch.labels is None:
-                raise ValueError('clustering is off and there is no prior mask: nothing is left '
-                                 'to call an object. Give GenerateSuperpixels another `method`, '
-                                 'or a K within the schedule')
+                raise ValueError(
+                    'clustering is off and there is no prior mask: nothing is left '
+                    'to call an object. Give GenerateSuperpixels another `method`, '
+                    'or a K within the schedule'
+                )
             return self._superpixels_as_objects(batch)
         if generator is None:
             generator = self._generator(x0.device, 0)
@@ -119,8 +146,9 @@ class KMeansRefiner(BaseModule):
             if rows is not None:
                 clusters = clusters.new_zeros(shape.numel()).scatter_(0, rows, clusters)
             labels = self._paint(clusters.view(shape), batch, feats.shape[-2:])
-        return Objects(self._one_hot(labels, self.num_clusters), labels,
-                       torch.isfinite(points).all())
+        return Objects(
+            self._one_hot(labels, self.num_clusters), labels, torch.isfinite(points).all()
+        )
 
     def _features(self, backbone: nn.Module, x0: Tensor, update_running_stats: bool) -> Tensor:
         keep = nullcontext() if update_running_stats else frozen_statistics(backbone)
@@ -128,17 +156,24 @@ class KMeansRefiner(BaseModule):
         # No cache of cast weights: without a target network these are the weights that
         # the views train, and a cached copy has this pass's dtype and no gradient.
         cast = torch.autocast(
-            device, self.dtype or torch.get_autocast_dtype(device), cache_enabled=False,
-            enabled=(torch.is_autocast_enabled(device) if self.dtype is None
-                     else self.dtype != torch.float32))
+            device,
+            self.dtype or torch.get_autocast_dtype(device),
+            cache_enabled=False,
+            enabled=(
+                torch.is_autocast_enabled(device)
+                if self.dtype is None
+                else self.dtype != torch.float32
+            ),
+        )
         # Channels-last inputs alone make every convolution's output so, whatever
         # the layout of the weights: a fifth less time for this pass on a CPU.
         x0 = x0.contiguous(memory_format=torch.channels_last)
         with keep, cast:
             return forward_stage(backbone, x0, self.stage)
 
-    def _points(self, feats: Tensor,
-                batch: RegionBatch) -> Tuple[Tensor, Optional[Tensor], torch.Size]:
+    def _points(
+        self, feats: Tensor, batch: RegionBatch
+    ) -> tuple[Tensor, Tensor | None, torch.Size]:
         """Unit vectors to cluster, their rows in the flat table, and the table's shape."""
         if batch.labels is None:
             points = feats.flatten(2).transpose(1, 2)  # (B, h * w, C)
@@ -158,8 +193,9 @@ class KMeansRefiner(BaseModule):
             return F.interpolate(cells, size, mode='nearest-exact')[:, 0].long()
         if self.border == 'blend':
             pixels = clusters.gather(1, batch.labels.flatten(1).long()).view(batch.labels.shape)
-            blended = F.interpolate(pixels[:, None].float(), size, mode='bilinear',
-                                    align_corners=False)
+            blended = F.interpolate(
+                pixels[:, None].float(), size, mode='bilinear', align_corners=False
+            )
             return blended[:, 0].long()
         regions = downsample_regions(batch.labels, batch.max_count, size).argmax(1)
         return clusters.gather(1, regions.flatten(1)).view(regions.shape)
@@ -180,5 +216,5 @@ class KMeansRefiner(BaseModule):
 
     def _generator(self, device: torch.device, draw: int) -> torch.Generator:
         # Weyl steps keep the streams of neighbouring ranks and draws apart.
-        seed = (self.seed + 0x9E3779B97F4A7C15 * (get_rank() + 1) + 0xD1B54A32D192ED03 * draw)
+        seed = self.seed + 0x9E3779B97F4A7C15 * (get_rank() + 1) + 0xD1B54A32D192ED03 * draw
         return torch.Generator(device).manual_seed(seed % 2**63)

@@ -4,8 +4,6 @@ Henaff et al. 2021, "Efficient Visual Pretraining with Contrastive Detection" (a
 2103.10957), on BYOL's networks.
 """
 
-from typing import Dict, List, Optional, Union
-
 import torch
 from torch import Tensor, nn
 
@@ -47,27 +45,43 @@ class DetCon(MomentumTarget):
     github.com/KKallidromitis/detcon-pytorch (the reproduction).
     """
 
-    def __init__(self, backbone: dict, neck: dict, head: dict, num_masks: int = 16,
-                 target_draw: str = 'shared', target_update: str = 'after_step',
-                 views: str = 'separate', pretrained: Optional[str] = None,
-                 data_preprocessor: Optional[Union[dict, nn.Module]] = None,
-                 init_cfg: Optional[Union[List[dict], dict]] = None) -> None:
+    def __init__(
+        self,
+        backbone: dict,
+        neck: dict,
+        head: dict,
+        num_masks: int = 16,
+        target_draw: str = 'shared',
+        target_update: str = 'after_step',
+        views: str = 'separate',
+        pretrained: str | None = None,
+        data_preprocessor: dict | nn.Module | None = None,
+        init_cfg: list[dict] | dict | None = None,
+    ) -> None:
         for name, value, legal in (
-                ('target_draw', target_draw, ('shared', 'own')),
-                ('target_update', target_update, ('after_step', 'before_target_forward')),
-                ('views', views, ('separate', 'joined'))):
+            ('target_draw', target_draw, ('shared', 'own')),
+            ('target_update', target_update, ('after_step', 'before_target_forward')),
+            ('views', views, ('separate', 'joined')),
+        ):
             if value not in legal:
                 raise ValueError(f'{name} must be one of {legal}, got {value!r}')
         if num_masks < 1:
             raise ValueError(f'num_masks must be at least 1, got {num_masks}')
-        super().__init__(backbone=backbone, neck=neck, head=head, pretrained=pretrained,
-                         data_preprocessor=data_preprocessor, init_cfg=init_cfg)
+        super().__init__(
+            backbone=backbone,
+            neck=neck,
+            head=head,
+            pretrained=pretrained,
+            data_preprocessor=data_preprocessor,
+            init_cfg=init_cfg,
+        )
         self.num_masks, self.target_draw = num_masks, target_draw
         self.target_update, self.joined = target_update, views == 'joined'
         self.make_target(('backbone', 'neck'))
 
-    def loss(self, inputs: List[Tensor], data_samples: Union[RegionBatch, list],
-             **kwargs) -> Dict[str, Tensor]:
+    def loss(
+        self, inputs: list[Tensor], data_samples: RegionBatch | list, **kwargs
+    ) -> dict[str, Tensor]:
         """One training step on two views.
 
         Args:
@@ -79,14 +93,19 @@ class DetCon(MomentumTarget):
             dict: ``loss``.
         """
         views = self.take_inputs(
-            inputs, 2, 'two views', 'with orl_mm.GenerateSuperpixels(keep_image=False) the whole '
-            'image does not come along')
+            inputs,
+            2,
+            'two views',
+            'with orl_mm.GenerateSuperpixels(keep_image=False) the whole image does not come along',
+        )
         batch = self._batch(data_samples, views[0])
 
         feats = self.per_view(lambda x: self.backbone(x)[-1], views)
         # Each cell of the features belongs to one region; R of these regions are drawn.
-        cells = [self.view_regions(batch, v, x, f.shape[-2:])
-                 for v, (x, f) in enumerate(zip(views, feats))]
+        cells = [
+            self.view_regions(batch, v, x, f.shape[-2:])
+            for v, (x, f) in enumerate(zip(views, feats, strict=False))
+        ]
         ids = target_ids = self.draw(cells)
         online = self._project(self.neck, feats, cells, ids)
         predictions = self.per_view(self.head.predict, online)
@@ -113,24 +132,28 @@ class DetCon(MomentumTarget):
         labels = crop_labels(batch.labels, batch.views[:, view], image.shape[-2:])
         return majority_regions(labels, batch.max_count, grid)
 
-    def draw(self, cells: List[Tensor]) -> List[Tensor]:
+    def draw(self, cells: list[Tensor]) -> list[Tensor]:
         """Regions of each view, from torch's generator: (B, h, w) twice -> (B, R) twice."""
         both = torch.cat(cells).flatten(1)
         return list(draw_regions(both, self.num_masks).chunk(2))
 
-    def _project(self, neck: nn.Module, feats: List[Tensor], cells: List[Tensor],
-                 ids: List[Tensor]) -> List[Tensor]:
+    def _project(
+        self, neck: nn.Module, feats: list[Tensor], cells: list[Tensor], ids: list[Tensor]
+    ) -> list[Tensor]:
         """Pooled and projected regions of each view, (B * R, D) twice."""
-        masks = [(i[:, :, None, None] == c[:, None]).to(f.dtype)
-                 for i, c, f in zip(ids, cells, feats)]
+        masks = [
+            (i[:, :, None, None] == c[:, None]).to(f.dtype)
+            for i, c, f in zip(ids, cells, feats, strict=False)
+        ]
         return self.per_view(lambda f, m: neck(f, m)[0], feats, masks)
 
-    def _batch(self, data_samples: Union[RegionBatch, list], view: Tensor) -> RegionBatch:
+    def _batch(self, data_samples: RegionBatch | list, view: Tensor) -> RegionBatch:
         batch = self.take_batch(data_samples, view)
         if batch.labels is None or batch.views.shape[1] != 2:
             labels = None if batch.labels is None else tuple(batch.labels.shape)
             raise ValueError(
                 'DetCon needs label maps and the boxes of two views, got label maps of shape '
                 f'{labels} and {batch.views.shape[1]} boxes an image; put orl_mm.Generate'
-                'Superpixels (another method than "none") before orl_mm.MultiViewWithGeometry')
+                'Superpixels (another method than "none") before orl_mm.MultiViewWithGeometry'
+            )
         return batch

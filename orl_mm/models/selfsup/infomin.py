@@ -3,8 +3,6 @@
 Tian et al. 2020, "What Makes for Good Views for Contrastive Learning?" (arXiv 2005.10243).
 """
 
-from typing import Dict, List, Optional
-
 import torch
 import torch.nn.functional as F
 from mmengine.dist import get_world_size
@@ -43,16 +41,19 @@ class InfoMin(MoCo):
     """
 
     def __init__(self, *args, jigsaw_neck: dict, jigsaw_weight: float = 0.5, **kwargs) -> None:
-        if not 0. <= jigsaw_weight <= 1.:
-            raise ValueError(f'jigsaw_weight must lie in [0, 1], got {jigsaw_weight}; the views '
-                             'have 1 - jigsaw_weight')
+        if not 0.0 <= jigsaw_weight <= 1.0:
+            raise ValueError(
+                f'jigsaw_weight must lie in [0, 1], got {jigsaw_weight}; the views '
+                'have 1 - jigsaw_weight'
+            )
         super().__init__(*args, **kwargs)
         self.jigsaw_neck = MODELS.build(jigsaw_neck)
         self.jigsaw_weight = jigsaw_weight
-        self._keys: Optional[Tensor] = None
+        self._keys: Tensor | None = None
 
-    def loss(self, inputs: List[Tensor], data_samples: Optional[list] = None,
-             **kwargs) -> Dict[str, Tensor]:
+    def loss(
+        self, inputs: list[Tensor], data_samples: list | None = None, **kwargs
+    ) -> dict[str, Tensor]:
         """One training step on two views and the crops of the image.
 
         Args:
@@ -76,22 +77,28 @@ class InfoMin(MoCo):
 
         everywhere = gather_rows(keys, [len(keys)] * get_world_size())
         enqueue(self.queue.t(), self.queue_ptr, everywhere)
-        return dict(loss_views=(1 - self.jigsaw_weight) * views_loss,
-                    loss_jigsaw=self.jigsaw_weight * jigsaw_loss)
+        return dict(
+            loss_views=(1 - self.jigsaw_weight) * views_loss,
+            loss_jigsaw=self.jigsaw_weight * jigsaw_loss,
+        )
 
     def _dequeue_and_enqueue(self, keys: Tensor) -> None:
         """Where MoCo's step ends, its keys (B, D) of this rank wait for the crops."""
         self._keys = keys
 
-    def _three(self, inputs: List[Tensor]) -> List[Tensor]:
+    def _three(self, inputs: list[Tensor]) -> list[Tensor]:
         num = self.jigsaw_neck.num_crops
         if not isinstance(inputs, (list, tuple)) or len(inputs) != 3:
             found = len(inputs) if isinstance(inputs, (list, tuple)) else 'a single tensor'
-            raise ValueError(f'InfoMin needs two views and the crops of the image, got {found}: '
-                             'use MultiView(num_views=[2, 1]), the second kind ending with '
-                             'orl_mm.JigsawCrops')
+            raise ValueError(
+                f'InfoMin needs two views and the crops of the image, got {found}: '
+                'use MultiView(num_views=[2, 1]), the second kind ending with '
+                'orl_mm.JigsawCrops'
+            )
         if inputs[2].shape[2] != num * inputs[2].shape[3]:
-            raise ValueError(f'the third input must hold {num} square crops one above the other, '
-                             f'{num} times as high as wide, got {tuple(inputs[2].shape)}: '
-                             'JigsawCrops(grid) and JigsawNeck(num_crops=grid * grid) must agree')
+            raise ValueError(
+                f'the third input must hold {num} square crops one above the other, '
+                f'{num} times as high as wide, got {tuple(inputs[2].shape)}: '
+                'JigsawCrops(grid) and JigsawNeck(num_crops=grid * grid) must agree'
+            )
         return list(inputs)

@@ -1,7 +1,7 @@
 """A target network that follows the online one: what R2O and its rivals take from BYOL."""
 
+from collections.abc import Callable, Sequence
 from copy import deepcopy
-from typing import Callable, List, Optional, Sequence, Union
 
 import torch
 from mmpretrain.models import BaseSelfSupervisor
@@ -28,14 +28,13 @@ class MomentumTarget(BaseSelfSupervisor):
         joined (bool): Views are normalised together, see :meth:`per_view`.
     """
 
-    def __init__(self, *args, data_preprocessor: Optional[Union[dict, nn.Module]] = None,
-                 **kwargs) -> None:
+    def __init__(self, *args, data_preprocessor: dict | nn.Module | None = None, **kwargs) -> None:
         if not isinstance(data_preprocessor, nn.Module):
             data_preprocessor = dict(data_preprocessor or {})
             data_preprocessor.setdefault('type', 'orl_mm.RegionDataPreprocessor')
         super().__init__(*args, data_preprocessor=data_preprocessor, **kwargs)
-        self.target: Optional[nn.ModuleDict] = None
-        self.pending_momentum: Optional[float] = None
+        self.target: nn.ModuleDict | None = None
+        self.pending_momentum: float | None = None
         self.joined = False
 
     def make_target(self, parts: Sequence[str] = ('backbone', 'neck')) -> None:
@@ -51,7 +50,7 @@ class MomentumTarget(BaseSelfSupervisor):
     def update_target(self, momentum: float) -> None:
         """xi <- m xi + (1 - m) theta, parameters only: buffers are the target's own."""
         online = [p for name in self.target for p in getattr(self, name).parameters()]
-        torch._foreach_lerp_(list(self.target.parameters()), online, 1. - momentum)
+        torch._foreach_lerp_(list(self.target.parameters()), online, 1.0 - momentum)
 
     def update_target_if_pending(self) -> None:
         """The update that was left to the step itself, once."""
@@ -69,14 +68,15 @@ class MomentumTarget(BaseSelfSupervisor):
         for name in self.target or ():
             self.target[name].load_state_dict(getattr(self, name).state_dict())
 
-    def per_view(self, function: Callable, *args: List[Tensor]) -> List[Tensor]:
+    def per_view(self, function: Callable, *args: list[Tensor]) -> list[Tensor]:
         """Apply to each view, or to both at once where they share batch statistics."""
         if self.joined:
             return list(function(*(torch.cat(pair) for pair in args)).chunk(2))
-        return [function(*pair) for pair in zip(*args)]
+        return [function(*pair) for pair in zip(*args, strict=False)]
 
-    def take_inputs(self, inputs: Union[Tensor, List[Tensor]], num: int, what: str,
-                    fix: str) -> List[Tensor]:
+    def take_inputs(
+        self, inputs: Tensor | list[Tensor], num: int, what: str, fix: str
+    ) -> list[Tensor]:
         """The inputs of a step, if there are ``num`` of them.
 
         Raises:
@@ -88,13 +88,13 @@ class MomentumTarget(BaseSelfSupervisor):
         return list(inputs)
 
     @staticmethod
-    def take_batch(data_samples: Union[RegionBatch, list], view: Tensor) -> RegionBatch:
+    def take_batch(data_samples: RegionBatch | list, view: Tensor) -> RegionBatch:
         """The regions and boxes of a step, from our preprocessor or the stock one."""
         if isinstance(data_samples, RegionBatch):
             return data_samples
         return RegionBatch.from_samples(data_samples).to(view.device)
 
-    def take_boxes(self, data_samples: Union[RegionBatch, list], view: Tensor) -> Tensor:
+    def take_boxes(self, data_samples: RegionBatch | list, view: Tensor) -> Tensor:
         """The boxes of two views, (B, 2, 5).
 
         Raises:
@@ -102,8 +102,10 @@ class MomentumTarget(BaseSelfSupervisor):
         """
         boxes = self.take_batch(data_samples, view).views
         if boxes.shape != (len(view), 2, 5):
-            raise ValueError(f'{type(self).__name__} needs the boxes of two views of {len(view)} '
-                             f'images, ({len(view)}, 2, 5), got {tuple(boxes.shape)}')
+            raise ValueError(
+                f'{type(self).__name__} needs the boxes of two views of {len(view)} '
+                f'images, ({len(view)}, 2, 5), got {tuple(boxes.shape)}'
+            )
         return boxes
 
 

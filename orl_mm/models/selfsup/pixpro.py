@@ -4,8 +4,6 @@ Xie et al. 2021, "Propagate Yourself: Exploring Pixel-Level Consistency for Unsu
 Visual Representation Learning" (arXiv 2011.10043).
 """
 
-from typing import Dict, List, Optional, Union
-
 import torch
 from torch import Tensor, nn
 
@@ -46,19 +44,32 @@ class PixPro(MomentumTarget):
 
     target_update = 'before_target_forward'  # read by MomentumUpdateHook
 
-    def __init__(self, backbone: dict, neck: dict, head: dict, pos_ratio: float = 0.7,
-                 pretrained: Optional[str] = None,
-                 data_preprocessor: Optional[Union[dict, nn.Module]] = None,
-                 init_cfg: Optional[Union[List[dict], dict]] = None) -> None:
+    def __init__(
+        self,
+        backbone: dict,
+        neck: dict,
+        head: dict,
+        pos_ratio: float = 0.7,
+        pretrained: str | None = None,
+        data_preprocessor: dict | nn.Module | None = None,
+        init_cfg: list[dict] | dict | None = None,
+    ) -> None:
         if pos_ratio <= 0:
             raise ValueError(f'pos_ratio must be above 0, got {pos_ratio}: no pair is nearer')
-        super().__init__(backbone=backbone, neck=neck, head=head, pretrained=pretrained,
-                         data_preprocessor=data_preprocessor, init_cfg=init_cfg)
+        super().__init__(
+            backbone=backbone,
+            neck=neck,
+            head=head,
+            pretrained=pretrained,
+            data_preprocessor=data_preprocessor,
+            init_cfg=init_cfg,
+        )
         self.pos_ratio = pos_ratio
         self.make_target(('backbone', 'neck'))
 
-    def loss(self, inputs: List[Tensor], data_samples: Union[RegionBatch, list],
-             **kwargs) -> Dict[str, Tensor]:
+    def loss(
+        self, inputs: list[Tensor], data_samples: RegionBatch | list, **kwargs
+    ) -> dict[str, Tensor]:
         """One training step.
 
         Args:
@@ -72,22 +83,28 @@ class PixPro(MomentumTarget):
         first, second = self.take_boxes(data_samples, views[0]).unbind(1)
 
         # x of the paper, and y, what propagation makes of it.
-        projections = [self.neck((self.backbone(view)[-1], ))[0] for view in views]
+        projections = [self.neck((self.backbone(view)[-1],))[0] for view in views]
         predictions = [self.head.predict(x) for x in projections]
 
         with torch.no_grad():
             self.update_target_if_pending()
-            targets = [self.target['neck']((self.target['backbone'](view)[-1], ))[0]
-                       for view in views]
+            targets = [
+                self.target['neck']((self.target['backbone'](view)[-1],))[0] for view in views
+            ]
 
         positive = near_cells(first, second, projections[0].shape[-2:], self.pos_ratio)
         return dict(loss=self.head.loss(predictions, targets, positive))
 
-    def _two(self, inputs: Union[Tensor, List[Tensor]]) -> List[Tensor]:
+    def _two(self, inputs: Tensor | list[Tensor]) -> list[Tensor]:
         views = self.take_inputs(
-            inputs, 2, 'two views', 'let orl_mm.MultiViewWithGeometry cut num_views=[1, 1], '
-            'without GenerateSuperpixels')
+            inputs,
+            2,
+            'two views',
+            'let orl_mm.MultiViewWithGeometry cut num_views=[1, 1], without GenerateSuperpixels',
+        )
         if views[0].shape != views[1].shape:
-            raise ValueError('both views of PixPro need the same size, got '
-                             f'{tuple(views[0].shape)} and {tuple(views[1].shape)}')
+            raise ValueError(
+                'both views of PixPro need the same size, got '
+                f'{tuple(views[0].shape)} and {tuple(views[1].shape)}'
+            )
         return views

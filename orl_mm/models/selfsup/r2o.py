@@ -3,8 +3,8 @@
 Chapter 2 of the thesis; also "Refine and Represent" (arXiv 2208.11821).
 """
 
+from collections.abc import Sequence
 from types import SimpleNamespace
-from typing import Dict, List, Optional, Sequence, Union
 
 import torch
 from torch import Tensor, nn
@@ -49,21 +49,40 @@ class R2O(MomentumTarget):
             default preprocessor is ``RegionDataPreprocessor``.
     """
 
-    def __init__(self, backbone: dict, neck: dict, head: dict, refiner: dict,
-                 target: str = 'momentum', target_update: str = 'after_step',
-                 views: str = 'separate', rows: str = 'valid', min_area: float = 1e-3,
-                 grid: int = 7, aligned: bool = True, positives: Optional[dict] = None,
-                 pretrained: Optional[str] = None,
-                 data_preprocessor: Optional[Union[dict, nn.Module]] = None,
-                 init_cfg: Optional[Union[List[dict], dict]] = None) -> None:
+    def __init__(
+        self,
+        backbone: dict,
+        neck: dict,
+        head: dict,
+        refiner: dict,
+        target: str = 'momentum',
+        target_update: str = 'after_step',
+        views: str = 'separate',
+        rows: str = 'valid',
+        min_area: float = 1e-3,
+        grid: int = 7,
+        aligned: bool = True,
+        positives: dict | None = None,
+        pretrained: str | None = None,
+        data_preprocessor: dict | nn.Module | None = None,
+        init_cfg: list[dict] | dict | None = None,
+    ) -> None:
         for name, value, legal in (
-                ('target', target, ('momentum', 'stop-gradient')),
-                ('target_update', target_update, ('after_step', 'before_target_forward')),
-                ('views', views, ('separate', 'joined')), ('rows', rows, ('valid', 'all'))):
+            ('target', target, ('momentum', 'stop-gradient')),
+            ('target_update', target_update, ('after_step', 'before_target_forward')),
+            ('views', views, ('separate', 'joined')),
+            ('rows', rows, ('valid', 'all')),
+        ):
             if value not in legal:
                 raise ValueError(f'{name} must be one of {legal}, got {value!r}')
-        super().__init__(backbone=backbone, neck=neck, head=head, pretrained=pretrained,
-                         data_preprocessor=data_preprocessor, init_cfg=init_cfg)
+        super().__init__(
+            backbone=backbone,
+            neck=neck,
+            head=head,
+            pretrained=pretrained,
+            data_preprocessor=data_preprocessor,
+            init_cfg=init_cfg,
+        )
         self.refiner = MODELS.build(refiner)
         self.positives = None if positives is None else MODELS.build(positives)
         self.joined = views == 'joined'
@@ -71,12 +90,13 @@ class R2O(MomentumTarget):
         self.crop_args = dict(size=grid, aligned=aligned)
         self.target_update = target_update
         self.timer = StepTimer()
-        self.last: Optional[SimpleNamespace] = None
+        self.last: SimpleNamespace | None = None
         if target == 'momentum':
             self.make_target(('backbone', 'neck'))
 
-    def loss(self, inputs: List[Tensor], data_samples: Union[RegionBatch, list],
-             **kwargs) -> Dict[str, Tensor]:
+    def loss(
+        self, inputs: list[Tensor], data_samples: RegionBatch | list, **kwargs
+    ) -> dict[str, Tensor]:
         """One training step on two views x1, x2 and the whole image x0.
 
         Args:
@@ -87,8 +107,11 @@ class R2O(MomentumTarget):
             dict: ``loss``.
         """
         x1, x2, x0 = self.take_inputs(
-            inputs, 3, 'two views and the whole image x0',
-            'put orl_mm.GenerateSuperpixels before orl_mm.MultiViewWithGeometry')
+            inputs,
+            3,
+            'two views and the whole image x0',
+            'put orl_mm.GenerateSuperpixels before orl_mm.MultiViewWithGeometry',
+        )
         batch = self.take_batch(data_samples, x0)
 
         # Features of the views, h = f(x1) and f(x2). They need no masks, and come
@@ -102,18 +125,25 @@ class R2O(MomentumTarget):
             # m1 and m2: the same objects where the views show them (ROIAlign).
             masks = [crop_masks(objects.masks, batch.views[:, v], **self.crop_args) for v in (0, 1)]
             healthy = objects.healthy & torch.stack([torch.isfinite(f).all() for f in feats]).all()
-            pairs = RegionPairs(*masks, healthy=healthy,
-                                clustered=self.refiner.num_clusters is not None,
-                                **self.pair_args)
+            pairs = RegionPairs(
+                *masks,
+                healthy=healthy,
+                clustered=self.refiner.num_clusters is not None,
+                **self.pair_args,
+            )
 
         # Object-level representation: pool, project, predict (2.2, 2.3).
         target_feats = self._target_features([x1, x2])
         online = self._project(self.neck, feats, masks, pairs)
         predictions = self.per_view(
-            lambda z: self.head.predict(z, pairs, 2 if self.joined else 1), online)
+            lambda z: self.head.predict(z, pairs, 2 if self.joined else 1), online
+        )
         with torch.no_grad():
-            target = online if self.target is None else self._project(
-                self.target['neck'], target_feats, masks, pairs)
+            target = (
+                online
+                if self.target is None
+                else self._project(self.target['neck'], target_feats, masks, pairs)
+            )
             target = [z.detach() for z in target]
             last = target[0]
             if self.positives is not None:
@@ -122,12 +152,17 @@ class R2O(MomentumTarget):
         # Each view predicts the other, over the M' regions in both (2.4, 2.5).
         loss = self.head.loss(predictions, target[::-1], pairs)
         self.last = SimpleNamespace(
-            labels0=objects.labels, num_clusters=objects.masks.shape[1], valid=pairs.valid,
-            embeddings=last, timers=self.timer.readings())
+            labels0=objects.labels,
+            num_clusters=objects.masks.shape[1],
+            valid=pairs.valid,
+            embeddings=last,
+            timers=self.timer.readings(),
+        )
         return dict(loss=loss)
 
-    def find_objects(self, x0: Tensor, regions: Optional[Tensor] = None,
-                     num_regions: Optional[Sequence[int]] = None) -> Tensor:
+    def find_objects(
+        self, x0: Tensor, regions: Tensor | None = None, num_regions: Sequence[int] | None = None
+    ) -> Tensor:
         """Object ids (B, S, S) of whole images; changes neither statistics nor generator.
 
         Args:
@@ -135,20 +170,24 @@ class R2O(MomentumTarget):
             regions (Tensor, optional): (B, H, W) superpixels; None: no prior.
             num_regions (sequence, optional): Superpixels of each image.
         """
-        counts = () if regions is None else (
-            [int(m.max()) + 1 for m in regions] if num_regions is None else list(num_regions))
+        counts = (
+            ()
+            if regions is None
+            else ([int(m.max()) + 1 for m in regions] if num_regions is None else list(num_regions))
+        )
         batch = RegionBatch(x0.new_zeros(len(x0), 2, 5), regions, counts)
         encoder = self.backbone if self.target is None else self.target['backbone']
         return self.refiner.refine(encoder, x0, batch).labels
 
-    def _target_features(self, views: List[Tensor]) -> Optional[List[Tensor]]:
+    def _target_features(self, views: list[Tensor]) -> list[Tensor] | None:
         if self.target is None:
             return None
         self.update_target_if_pending()
         with torch.no_grad():
             return self.per_view(lambda x: self.target['backbone'](x)[-1], views)
 
-    def _project(self, neck: nn.Module, feats: List[Tensor], masks: List[Tensor],
-                 pairs: RegionPairs) -> List[Tensor]:
+    def _project(
+        self, neck: nn.Module, feats: list[Tensor], masks: list[Tensor], pairs: RegionPairs
+    ) -> list[Tensor]:
         """Pooled and projected regions of each view, (R, D) twice."""
         return self.per_view(lambda f, m: neck(f, m, pairs)[0], feats, masks)

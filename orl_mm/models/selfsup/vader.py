@@ -4,8 +4,6 @@ Pinheiro et al. 2020, "Unsupervised Learning of Dense Visual Representations" (a
 2011.05499).
 """
 
-from typing import Dict, List, Optional, Union
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -44,20 +42,34 @@ class VADeR(MomentumTarget):
         ValueError: Fewer than one pixel, or an empty queue.
     """
 
-    def __init__(self, backbone: dict, neck: dict, head: dict, num_pairs: int = 32,
-                 queue_len: int = 65536, pretrained: Optional[str] = None,
-                 data_preprocessor: Optional[Union[dict, nn.Module]] = None,
-                 init_cfg: Optional[Union[List[dict], dict]] = None) -> None:
+    def __init__(
+        self,
+        backbone: dict,
+        neck: dict,
+        head: dict,
+        num_pairs: int = 32,
+        queue_len: int = 65536,
+        pretrained: str | None = None,
+        data_preprocessor: dict | nn.Module | None = None,
+        init_cfg: list[dict] | dict | None = None,
+    ) -> None:
         if num_pairs < 1:
             raise ValueError(f'num_pairs must be at least 1, got {num_pairs}')
-        super().__init__(backbone=backbone, neck=neck, head=head, pretrained=pretrained,
-                         data_preprocessor=data_preprocessor, init_cfg=init_cfg)
+        super().__init__(
+            backbone=backbone,
+            neck=neck,
+            head=head,
+            pretrained=pretrained,
+            data_preprocessor=data_preprocessor,
+            init_cfg=init_cfg,
+        )
         self.num_pairs = num_pairs
         self.queue = FeatureQueue(queue_len, self.neck.out_channels)
         self.make_target(('backbone', 'neck'))
 
-    def loss(self, inputs: List[Tensor], data_samples: Union[RegionBatch, list],
-             **kwargs) -> Dict[str, Tensor]:
+    def loss(
+        self, inputs: list[Tensor], data_samples: RegionBatch | list, **kwargs
+    ) -> dict[str, Tensor]:
         """One training step on two views.
 
         Args:
@@ -68,7 +80,8 @@ class VADeR(MomentumTarget):
             dict: ``loss``.
         """
         x1, x2 = self.take_inputs(
-            inputs, 2, 'two views', 'use orl_mm.MultiViewWithGeometry with num_views=[2], and no x0')
+            inputs, 2, 'two views', 'use orl_mm.MultiViewWithGeometry with num_views=[2], and no x0'
+        )
         boxes = self.take_boxes(data_samples, x1)
 
         # Pixel features f of view 1, and g of view 2 by the moving averages.

@@ -4,7 +4,8 @@ B images (of one or more views), H heads, N = h * w patches in row-major order, 
 parts. Attention is a probability over patches and CLS; templates lie in [0, 1].
 """
 
-from typing import List, NamedTuple, Sequence, Tuple
+from collections.abc import Sequence
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -37,21 +38,25 @@ def cls_attention(qkv: Tensor, num_heads: int, num_extra_tokens: int = 1) -> Ten
         raise ValueError(f'qkv must be (B, 1 + N, 3 D), got {tuple(qkv.shape)}')
     batch, length, channels = qkv.shape
     if num_heads < 1 or channels % (3 * num_heads):
-        raise ValueError(f'qkv has {channels} channels, which are not 3 x {num_heads} heads x d; '
-                         'give the num_heads of the block that qkv comes from')
+        raise ValueError(
+            f'qkv has {channels} channels, which are not 3 x {num_heads} heads x d; '
+            'give the num_heads of the block that qkv comes from'
+        )
     if not 1 <= num_extra_tokens < length:
-        raise ValueError(f'qkv holds {length} tokens, {num_extra_tokens} of them extra: there must '
-                         'be a CLS token and at least one patch')
+        raise ValueError(
+            f'qkv holds {length} tokens, {num_extra_tokens} of them extra: there must '
+            'be a CLS token and at least one patch'
+        )
     # Half precision is too coarse for the sum over pixels that follows.
     with torch.autocast(qkv.device.type, enabled=False):
         tokens = qkv.reshape(batch, length, 3, num_heads, -1)
         query = tokens[:, 0, 0].float()
         keys = tokens[:, :, 1].float()
-        logits = torch.einsum('bhd,bnhd->bhn', query, keys) * query.shape[-1]**-0.5
+        logits = torch.einsum('bhd,bnhd->bhn', query, keys) * query.shape[-1] ** -0.5
         return logits.softmax(-1)[..., num_extra_tokens:]
 
 
-def attention_mass(attn: Tensor, template: Tensor, heads: Sequence[int]) -> Tuple[Tensor, Tensor]:
+def attention_mass(attn: Tensor, template: Tensor, heads: Sequence[int]) -> tuple[Tensor, Tensor]:
     """What each guided head gives to the inside and to the outside of its part.
 
     Args:
@@ -73,25 +78,43 @@ def attention_mass(attn: Tensor, template: Tensor, heads: Sequence[int]) -> Tupl
     return inside, guided.sum(-1) - inside
 
 
-def attention_reg_terms(attn: Tensor, template: Tensor, heads: Sequence[int], lambda1: float,
-                        lambda2: float, patch_size: int = 16, scale: str = 'pixel_sum',
-                        sign: str = 'guide', skip_empty: bool = False) -> Tuple[Tensor, Tensor]:
+def attention_reg_terms(
+    attn: Tensor,
+    template: Tensor,
+    heads: Sequence[int],
+    lambda1: float,
+    lambda2: float,
+    patch_size: int = 16,
+    scale: str = 'pixel_sum',
+    sign: str = 'guide',
+    skip_empty: bool = False,
+) -> tuple[Tensor, Tensor]:
     """The two terms of :func:`attention_reg_loss`, apart: the inside's and the outside's."""
     if scale not in SCALES or sign not in SIGNS:
-        raise ValueError(f'scale must be one of {SCALES} and sign one of {SIGNS}, got '
-                         f'scale={scale!r} and sign={sign!r}')
+        raise ValueError(
+            f'scale must be one of {SCALES} and sign one of {SIGNS}, got '
+            f'scale={scale!r} and sign={sign!r}'
+        )
     inside, outside = attention_mass(attn, template, heads)
     if skip_empty:
         present = template.flatten(2).amax(-1) > 0
         inside, outside = inside * present, outside * present
-    factor = dict(pixel_sum=patch_size**2, patch_sum=1., mean=1. / attn.shape[-1])[scale]
+    factor = dict(pixel_sum=patch_size**2, patch_sum=1.0, mean=1.0 / attn.shape[-1])[scale]
     factor = factor if sign == 'guide' else -factor
     return (-lambda1 * factor * inside.sum(1).mean(), lambda2 * factor * outside.sum(1).mean())
 
 
-def attention_reg_loss(attn: Tensor, template: Tensor, heads: Sequence[int], lambda1: float,
-                       lambda2: float, patch_size: int = 16, scale: str = 'pixel_sum',
-                       sign: str = 'guide', skip_empty: bool = False) -> Tensor:
+def attention_reg_loss(
+    attn: Tensor,
+    template: Tensor,
+    heads: Sequence[int],
+    lambda1: float,
+    lambda2: float,
+    patch_size: int = 16,
+    scale: str = 'pixel_sum',
+    sign: str = 'guide',
+    skip_empty: bool = False,
+) -> Tensor:
     r"""Knowledge-guided regularisation (section 3.2): attend to the part, not outside.
 
     .. math:: -\lambda_1 \sum_{ij} a_{ij} k_{ij} + \lambda_2 \sum_{ij} a_{ij} (1 - k_{ij})
@@ -117,8 +140,9 @@ def attention_reg_loss(attn: Tensor, template: Tensor, heads: Sequence[int], lam
     Raises:
         ValueError: See :func:`attention_mass`; an unknown scale or sign.
     """
-    inside, outside = attention_reg_terms(attn, template, heads, lambda1, lambda2, patch_size,
-                                          scale, sign, skip_empty)
+    inside, outside = attention_reg_terms(
+        attn, template, heads, lambda1, lambda2, patch_size, scale, sign, skip_empty
+    )
     return inside + outside
 
 
@@ -145,11 +169,12 @@ def attention_spread_loss(attn: Tensor, template: Tensor, heads: Sequence[int]) 
     even = k / area.clamp(min=1e-6)
     log_a = _rows(attn, heads).clamp(min=1e-30).log()
     divergence = (torch.xlogy(even, even) - even * log_a).sum(-1)
-    return torch.where(area[..., 0] > 0, divergence, 0.).sum(1).mean()
+    return torch.where(area[..., 0] > 0, divergence, 0.0).sum(1).mean()
 
 
 class AttentionDiagnostics(NamedTuple):
     """Per part, (R,) each: means over the images that show the part, NaN where none does."""
+
     inside: Tensor
     outside: Tensor
     cls: Tensor
@@ -157,8 +182,9 @@ class AttentionDiagnostics(NamedTuple):
 
 
 @torch.no_grad()
-def attention_diagnostics(attn: Tensor, template: Tensor,
-                          heads: Sequence[int]) -> AttentionDiagnostics:
+def attention_diagnostics(
+    attn: Tensor, template: Tensor, heads: Sequence[int]
+) -> AttentionDiagnostics:
     """Where the guided heads look.
 
     The loss is linear in the attention, so all of it on one patch inside is as good to it
@@ -180,12 +206,13 @@ def attention_diagnostics(attn: Tensor, template: Tensor,
     def mean(x: Tensor) -> Tensor:
         return (x * present).sum(0) / present.sum(0)
 
-    return AttentionDiagnostics(mean(inside), mean(outside), mean(1 - guided.sum(-1)),
-                                mean(coverage))
+    return AttentionDiagnostics(
+        mean(inside), mean(outside), mean(1 - guided.sum(-1)), mean(coverage)
+    )
 
 
 @torch.no_grad()
-def template_average_precision(attn: Tensor, template: Tensor, heads: Sequence[int]) -> List[float]:
+def template_average_precision(attn: Tensor, template: Tensor, heads: Sequence[int]) -> list[float]:
     """Average precision of each guided head against its part, a patch of 0.5 or more being in it.
 
     scikit-learn's ``average_precision_score``, per image, averaged over the images whose
@@ -199,11 +226,14 @@ def template_average_precision(attn: Tensor, template: Tensor, heads: Sequence[i
 
     _check(attn, template, heads)
     scores = _rows(attn, heads).float().cpu().numpy()
-    truth = (template.flatten(2) >= .5).cpu().numpy()
+    truth = (template.flatten(2) >= 0.5).cpu().numpy()
     means = []
     for part in range(len(heads)):
-        found = [average_precision_score(k, a) for k, a in zip(truth[:, part], scores[:, part])
-                 if 0 < k.sum() < k.size]
+        found = [
+            average_precision_score(k, a)
+            for k, a in zip(truth[:, part], scores[:, part], strict=False)
+            if 0 < k.sum() < k.size
+        ]
         means.append(sum(found) / len(found) if found else float('nan'))
     return means
 
@@ -215,19 +245,26 @@ def _rows(attn: Tensor, heads: Sequence[int]) -> Tensor:
 
 def _check(attn: Tensor, template: Tensor, heads: Sequence[int]) -> None:
     if attn.dim() != 3 or template.dim() != 4:
-        raise ValueError('attention must be (B, heads, N) and template (B, R, h, w), got '
-                         f'{tuple(attn.shape)} and {tuple(template.shape)}')
+        raise ValueError(
+            'attention must be (B, heads, N) and template (B, R, h, w), got '
+            f'{tuple(attn.shape)} and {tuple(template.shape)}'
+        )
     batch, num_heads, patches = attn.shape
     wrong = [head for head in heads if not 0 <= head < num_heads]
     if wrong or not len(heads):
-        raise ValueError(f'heads {list(heads)} must be numbers from 0 to {num_heads - 1}, at least '
-                         f'one: this attention has {num_heads} heads')
+        raise ValueError(
+            f'heads {list(heads)} must be numbers from 0 to {num_heads - 1}, at least '
+            f'one: this attention has {num_heads} heads'
+        )
     if template.shape[1] != len(heads):
-        raise ValueError(f'template holds {template.shape[1]} parts and {len(heads)} heads are '
-                         f'assigned ({list(heads)}): give one head for each part')
+        raise ValueError(
+            f'template holds {template.shape[1]} parts and {len(heads)} heads are '
+            f'assigned ({list(heads)}): give one head for each part'
+        )
     if len(template) != batch:
         raise ValueError(f'template is of {len(template)} images, the attention of {batch}')
     if template.shape[2] * template.shape[3] != patches:
         raise ValueError(
             f'template is on a grid of {template.shape[2]} x {template.shape[3]}, the attention '
-            f'has {patches} patches: average the template over each patch first')
+            f'has {patches} patches: average the template over each patch first'
+        )

@@ -1,7 +1,5 @@
 """Read the CLS token's attention of any ViT of mmpretrain while it runs."""
 
-from typing import List, Optional, Tuple
-
 import torch
 from torch import Tensor, nn
 from torch.nn.modules.utils import _pair
@@ -44,16 +42,19 @@ class ClsAttentionReader:
             raise ValueError(
                 f'the attention of {name} cannot be read ({error}): it needs layers[{layer}].attn '
                 'with num_heads and one qkv layer, and patch_embed.projection, as the ViTs of '
-                'mmpretrain have') from error
+                'mmpretrain have'
+            ) from error
         sides = _pair(backbone.patch_embed.projection.stride)
         if sides[0] != sides[1]:
             raise ValueError(f'patches of {name} are {sides[0]} x {sides[1]}, not squares')
         self.num_extra_tokens = getattr(backbone, 'num_extra_tokens', 1)
         if not getattr(backbone, 'with_cls_token', True) or self.num_extra_tokens < 1:
-            raise ValueError(f'{name} was built without CLS token, whose attention is read: set '
-                             'with_cls_token=True')
-        self.limit: Optional[int] = None
-        self._rows: Optional[List[Tensor]] = None
+            raise ValueError(
+                f'{name} was built without CLS token, whose attention is read: set '
+                'with_cls_token=True'
+            )
+        self.limit: int | None = None
+        self._rows: list[Tensor] | None = None
         self._handle = None
 
     def __enter__(self) -> 'ClsAttentionReader':
@@ -75,16 +76,16 @@ class ClsAttentionReader:
             self._handle.remove()
             self._handle = None
 
-    def start(self, limit: Optional[int] = None, needs_grad: bool = False) -> None:
+    def start(self, limit: int | None = None, needs_grad: bool = False) -> None:
         """Collect from here on; with ``needs_grad`` only passes that have a gradient."""
         self.limit, self._needs_grad, self._rows = limit, needs_grad, []
 
-    def take(self) -> Optional[Tensor]:
+    def take(self) -> Tensor | None:
         """(rows, heads, N) collected since :meth:`start`, in order; None where none were."""
         rows, self._rows = self._rows, None
         return torch.cat(rows) if rows else None
 
-    def grid(self, image: Tensor) -> Tuple[int, int]:
+    def grid(self, image: Tensor) -> tuple[int, int]:
         """(h, w), the patches of images (..., H, W).
 
         Raises:
@@ -92,14 +93,16 @@ class ClsAttentionReader:
         """
         height, width = image.shape[-2:]
         if height % self.patch_size or width % self.patch_size:
-            raise ValueError(f'images of {height} x {width} are not tiled by patches of '
-                             f'{self.patch_size}: choose a multiple as size of the views')
+            raise ValueError(
+                f'images of {height} x {width} are not tiled by patches of '
+                f'{self.patch_size}: choose a multiple as size of the views'
+            )
         return height // self.patch_size, width // self.patch_size
 
     def _read(self, module: nn.Module, args: tuple, qkv: Tensor) -> None:
         if self._rows is None or (self._needs_grad and not torch.is_grad_enabled()):
             return
         if self.limit is not None:
-            qkv = qkv[:self.limit - sum(map(len, self._rows))]
+            qkv = qkv[: self.limit - sum(map(len, self._rows))]
         if len(qkv):
             self._rows.append(cls_attention(qkv, self.num_heads, self.num_extra_tokens))

@@ -24,14 +24,16 @@ def effective_rank(points: Tensor) -> float:
     Source: Roy and Vetterli, "The effective rank", EUSIPCO 2007, definition 1.
     """
     if points.ndim != 2:
-        raise ValueError(f'effective_rank takes rows of vectors (R, D), got a tensor of shape '
-                         f'{tuple(points.shape)}')
+        raise ValueError(
+            f'effective_rank takes rows of vectors (R, D), got a tensor of shape '
+            f'{tuple(points.shape)}'
+        )
     points = points.detach().double()
     if not points.numel() or not bool(torch.isfinite(points).all()):
         return math.nan
     # Singular values through the smaller of the two Gram matrices.
     gram = points @ points.T if len(points) < points.shape[1] else points.T @ points
-    values = torch.linalg.eigvalsh(gram).clamp(min=0.).sqrt()
+    values = torch.linalg.eigvalsh(gram).clamp(min=0.0).sqrt()
     total = values.sum()
     if total == 0:
         return math.nan
@@ -53,8 +55,10 @@ def embedding_spread(points: Tensor) -> float:
         float: NaN with fewer than two rows or NaN values.
     """
     if points.ndim != 2:
-        raise ValueError(f'embedding_spread takes rows of vectors (R, D), got a tensor of shape '
-                         f'{tuple(points.shape)}')
+        raise ValueError(
+            f'embedding_spread takes rows of vectors (R, D), got a tensor of shape '
+            f'{tuple(points.shape)}'
+        )
     if len(points) < 2:
         return math.nan
     unit = F.normalize(points.detach().float(), dim=1)
@@ -63,6 +67,7 @@ def embedding_spread(points: Tensor) -> float:
 
 class ObjectCounts(NamedTuple):
     """Objects of a mini-batch."""
+
     per_image: float  # distinct ids in an image, mean over the images
     used: int  # distinct ids in the mini-batch
 

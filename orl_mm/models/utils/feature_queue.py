@@ -1,7 +1,5 @@
 """A queue of features of earlier steps, first in, first out: MoCo's dictionary."""
 
-from typing import Optional, Tuple
-
 import torch
 import torch.nn.functional as F
 from mmengine.dist import get_world_size
@@ -11,7 +9,7 @@ from .gather import gather_rows
 
 
 @torch.no_grad()
-def enqueue(queue: Tensor, pointer: Tensor, rows: Tensor, valid: Optional[Tensor] = None) -> None:
+def enqueue(queue: Tensor, pointer: Tensor, rows: Tensor, valid: Tensor | None = None) -> None:
     """Write rows over the oldest ones of a queue, in place, and move its pointer.
 
     The queue may have any length: writing goes on at its begin, and of more rows than it
@@ -41,7 +39,7 @@ def enqueue(queue: Tensor, pointer: Tensor, rows: Tensor, valid: Optional[Tensor
 
 
 @torch.no_grad()
-def gather_valid(rows: Tensor, valid: Tensor) -> Tuple[Tensor, Tensor]:
+def gather_valid(rows: Tensor, valid: Tensor) -> tuple[Tensor, Tensor]:
     """Rows of all ranks and which of them count, in one collective.
 
     Args:
@@ -73,8 +71,10 @@ class FeatureQueue(nn.Module):
     def __init__(self, length: int, dim: int) -> None:
         super().__init__()
         if length < 1 or dim < 1:
-            raise ValueError('a queue needs a length and a dimension of at least 1, got '
-                             f'length={length}, dim={dim}')
+            raise ValueError(
+                'a queue needs a length and a dimension of at least 1, got '
+                f'length={length}, dim={dim}'
+            )
         self.register_buffer('rows', F.normalize(torch.randn(length, dim), dim=1))
         self.register_buffer('pointer', torch.zeros((), dtype=torch.int64))
 
@@ -82,6 +82,6 @@ class FeatureQueue(nn.Module):
         """(K, D): a copy, which later steps do not change under the graph."""
         return self.rows.clone()
 
-    def push(self, rows: Tensor, valid: Optional[Tensor] = None) -> None:
+    def push(self, rows: Tensor, valid: Tensor | None = None) -> None:
         """Let the rows of all ranks enter, see :func:`enqueue`."""
         enqueue(self.rows, self.pointer, rows, valid)

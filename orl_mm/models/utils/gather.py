@@ -1,6 +1,6 @@
 """Rows of all processes, where each has its own number of them."""
 
-from typing import Sequence
+from collections.abc import Sequence
 
 import torch
 import torch.distributed as dist
@@ -33,7 +33,7 @@ def gather_rows(rows: Tensor, counts: Sequence[int]) -> Tensor:
     if len(counts) == 1 or not any(counts):
         return rows.detach()
     padded = rows.new_zeros(max(counts), *rows.shape[1:])
-    padded[:len(rows)] = rows
+    padded[: len(rows)] = rows
     parts = [torch.empty_like(padded) for _ in counts]
     dist.all_gather(parts, padded)
-    return torch.cat([part[:count] for part, count in zip(parts, counts)])
+    return torch.cat([part[:count] for part, count in zip(parts, counts, strict=False)])

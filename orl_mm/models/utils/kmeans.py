@@ -7,7 +7,7 @@ squared Euclidean distance (projects/r2o/README.md, rows 14 and 15).
 """
 
 import math
-from typing import NamedTuple, Optional, Tuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -15,11 +15,12 @@ from torch import Tensor
 # Lloyd iterations between two looks of the host at the device's "converged" flag.
 _CHUNK = 4
 # The whole of a distribution, in the integers that k-means++ draws from.
-_UNIT = 2.**40
+_UNIT = 2.0**40
 
 
 class KMeansResult(NamedTuple):
     """N points, D axes, K clusters asked for."""
+
     labels: Tensor  # (N,) int64, index into centers
     centers: Tensor  # (K, D); rows that are not alive repeat the first centre
     alive: Tensor  # (K,) bool: False once the distinct points ran out
@@ -27,8 +28,9 @@ class KMeansResult(NamedTuple):
     iterations: Tensor  # scalar int64
 
 
-def kmeans(points: Tensor, num_clusters: int, generator: Optional[torch.Generator] = None,
-           **kwargs) -> Tuple[Tensor, Tensor]:
+def kmeans(
+    points: Tensor, num_clusters: int, generator: torch.Generator | None = None, **kwargs
+) -> tuple[Tensor, Tensor]:
     """Cluster points; legal for any K, also above the number of distinct points.
 
     Args:
@@ -47,16 +49,23 @@ def kmeans(points: Tensor, num_clusters: int, generator: Optional[torch.Generato
     if points.dim() != 2 or len(points) == 0:
         raise ValueError(f'points must be (N, D) with N >= 1, got {tuple(points.shape)}')
     if not torch.isfinite(points).all():
-        raise ValueError('points hold NaN or infinite values; look at the features '
-                         'before clustering (a diverged network gives such)')
+        raise ValueError(
+            'points hold NaN or infinite values; look at the features '
+            'before clustering (a diverged network gives such)'
+        )
     result = fit_kmeans(points, num_clusters, generator, **kwargs)
     return result.labels, result.centers[result.alive]
 
 
 @torch.no_grad()
-def fit_kmeans(points: Tensor, num_clusters: int, generator: Optional[torch.Generator] = None,
-               max_iters: int = 200, tol: float = 1e-4,
-               absolute_tol: Optional[float] = None) -> KMeansResult:
+def fit_kmeans(
+    points: Tensor,
+    num_clusters: int,
+    generator: torch.Generator | None = None,
+    max_iters: int = 200,
+    tol: float = 1e-4,
+    absolute_tol: float | None = None,
+) -> KMeansResult:
     """:func:`kmeans` with all K rows kept, so that no shape depends on the data.
 
     Args:
@@ -72,8 +81,10 @@ def fit_kmeans(points: Tensor, num_clusters: int, generator: Optional[torch.Gene
         KMeansResult
     """
     if num_clusters < 1:
-        raise ValueError(f'num_clusters must be at least 1, got {num_clusters}; '
-                         'None in the schedule switches clustering off')
+        raise ValueError(
+            f'num_clusters must be at least 1, got {num_clusters}; '
+            'None in the schedule switches clustering off'
+        )
     if points.dtype not in (torch.float32, torch.float64):
         points = points.float()
     # About their mean the expanded square below loses the fewest digits.
@@ -116,6 +127,7 @@ class _FewDistances:
     A product with so few rows leaves all but one core of a CPU idle, so there
     the points are cut into pieces that run side by side.
     """
+
     PIECES = 8
 
     def __init__(self, points: Tensor, square: Tensor) -> None:
@@ -137,8 +149,9 @@ class _FewDistances:
         return out.add_(self.square.index_select(0, rows)[:, None])
 
 
-def _plus_plus(points: Tensor, square: Tensor, k: int,
-               generator: Optional[torch.Generator]) -> Tuple[Tensor, Tensor]:
+def _plus_plus(
+    points: Tensor, square: Tensor, k: int, generator: torch.Generator | None
+) -> tuple[Tensor, Tensor]:
     n, trials = len(points), 2 + int(math.log(k))
     draws = torch.rand(k, trials, generator=generator, device=points.device, dtype=torch.float64)
     identity, few_distances = _identity(points), _FewDistances(points, square)
@@ -150,7 +163,7 @@ def _plus_plus(points: Tensor, square: Tensor, k: int,
     def to_nearest(candidates: Tensor) -> Tensor:
         found = few_distances(candidates).clamp_(min=tiny)
         same = identity.index_select(0, candidates)[:, None] == identity
-        return found.masked_fill_(same, 0.)
+        return found.masked_fill_(same, 0.0)
 
     nearest = to_nearest(first)[0]  # (N,) distance to the closest centre so far
     for i in range(1, k):
@@ -167,22 +180,24 @@ def _plus_plus(points: Tensor, square: Tensor, k: int,
         # Indexing with a scalar of the device would make the host wait for it.
         best = distances.sum(1).argmin(0, keepdim=True)
         nearest = distances.index_select(0, best)[0]
-        chosen[i:i + 1] = candidates.index_select(0, best)
+        chosen[i : i + 1] = candidates.index_select(0, best)
     # Without a distinct point left, the first centre again; it is not alive.
     alive = potential > 0
     return points[torch.where(alive, chosen, first)], alive
 
 
-def _assign(points: Tensor, square: Tensor, centers: Tensor,
-            alive: Tensor) -> Tuple[Tensor, Tensor]:
+def _assign(
+    points: Tensor, square: Tensor, centers: Tensor, alive: Tensor
+) -> tuple[Tensor, Tensor]:
     distances = _distances(points, square, centers)
     distances.masked_fill_(~alive[:, None], float('inf'))
     nearest, labels = distances.min(0)
     return labels, nearest
 
 
-def _update(points: Tensor, centers: Tensor, alive: Tensor, labels: Tensor,
-            nearest: Tensor) -> Tensor:
+def _update(
+    points: Tensor, centers: Tensor, alive: Tensor, labels: Tensor, nearest: Tensor
+) -> Tensor:
     """Means of the clusters; an empty one moves to a point far from its centre."""
     k = len(centers)
     if points.is_cuda:  # a product sums in a fixed order, atomics do not

@@ -3,15 +3,14 @@
 Q queries, N features of the bank, D channels, C classes.
 """
 
-from typing import Tuple
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 
-def nearest_neighbors(queries: Tensor, bank: Tensor, labels: Tensor, k: int,
-                      chunk: int = 65536) -> Tuple[Tensor, Tensor]:
+def nearest_neighbors(
+    queries: Tensor, bank: Tensor, labels: Tensor, k: int, chunk: int = 65536
+) -> tuple[Tensor, Tensor]:
     """The k features of a bank with the greatest cosine to each query.
 
     Args:
@@ -30,22 +29,22 @@ def nearest_neighbors(queries: Tensor, bank: Tensor, labels: Tensor, k: int,
     best = queries.new_full((len(queries), k), float('-inf'))
     found = labels.new_zeros(best.shape).to(queries.device)
     for start in range(0, len(bank), chunk):
-        part = bank[start:start + chunk].to(queries.device, non_blocking=True)
-        theirs = labels[start:start + chunk].to(queries.device, non_blocking=True)
+        part = bank[start : start + chunk].to(queries.device, non_blocking=True)
+        theirs = labels[start : start + chunk].to(queries.device, non_blocking=True)
         near, index = (queries @ part.T).topk(min(k, len(part)))
-        best, found = keep_nearest(torch.cat([best, near], 1),
-                                   torch.cat([found, theirs[index]], 1), k)
+        best, found = keep_nearest(
+            torch.cat([best, near], 1), torch.cat([found, theirs[index]], 1), k
+        )
     return best, found
 
 
-def keep_nearest(cosines: Tensor, labels: Tensor, k: int) -> Tuple[Tensor, Tensor]:
+def keep_nearest(cosines: Tensor, labels: Tensor, k: int) -> tuple[Tensor, Tensor]:
     """The k greatest of (Q, n) cosines, descending, and their labels; n >= k."""
     cosines, index = cosines.topk(k)
     return cosines, labels.gather(1, index)
 
 
-def weighted_vote(cosines: Tensor, labels: Tensor, num_classes: int,
-                  temperature: float) -> Tensor:
+def weighted_vote(cosines: Tensor, labels: Tensor, num_classes: int, temperature: float) -> Tensor:
     r"""Each neighbour votes for its class with the weight exp(cosine / temperature).
 
     Args:

@@ -1,7 +1,7 @@
 """Batch normalisation where the number of rows, or the purpose, is unusual."""
 
+from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Iterator
 
 import torch
 import torch.distributed as dist
@@ -24,14 +24,14 @@ def frozen_statistics(module: nn.Module) -> Iterator[None]:
     """
     norms = [m for m in _batch_norms(module) if m.training and m.running_mean is not None]
     kept = [dict(m._buffers) for m in norms]
-    for norm, buffers in zip(norms, kept):
+    for norm, buffers in zip(norms, kept, strict=False):
         norm.running_mean = torch.empty_like(buffers['running_mean'])
         norm.running_var = torch.empty_like(buffers['running_var'])
         norm.num_batches_tracked = buffers['num_batches_tracked'].clone()
     try:
         yield
     finally:
-        for norm, buffers in zip(norms, kept):
+        for norm, buffers in zip(norms, kept, strict=False):
             norm._buffers.update(buffers)
 
 

@@ -4,7 +4,7 @@ Shape shorthand: B images, h x w the grid of view 1, N = h * w its cells row by 
 drawn pairs. Nothing here waits for the device.
 """
 
-from typing import NamedTuple, Optional, Tuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -22,13 +22,13 @@ class PixelPairs(NamedTuple):
             than P cells has fewer pairs; what stands in the place of the others is legal
             to look up and means nothing.
     """
+
     first: Tensor
     second: Tensor
     valid: Tensor
 
 
-def match_cells(views: Tensor, size: Size, other_size: Optional[Size] = None
-                ) -> Tuple[Tensor, Tensor]:
+def match_cells(views: Tensor, size: Size, other_size: Size | None = None) -> tuple[Tensor, Tensor]:
     """For each cell of view 1, the cell of view 2 that its centre lies in.
 
     A place that lies on the edge of two cells may fall to either.
@@ -46,8 +46,10 @@ def match_cells(views: Tensor, size: Size, other_size: Optional[Size] = None
         ValueError: ``views`` is not (B, 2, 5).
     """
     if views.dim() != 3 or views.shape[1:] != (2, 5):
-        raise ValueError('views must be (B, 2, 5), x1, y1, x2, y2 and flip of two views, got '
-                         f'{tuple(views.shape)}')
+        raise ValueError(
+            'views must be (B, 2, 5), x1, y1, x2, y2 and flip of two views, got '
+            f'{tuple(views.shape)}'
+        )
     h, w = _pair(size if other_size is None else other_size)
     centres = cell_centers(views[:, 0].float(), size).flatten(1, 2)
     x1, y1, x2, y2, flip = views[:, 1, :, None].float().unbind(1)
@@ -59,9 +61,13 @@ def match_cells(views: Tensor, size: Size, other_size: Optional[Size] = None
     return cells, shown
 
 
-def draw_pixel_pairs(views: Tensor, size: Size, num_pairs: int,
-                     other_size: Optional[Size] = None,
-                     generator: Optional[torch.Generator] = None) -> PixelPairs:
+def draw_pixel_pairs(
+    views: Tensor,
+    size: Size,
+    num_pairs: int,
+    other_size: Size | None = None,
+    generator: torch.Generator | None = None,
+) -> PixelPairs:
     """Draw cells of view 1 that view 2 shows, uniformly and without replacement.
 
     Args:
@@ -72,7 +78,7 @@ def draw_pixel_pairs(views: Tensor, size: Size, num_pairs: int,
     """
     cells, shown = match_cells(views, size, other_size)
     scores = torch.rand(shown.shape, generator=generator, device=shown.device)
-    scores, first = scores.masked_fill(~shown, -1.).topk(min(num_pairs, shown.shape[1]), dim=1)
+    scores, first = scores.masked_fill(~shown, -1.0).topk(min(num_pairs, shown.shape[1]), dim=1)
     return PixelPairs(first, cells.gather(1, first), scores >= 0)
 
 

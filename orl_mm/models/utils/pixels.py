@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 
-def propagate(cells: Tensor, values: Tensor, power: float = 2.) -> Tensor:
+def propagate(cells: Tensor, values: Tensor, power: float = 2.0) -> Tensor:
     """Each cell becomes the sum of all values, weighted by how similar their cells are.
 
     .. math:: y_i = \\sum_j \\max(\\cos(x_i, x_j), 0)^\\gamma \\, \\frac{v_j}{\\|v_j\\|}
@@ -28,10 +28,10 @@ def propagate(cells: Tensor, values: Tensor, power: float = 2.) -> Tensor:
     """
     with torch.autocast(cells.device.type, enabled=False):
         cells = F.normalize(cells.float(), dim=-1)
-        similarity = torch.bmm(cells, cells.transpose(1, 2)).clamp(min=0.)
-        if power < 1.:  # whose slope at 0 is infinite
+        similarity = torch.bmm(cells, cells.transpose(1, 2)).clamp(min=0.0)
+        if power < 1.0:  # whose slope at 0 is infinite
             similarity = similarity + 1e-6
-        return torch.bmm(similarity ** power, F.normalize(values.float(), dim=-1))
+        return torch.bmm(similarity**power, F.normalize(values.float(), dim=-1))
 
 
 def pixel_consistency(pred: Tensor, target: Tensor, positive: Tensor) -> Tensor:
@@ -54,12 +54,14 @@ def pixel_consistency(pred: Tensor, target: Tensor, positive: Tensor) -> Tensor:
     Source: ``regression_loss`` of github.com/zdaxie/PixPro, contrast/models/PixPro.py.
     """
     if positive.shape != (*pred.shape[:2], target.shape[1]) or len(pred) != len(target):
-        raise ValueError(f'pred {tuple(pred.shape)}, target {tuple(target.shape)} and positive '
-                         f'{tuple(positive.shape)} must be (B, N, D), (B, M, D) and (B, N, M)')
+        raise ValueError(
+            f'pred {tuple(pred.shape)}, target {tuple(target.shape)} and positive '
+            f'{tuple(positive.shape)} must be (B, N, D), (B, M, D) and (B, N, M)'
+        )
     with torch.autocast(pred.device.type, enabled=False):
         weights = positive.float()
-        weights = weights / weights.sum((1, 2), keepdim=True).clamp(min=1.)
+        weights = weights / weights.sum((1, 2), keepdim=True).clamp(min=1.0)
         # What each cell should agree with: the mean of its positives comes first, so that the
         # gradient needs no (N, N') matrix of its own.
         wanted = torch.bmm(weights, target.detach().float())
-        return -2. * (pred.float() * wanted).sum() / len(pred)
+        return -2.0 * (pred.float() * wanted).sum() / len(pred)

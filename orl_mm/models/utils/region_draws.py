@@ -4,8 +4,6 @@ Shape shorthand: B images, H x W the label map, h x w the view or its coarse gri
 cells, R draws. Nothing here waits for the device.
 """
 
-from typing import Optional
-
 import torch
 from torch import Tensor
 
@@ -14,7 +12,7 @@ from .regions import Size, _pair, downsample_regions
 # Boxes are float32 shares of the image. A pixel's centre that lies on the edge of two
 # pixels by exact arithmetic may come out just below it; the nearest one that does not
 # lie on an edge is 1 / (2 w) away from the next, w the side of the view.
-_ON_THE_EDGE = 2.**-11
+_ON_THE_EDGE = 2.0**-11
 
 
 def crop_labels(labels: Tensor, views: Tensor, size: Size) -> Tensor:
@@ -36,8 +34,10 @@ def crop_labels(labels: Tensor, views: Tensor, size: Size) -> Tensor:
         ValueError: ``labels`` is not (B, H, W), or ``views`` not (B, 5).
     """
     if labels.dim() != 3 or views.shape != (len(labels), 5):
-        raise ValueError(f'labels must be (B, H, W) and views (B, 5) = x1, y1, x2, y2, flip, got '
-                         f'{tuple(labels.shape)} and {tuple(views.shape)}')
+        raise ValueError(
+            f'labels must be (B, H, W) and views (B, 5) = x1, y1, x2, y2, flip, got '
+            f'{tuple(labels.shape)} and {tuple(views.shape)}'
+        )
     (height, width), (h, w) = labels.shape[1:], _pair(size)
     x1, y1, x2, y2, flip = views.to(labels.device, torch.float32).unbind(1)
     rows, cols = _pixels(y1, y2, height, h), _pixels(x1, x2, width, w)
@@ -70,8 +70,7 @@ def majority_regions(labels: Tensor, num_regions: int, size: Size) -> Tensor:
     return downsample_regions(labels, num_regions, size).argmax(1)
 
 
-def draw_regions(cells: Tensor, num_draws: int,
-                 generator: Optional[torch.Generator] = None) -> Tensor:
+def draw_regions(cells: Tensor, num_draws: int, generator: torch.Generator | None = None) -> Tensor:
     """Draw regions that are there, uniformly, independently and with replacement.
 
     A region that covers many cells is drawn no more often than one that covers few.

@@ -1,7 +1,5 @@
 """Which regions are seen in both views, and how many of them the whole job has."""
 
-from typing import List
-
 import torch
 import torch.distributed as dist
 from torch import Tensor
@@ -35,8 +33,15 @@ class RegionPairs:
         valid (Tensor): (B, K) bool.
     """
 
-    def __init__(self, masks1: Tensor, masks2: Tensor, min_area: float = 1e-3,
-                 rows: str = 'valid', healthy: Tensor = None, clustered: bool = True) -> None:
+    def __init__(
+        self,
+        masks1: Tensor,
+        masks2: Tensor,
+        min_area: float = 1e-3,
+        rows: str = 'valid',
+        healthy: Tensor = None,
+        clustered: bool = True,
+    ) -> None:
         if rows not in ('valid', 'all'):
             raise ValueError(f"rows must be 'valid' or 'all', got {rows!r}")
         area1, area2 = masks1.flatten(2).sum(2), masks2.flatten(2).sum(2)
@@ -50,7 +55,7 @@ class RegionPairs:
         self._order = (~self.valid).flatten().long().argsort(stable=True)
         self._host, self._event = _copy_to_host(self._counts)
 
-    def _read(self) -> List[List[int]]:
+    def _read(self) -> list[list[int]]:
         if self._seen is None:
             if self._event is not None:
                 self._event.synchronize()
@@ -60,7 +65,8 @@ class RegionPairs:
                 raise ValueError(
                     f'the features of the whole image are NaN or infinite on rank {ill}: '
                     'training has diverged. Resume from an earlier checkpoint with a '
-                    'lower learning rate, or with bf16 or fp32 instead of fp16')
+                    'lower learning rate, or with bf16 or fp32 instead of fp16'
+                )
         return self._seen
 
     @property
@@ -69,14 +75,14 @@ class RegionPairs:
         return len(self._counts)
 
     @property
-    def rows_per_rank(self) -> List[int]:
+    def rows_per_rank(self) -> list[int]:
         """Rows each rank sends through projector and predictor, one view."""
         if self.all_rows:  # same batch size and K everywhere
             return [self.valid.numel()] * self.world_size
         return self.valid_per_rank
 
     @property
-    def valid_per_rank(self) -> List[int]:
+    def valid_per_rank(self) -> list[int]:
         """Valid pairs of each rank; as many as rows unless ``rows='all'``."""
         return [row[0] for row in self._read()]
 
@@ -95,13 +101,13 @@ class RegionPairs:
         self._read()
         if self.all_rows:
             return torch.arange(num_views * self.valid.numel(), device=self.valid.device)
-        rows = self._order[:self.local_rows]
+        rows = self._order[: self.local_rows]
         return torch.cat([rows + view * self.valid.numel() for view in range(num_views)])
 
     @property
     def first_valid(self) -> int:
         """Valid pairs of the ranks before this one."""
-        return sum(self.valid_per_rank[:_rank()])
+        return sum(self.valid_per_rank[: _rank()])
 
     def valid_rows(self) -> Tensor:
         """Which of the rows of one view are valid pairs: (V, ) positions in :meth:`rows`."""

@@ -7,21 +7,21 @@ and the edge between two pixels, never the centre of one.
 """
 
 from functools import lru_cache
-from typing import Optional, Tuple, Union
+from typing import Union
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-Size = Union[int, Tuple[int, int]]
+Size = Union[int, tuple[int, int]]
 
 
-def _pair(size: Size) -> Tuple[int, int]:
+def _pair(size: Size) -> tuple[int, int]:
     return (size, size) if isinstance(size, int) else (size[0], size[1])
 
 
 @lru_cache(maxsize=64)
-def _cell_members(length: int, cells: int, device: str) -> Tuple[Tensor, ...]:
+def _cell_members(length: int, cells: int, device: str) -> tuple[Tensor, ...]:
     """Which pixels lie in which cell of adaptive average pooling, along one axis.
 
     Returns:
@@ -31,11 +31,14 @@ def _cell_members(length: int, cells: int, device: str) -> Tuple[Tensor, ...]:
     """
     start = [i * length // cells for i in range(cells)]
     stop = [-(-(i + 1) * length // cells) for i in range(cells)]
-    pixel = [p for a, b in zip(start, stop) for p in range(a, b)]
-    cell = [i for i, (a, b) in enumerate(zip(start, stop)) for _ in range(a, b)]
-    count = [float(b - a) for a, b in zip(start, stop)]
-    return (torch.tensor(pixel, device=device), torch.tensor(cell, device=device),
-            torch.tensor(count, device=device))
+    pixel = [p for a, b in zip(start, stop, strict=False) for p in range(a, b)]
+    cell = [i for i, (a, b) in enumerate(zip(start, stop, strict=False)) for _ in range(a, b)]
+    count = [float(b - a) for a, b in zip(start, stop, strict=False)]
+    return (
+        torch.tensor(pixel, device=device),
+        torch.tensor(cell, device=device),
+        torch.tensor(count, device=device),
+    )
 
 
 def downsample_regions(labels: Tensor, num_regions: int, size: Size) -> Tensor:
@@ -112,10 +115,11 @@ def _check_ids(labels: Tensor, num_regions: int) -> None:
         if low < 0 or high >= num_regions:
             raise ValueError(
                 f'region ids must lie in 0..{num_regions - 1}, got {low}..{high}; '
-                'pass num_regions = the largest id of the batch + 1')
+                'pass num_regions = the largest id of the batch + 1'
+            )
 
 
-def mask_pool(feats: Tensor, masks: Tensor, min_area: float = 0.) -> Tensor:
+def mask_pool(feats: Tensor, masks: Tensor, min_area: float = 0.0) -> Tensor:
     """Average the features inside each mask, equation 2.1.
 
     Args:
@@ -134,7 +138,8 @@ def mask_pool(feats: Tensor, masks: Tensor, min_area: float = 0.) -> Tensor:
     if feats.shape[0] != masks.shape[0] or feats.shape[-2:] != masks.shape[-2:]:
         raise ValueError(
             f'features {tuple(feats.shape)} and masks {tuple(masks.shape)} must share '
-            'the batch size and the grid; resize the masks to the grid of the features')
+            'the batch size and the grid; resize the masks to the grid of the features'
+        )
     # Weights in fp32: the smallest divisor would be zero in fp16, and an empty
     # mask, although nobody reads its row, would send NaN to every feature.
     masks = masks.float().flatten(2)
@@ -165,8 +170,10 @@ def crop_masks(masks: Tensor, views: Tensor, size: Size, aligned: bool = True) -
         ValueError: ``views`` is not (B, 5).
     """
     if views.shape != (len(masks), 5):
-        raise ValueError(f'views must be ({len(masks)}, 5) = x1, y1, x2, y2, flip for '
-                         f'masks {tuple(masks.shape)}, got {tuple(views.shape)}')
+        raise ValueError(
+            f'views must be ({len(masks)}, 5) = x1, y1, x2, y2, flip for '
+            f'masks {tuple(masks.shape)}, got {tuple(views.shape)}'
+        )
     (height, width), (h, w) = masks.shape[-2:], _pair(size)
     views = views.to(masks.device, torch.float32)
     x1, y1, x2, y2, flip = views.unbind(1)
@@ -182,27 +189,29 @@ def crop_masks(masks: Tensor, views: Tensor, size: Size, aligned: bool = True) -
         return rows.unsqueeze(1) @ half.view(*masks.shape[:3], w)
 
 
-def _roi_align_matrix(start: Tensor, stop: Tensor, length: int, bins: int,
-                      aligned: bool) -> Tensor:
+def _roi_align_matrix(start: Tensor, stop: Tensor, length: int, bins: int, aligned: bool) -> Tensor:
     """ROIAlign along one axis as a matrix (B, bins, length).
 
     Follows mmcv's and torchvision's kernel: ``ceil(roi / bins)`` samples a bin,
     samples beyond one pixel outside read zero, the others are clamped.
     """
-    offset = 0.5 if aligned else 0.
+    offset = 0.5 if aligned else 0.0
     start, stop = start - offset, stop - offset
-    roi = stop - start if aligned else (stop - start).clamp(min=1.)
+    roi = stop - start if aligned else (stop - start).clamp(min=1.0)
     bin_size = roi / bins
-    samples = bin_size.ceil().clamp(min=1.)  # (B,)
+    samples = bin_size.ceil().clamp(min=1.0)  # (B,)
     most = -(-length // bins) + 1  # no box is larger than the image
     step = torch.arange(most, device=start.device, dtype=start.dtype)
     bin_start = start[:, None] + bin_size[:, None] * torch.arange(
-        bins, device=start.device, dtype=start.dtype)
+        bins, device=start.device, dtype=start.dtype
+    )
     pos = bin_start[:, :, None] + (step + 0.5) * (bin_size / samples)[:, None, None]
-    used = (step < samples[:, None, None]) & (pos >= -1.) & (pos <= length) & (roi > 0)[:, None, None]
-    pos = pos.clamp(min=0.)
-    low = pos.floor().clamp(max=length - 1.)
-    part = torch.where(low >= length - 1, 0., pos - low)
+    used = (
+        (step < samples[:, None, None]) & (pos >= -1.0) & (pos <= length) & (roi > 0)[:, None, None]
+    )
+    pos = pos.clamp(min=0.0)
+    low = pos.floor().clamp(max=length - 1.0)
+    part = torch.where(low >= length - 1, 0.0, pos - low)
     weight = used.to(pos.dtype) / samples[:, None, None]
     low = low.long()
     matrix = pos.new_zeros(len(start), bins, length)
@@ -243,8 +252,9 @@ def byol_distance(pred: Tensor, target: Tensor) -> Tensor:
     return 2 - 2 * (pred * target).sum(-1)
 
 
-def region_loss(pred: Tensor, target: Tensor, valid: Tensor,
-                average: Optional[str] = 'image') -> Tensor:
+def region_loss(
+    pred: Tensor, target: Tensor, valid: Tensor, average: str | None = 'image'
+) -> Tensor:
     """BYOL's loss over the regions of a batch, one direction: equations 2.4 and 2.5.
 
     Args:
@@ -261,11 +271,13 @@ def region_loss(pred: Tensor, target: Tensor, valid: Tensor,
         ValueError: Shapes do not agree.
     """
     if pred.shape != target.shape or pred.shape[:2] != valid.shape:
-        raise ValueError(f'pred {tuple(pred.shape)} and target {tuple(target.shape)} must be '
-                         f'(B, M, D) with valid {tuple(valid.shape)} = (B, M)')
+        raise ValueError(
+            f'pred {tuple(pred.shape)} and target {tuple(target.shape)} must be '
+            f'(B, M, D) with valid {tuple(valid.shape)} = (B, M)'
+        )
     weights = region_weights(valid, average)
     # Rows that do not count may hold anything, NaN included: they are replaced
     # before the formula, so that neither the loss nor its gradient sees them.
     hole = ~valid.unsqueeze(-1)
-    distance = byol_distance(pred.masked_fill(hole, 1.), target.masked_fill(hole, 1.))
+    distance = byol_distance(pred.masked_fill(hole, 1.0), target.masked_fill(hole, 1.0))
     return (distance * weights).sum()

@@ -21,22 +21,28 @@ def forward_stage(backbone: nn.Module, images: Tensor, stage: int) -> Tensor:
         ValueError: It has no such stage, or gives no feature map.
     """
     if not hasattr(backbone, 'out_indices'):
-        raise TypeError(f'{type(backbone).__name__} has no `out_indices`; clustering needs a '
-                        'backbone of mmpretrain that can return an inner stage')
+        raise TypeError(
+            f'{type(backbone).__name__} has no `out_indices`; clustering needs a '
+            'backbone of mmpretrain that can return an inner stage'
+        )
     layers, out_indices = getattr(backbone, 'res_layers', None), backbone.out_indices
     if layers is not None and not 0 <= stage < len(layers):
-        raise ValueError(f'stage {stage} does not exist: the backbone has {len(layers)} stages, '
-                         f'0..{len(layers) - 1}')
+        raise ValueError(
+            f'stage {stage} does not exist: the backbone has {len(layers)} stages, '
+            f'0..{len(layers) - 1}'
+        )
     try:
-        backbone.out_indices = type(out_indices)((stage, ))
+        backbone.out_indices = type(out_indices)((stage,))
         if layers is not None:
-            backbone.res_layers = layers[:stage + 1]
+            backbone.res_layers = layers[: stage + 1]
         feats = backbone(images)[0]
     finally:
         backbone.out_indices = out_indices
         if layers is not None:
             backbone.res_layers = layers
     if feats.dim() != 4:
-        raise ValueError(f'stage {stage} gives {tuple(feats.shape)}, not a feature map (B, C, h, w); '
-                         "a vision transformer needs out_type='featmap'")
+        raise ValueError(
+            f'stage {stage} gives {tuple(feats.shape)}, not a feature map (B, C, h, w); '
+            "a vision transformer needs out_type='featmap'"
+        )
     return feats

@@ -1,8 +1,8 @@
 """Time of the parts of a training step, without stopping the device."""
 
 import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Callable, Dict, Iterator
 
 import torch
 
@@ -14,7 +14,7 @@ class StepTimer:
     """
 
     def __init__(self) -> None:
-        self._spans: Dict[str, tuple] = {}
+        self._spans: dict[str, tuple] = {}
 
     @contextmanager
     def __call__(self, name: str, device: torch.device) -> Iterator[None]:
@@ -29,7 +29,7 @@ class StepTimer:
         event.record()
         return event
 
-    def readings(self) -> Dict[str, Callable[[], float]]:
+    def readings(self) -> dict[str, Callable[[], float]]:
         """Seconds of each part of the last step, as functions that may wait for the device."""
         return {name: lambda span=span: self._seconds(*span) for name, span in self._spans.items()}
 
@@ -38,4 +38,4 @@ class StepTimer:
         if isinstance(start, float):
             return stop - start
         stop.synchronize()
-        return start.elapsed_time(stop) / 1000.
+        return start.elapsed_time(stop) / 1000.0

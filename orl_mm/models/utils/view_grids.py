@@ -5,12 +5,12 @@ Shape shorthand: B images, h x w cells. A view is (x1, y1, x2, y2, flip), as
 height, then 1 where it was mirrored left-right after the crop.
 """
 
-from typing import Tuple, Union
+from typing import Union
 
 import torch
 from torch import Tensor
 
-Size = Union[int, Tuple[int, int]]
+Size = Union[int, tuple[int, int]]
 
 
 def cell_centers(views: Tensor, size: Size) -> Tensor:
@@ -35,8 +35,9 @@ def cell_centers(views: Tensor, size: Size) -> Tensor:
         ValueError: ``views`` does not end with 5 numbers.
     """
     if views.dim() < 1 or views.shape[-1] != 5:
-        raise ValueError('views must end with 5 numbers, x1, y1, x2, y2 and flip, got '
-                         f'{tuple(views.shape)}')
+        raise ValueError(
+            f'views must end with 5 numbers, x1, y1, x2, y2 and flip, got {tuple(views.shape)}'
+        )
     h, w = _pair(size)
     x1, y1, x2, y2, flip = (v.unsqueeze(-1) for v in views.unbind(-1))
     across, down = _middles(w, views), _middles(h, views)
@@ -70,8 +71,10 @@ def near_cells(first: Tensor, second: Tensor, size: Size, ratio: float) -> Tenso
     Source: ``regression_loss`` of github.com/zdaxie/PixPro, contrast/models/PixPro.py.
     """
     if first.shape != second.shape or first.dim() != 2:
-        raise ValueError('two views of the same images are (B, 5) and (B, 5), got '
-                         f'{tuple(first.shape)} and {tuple(second.shape)}')
+        raise ValueError(
+            'two views of the same images are (B, 5) and (B, 5), got '
+            f'{tuple(first.shape)} and {tuple(second.shape)}'
+        )
     a, b = (cell_centers(v, size).flatten(1, 2) for v in (first, second))
     squared = (a.unsqueeze(2) - b.unsqueeze(1)).square_().sum(-1)
     largest = torch.maximum(_squared_diagonal(first, size), _squared_diagonal(second, size))
@@ -90,5 +93,5 @@ def _middles(cells: int, like: Tensor) -> Tensor:
     return (torch.arange(cells, device=like.device, dtype=like.dtype) + 0.5) / cells
 
 
-def _pair(size: Size) -> Tuple[int, int]:
+def _pair(size: Size) -> tuple[int, int]:
     return (size, size) if isinstance(size, int) else (size[0], size[1])

@@ -1,6 +1,6 @@
 """Which names of a file are a backbone's: prefixes, the network to prefer, and what must fit."""
 
-from typing import Dict, Iterable, List, Sequence, Set
+from collections.abc import Iterable, Sequence
 
 from torch import Tensor
 
@@ -10,9 +10,9 @@ ONLINE = ('backbone.', '', 'module.backbone.')
 EVALUATED = ('teacher.backbone.', *ONLINE)
 
 
-def find_prefixes(weights: Iterable[str], names: Set[str]) -> Dict[str, int]:
+def find_prefixes(weights: Iterable[str], names: set[str]) -> dict[str, int]:
     """How many of the names the file has, under each prefix it has any of them."""
-    counts: Dict[str, int] = {}
+    counts: dict[str, int] = {}
     for key in weights:
         parts = key.split('.')
         for i in range(len(parts)):
@@ -22,8 +22,7 @@ def find_prefixes(weights: Iterable[str], names: Set[str]) -> Dict[str, int]:
     return dict(sorted(counts.items(), key=lambda item: -item[1]))
 
 
-def choose_prefix(found: Dict[str, int], total: int, preferred: Sequence[str],
-                  source: str) -> str:
+def choose_prefix(found: dict[str, int], total: int, preferred: Sequence[str], source: str) -> str:
     """The prefix under which most names fit; among equals, the first one preferred.
 
     Args:
@@ -43,14 +42,22 @@ def choose_prefix(found: Dict[str, int], total: int, preferred: Sequence[str],
         if prefix in best:
             return prefix
     if len(best) > 1:
-        raise ValueError(f'{source} holds several networks that fit, {best}: choose one with '
-                         'prefix=')
+        raise ValueError(
+            f'{source} holds several networks that fit, {best}: choose one with prefix='
+        )
     return best[0]
 
 
-def check_weights(name: str, own: Dict[str, Tensor], weights: Dict[str, Tensor], prefix: str,
-                  source: str, min_match: float = 0.99, resized: Sequence[str] = (),
-                  fix: str = 'Give the right prefix=') -> List[str]:
+def check_weights(
+    name: str,
+    own: dict[str, Tensor],
+    weights: dict[str, Tensor],
+    prefix: str,
+    source: str,
+    min_match: float = 0.99,
+    resized: Sequence[str] = (),
+    fix: str = 'Give the right prefix=',
+) -> list[str]:
     """The names that a file lacks, if it holds almost all and fits.
 
     Args:
@@ -72,28 +79,38 @@ def check_weights(name: str, own: Dict[str, Tensor], weights: Dict[str, Tensor],
         found = find_prefixes(weights, set(own))
         offers = ', '.join(f'{p!r} ({n} names)' for p, n in found.items() if 2 * n > len(own))
         offers = offers or 'none that fits; its names begin with ' + _few(
-            sorted({'.'.join(key.split('.')[:2]) for key in weights}))
+            sorted({'.'.join(key.split('.')[:2]) for key in weights})
+        )
         raise ValueError(
             f'{source} holds {matched} of the {len(own)} tensors of {name} under prefix '
             f'{prefix!r}, fewer than {min_match:.0%}. Missing: {_few(missing)}. Prefixes in the '
             f'file: {offers}. {fix}, or the backbone config the file was trained with; weights '
-            'of other code must be renamed first (tools/convert_weights.py)')
-    shapes = [f'{key} is {tuple(weights[prefix + key].shape)} in the file and '
-              f'{tuple(value.shape)} here' for key, value in own.items()
-              if key not in resized and prefix + key in weights
-              and weights[prefix + key].shape != value.shape]
+            'of other code must be renamed first (tools/convert_weights.py)'
+        )
+    shapes = [
+        f'{key} is {tuple(weights[prefix + key].shape)} in the file and {tuple(value.shape)} here'
+        for key, value in own.items()
+        if key not in resized
+        and prefix + key in weights
+        and weights[prefix + key].shape != value.shape
+    ]
     # A deeper network has blocks that are only in the file; its head is no concern here.
     children = {key.split('.')[0] for key in own}
-    shapes += [f'{key} is only in the file'
-               for key in (key[len(prefix):] for key in weights if key.startswith(prefix))
-               if key not in own and key.split('.')[0] in children
-               and not key.endswith('num_batches_tracked')]
+    shapes += [
+        f'{key} is only in the file'
+        for key in (key[len(prefix) :] for key in weights if key.startswith(prefix))
+        if key not in own
+        and key.split('.')[0] in children
+        and not key.endswith('num_batches_tracked')
+    ]
     if shapes:
-        raise ValueError(f'{source} is of another architecture than this {name}: {_few(shapes)}. '
-                         'Use the backbone config it was trained with')
+        raise ValueError(
+            f'{source} is of another architecture than this {name}: {_few(shapes)}. '
+            'Use the backbone config it was trained with'
+        )
     return missing
 
 
-def _few(items: List[str], most: int = 5) -> str:
+def _few(items: list[str], most: int = 5) -> str:
     rest = len(items) - most
     return ', '.join(items[:most]) + (f' and {rest} more' if rest > 0 else '')

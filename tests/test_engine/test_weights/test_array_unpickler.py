@@ -16,27 +16,47 @@ import torch
 from orl_mm.engine.weights.array_unpickler import read_npy, read_pickle
 
 ARRAYS = dict(
-    float32=np.arange(24, dtype=np.float32).reshape(2, 3, 4) / 7, scalar=np.float64(2.5),
-    zero_d=np.array(7, np.int64), big_endian=np.array([1.5, -2.5], '>f4'), empty=np.zeros((3, 0)),
+    float32=np.arange(24, dtype=np.float32).reshape(2, 3, 4) / 7,
+    scalar=np.float64(2.5),
+    zero_d=np.array(7, np.int64),
+    big_endian=np.array([1.5, -2.5], '>f4'),
+    empty=np.zeros((3, 0)),
     fortran=np.asfortranarray(np.arange(6, dtype=np.int32).reshape(2, 3)),
-    half=np.array([1, 2], np.float16), byte=np.array([1, 255], np.uint8),
-    truth=np.array([True, False]), flag=np.bool_(True))
-PLAIN = dict(text='a', number=3, real=.5, nothing=None, yes=True, raw=b'\xff\x00', items=[1, [2]],
-             pair=(1, 'b'), unique={1, 2}, fixed=frozenset('a'),
-             ordered=OrderedDict(b=1, a=2), big=2**70)
+    half=np.array([1, 2], np.float16),
+    byte=np.array([1, 255], np.uint8),
+    truth=np.array([True, False]),
+    flag=np.bool_(True),
+)
+PLAIN = dict(
+    text='a',
+    number=3,
+    real=0.5,
+    nothing=None,
+    yes=True,
+    raw=b'\xff\x00',
+    items=[1, [2]],
+    pair=(1, 'b'),
+    unique={1, 2},
+    fixed=frozenset('a'),
+    ordered=OrderedDict(b=1, a=2),
+    big=2**70,
+)
 
 
 def same(a, b):
     if isinstance(b, dict):
-        assert type(a) is dict and list(a) == list(b)
+        assert type(a) is dict
+        assert list(a) == list(b)
         for key in b:
             same(a[key], b[key])
     elif isinstance(b, (np.ndarray, np.generic)):
-        assert isinstance(a, type(b)) and a.shape == b.shape
+        assert isinstance(a, type(b))
+        assert a.shape == b.shape
         assert a.dtype == b.dtype.newbyteorder('=')
         np.testing.assert_array_equal(a, b)
     else:
-        assert type(a) is type(b) and a == b
+        assert type(a) is type(b)
+        assert a == b
 
 
 @pytest.mark.parametrize('protocol', range(pickle.HIGHEST_PROTOCOL + 1))
@@ -51,8 +71,10 @@ def test_plain_content_comes_back(protocol, tmp_path):
 def test_arrays_by_other_numpys(tmp_path):
     """numpy 1 and 2 name the same function differently."""
     text = pickle.dumps(ARRAYS['float32'], protocol=3)
-    texts = {text.replace(b'numpy._core', b'numpy.core'), text.replace(b'numpy.core',
-                                                                      b'numpy._core')}
+    texts = {
+        text.replace(b'numpy._core', b'numpy.core'),
+        text.replace(b'numpy.core', b'numpy._core'),
+    }
     assert len(texts) == 2
     for text in texts:
         (tmp_path / 'x.pkl').write_bytes(text)
@@ -62,9 +84,11 @@ def test_arrays_by_other_numpys(tmp_path):
 def test_python_2(tmp_path):
     """Its strings are bytes, its numpy's data such a string: cPickle.dumps(..., protocol=2)."""
     data = np.array([1, -2], '<f4').tobytes()
-    pickled = (b'\x80\x02}U\x01wcnumpy.core.multiarray\n_reconstruct\ncnumpy\nndarray\nK\x00\x85U'
-               b'\x01b\x87R(K\x01K\x02\x85cnumpy\ndtype\nU\x02f4K\x00K\x01\x87R(K\x03U\x01<NNNJ\xff'
-               b'\xff\xff\xffJ\xff\xff\xff\xffK\x00tb\x89U\x08' + data + b'tbs.')
+    pickled = (
+        b'\x80\x02}U\x01wcnumpy.core.multiarray\n_reconstruct\ncnumpy\nndarray\nK\x00\x85U'
+        b'\x01b\x87R(K\x01K\x02\x85cnumpy\ndtype\nU\x02f4K\x00K\x01\x87R(K\x03U\x01<NNNJ\xff'
+        b'\xff\xff\xffJ\xff\xff\xff\xffK\x00tb\x89U\x08' + data + b'tbs.'
+    )
     (tmp_path / 'x.pkl').write_bytes(pickled)
     same(read_pickle(tmp_path / 'x.pkl'), dict(w=np.array([1, -2], np.float32)))
 
@@ -72,7 +96,7 @@ def test_python_2(tmp_path):
 def test_npy(tmp_path):
     np.save(tmp_path / 'x.npy', dict(model=ARRAYS, other=PLAIN), allow_pickle=True)
     same(read_npy(tmp_path / 'x.npy'), dict(model=ARRAYS, other=PLAIN))
-    pair = np.empty((2, ), object)
+    pair = np.empty((2,), object)
     pair[:] = [ARRAYS, 'b']
     np.save(tmp_path / 'x.npy', pair, allow_pickle=True)
     same(dict(enumerate(read_npy(tmp_path / 'x.npy'))), {0: ARRAYS, 1: 'b'})
@@ -82,7 +106,8 @@ def test_haikus_mappings_are_dicts(tmp_path):
     """``hk.Params`` were FlatMapping and frozendict; Haiku is not needed to read them."""
     for name in ('FlatMapping', 'frozendict'):
         pickled = pickle.dumps(OrderedDict(w=ARRAYS['half']), protocol=3).replace(
-            b'ccollections\nOrderedDict\n', f'chaiku._src.data_structures\n{name}\n'.encode())
+            b'ccollections\nOrderedDict\n', f'chaiku._src.data_structures\n{name}\n'.encode()
+        )
         (tmp_path / 'x.pkl').write_bytes(pickled)
         same(read_pickle(tmp_path / 'x.pkl'), dict(w=ARRAYS['half']))
 
@@ -100,6 +125,7 @@ def test_shared_and_circular_parts(tmp_path):
 
 
 # Files that would make a folder.
+
 
 class Call:
     """Pickled as a call; ``then`` is handed to the result as its state."""
@@ -140,27 +166,40 @@ LIVE = {
     'eval': lambda to: pickle.dumps(Call(eval, _mkdir(to))),
     'exec, protocol 0': lambda to: pickle.dumps(Call(exec, _mkdir(to)), protocol=0),
     'in a list of an array': lambda to: pickle.dumps(
-        dict(model=dict(w=object_array(np.zeros(2), [Call(os.mkdir, str(to))])))),
-    'in a shape': lambda to: pickle.dumps(
-        Call(np.zeros, Call(eval, f'({_mkdir(to)}, 2)[1]'))),
+        dict(model=dict(w=object_array(np.zeros(2), [Call(os.mkdir, str(to))])))
+    ),
+    'in a shape': lambda to: pickle.dumps(Call(np.zeros, Call(eval, f'({_mkdir(to)}, 2)[1]'))),
     'as a key': lambda to: pickle.dumps({Call(eval, f'({_mkdir(to)}, "a")[1]'): 1}),
     'getattr of __import__': lambda to: _opcodes(
-        _stack_global('builtins', 'getattr'), _stack_global('builtins', '__import__'), _text('os'),
-        b'\x85R', _text('mkdir'), b'\x86R', _text(str(to)), b'\x85R'),
+        _stack_global('builtins', 'getattr'),
+        _stack_global('builtins', '__import__'),
+        _text('os'),
+        b'\x85R',
+        _text('mkdir'),
+        b'\x86R',
+        _text(str(to)),
+        b'\x85R',
+    ),
     # Protocol 4 looks names up through dots: any module that a listed one has imported.
     'dots': lambda to: _opcodes(
-        _stack_global('numpy.lib._datasource', 'os.mkdir'), _text(str(to)), b'\x85R'),
+        _stack_global('numpy.lib._datasource', 'os.mkdir'), _text(str(to)), b'\x85R'
+    ),
     'INST': lambda to: b'(S' + repr(str(to)).encode() + b'\nios\nmkdir\n.',
-    'OBJ': lambda to: b'\x80\x02(cos\nmkdir\nX' + len(str(to)).to_bytes(4, 'little')
-                      + str(to).encode() + b'o.',
+    'OBJ': lambda to: (
+        b'\x80\x02(cos\nmkdir\nX' + len(str(to)).to_bytes(4, 'little') + str(to).encode() + b'o.'
+    ),
     'numpy runs strings': lambda to: pickle.dumps(
-        Call(np.testing._private.utils.runstring, _mkdir(to), {})),
+        Call(np.testing._private.utils.runstring, _mkdir(to), {})
+    ),
     'numpy loads pickles': lambda to: pickle.dumps(
-        Call(np.load, _file(to, Call(os.mkdir, str(to))), None, True)),
+        Call(np.load, _file(to, Call(os.mkdir, str(to))), None, True)
+    ),
     'pickle in a pickle': lambda to: pickle.dumps(
-        Call(pickle.loads, pickle.dumps(Call(os.mkdir, str(to))))),
+        Call(pickle.loads, pickle.dumps(Call(os.mkdir, str(to))))
+    ),
     'torch loads storages': lambda to: pickle.dumps(
-        Call(torch.storage._load_from_bytes, _torch_bytes(to))),
+        Call(torch.storage._load_from_bytes, _torch_bytes(to))
+    ),
     'partial': lambda to: pickle.dumps(Call(functools.partial(os.mkdir, str(to)))),
 }
 
@@ -197,8 +236,9 @@ def test_code_is_refused_and_not_run(kind, suffix, tmp_path):
     path = tmp_path / f'x.{suffix}'
     if suffix == 'npy':
         header = io.BytesIO()
-        np.lib.format.write_array_header_1_0(header, dict(descr='|O', fortran_order=False,
-                                                          shape=()))
+        np.lib.format.write_array_header_1_0(
+            header, dict(descr='|O', fortran_order=False, shape=())
+        )
         pickled = header.getvalue() + pickled
     path.write_bytes(pickled)
     read = read_npy if suffix == 'npy' else read_pickle
@@ -207,11 +247,20 @@ def test_code_is_refused_and_not_run(kind, suffix, tmp_path):
     assert not (tmp_path / 'ran').exists()
 
 
-@pytest.mark.parametrize('value, name', [
-    (os.system, 'posix.system'), (eval, 'builtins.eval'), (getattr, 'builtins.getattr'),
-    (torch.zeros(2), 'torch._utils._rebuild_tensor_v2'), (np.zeros(2).dtype.type, 'numpy.float64'),
-    (np.ma.masked_array([1.]), 'numpy.ma'), (range(3), 'builtins.range'),
-    (np.random.default_rng(0), 'numpy.random'), (bytearray(b'a'), 'builtins.bytearray')])
+@pytest.mark.parametrize(
+    ('value', 'name'),
+    [
+        (os.system, 'posix.system'),
+        (eval, 'builtins.eval'),
+        (getattr, 'builtins.getattr'),
+        (torch.zeros(2), 'torch._utils._rebuild_tensor_v2'),
+        (np.zeros(2).dtype.type, 'numpy.float64'),
+        (np.ma.masked_array([1.0]), 'numpy.ma'),
+        (range(3), 'builtins.range'),
+        (np.random.default_rng(0), 'numpy.random'),
+        (bytearray(b'a'), 'builtins.bytearray'),
+    ],
+)
 def test_the_message_names_it(value, name, tmp_path):
     (tmp_path / 'x.pkl').write_bytes(pickle.dumps(dict(a=value), protocol=4))
     with pytest.raises(ValueError, match=f'x.pkl holds {name}.*could run code.*not read'):
@@ -220,15 +269,16 @@ def test_the_message_names_it(value, name, tmp_path):
 
 # Files that mislead numpy's C code: an allow-list of numpy's own functions would run into them.
 
+
 def _array(typed, shape, data, flags=0, order='<'):
     """An array as numpy pickles it, by hand."""
-    dtype = Call(np.dtype, typed, False, True,
-                 then=(3, order, None, None, None, -1, -1, flags))
-    return Call(np.zeros(0).__reduce__()[0], np.ndarray, (0, ), b'b',
-                then=(1, shape, dtype, False, data))
+    dtype = Call(np.dtype, typed, False, True, then=(3, order, None, None, None, -1, -1, flags))
+    return Call(
+        np.zeros(0).__reduce__()[0], np.ndarray, (0,), b'b', then=(1, shape, dtype, False, data)
+    )
 
 
-POINTERS = pickle.dumps(_array('O8', (1, ), b'ABCDEFGH', order='|'))
+POINTERS = pickle.dumps(_array('O8', (1,), b'ABCDEFGH', order='|'))
 
 
 def test_numpy_itself_follows_pointers_of_a_file():
@@ -238,35 +288,50 @@ def test_numpy_itself_follows_pointers_of_a_file():
     if ended.returncode >= 0:
         pytest.skip('this numpy checks')
     names = {str(arg) for op, arg, _ in pickletools.genops(POINTERS) if isinstance(arg, str)}
-    assert names >= {'_reconstruct', 'ndarray', 'dtype'} and 'system' not in names
+    assert names >= {'_reconstruct', 'ndarray', 'dtype'}
+    assert 'system' not in names
 
 
-@pytest.mark.parametrize('pickled', [
-    POINTERS,
-    pickle.dumps(_array('f8', (1, ), [1.5], flags=63)),
-    pickle.dumps(_array('f4', (4, ), b'too few')), pickle.dumps(_array('f4', (-1, ), b'')),
-    pickle.dumps(_array('f4', (2**62, 4), b'')), pickle.dumps(_array('f4', [1], b'abcd')),
-    pickle.dumps(_array('V8', (1, ), b'ABCDEFGH', order='|')),
-    pickle.dumps(_array('i4,O8', (1, ), b'A' * 12, order='|')),
-    pickle.dumps(_array('O8', (2, ), [1], order='|')),
-    pickle.dumps(Call(np.zeros(0).__reduce__()[0], np.ndarray, (2**40, ), b'b')),
-    pickle.dumps(Call(np.zeros(0).__reduce__()[0], np.matrix, (0, ), b'b')),
-    pickle.dumps(Call(np.zeros(0).__reduce__()[0], np.ndarray, (0, ), b'b')),
-    pickle.dumps(Call(np.float32(1).__reduce__()[0], np.dtype('f4'), b'abc')),
-    pickle.dumps(np.dtype('f4')), pickle.dumps(np.array(['2020-01-01'], 'M8[D]')),
-    # Attributes of what is handed out are out of reach: here __setstate__ of an array's maker.
-    _opcodes(_stack_global('numpy.core.multiarray', '_reconstruct'), b'N}', _text('__setstate__'),
-             b'Ns\x86b'),
-    _opcodes(_stack_global('numpy', 'ndarray'), b'N}', _text('x'), b'Ns\x86b'),
-    _opcodes(_stack_global('_codecs', 'encode'), _text('a'), _text('rot13'), b'\x86R'),
-    _opcodes(_stack_global('numpy', 'dtype')), b'\x80\x04\x8c', b'', b'\x80\x7f.'])
+@pytest.mark.parametrize(
+    'pickled',
+    [
+        POINTERS,
+        pickle.dumps(_array('f8', (1,), [1.5], flags=63)),
+        pickle.dumps(_array('f4', (4,), b'too few')),
+        pickle.dumps(_array('f4', (-1,), b'')),
+        pickle.dumps(_array('f4', (2**62, 4), b'')),
+        pickle.dumps(_array('f4', [1], b'abcd')),
+        pickle.dumps(_array('V8', (1,), b'ABCDEFGH', order='|')),
+        pickle.dumps(_array('i4,O8', (1,), b'A' * 12, order='|')),
+        pickle.dumps(_array('O8', (2,), [1], order='|')),
+        pickle.dumps(Call(np.zeros(0).__reduce__()[0], np.ndarray, (2**40,), b'b')),
+        pickle.dumps(Call(np.zeros(0).__reduce__()[0], np.matrix, (0,), b'b')),
+        pickle.dumps(Call(np.zeros(0).__reduce__()[0], np.ndarray, (0,), b'b')),
+        pickle.dumps(Call(np.float32(1).__reduce__()[0], np.dtype('f4'), b'abc')),
+        pickle.dumps(np.dtype('f4')),
+        pickle.dumps(np.array(['2020-01-01'], 'M8[D]')),
+        # Attributes of what is handed out are out of reach: here __setstate__ of an array's maker.
+        _opcodes(
+            _stack_global('numpy.core.multiarray', '_reconstruct'),
+            b'N}',
+            _text('__setstate__'),
+            b'Ns\x86b',
+        ),
+        _opcodes(_stack_global('numpy', 'ndarray'), b'N}', _text('x'), b'Ns\x86b'),
+        _opcodes(_stack_global('_codecs', 'encode'), _text('a'), _text('rot13'), b'\x86R'),
+        _opcodes(_stack_global('numpy', 'dtype')),
+        b'\x80\x04\x8c',
+        b'',
+        b'\x80\x7f.',
+    ],
+)
 def test_misleading_files_are_refused(pickled, tmp_path):
     (tmp_path / 'x.pkl').write_bytes(pickled)
     with pytest.raises(ValueError, match='x.pkl'):
         read_pickle(tmp_path / 'x.pkl')
 
 
-@pytest.mark.parametrize('share', [0., .01, .5, .9, .999])
+@pytest.mark.parametrize('share', [0.0, 0.01, 0.5, 0.9, 0.999])
 @pytest.mark.parametrize('suffix', ['pkl', 'npy'])
 def test_cut_files(share, suffix, tmp_path):
     path = tmp_path / f'x.{suffix}'
@@ -276,7 +341,7 @@ def test_cut_files(share, suffix, tmp_path):
     else:
         path.write_bytes(pickle.dumps(content))
     whole = path.read_bytes()
-    path.write_bytes(whole[:int(share * len(whole))])
+    path.write_bytes(whole[: int(share * len(whole))])
     with pytest.raises(ValueError, match=f'x.{suffix} cannot be read.*cut short'):
         (read_npy if suffix == 'npy' else read_pickle)(path)
 

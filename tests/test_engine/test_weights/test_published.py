@@ -49,37 +49,63 @@ def fill(model, weights):
 # What it is called, what the file holds, what it is recognised as, prefix, what is left out.
 TORCH_FILES = [
     ('r2o', published.r2o, 'R2O or DetCon-PyTorch', 'module.online_network.encoder.', 345),
-    ('r2o', lambda model: published.r2o(model, wrapped=False), 'R2O', 'online_network.encoder.',
-     345),
+    (
+        'r2o',
+        lambda model: published.r2o(model, wrapped=False),
+        'R2O',
+        'online_network.encoder.',
+        345,
+    ),
     ('r2o', published.detcon_pyramid, 'R2O or DetCon-PyTorch', 'module.online_network.', 322),
     ('torchvision', published.r2o_torchvision, 'bare names of torchvision', '', 2),
     ('torchvision', lambda model: model.state_dict(), 'bare names of torchvision', '', 2),
     ('pixpro', published.pixpro, 'PixPro', 'module.encoder.', 336),
-    ('pixpro', lambda model: published.pixpro(model, published=False), 'PixPro',
-     'module.encoder.', 336),
+    (
+        'pixpro',
+        lambda model: published.pixpro(model, published=False),
+        'PixPro',
+        'module.encoder.',
+        336,
+    ),
     ('infomin', published.infomin, 'InfoMin', 'module.encoder.', 10),
     ('densecl', published.densecl, 'DenseCL', '', 0),
     ('moco', lambda model: published.moco(model, 1), 'MoCo', 'module.encoder_q.', 324),
     ('moco', lambda model: published.moco(model, 2), 'MoCo', 'module.encoder_q.', 328),
     ('dino', published.dino_resnet, 'DINO', 'teacher/module.backbone.', 322),
 ]
-IDS = ['r2o', 'r2o-bare', 'detcon-pytorch-fpn', 'r2o-torchvision', 'torchvision', 'pixpro',
-       'pixpro-raw', 'infomin', 'densecl', 'mocov1', 'mocov2', 'dino-resnet']
+IDS = [
+    'r2o',
+    'r2o-bare',
+    'detcon-pytorch-fpn',
+    'r2o-torchvision',
+    'torchvision',
+    'pixpro',
+    'pixpro-raw',
+    'infomin',
+    'densecl',
+    'mocov1',
+    'mocov2',
+    'dino-resnet',
+]
 
 
-@pytest.mark.parametrize('key, content, title, prefix, left', TORCH_FILES, ids=IDS)
-def test_torch_files(key, content, title, prefix, left, reference, image, expected, mm_resnet50,
-                     tmp_path):
+@pytest.mark.parametrize(('key', 'content', 'title', 'prefix', 'left'), TORCH_FILES, ids=IDS)
+def test_torch_files(
+    key, content, title, prefix, left, reference, image, expected, mm_resnet50, tmp_path
+):
     torch.save(content(reference), tmp_path / 'x.pth')
     read = read_backbone(tmp_path / 'x.pth')
-    assert read.found.source.title.startswith(title) and read.found.source.key == key
+    assert read.found.source.title.startswith(title)
+    assert read.found.source.key == key
     assert (read.found.prefix, len(read.left_out)) == (prefix, left)
     check_resnet50(read, reference, image, expected, mm_resnet50)
 
 
 def check_resnet50(read, reference, image, expected, model, counters=COUNTERS):
-    assert read.architecture.name == 'resnet50' and not read.missing
-    assert len(read.architecture.shapes) == WHOLE and len(read.weights) == WHOLE + counters
+    assert read.architecture.name == 'resnet50'
+    assert not read.missing
+    assert len(read.architecture.shapes) == WHOLE
+    assert len(read.weights) == WHOLE + counters
     for name, value in read.weights.items():
         assert torch.equal(value, reference.state_dict()[name]), name
     fill(model, read.weights)
@@ -97,20 +123,26 @@ def test_detectron2(author, reference, image, expected, mm_resnet50, tmp_path):
     """R2O's third format."""
     (tmp_path / 'x.pkl').write_bytes(published.detectron2(reference, author))
     read = read_backbone(tmp_path / 'x.pkl')
-    assert read.found.source.key == 'detectron2' and len(read.left_out) == 2  # stem.fc
+    assert read.found.source.key == 'detectron2'
+    assert len(read.left_out) == 2
     assert 'RGB' in read.notes[0]
     check_resnet50(read, reference, image, expected, mm_resnet50)
 
 
-@pytest.mark.parametrize('network, file, prefix', [
-    ('target', published.r2o, 'module.target_network.encoder.'),
-    ('teacher', published.moco, 'module.encoder_k.'),
-    ('target', published.pixpro, 'module.encoder_k.'),
-    ('student', published.dino_resnet, 'student/module.backbone.')])
+@pytest.mark.parametrize(
+    ('network', 'file', 'prefix'),
+    [
+        ('target', published.r2o, 'module.target_network.encoder.'),
+        ('teacher', published.moco, 'module.encoder_k.'),
+        ('target', published.pixpro, 'module.encoder_k.'),
+        ('student', published.dino_resnet, 'student/module.backbone.'),
+    ],
+)
 def test_the_other_network(network, file, prefix, reference, tmp_path):
     torch.save(file(reference), tmp_path / 'x.pth')
     read = read_backbone(tmp_path / 'x.pth', network=network)
-    assert read.found.prefix == prefix and len(read.weights) == WHOLE + COUNTERS
+    assert read.found.prefix == prefix
+    assert len(read.weights) == WHOLE + COUNTERS
     assert (read.weights['layer4.2.conv3.weight'] == 0.5).all()
 
 
@@ -123,13 +155,18 @@ def test_dino_vit_small(full, tmp_path):
         head = {'head.mlp.0.weight': published.flat((2048, 384))}
         content = dict(  # the teacher of a ViT, which has no batch norm, is not wrapped
             teacher={**published.under('backbone.', weights), **head},
-            student=published.under('module.', {
-                **published.under('backbone.', published.flat_like(weights)), **head}),
-            optimizer={}, epoch=800, args=argparse.Namespace(arch='vit_small'))
+            student=published.under(
+                'module.', {**published.under('backbone.', published.flat_like(weights)), **head}
+            ),
+            optimizer={},
+            epoch=800,
+            args=argparse.Namespace(arch='vit_small'),
+        )
         prefix, left = 'teacher/backbone.', 152
     torch.save(content, tmp_path / 'x.pth')
     read = read_backbone(tmp_path / 'x.pth', architecture='vit')
-    assert read.found.source.key == 'dino' and read.found.prefix == prefix
+    assert read.found.source.key == 'dino'
+    assert read.found.prefix == prefix
     assert (len(read.weights), len(read.left_out), read.missing) == (150, left, [])
     model = VisionTransformer(arch='deit-small', img_size=224, patch_size=16, out_type='raw')
     model.eval()
@@ -142,6 +179,7 @@ def test_dino_vit_small(full, tmp_path):
 
 # DetCon's own file.
 
+
 def haiku_forward(params, state, images, name='res_net50'):
     """Haiku's ResNet v1 in evaluation, by its own names: (B, H, W, 3) -> C2 to C5, (B, h, w, C).
 
@@ -150,7 +188,7 @@ def haiku_forward(params, state, images, name='res_net50'):
     order than PyTorch's norms, and a random network's features are large.
     """
 
-    def same(x, kernel, stride, value=0.):
+    def same(x, kernel, stride, value=0.0):
         pads = []
         for size in (x.shape[3], x.shape[2]):  # F.pad begins with the last axis
             total = max((-(-size // stride) - 1) * stride + kernel - size, 0)
@@ -162,10 +200,16 @@ def haiku_forward(params, state, images, name='res_net50'):
         return F.conv2d(same(x, w.shape[0], stride), w.permute(3, 2, 0, 1), stride=stride)
 
     def norm(x, at):
-        mean, var = (torch.from_numpy(state[f'{name}/~/{at}/~/{ema}']['average']).to(images)
-                     .view(1, -1, 1, 1) for ema in ('mean_ema', 'var_ema'))
-        scale, offset = (torch.from_numpy(params[f'{name}/~/{at}'][part]).to(images)
-                         .view(1, -1, 1, 1) for part in ('scale', 'offset'))
+        mean, var = (
+            torch.from_numpy(state[f'{name}/~/{at}/~/{ema}']['average'])
+            .to(images)
+            .view(1, -1, 1, 1)
+            for ema in ('mean_ema', 'var_ema')
+        )
+        scale, offset = (
+            torch.from_numpy(params[f'{name}/~/{at}'][part]).to(images).view(1, -1, 1, 1)
+            for part in ('scale', 'offset')
+        )
         return (x - mean) * (scale * torch.rsqrt(var + 1e-5)) + offset
 
     x = images.permute(0, 3, 1, 2)
@@ -190,14 +234,22 @@ def haiku_forward(params, state, images, name='res_net50'):
 HAIKU_LAYOUTS = dict(
     pair=lambda params, state: dict(params=params, state=state),
     online=lambda params, state: dict(
-        online_params=params, online_state=state, step=np.int64(7),
-        opt_state=[params], target_params={
+        online_params=params,
+        online_state=state,
+        step=np.int64(7),
+        opt_state=[params],
+        target_params={
             name: {leaf: np.zeros_like(a) for leaf, a in leaves.items()}
-            for name, leaves in params.items()},
-        target_state={name: {leaf: np.zeros_like(a) for leaf, a in leaves.items()}
-                      for name, leaves in state.items()}),
+            for name, leaves in params.items()
+        },
+        target_state={
+            name: {leaf: np.zeros_like(a) for leaf, a in leaves.items()}
+            for name, leaves in state.items()
+        },
+    ),
     joined=lambda params, state: {**params, **state},
-    tuple=lambda params, state: (params, state))
+    tuple=lambda params, state: (params, state),
+)
 
 
 @pytest.mark.parametrize('layout', HAIKU_LAYOUTS)
@@ -211,14 +263,17 @@ def test_detcon(layout, tmp_path):
         content = pair
     np.save(tmp_path / 'detcon.npy', content, allow_pickle=True)
     read = read_backbone(tmp_path / 'detcon.npy')
-    assert read.found.source.key == 'detcon' and read.found.prefix.endswith('res_net50/~/')
-    assert len(read.weights) == WHOLE and not read.missing
+    assert read.found.source.key == 'detcon'
+    assert read.found.prefix.endswith('res_net50/~/')
+    assert len(read.weights) == WHOLE
+    assert not read.missing
     assert read.architecture.title == 'ResNet-50, stem 4 and first stage 4 wide'
     for name, value in read.weights.items():
         assert torch.equal(value, reference.state_dict()[name]), name
     if layout == 'online':
         other = read_backbone(tmp_path / 'detcon.npy', network='target').weights
-        assert len(other) == WHOLE and not any(value.any() for value in other.values())
+        assert len(other) == WHOLE
+        assert not any(value.any() for value in other.values())
 
 
 @pytest.fixture
@@ -228,8 +283,10 @@ def detcon(reference, tmp_path):
 
     def forward(images):
         with torch.no_grad():
-            return [x.permute(0, 3, 1, 2)
-                    for x in haiku_forward(params, state, images.permute(0, 2, 3, 1))]
+            return [
+                x.permute(0, 3, 1, 2)
+                for x in haiku_forward(params, state, images.permute(0, 2, 3, 1))
+            ]
 
     return read_backbone(tmp_path / 'detcon.npy'), forward
 
@@ -237,7 +294,8 @@ def detcon(reference, tmp_path):
 def test_detcon_features_in_a_stock_network(detcon, mm_resnet50):
     """Where every size that is halved is odd, SAME pads both sides as everybody does."""
     read, forward = detcon
-    assert 'SAME padding' in read.notes[0] and '32 n + 1' in read.notes[0]
+    assert 'SAME padding' in read.notes[0]
+    assert '32 n + 1' in read.notes[0]
     fill(mm_resnet50, read.weights)
     images = published.photograph(97).double()  # 49, 25, 13, 7, 4
     with torch.no_grad():
@@ -248,8 +306,7 @@ def test_detcon_features_at_even_sizes(detcon, mm_resnet50):
     """The lines of projects/weights/README.md; the stock network's features are others."""
     read, forward = detcon
     images = published.photograph(128).double()
-    model = ResNet(depth=50, out_indices=(0, 1, 2, 3),
-                   conv_cfg=dict(type='Conv2dAdaptivePadding'))
+    model = ResNet(depth=50, out_indices=(0, 1, 2, 3), conv_cfg=dict(type='Conv2dAdaptivePadding'))
     model.maxpool = torch.nn.MaxPool2d(3, 2, ceil_mode=True)
     model.eval()
     fill(model, read.weights)
@@ -258,4 +315,4 @@ def test_detcon_features_at_even_sizes(detcon, mm_resnet50):
         expected = forward(images)
         close(model.double()(images), expected)
         stock = deepcopy(mm_resnet50).double()(images)
-    assert all((a - b).norm() > 0.05 * b.norm() for a, b in zip(stock, expected))
+    assert all((a - b).norm() > 0.05 * b.norm() for a, b in zip(stock, expected, strict=False))

@@ -39,10 +39,21 @@ def ours(reference, tmp_path_factory):
     """A checkpoint of R2O: an online and a target network, and their heads."""
     path = tmp_path_factory.mktemp('ours') / 'epoch_300.pth'
     weights = published.bare(reference)
-    torch.save(dict(meta=dict(epoch=300), optimizer={}, state_dict=OrderedDict({
-        **published.under('backbone.', weights), 'neck.projector.fc0.weight': torch.zeros(3),
-        **published.under('target.backbone.', published.flat_like(weights)),
-        'target.neck.projector.fc0.weight': torch.zeros(3)})), path)
+    torch.save(
+        dict(
+            meta=dict(epoch=300),
+            optimizer={},
+            state_dict=OrderedDict(
+                {
+                    **published.under('backbone.', weights),
+                    'neck.projector.fc0.weight': torch.zeros(3),
+                    **published.under('target.backbone.', published.flat_like(weights)),
+                    'target.neck.projector.fc0.weight': torch.zeros(3),
+                }
+            ),
+        ),
+        path,
+    )
     return path
 
 
@@ -56,7 +67,8 @@ def written(ours, tmp_path_factory):
         files[target] = folder / 'new' / f'{target}.{"pkl" if target == "detectron2" else "pth"}'
         write_backbone(backbone, files[target], target, provenance(ours, backbone))
     assert {path.name for path in (folder / 'new').iterdir()} == {
-        path.name for path in files.values()}  # nothing half-written is left
+        path.name for path in files.values()
+    }  # nothing half-written is left
     return files
 
 
@@ -69,7 +81,8 @@ def test_torchvision(written, image, expected):
     state_dict = torch.load(written['torchvision'], weights_only=True)
     model = torchvision.models.resnet50().eval()
     missing = model.load_state_dict(state_dict, strict=False)
-    assert missing == (['fc.weight', 'fc.bias'], []) and len(state_dict) == 318
+    assert missing == (['fc.weight', 'fc.bias'], [])
+    assert len(state_dict) == 318
     with torch.no_grad():
         close(published.features(model, image), expected)
 
@@ -92,8 +105,10 @@ def detectron2_forward(weights, images):
 
     def conv(x, at, stride=1, padding=0):
         x = F.conv2d(x, weights.pop(f'{at}.weight'), stride=stride, padding=padding)
-        mean, var, weight, bias = (weights.pop(f'{at}.norm.{leaf}') for leaf in (
-            'running_mean', 'running_var', 'weight', 'bias'))
+        mean, var, weight, bias = (
+            weights.pop(f'{at}.norm.{leaf}')
+            for leaf in ('running_mean', 'running_var', 'weight', 'bias')
+        )
         return F.batch_norm(x, mean, var, weight, bias, eps=1e-5)
 
     x = F.max_pool2d(conv(images, 'stem.conv1', 2, 3).relu(), 3, 2, 1)
@@ -114,13 +129,16 @@ def test_detectron2(written, image, expected):
     pickled = written['detectron2'].read_bytes()
     content = pickle.loads(pickled)
     # What DetectionCheckpointer looks at; without heuristics no backbone.bottom_up is found.
-    assert content['__author__'] == 'orl_mm' and content['matching_heuristics'] is True
+    assert content['__author__'] == 'orl_mm'
+    assert content['matching_heuristics'] is True
     names = set(published.detectron2_names().values()) - {'stem.fc.weight', 'stem.fc.bias'}
-    assert set(content['model']) == names and len(names) == 318
+    assert set(content['model']) == names
+    assert len(names) == 318
     with torch.no_grad():
         close(detectron2_forward(content['model'], image), expected)
     # numpy 2's own name of it would stop the numpy 1 that detectron2's environments have.
-    assert b'numpy.core.multiarray' in pickled and b'numpy._core' not in pickled
+    assert b'numpy.core.multiarray' in pickled
+    assert b'numpy._core' not in pickled
 
 
 @pytest.mark.parametrize('package', ['mmpretrain', 'mmseg', 'mmdet'])
@@ -130,9 +148,14 @@ def test_openmmlab(package, written, image, expected):
         __import__(f'{package}.models')
     except ImportError as error:
         pytest.skip(f'{package} does not import here: {error}')
-    model = MODELS.build(dict(
-        type=f'{package}.ResNet', depth=50, out_indices=(0, 1, 2, 3), init_cfg=dict(
-            type='Pretrained', checkpoint=str(written['openmmlab']))))
+    model = MODELS.build(
+        dict(
+            type=f'{package}.ResNet',
+            depth=50,
+            out_indices=(0, 1, 2, 3),
+            init_cfg=dict(type='Pretrained', checkpoint=str(written['openmmlab'])),
+        )
+    )
     assert isinstance(model, BaseModule)
     model.init_weights()
     model.eval()
@@ -144,7 +167,9 @@ def test_openmmlab(package, written, image, expected):
 @pytest.mark.parametrize('target', TARGETS)
 def test_round_trip_is_bit_identical(target, written, reference, tmp_path):
     back = read_backbone(written[target])
-    assert back.architecture.name == 'resnet50' and not back.left_out and not back.missing
+    assert back.architecture.name == 'resnet50'
+    assert not back.left_out
+    assert not back.missing
     write_backbone(back, tmp_path / 'back.pth', 'openmmlab', {})
     first = load_weights(written['openmmlab'])['state_dict']
     again = load_weights(tmp_path / 'back.pth')['state_dict']
@@ -164,7 +189,11 @@ def test_files_say_where_they_are_from(target, written, ours):
         meta = content['meta'] if target == 'openmmlab' else content.meta
     assert meta['sha256'] == hashlib.sha256(ours.read_bytes()).hexdigest()
     assert (meta['source'], meta['prefix'], meta['network'], meta['architecture']) == (
-        'epoch_300.pth', 'backbone.', 'online', 'ResNet-50')
+        'epoch_300.pth',
+        'backbone.',
+        'online',
+        'ResNet-50',
+    )
     assert meta['format'] == 'R2O or a baseline of this project'
 
 
@@ -180,7 +209,8 @@ def test_a_file_before_is_kept_until_the_new_one_is_whole(ours, tmp_path, monkey
     monkeypatch.setattr(torch, 'save', full_disk)
     with pytest.raises(OSError, match='no space'):
         write_backbone(backbone, out, 'openmmlab', {})
-    assert out.read_text() == 'before' and list(tmp_path.iterdir()) == [out]
+    assert out.read_text() == 'before'
+    assert list(tmp_path.iterdir()) == [out]
 
 
 def test_parts_of_a_larger_tensor_take_no_more_room(tmp_path):
@@ -195,8 +225,9 @@ def test_parts_of_a_larger_tensor_take_no_more_room(tmp_path):
 
 
 def test_detectron2_has_no_bfloat16(tmp_path):
-    weights = {name: value.bfloat16()
-               for name, value in published.narrow_resnet50().state_dict().items()}
+    weights = {
+        name: value.bfloat16() for name, value in published.narrow_resnet50().state_dict().items()
+    }
     torch.save(weights, tmp_path / 'in.pth')
     backbone = read_backbone(tmp_path / 'in.pth')
     with pytest.raises(ValueError, match='BFloat16.*float32'):
@@ -205,8 +236,10 @@ def test_detectron2_has_no_bfloat16(tmp_path):
     assert read_backbone(tmp_path / 'x.pth').weights['conv1.weight'].dtype == torch.bfloat16
 
 
-@pytest.mark.parametrize('target, name', [('detectron2', 'x.pth'), ('openmmlab', 'x.pkl'),
-                                          ('torchvision', 'x.pkl'), ('timm', 'x.pkl')])
+@pytest.mark.parametrize(
+    ('target', 'name'),
+    [('detectron2', 'x.pth'), ('openmmlab', 'x.pkl'), ('torchvision', 'x.pkl'), ('timm', 'x.pkl')],
+)
 def test_suffixes_that_a_reader_misreads(target, name, ours, tmp_path):
     with pytest.raises(ValueError, match=f'--to {target} is read from a .p'):
         write_backbone(read_backbone(ours), tmp_path / name, target, {})

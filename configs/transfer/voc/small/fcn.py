@@ -12,14 +12,19 @@
 # schedule said "background" alone, which was seen on the test images.
 _base_ = '../fcn_r50_train.py'
 
-_loss = dict(class_weight=[0.3] + [1.] * 20)
+_loss = dict(class_weight=[0.3] + [1.0] * 20)
 model = dict(
     data_preprocessor=dict(size=(192, 192)),
-    backbone=dict(depth=18, stem_channels=16, base_channels=16,
-                  zero_init_residual=False,  # random weights: those that pretraining starts from
-                  init_cfg=dict(checkpoint='work_dirs/r2o/epoch_12.pth')),
+    backbone=dict(
+        depth=18,
+        stem_channels=16,
+        base_channels=16,
+        zero_init_residual=False,  # random weights: those that pretraining starts from
+        init_cfg=dict(checkpoint='work_dirs/r2o/epoch_12.pth'),
+    ),
     decode_head=dict(in_channels=128, channels=64, loss_decode=_loss),
-    auxiliary_head=None)  # half of a step's time: 21 maps a head at the image's size
+    auxiliary_head=None,
+)  # half of a step's time: 21 maps a head at the image's size
 
 _pipeline = _base_.train_pipeline
 _pipeline[5].update(crop_size=(192, 192))
@@ -29,12 +34,11 @@ test_dataloader = dict(num_workers=1)
 
 optim_wrapper = dict(
     type='orl_mm.BFloat16OptimWrapper',
-    optimizer=dict(_delete_=True, type='AdamW', lr=1e-3, weight_decay=1e-4))
+    optimizer=dict(_delete_=True, type='AdamW', lr=1e-3, weight_decay=1e-4),
+)
 param_scheduler = [
     dict(type='orl_mm.WarmupCosineLR', warmup=1, end=24, by_epoch=True, convert_to_iter_based=True)
 ]
 train_cfg = dict(max_epochs=24, val_interval=24)
 auto_scale_lr = dict(base_batch_size=8)
-default_hooks = dict(
-    logger=dict(interval=10),
-    checkpoint=dict(interval=24, max_keep_ckpts=1))
+default_hooks = dict(logger=dict(interval=10), checkpoint=dict(interval=24, max_keep_ckpts=1))

@@ -12,9 +12,11 @@ _base_ = './fcn.py'
 model = dict(
     backbone=dict(frozen_stages=4, norm_eval=True),  # statistics, too, stay as pretrained
     neck=dict(type='orl_mm.FeatureNorm', in_channels=[16, 32, 64, 128]),
-    decode_head=dict(channels=128, num_convs=0, concat_input=False, dropout_ratio=0.,
-                     in_channels=128))
-optim_wrapper = dict(optimizer=dict(lr=2e-2, weight_decay=0.))
+    decode_head=dict(
+        channels=128, num_convs=0, concat_input=False, dropout_ratio=0.0, in_channels=128
+    ),
+)
+optim_wrapper = dict(optimizer=dict(lr=2e-2, weight_decay=0.0))
 param_scheduler = [
     dict(type='orl_mm.WarmupCosineLR', warmup=1, end=48, by_epoch=True, convert_to_iter_based=True)
 ]
