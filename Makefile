@@ -18,7 +18,7 @@ ARGS  ?=
 DATA  ?=
 JOBS  ?= $(shell n=$$(nproc); echo $$((n < 4 ? n : 4)))
 
-.PHONY: help env ops demo demo-medino test
+.PHONY: help env ops demo demo-medino test lint
 .DEFAULT_GOAL := help
 
 help:
@@ -27,6 +27,7 @@ help:
 	@echo "            DATA=../shared/data/natural/imagenet_sample  on a folder of images instead"
 	@echo "make demo-medino   env, then MeDINO on phantoms, drawn chests: work_dirs/demo_medino"
 	@echo "make test   env, then the tests (ARGS='-m slow' for the slow ones)"
+	@echo "make lint   env, then ruff and mypy"
 	@echo "make ops    env, then mmcv's compiled ops, which only COCO needs (10 minutes or more)"
 
 env: $(READY)
@@ -91,3 +92,8 @@ demo-medino: $(READY)
 
 test: $(READY)
 	OMP_NUM_THREADS=1 $(PY) -m pytest -n $(JOBS) --dist loadfile --durations=15 $(ARGS)
+
+lint: $(READY)
+	$(VENV)/bin/ruff check .
+	$(VENV)/bin/ruff format --check .
+	$(PY) -m mypy
