@@ -30,11 +30,11 @@ except ModuleNotFoundError as error:
 import torch  # noqa: E402
 from tqdm import tqdm  # noqa: E402
 
-from orl_mm.datasets.image_list import XRAY_EXTENSIONS  # noqa: E402
 from orl_mm.engine import cli  # noqa: E402
 from orl_mm.engine.checkpoint import use_safe_loading  # noqa: E402
 from orl_mm.engine.image_arguments import add_image_arguments, image_source  # noqa: E402
 from orl_mm.engine.part_maps import MaskMaps, SegmenterMaps  # noqa: E402
+from orl_mm.io.image_list import XRAY_EXTENSIONS  # noqa: E402
 from orl_mm.registration.average import PartsAverage, job_key  # noqa: E402
 from orl_mm.registration.template import read_template, write_template  # noqa: E402
 

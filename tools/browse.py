@@ -37,9 +37,9 @@ from mmengine.dataset import default_collate  # noqa: E402
 from mmengine.registry import FUNCTIONS, TRANSFORMS, init_default_scope  # noqa: E402
 
 from orl_mm.engine import cli  # noqa: E402
+from orl_mm.map_cache.entry import CacheError  # noqa: E402
 from orl_mm.registry import MODELS  # noqa: E402
 from orl_mm.structures import RegionBatch  # noqa: E402
-from orl_mm.superpixels.entry import CacheError  # noqa: E402
 from orl_mm.visualization import rank_by_size, save_figure, views_panel  # noqa: E402
 from orl_mm.visualization.fixed_batch import load_samples, spread_indices  # noqa: E402
 from orl_mm.visualization.image_source import (

@@ -31,8 +31,8 @@ except ModuleNotFoundError as error:
     )
 from orl_mm.engine import cli, workers  # noqa: E402
 from orl_mm.engine.image_arguments import add_image_arguments, image_source  # noqa: E402
+from orl_mm.map_cache.entry import relative_path  # noqa: E402
 from orl_mm.superpixels.build import BuildJob, build, prepare  # noqa: E402
-from orl_mm.superpixels.cache import relative_path  # noqa: E402
 from orl_mm.superpixels.priors import METHODS  # noqa: E402
 from orl_mm.superpixels.spec import PriorSpec, parameters  # noqa: E402
 

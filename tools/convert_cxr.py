@@ -46,8 +46,8 @@ from orl_mm.datasets.xray_folder import (
     fill_folder,
     prepare_folder,
 )
-from orl_mm.datasets.xray_io import POLARITIES, check_options  # noqa: E402
 from orl_mm.engine import cli, workers  # noqa: E402
+from orl_mm.io.xray import POLARITIES, check_options  # noqa: E402
 
 
 def parse_args(argv=None):

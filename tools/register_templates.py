@@ -31,10 +31,11 @@ except ModuleNotFoundError as error:
         f'{error}; type `make env` once, then `source .venv/bin/activate` (or '
         f'.venv/bin/python {sys.argv[0]} ...)'
     )
-from orl_mm.datasets.image_list import XRAY_EXTENSIONS  # noqa: E402
-from orl_mm.datasets.xray_io import POLARITIES  # noqa: E402
 from orl_mm.engine import cli, workers  # noqa: E402
 from orl_mm.engine.image_arguments import add_image_arguments, image_source  # noqa: E402
+from orl_mm.io.image_list import XRAY_EXTENSIONS  # noqa: E402
+from orl_mm.io.xray import POLARITIES  # noqa: E402
+from orl_mm.map_cache.entry import relative_path  # noqa: E402
 from orl_mm.registration import report  # noqa: E402
 from orl_mm.registration.build import (
     LOADERS,
@@ -48,7 +49,6 @@ from orl_mm.registration.elastix_settings import ElastixSettings  # noqa: E402
 from orl_mm.registration.exemplar import find_exemplar, read_exemplar  # noqa: E402
 from orl_mm.registration.quality import Checks  # noqa: E402
 from orl_mm.registration.reference import make_reference  # noqa: E402
-from orl_mm.superpixels.entry import relative_path  # noqa: E402
 
 HOW = ('--workers', '--scheduler', '--chunk', '--out', '--truth')  # not part of the result
 

@@ -7,8 +7,8 @@ from pathlib import Path
 from mmengine.dataset import BaseDataset
 from mmengine.logging import print_log
 
-from orl_mm.datasets.image_list import read_lines
-from orl_mm.datasets.part_layouts import LAYOUTS, PartSample, exchanged_pairs
+from orl_mm.io.image_list import read_lines
+from orl_mm.io.part_layouts import LAYOUTS, PartSample, exchanged_pairs
 from orl_mm.registry import DATASETS
 
 SPLITS = Path(__file__).parent / 'splits'

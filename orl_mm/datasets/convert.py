@@ -12,11 +12,10 @@ from orl_mm.datasets import label_table
 from orl_mm.datasets.chest_xray_parts import ChestXRayParts
 from orl_mm.datasets.chexpert import CheXpert
 from orl_mm.datasets.image_list import ImageList
-from orl_mm.datasets.part_layouts import LAYOUTS
 from orl_mm.datasets.transforms.load_parts import LoadParts
 from orl_mm.datasets.xray_folder import Counts, FolderJob
-from orl_mm.datasets.xray_io import decode_xray
-from orl_mm.datasets.xray_polarity import looks_inverted
+from orl_mm.io.part_layouts import LAYOUTS
+from orl_mm.io.xray import decode_xray, looks_inverted
 
 # How a download is laid out; 'parts' is what this module writes, 'folder' anything else.
 KINDS = ('chexpert', 'jsrt', 'montgomery', 'parts', 'folder')

@@ -13,8 +13,8 @@ from dataclasses import dataclass, field
 import cv2
 import numpy as np
 
-from orl_mm.superpixels.chunks import clean_temp_dir, in_chunks
-from orl_mm.superpixels.entry import write_atomic
+from orl_mm.io.atomic import write_atomic
+from orl_mm.map_cache.chunks import clean_temp_dir, in_chunks
 
 UNREADABLE, INVERTED = 'unreadable.txt', 'inverted.txt'
 

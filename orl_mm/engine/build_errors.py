@@ -8,7 +8,7 @@ import re
 from pathlib import Path
 from types import FrameType
 
-from orl_mm.superpixels.cache import CacheError
+from orl_mm.map_cache.entry import CacheError
 
 # Functions of mmengine in which a run is prepared; what fails in them follows
 # from the config, the data it names, or a checkpoint.

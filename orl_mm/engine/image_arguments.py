@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from mmengine.dataset import BaseDataset
 from mmengine.registry import init_default_scope
 
-from orl_mm.datasets.image_list import IMAGE_EXTENSIONS, ImageList
+from orl_mm.datasets.image_list import ImageList
+from orl_mm.io.image_list import IMAGE_EXTENSIONS
 from orl_mm.registry import DATASETS
 
 from . import cli

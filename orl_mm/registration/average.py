@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from orl_mm.superpixels.entry import write_atomic
+from orl_mm.io.atomic import write_atomic
 
 from .template import Template
 

@@ -10,8 +10,12 @@ from functools import lru_cache
 import cv2
 import numpy as np
 
-from orl_mm.datasets.image_io import UnreadableImageError
 from orl_mm.datasets.transforms import LoadImage, LoadXray
+from orl_mm.io.atomic import write_atomic
+from orl_mm.io.image import UnreadableImageError
+from orl_mm.map_cache.chunks import clean_temp_dir, in_chunks
+from orl_mm.map_cache.entry import CacheError, encode_entry, read_entry_info
+from orl_mm.map_cache.resume import unfinished
 from orl_mm.registration.cache import (
     FORMAT,
     PROVENANCE,
@@ -24,9 +28,6 @@ from orl_mm.registration.contrast import to_grey
 from orl_mm.registration.outcome import STATUSES
 from orl_mm.registration.reference import Reference
 from orl_mm.registration.register_image import register_image
-from orl_mm.superpixels.chunks import clean_temp_dir, in_chunks
-from orl_mm.superpixels.entry import CacheError, encode_entry, read_entry_info, write_atomic
-from orl_mm.superpixels.resume import unfinished
 
 UNREADABLE = 'unreadable.txt'
 LOADERS = dict(LoadXray=LoadXray, LoadImage=LoadImage)

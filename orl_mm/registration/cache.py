@@ -13,9 +13,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from orl_mm.registration.contrast import to_grey
-from orl_mm.registration.outcome import Outcome
-from orl_mm.superpixels.entry import (
+from orl_mm.map_cache.entry import (
     HEAD_BYTES,
     CacheError,
     checksum,
@@ -23,6 +21,8 @@ from orl_mm.superpixels.entry import (
     entry_info,
     relative_path,
 )
+from orl_mm.registration.contrast import to_grey
+from orl_mm.registration.outcome import Outcome
 
 PROVENANCE = 'templates.json'
 FORMAT = 1

@@ -11,8 +11,8 @@ import cv2
 import numpy as np
 
 from orl_mm.datasets.chest_xray_parts import ChestXRayParts
-from orl_mm.datasets.part_layouts import read_part
-from orl_mm.datasets.xray_io import read_xray
+from orl_mm.io.part_layouts import read_part
+from orl_mm.io.xray import read_xray
 from orl_mm.registration.contrast import to_grey
 
 MAX_PARTS = 16  # bits of a cache's pixel

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 from matplotlib.figure import Figure
 
-from orl_mm.datasets.part_layouts import read_part
+from orl_mm.io.part_layouts import read_part
 from orl_mm.registration.cache import TemplateCache
 from orl_mm.registration.report import Record
 from orl_mm.visualization import contact_sheet, outline_parts

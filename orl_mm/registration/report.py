@@ -9,12 +9,12 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from orl_mm.datasets.chest_xray_parts import ChestXRayParts
-from orl_mm.datasets.part_layouts import read_part
+from orl_mm.io.part_layouts import read_part
+from orl_mm.map_cache.entry import CacheError, relative_path
 from orl_mm.registration.cache import TemplateCache
 from orl_mm.registration.outcome import STATUSES, Outcome
 from orl_mm.registration.quality import dice
 from orl_mm.structures.view_geometry import ViewGeometry
-from orl_mm.superpixels.entry import CacheError, relative_path
 
 
 @dataclass

@@ -9,12 +9,13 @@ from dataclasses import dataclass, field
 import cv2
 import numpy as np
 
-from orl_mm.datasets.image_io import UnreadableImageError, decode_image
+from orl_mm.io.atomic import write_atomic
+from orl_mm.io.image import UnreadableImageError, decode_image
+from orl_mm.map_cache.chunks import clean_temp_dir, in_chunks
+from orl_mm.map_cache.entry import CacheError, encode_entry
+from orl_mm.map_cache.resume import unfinished
 from orl_mm.structures.view_geometry import ViewGeometry
 from orl_mm.superpixels.cache import FORMAT, PROVENANCE, build_command, differences, read_provenance
-from orl_mm.superpixels.chunks import clean_temp_dir, in_chunks
-from orl_mm.superpixels.entry import CacheError, encode_entry, write_atomic
-from orl_mm.superpixels.resume import unfinished
 from orl_mm.superpixels.spec import PriorSpec
 
 UNREADABLE = 'unreadable.txt'

@@ -10,7 +10,7 @@ import shlex
 
 import numpy as np
 
-from orl_mm.superpixels.entry import (
+from orl_mm.map_cache.entry import (
     HEAD_BYTES,
     CacheError,
     EntryInfo,  # noqa: F401

@@ -7,7 +7,7 @@ from copy import deepcopy
 
 from mmengine.config import Config, ConfigDict
 
-from orl_mm.datasets.image_list import XRAY_EXTENSIONS, find_images
+from orl_mm.io.image_list import XRAY_EXTENSIONS, find_images
 from orl_mm.registry import DATASETS
 
 from .whole_image import short_name

@@ -28,8 +28,8 @@ from mmengine.visualization import Visualizer
 from PIL import Image
 
 from orl_mm.datasets.chexpert import FOURTEEN
-from orl_mm.datasets.image_list import CLASS_LISTS, SPLITS, read_lines
 from orl_mm.datasets.phantom_folder import phantom_job, phantom_name, write_lists, write_phantoms
+from orl_mm.io.image_list import CLASS_LISTS, SPLITS, read_lines
 from orl_mm.registration.template import read_template, write_template
 from tests.coco_files import write_coco
 from tests.segmentation_files import write_cityscapes, write_voc

@@ -112,7 +112,7 @@ def test_guided_regimens_differ_by_the_template_alone(small):
 
 def test_small_configs_pretrain_on_no_scored_image():
     """Neither JSRT's 47 nor Montgomery; the templates' exemplar is scored nowhere either."""
-    from orl_mm.datasets.image_list import read_lines
+    from orl_mm.io.image_list import read_lines
 
     lines = read_lines('cxr_small', 'list_file')
     assert len(lines) == len(set(lines)) == 150 + 440

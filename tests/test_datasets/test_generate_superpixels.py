@@ -87,7 +87,7 @@ def test_keep_image_false_makes_x0_only_where_the_cache_compares_it(
 ):
     from concurrent.futures import ThreadPoolExecutor
 
-    from orl_mm.datasets.image_io import decode_image
+    from orl_mm.io.image import decode_image
     from orl_mm.structures import ViewGeometry
     from orl_mm.superpixels.build import BuildJob
     from orl_mm.superpixels.build import build as build_cache

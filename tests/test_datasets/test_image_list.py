@@ -5,7 +5,7 @@ from mmengine.dataset import RepeatDataset
 from mmengine.registry import init_default_scope
 
 from orl_mm.datasets import ImageList
-from orl_mm.datasets.image_list import read_class_list
+from orl_mm.io.image_list import read_class_list
 from orl_mm.registry import DATASETS
 
 

@@ -7,9 +7,10 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from orl_mm.datasets.image_list import ImageList, read_class_list
+from orl_mm.datasets.image_list import ImageList
 from orl_mm.datasets.layouts import check_layout
 from orl_mm.datasets.layouts import imagenet as layout
+from orl_mm.io.image_list import read_class_list
 
 CLASSES = ['n1', 'n2', 'n3', 'n4']
 

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from orl_mm.datasets.phantom import FINDINGS, PARTS, Anatomy, body_frame, make_phantom, part_levels
-from orl_mm.datasets.xray_polarity import looks_inverted
+from orl_mm.io.xray import looks_inverted
 
 STRAIGHT = Anatomy(
     angle=0.0,

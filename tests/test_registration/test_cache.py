@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from orl_mm.map_cache.entry import CacheError, read_entry_info
 from orl_mm.registration import build as module
 from orl_mm.registration.build import RegistrationJob, build, decoder
 from orl_mm.registration.cache import (
@@ -28,7 +29,6 @@ from orl_mm.registration.outcome import Outcome
 from orl_mm.registration.quality import Checks
 from orl_mm.registration.reference import make_reference
 from orl_mm.registration.register_image import register_image
-from orl_mm.superpixels.entry import CacheError, read_entry_info
 from tests.test_registration.blobs import PARTS, affine, sample, smooth
 
 pytest.importorskip('SimpleITK')

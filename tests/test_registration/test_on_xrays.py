@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from orl_mm.datasets.chest_xray_parts import ChestXRayParts
-from orl_mm.datasets.part_layouts import read_part
-from orl_mm.datasets.xray_io import read_xray
+from orl_mm.io.part_layouts import read_part
+from orl_mm.io.xray import read_xray
 from orl_mm.registration.contrast import prepare, to_grey
 from orl_mm.registration.elastix_settings import ELASTIX_DEFAULTS
 from orl_mm.registration.exemplar import find_exemplar

@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from orl_mm.map_cache.entry import CacheError
 from orl_mm.registration.outcome import Outcome
 from orl_mm.registration.picture import report_picture
 from orl_mm.registration.quality import Quality
 from orl_mm.registration.report import Record, choose, collect, read_truth, summarize, write_report
-from orl_mm.superpixels.entry import CacheError
 from orl_mm.visualization import figure_to_rgb
 
 PARTS = ('left', 'right')

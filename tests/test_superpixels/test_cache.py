@@ -15,14 +15,10 @@ import pytest
 from PIL import Image
 
 from orl_mm.datasets.transforms import GenerateSuperpixels, LoadImage
+from orl_mm.io.atomic import write_atomic
+from orl_mm.map_cache.entry import CacheError, encode_entry, entry_info
 from orl_mm.superpixels.build import BuildJob, build
-from orl_mm.superpixels.cache import (
-    CacheError,
-    SuperpixelCache,
-    encode_entry,
-    entry_info,
-    write_atomic,
-)
+from orl_mm.superpixels.cache import SuperpixelCache
 from orl_mm.superpixels.spec import PriorSpec
 
 SIZE = 48

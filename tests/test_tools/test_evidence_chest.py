@@ -11,8 +11,8 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import roc_auc_score
 from sklearn.preprocessing import StandardScaler
 
-from orl_mm.datasets.image_list import read_lines
 from orl_mm.engine.cli import UserError
+from orl_mm.io.image_list import read_lines
 
 sys.path.insert(0, str(Path(__file__).parents[2] / 'tools'))
 from _evidence import (

@@ -14,8 +14,8 @@ from mmengine.dataset import default_collate
 from mmengine.registry import DefaultScope
 from PIL import Image
 
-from orl_mm.datasets.image_list import find_images
 from orl_mm.engine.hooks.set_epoch_hook import find_epoch_aware
+from orl_mm.io.image_list import find_images
 from orl_mm.superpixels.build import BuildJob, build
 from orl_mm.superpixels.spec import PriorSpec
 

@@ -5,8 +5,8 @@ from pathlib import Path
 
 from _tables.thesis import GUIDED
 
-from orl_mm.datasets.image_list import read_lines
 from orl_mm.engine.cli import UserError
+from orl_mm.io.image_list import read_lines
 
 from .base_plan import BasePlan, read_config, seed_options
 from .probe import CONFIG as PROBE

@@ -12,8 +12,8 @@ from _bench.clock import CLOCKS, median
 from mmengine.config import Config
 from mmengine.registry import FUNCTIONS, DefaultScope
 
-from orl_mm.datasets.image_io import decode_image
 from orl_mm.engine.hooks.set_epoch_hook import find_epoch_aware
+from orl_mm.io.image import decode_image
 from orl_mm.registry import DATASETS
 from orl_mm.structures.view_geometry import ViewGeometry
 from orl_mm.superpixels.build import BuildJob, build

@@ -11,10 +11,10 @@ from mmengine.config import Config
 from orl_mm.engine.cli import UserError
 from orl_mm.evaluation import AttentionAP
 from orl_mm.evaluation.attention_scores import on_grid
+from orl_mm.map_cache.entry import CacheError
 from orl_mm.registration.cache import TemplateCache
 from orl_mm.registration.template import read_template
 from orl_mm.registry import DATASETS
-from orl_mm.superpixels.cache import CacheError
 
 # A sample to (parts, maps (R, h, w) in [0, 1]).
 MapsOf = Callable[[dict], tuple[tuple[str, ...], np.ndarray]]

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 from tqdm import tqdm
 
-from orl_mm.datasets.image_list import IMAGE_EXTENSIONS, find_images
+from orl_mm.io.image_list import IMAGE_EXTENSIONS, find_images
 
 from .files import in_threads, split_names, spread, unreadable
 from .report import LayoutReport, some

@@ -5,7 +5,7 @@ import os
 from collections import Counter
 from collections.abc import Sequence
 
-from orl_mm.datasets.image_io import UnreadableImageError, decode_image
+from orl_mm.io.image import UnreadableImageError, decode_image
 
 from .files import in_threads, list_names, spread
 from .report import LayoutReport, some

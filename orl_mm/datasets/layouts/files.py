@@ -7,7 +7,7 @@ from typing import TypeVar
 
 from tqdm import tqdm
 
-from orl_mm.datasets.image_io import UnreadableImageError, decode_image
+from orl_mm.io.image import UnreadableImageError, decode_image
 
 T = TypeVar('T')
 

@@ -3,7 +3,7 @@
 import os
 from pathlib import Path
 
-from orl_mm.datasets.image_list import read_class_list
+from orl_mm.io.image_list import read_class_list
 
 from .class_folders import ClassFolders
 from .files import split_names

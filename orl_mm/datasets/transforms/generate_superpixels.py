@@ -2,9 +2,10 @@ import numpy as np
 import torch
 from mmcv.transforms import BaseTransform
 
+from orl_mm.map_cache.entry import relative_path
 from orl_mm.registry import TRANSFORMS
 from orl_mm.structures.view_geometry import ViewGeometry
-from orl_mm.superpixels.cache import SuperpixelCache, relative_path
+from orl_mm.superpixels.cache import SuperpixelCache
 from orl_mm.superpixels.priors import METHODS, find_label_file, read_label_file
 from orl_mm.superpixels.spec import PriorSpec, parameters
 

@@ -8,7 +8,7 @@ from mmcv.transforms import BaseTransform
 from mmengine import fileio
 from mmengine.logging import print_log
 
-from orl_mm.datasets.image_io import UnreadableImageError, decode_image
+from orl_mm.io.image import UnreadableImageError, decode_image
 from orl_mm.registry import TRANSFORMS
 
 SLOTS = 64  # one per worker, so that no two processes write the same number
@@ -23,7 +23,7 @@ class LoadImage(BaseTransform):
     mmengine's data sets draw another sample for None. Each unreadable file is
     logged once with its path and the reason, in whichever worker meets it;
     :attr:`num_bad` counts them over all workers. What is decoded, and how, is
-    said at :func:`orl_mm.datasets.image_io.decode_image`.
+    said at :func:`orl_mm.io.image.decode_image`.
 
     Required Keys:
 

@@ -6,7 +6,7 @@ import torch
 from mmcv.transforms import BaseTransform
 from mmengine.logging import print_log
 
-from orl_mm.datasets.part_layouts import read_part
+from orl_mm.io.part_layouts import read_part
 from orl_mm.registry import TRANSFORMS
 
 

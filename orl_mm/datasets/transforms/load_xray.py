@@ -5,8 +5,7 @@ import numpy as np
 import torch
 from mmengine.logging import print_log
 
-from orl_mm.datasets.xray_io import Window, check_options, decode_xray
-from orl_mm.datasets.xray_polarity import looks_inverted
+from orl_mm.io.xray import Window, check_options, decode_xray, looks_inverted
 from orl_mm.registry import TRANSFORMS
 
 from .load_image import SLOTS, LoadImage, worker_slot
@@ -16,7 +15,7 @@ from .load_image import SLOTS, LoadImage, worker_slot
 class LoadXray(LoadImage):
     """Load an X-ray (JPEG, PNG, DICOM, JSRT's ``.IMG``) as 8-bit grey in three equal channels.
 
-    Like :class:`LoadImage`, with :func:`orl_mm.datasets.xray_io.read_xray`:
+    Like :class:`LoadImage`, with :func:`orl_mm.io.xray.read_xray`:
     an unreadable file is logged, counted and replaced by another.
 
     Required Keys:
@@ -32,7 +31,7 @@ class LoadXray(LoadImage):
         polarity (str): ``'as_stored'``; ``'check'`` logs and counts images that look
             inverted; ``'mend'`` inverts them too.
         window: ``'bits'``, ``'range'`` or (black, white), for files of more than 8 bits;
-            see :func:`orl_mm.datasets.xray_io.to_8bit`.
+            see :func:`orl_mm.io.xray.to_8bit`.
         max_bad, backend_args: As in :class:`LoadImage`.
 
     Raises:

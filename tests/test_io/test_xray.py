@@ -10,12 +10,11 @@ from PIL import Image
 from pydicom.uid import JPEG2000Lossless, RLELossless
 from torch.utils.data import DataLoader
 
-from orl_mm.datasets import xray_io
-from orl_mm.datasets.image_io import UnreadableImageError, decode_image
 from orl_mm.datasets.image_list import ImageList
 from orl_mm.datasets.transforms import LoadXray
-from orl_mm.datasets.xray_io import decode_xray, read_xray, to_8bit
-from orl_mm.datasets.xray_polarity import looks_inverted
+from orl_mm.io import xray as xray_io
+from orl_mm.io.image import UnreadableImageError, decode_image
+from orl_mm.io.xray import decode_xray, looks_inverted, read_xray, to_8bit
 from orl_mm.registry import TRANSFORMS
 from tests import xray_files as files
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image
 
-from orl_mm.datasets.image_list import XRAY_EXTENSIONS
+from orl_mm.io.image_list import XRAY_EXTENSIONS
 
 MASK_EXTENSIONS = ('.png', '.gif', '.bmp', '.tif', '.tiff')
 

@@ -7,7 +7,6 @@ of a changed image, or damaged, is noticed on its own, for 0.05 ms a read.
 
 import os
 import struct
-import tempfile
 import zlib
 from dataclasses import dataclass
 
@@ -107,21 +106,6 @@ def decode_labels(data: bytes) -> np.ndarray | None:
 def checksum(array: np.ndarray) -> int:
     """CRC-32 of an array's bytes in C order."""
     return zlib.crc32(np.ascontiguousarray(array))
-
-
-def write_atomic(path: str, data: bytes, temp_dir: str) -> None:
-    """Write a file that is there whole or not at all, even after a kill."""
-    os.makedirs(os.path.dirname(path), exist_ok=True)
-    handle, temp = tempfile.mkstemp(dir=temp_dir)
-    try:
-        with os.fdopen(handle, 'wb') as file:
-            file.write(data)
-        os.chmod(temp, 0o644)  # mkstemp makes private files
-        os.replace(temp, path)
-    except BaseException:
-        if os.path.exists(temp):
-            os.unlink(temp)
-        raise
 
 
 def relative_path(path: str, root: str) -> str:

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from orl_mm.superpixels.entry import EntryInfo, checksum, decode_labels, read_entry_info
+from orl_mm.map_cache.entry import EntryInfo, checksum, decode_labels, read_entry_info
 
 
 class Unfinished(NamedTuple):

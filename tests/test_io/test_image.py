@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from orl_mm.datasets.image_io import UnreadableImageError, decode_image
+from orl_mm.io.image import UnreadableImageError, decode_image
 
 
 def photo(height=64, width=48, seed=0):

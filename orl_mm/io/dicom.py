@@ -6,7 +6,7 @@ from collections.abc import Callable
 import cv2
 import numpy as np
 
-from orl_mm.datasets.image_io import UnreadableImageError
+from orl_mm.io.image import UnreadableImageError
 
 DICOM_SUFFIXES = ('.dcm', '.dicom')
 

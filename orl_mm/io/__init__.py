@@ -1,0 +1,1 @@
+"""Read images, X-rays, DICOM files, lists and masks of parts; write files atomically."""

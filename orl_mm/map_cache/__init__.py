@@ -1,0 +1,1 @@
+"""Caches of maps that are computed once for each image."""
