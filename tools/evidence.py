@@ -7,7 +7,6 @@
     tools/evidence.py 3.1 --data XRAYS      attention against the true parts
     tools/evidence.py 3.2 --data XRAYS      tuberculosis from frozen features
     tools/evidence.py lambda --data XRAYS   how strongly to guide
-    tools/evidence.py cost --natural DIR --xrays XRAYS    what each method costs
 
 DIR holds imagenet_sample, coco and VOCdevkit, as orl_mm/datasets/splits/natural_small.txt lists
 them; XRAYS holds jsrt, shenzhen and montgomery, as tools/convert_cxr.py writes them. Everything
@@ -36,12 +35,11 @@ except ModuleNotFoundError as error:
         f'.venv/bin/python {sys.argv[0]} ...)'
     )
 import torch  # noqa: E402
-from _evidence import (
+from _evidence import (  # noqa: E402
     attention,
     attention_table,
-    cost_tool,
     fit,
-    probe,  # noqa: E402
+    probe,
     probe_table,
     sweep_table,
     tables,
@@ -273,9 +271,6 @@ def main(argv=None):
         use_safe_loading()
         with cli.user_errors('evidence.py'):
             STEPS[argv[0]](*argv[1:])
-        return
-    if argv[:1] == ['cost']:
-        cost_tool.main(argv[1:])  # has options of its own
         return
     args = parse_args(argv)
     with cli.user_errors('evidence.py'):

@@ -1,39 +1,54 @@
-"""tools/benchmark.py: that it runs and reports, and that the published step is R2O's."""
+"""tools/benchmark.py: it runs and reports, and both sides of a ratio are the same training."""
 
 import copy
-import importlib.util
 import json
 import math
+import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 
-TOOL = Path(__file__).resolve().parents[2] / 'tools' / 'benchmark.py'
+sys.path.insert(0, str(Path(__file__).resolve().parents[2] / 'tools'))
+import benchmark  # noqa: E402
+from benchmarks import baselines, dino, timing, training  # noqa: E402
+from benchmarks.reference import dino as reference_dino  # noqa: E402
+from benchmarks.reference import r2o as reference_r2o  # noqa: E402
+
+from orl_mm.models.refiners import kmeans_refiner  # noqa: E402
+from orl_mm.models.utils.kmeans import KMeansResult  # noqa: E402
 
 
-@pytest.fixture(scope='module')
-def benchmark():
-    spec = importlib.util.spec_from_file_location('benchmark_tool', TOOL)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)  # also puts tools/ on the path, for `_bench`
-    return module
+@pytest.fixture(autouse=True)
+def _embedded_photographs(monkeypatch):
+    monkeypatch.delenv('ORL_DATA', raising=False)
 
 
-def test_lists_its_names(benchmark, capsys):
+def quick_run(folder, name, *options):
+    """What ``NAME --quick --json FILE`` writes, and its figures by name."""
+    file = folder / 'out' / 'figures.json'
+    assert benchmark.main([name, '--quick', '--rounds', '1', '--json', str(file), *options]) == 0
+    found = json.loads(file.read_text())
+    assert set(found) == {'benchmark', 'environment', 'settings', 'figures', 'details'}
+    return found, {figure['name']: figure for figure in found['figures']}
+
+
+def test_without_a_name_the_benchmarks_are_listed(capsys):
     assert benchmark.main([]) == 0
     listed = capsys.readouterr().out
-    assert all(name in listed for name in ('r2o', 'regions', 'kmeans', 'loader'))
+    assert all(name in listed for name in benchmark.BENCHMARKS)
 
 
-def test_an_unknown_name_is_answered_with_those_that_exist(benchmark, capsys):
-    with pytest.raises(SystemExit) as stop:
+def test_unknown_name_lists_those_that_exist(capsys):
+    with pytest.raises(SystemExit, match='2'):
         benchmark.main(['speed'])
-    assert stop.value.code == 2
     message = capsys.readouterr().err
-    assert "'speed'" in message
-    assert 'regions' in message
-    assert 'kmeans' in message
+    assert all(word in message for word in ("'speed'", 'regions', 'kmeans'))
+
+
+slow = pytest.mark.slow
 
 
 @pytest.mark.parametrize(
@@ -47,98 +62,84 @@ def test_an_unknown_name_is_answered_with_those_that_exist(benchmark, capsys):
                 'extra peak memory of regions and clustering',
             ],
         ),
-        (
-            'kmeans',
-            ['time, ours / scikit-learn: gaussians', 'inertia, ours / scikit-learn: features'],
-        ),
-    ],
-)
-def test_quick_run_writes_json(benchmark, name, expected, tmp_path, capsys, monkeypatch):
-    monkeypatch.delenv('ORL_DATA', raising=False)
-    file = tmp_path / 'out' / 'figures.json'
-    assert benchmark.main([name, '--quick', '--rounds', '1', '--json', str(file)]) == 0
-    found = json.loads(file.read_text())
-    assert set(found) == {'benchmark', 'environment', 'settings', 'figures', 'details'}
-    assert found['benchmark'] == name
-    assert {'torch', 'threads', 'cpu_count'} <= set(found['environment'])
-    assert found['settings']['device'] == 'cpu'
-    figures = {figure['name']: figure for figure in found['figures']}
-    assert set(expected) <= set(figures)
-    for figure in figures.values():
-        assert set(figure) == {'name', 'value', 'unit', 'target', 'sense', 'note', 'met'}
-        assert math.isfinite(figure['value'])
-    table = capsys.readouterr().out
-    assert all(f'| {wanted}' in table for wanted in expected)
-
-
-def test_figures_that_are_no_times_hold_in_a_quick_run(benchmark, tmp_path):
-    """The figures that are no times hold in a quick run too."""
-    file = tmp_path / 'regions.json'
-    benchmark.main(['regions', '--quick', '--rounds', '1', '--json', str(file)])
-    figures = {f['name']: f for f in json.loads(file.read_text())['figures']}
-    assert figures['labels to 14x14: largest difference to the area average']['met']
-    assert 0 < figures['extra peak memory of regions and clustering']['value'] < 200
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize(
-    ('name', 'expected', 'details'),
-    [
-        (
+        ('kmeans', ['time, ours / scikit-learn: gaussians', 'inertia, ours / published: features']),
+        ('dino', ['AttentionRegHook on / off', 'this step / the published one']),
+        pytest.param(
             'r2o',
             [
                 'R2O / BYOL, fp32, contiguous',
                 'R2O fp32 channels-last / published',
                 'regions and clustering / R2O step, C4 not counted',
+                'same clusters, C4 in bf16 and fp32, same seed (adjusted Rand index)',
             ],
-            ['seconds', 'roi_align', 'parts', 'adjusted_rand'],
+            marks=slow,
         ),
-        (
+        pytest.param(
+            'baselines',
+            ['PixPro / BYOL', 'DetCon_B / R2O without clustering, views joined, SLIC'],
+            marks=slow,
+        ),
+        pytest.param(
             'loader',
             [
                 'x0, cached superpixels and two views / two views',
                 'x0, online SLIC and two views / two views',
             ],
-            ['cached', 'online', 'ms'],
+            marks=slow,
         ),
     ],
 )
-def test_quick_run_of_whole_steps(benchmark, name, expected, details, tmp_path, monkeypatch):
-    monkeypatch.delenv('ORL_DATA', raising=False)
-    file = tmp_path / 'figures.json'
-    assert benchmark.main([name, '--quick', '--rounds', '1', '--json', str(file)]) == 0
-    found = json.loads(file.read_text())
-    assert set(found) == {'benchmark', 'environment', 'settings', 'figures', 'details'}
-    figures = {figure['name']: figure for figure in found['figures']}
-    assert set(expected) <= set(figures)
-    assert set(details) <= set(found['details'])
+def test_quick_run(name, expected, tmp_path, capsys):
+    found, figures = quick_run(tmp_path, name)
+    assert found['benchmark'] == name
+    assert {'torch', 'threads', 'cpu_count'} <= set(found['environment'])
+    assert found['settings']['device'] == 'cpu'
     for figure in figures.values():
-        assert math.isfinite(figure['value']), figure
-    assert all(figures[wanted]['value'] > 0 for wanted in expected)
+        assert set(figure) == {'name', 'value', 'unit', 'target', 'sense', 'note', 'met'}
+        assert math.isfinite(figure['value'])
+    printed = capsys.readouterr().out
+    for wanted in expected:
+        assert figures[wanted]['value'] > 0
+        assert f'| {wanted}' in printed
+    # Figures that do not depend on the time must hold at any size.
+    for key in ('largest difference', 'extra peak memory', 'loss on the same weights'):
+        assert all(f['met'] for name, f in figures.items() if key in name)
 
 
-def test_figures_know_whether_they_are_met(benchmark):
-    from _bench.report import Figure
-
-    assert Figure('a', 1.0, target=1.0).met
-    assert not Figure('a', 1.1, target=1.0).met
-    assert Figure('a', 60.0, target=50.0, sense='at least').met
-    assert not Figure('a', 40.0, target=50.0, sense='at least').met
-    assert Figure('a', 1.0).met is None
-
-
-def test_sides_take_turns(benchmark):
-    from _bench.clock import interleave
-
-    calls = []
-    seconds = interleave(dict(a=lambda: calls.append('a'), b=lambda: calls.append('b')), 2, 1)
-    assert ''.join(calls) == 'ababab'  # one round of warm-up
-    assert [len(seconds[side]) for side in 'ab'] == [2, 2]
+def test_report_compares_with_targets():
+    args = benchmark.argparse.Namespace(device='cpu', clock='wall')
+    report = timing.Report('name', args)
+    for value, sense in ((1.0, 'at most'), (1.1, 'at most'), (60, 'at least'), (40, 'at least')):
+        report.add('a', value, target=1.0 if sense == 'at most' else 50.0, sense=sense)
+    report.add('b', 1.0)
+    report.ratio('c', dict(x=[1.0, 2.0, 9.0], y=[4.0, 4.0, 4.0]), 'x', 'y')
+    assert [f['met'] for f in report.figures] == [True, False, True, False, None, None]
+    assert report.figures[-1]['value'] == 0.5
+    assert 'pairs 0.250..2.250' in report.figures[-1]['note']
 
 
-def test_peak_memory_counts_what_lives_at_once(benchmark):
-    from _bench.memory import peak_bytes
+def test_sides_take_turns(monkeypatch):
+    calls, ticks = [], iter(range(100))
+    monkeypatch.setitem(timing.CLOCKS, 'process', lambda: next(ticks))
+    sides = dict(a=lambda: calls.append('a'), b=lambda: calls.append('b'))
+    seconds = timing.in_turns(sides, 2, 1, repeat=2, clock='process')
+    assert ''.join(calls) == 'aabb' * 3  # one round of warm-up
+    assert seconds == dict(a=[0.5, 0.5], b=[0.5, 0.5])
 
+
+def test_watched_functions_are_added_up_and_restored(monkeypatch):
+    ticks = iter(range(100))
+    monkeypatch.setitem(timing.CLOCKS, 'process', lambda: next(ticks))
+    layer = torch.nn.Linear(2, 2)
+    parts = [('net', layer, 'forward'), ('net', layer, 'extra_repr'), ('other', layer, 'cpu')]
+    with timing.watch(parts, clock='process') as readings:
+        layer(torch.zeros(1, 2))
+        layer.extra_repr()
+    assert readings() == dict(net=2, other=0)
+    assert 'forward' not in vars(layer)
+
+
+def test_peak_memory_counts_what_lives_at_once():
     mega = 2**18  # float32 values in 1 MiB
 
     def one_after_another():
@@ -149,34 +150,37 @@ def test_peak_memory_counts_what_lives_at_once(benchmark):
         kept = [torch.ones(3 * mega) for _ in range(4)]
         return len(kept)
 
-    assert peak_bytes(one_after_another) / 2**20 == pytest.approx(3, abs=0.1)
-    assert peak_bytes(together) / 2**20 == pytest.approx(12, abs=0.1)
+    assert timing.peak_bytes(one_after_another) / 2**20 == pytest.approx(3, abs=0.1)
+    assert timing.peak_bytes(together) / 2**20 == pytest.approx(12, abs=0.1)
 
 
-def test_published_kmeans_ends_at_a_fixed_point(benchmark):
-    from _bench.published_kmeans import published_kmeans
+def test_views_are_cut_where_their_boxes_say():
+    (x1, x2, x0), batch, _ = training.make_batch(2, 64, segments=8)
+    for view, boxes in ((x1, batch.views[:, 0]), (x2, batch.views[:, 1])):
+        for image, whole, (left, top, right, bottom, flip) in zip(view, x0, boxes, strict=True):
+            a, b, c, d = (round(float(v) * 64) for v in (left, top, right, bottom))
+            crop = torch.nn.functional.interpolate(
+                whole[None, :, b:d, a:c], (64, 64), mode='bilinear'
+            )[0]
+            torch.testing.assert_close(image, crop.flip(-1) if flip else crop)
 
+
+def test_published_kmeans_ends_at_a_fixed_point():
     points = torch.randn(200, 5, generator=torch.Generator().manual_seed(0))
-    labels, centers, iterations = published_kmeans(points, 6, torch.Generator().manual_seed(1))
+    generator = torch.Generator().manual_seed(1)
+    labels, centers, iterations = reference_r2o.published_kmeans(points, 6, generator)
     assert iterations < 200
     assert torch.equal(labels, torch.cdist(points, centers).argmin(1))
     means = torch.stack([points[labels == c].mean(0) for c in range(6)])
     torch.testing.assert_close(centers, means)
 
 
-def test_published_step_equals_ours_with_official_arguments(benchmark, monkeypatch):
+def test_published_step_equals_ours_with_official_arguments(monkeypatch):
     """Same networks, same clusters: same loss and gradients, target updated in between."""
-    from _bench.batches import make_batch
-    from _bench.published import PublishedStep
-    from _bench.steps import build_model
-
-    from orl_mm.models.refiners import kmeans_refiner
-    from orl_mm.models.utils.kmeans import KMeansResult
-
-    monkeypatch.delenv('ORL_DATA', raising=False)
     k, momentum = 8, 0.7
-    inputs, batch, _ = make_batch(2, segments=15)
-    ours = build_model(18, k, config='configs/r2o/r50_in1k_official.py')
+    inputs, batch, _ = training.make_batch(2, segments=15)
+    batch.views[0, 0] = torch.tensor([0.1, 0.2, 0.3, 0.4, 1.0])  # shows few of the objects
+    ours = training.build_model('configs/r2o/r50_in1k_official.py', 18, num_clusters=k)
     with torch.no_grad():  # a target that differs, so that its update shows
         for p in ours.target.parameters():
             p.mul_(1 + 0.2 * torch.rand_like(p))
@@ -189,19 +193,15 @@ def test_published_step_equals_ours_with_official_arguments(benchmark, monkeypat
 
     def fixed(points, num_clusters, generator=None, **kwargs):
         centers = points.new_zeros(num_clusters, points.shape[1])
-        return KMeansResult(
-            clusters(points),
-            centers,
-            torch.ones(num_clusters, dtype=torch.bool),
-            points.new_zeros(()),
-            torch.zeros((), dtype=torch.long),
-        )
+        alive = torch.ones(num_clusters, dtype=torch.bool)
+        zero = points.new_zeros(())
+        return KMeansResult(clusters(points), centers, alive, zero, zero.long())
 
     monkeypatch.setattr(kmeans_refiner, 'fit_kmeans', fixed)
     ours.pending_momentum = momentum
     loss = ours.loss(inputs, batch)['loss']
     loss.backward()
-    step = PublishedStep(theirs, k, momentum, cluster=clusters)
+    step = reference_r2o.PublishedStep(theirs, k, momentum, cluster=clusters)
     expected = step.loss(*inputs, batch.labels.long(), batch.views)
     expected.backward()
 
@@ -211,5 +211,140 @@ def test_published_step_equals_ours_with_official_arguments(benchmark, monkeypat
     for name in ('backbone.conv1.weight', 'neck.projector.fc0.weight', 'head.predictor.fc1.weight'):
         mine, other = (dict(m.named_parameters())[name].grad for m in (ours, theirs))
         torch.testing.assert_close(mine, other, atol=2e-4 * float(other.abs().max()), rtol=1e-3)
-    for mine, other in zip(ours.target.parameters(), theirs.target.parameters(), strict=False):
+    for mine, other in zip(ours.target.parameters(), theirs.target.parameters(), strict=True):
         torch.testing.assert_close(mine, other)
+
+
+def test_published_lars_equals_ours():
+    net = torch.nn.Sequential(torch.nn.Linear(4, 3), torch.nn.BatchNorm1d(3))
+    other = copy.deepcopy(net)
+    ours = training.build_optimizer(net)
+    theirs = reference_r2o.PublishedLARS(list(other.parameters()), ours.param_groups[0]['lr'])
+    for _ in range(3):
+        x = torch.randn(8, 4)
+        for model, optimizer in ((net, ours), (other, theirs)):
+            optimizer.zero_grad()
+            model(x).pow(3).mean().backward()
+            optimizer.step()
+    for a, b in zip(net.parameters(), other.parameters(), strict=True):
+        torch.testing.assert_close(a, b)
+
+
+def test_baselines_train_one_set_of_networks():
+    """A step of DetCon moves R2O's weights and target; it has no networks of its own."""
+    inputs, slic, _ = training.make_batch(2, segments=8)
+    batch = baselines.with_felzenszwalb(inputs[2], slic)
+    assert torch.equal(batch.views, slic.views)
+    assert batch.labels.shape == slic.labels.shape
+    r2o = training.build_model(depth=18, num_clusters=None)
+    detcon = training.build_model(baselines.DETCON['DetCon_B'], 18)
+    baselines.share_networks(detcon, r2o, mlps=True)
+    assert {id(p) for p in detcon.parameters()} == {id(p) for p in r2o.parameters()}
+    optimizer = training.build_optimizer(r2o)
+    before = {k: v.clone() for k, v in r2o.state_dict().items()}
+    training.Step(detcon, optimizer, inputs[:2], slic)()
+    changed = {k for k, v in r2o.state_dict().items() if not torch.equal(v, before[k])}
+    assert changed >= {
+        'backbone.conv1.weight',
+        'target.backbone.conv1.weight',
+        'head.predictor.fc1.weight',
+        'neck.projector.fc0.weight',
+    }
+    seen = []
+    r2o.neck.register_forward_pre_hook(lambda m, args: seen.append(len(args[0])))
+    for joined, sizes in ((True, [4]), (False, [2, 2])):
+        seen.clear()
+        training.Step(r2o, optimizer, inputs, batch, joined=joined)()
+        assert seen == sizes
+
+
+def test_dino_and_the_published_step_are_one_training():
+    """After a few steps on one batch losses are still equal; guided ones are not."""
+    losses = {}
+    for guided in (False, True):
+        torch.manual_seed(0)
+        crops, samples = dino.make_inputs(2, 64, 'cpu')
+        theirs = reference_dino.PublishedStep(crops, 128, size=64, dim=48, depth=2)
+        model = dino.build(True, 'cpu')
+        assert dino.copy_weights(model, theirs, crops) < 1e-5
+        step = dino.DINOStep(model, crops, samples)
+        for _ in range(3):
+            step(guided)
+            theirs()
+        with torch.no_grad():
+            losses[guided] = model(crops, mode='loss')['loss'].item(), theirs.loss().item()
+    mine, its = losses[False]
+    assert mine == pytest.approx(its, rel=1e-3)
+    assert losses[True][0] != mine
+
+
+def test_lightly_step_trains():
+    """Needs `pip install lightly`."""
+    pytest.importorskip('lightly')
+    torch.manual_seed(0)
+    crops, _ = dino.make_inputs(2, 64, 'cpu')
+    step = reference_dino.LightlyStep(crops, 128, dim=48, depth=2)
+
+    def loss():
+        with torch.no_grad():
+            views = [step.student(x) for x in step.crops]
+            return step.loss([step.teacher(x) for x in step.crops], views, teacher_temp=0.04).item()
+
+    before = loss()
+    for _ in range(8):
+        step()
+    assert loss() < before
+
+
+def test_registration_of_phantoms(tmp_path):
+    pytest.importorskip('SimpleITK')
+    picture = tmp_path / 'curve.png'
+    found, figures = quick_run(
+        tmp_path, 'registration', '--clock', 'process', '--figure', str(picture)
+    )
+    assert found['settings']['data'].startswith('PHANTOMS')
+    assert figures['seconds an image: tuned']['target'] == 0.5
+    parts = ('left_lung', 'right_lung', 'heart')
+    assert {f'Dice of {part}, tuned - defaults' for part in parts} <= set(figures)
+    results = found['details']['results']
+    assert set(results) == {'no registration', 'Elastix defaults', 'tuned'}
+    assert np.shape(results['tuned']['dice']) == (2, 3)
+    assert np.mean(results['tuned']['dice']) > np.mean(results['no registration']['dice'])
+    with Image.open(picture) as png:
+        assert png.size[0] > 500
+
+
+def test_registration_without_jsrt_is_skipped(tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv('ORL_CXR', str(tmp_path))
+    assert benchmark.main(['registration']) == 0
+    printed = capsys.readouterr().out
+    assert f'SKIPPED: there is no JSRT at {tmp_path}' in printed
+    assert '--data DIR' in printed
+
+
+def test_settings_of_the_registration_curve():
+    """All differ and are valid; the ends are what they are called."""
+    from benchmarks.registration import make_settings
+
+    from orl_mm.registration.elastix_settings import ELASTIX_DEFAULTS, ElastixSettings
+
+    settings = make_settings(curve=True)
+    assert len({repr(s) for s in settings.values()}) == len(settings) > 15
+    assert settings['Elastix defaults'] == ELASTIX_DEFAULTS
+    assert settings['tuned'] == ElastixSettings()
+    for value in settings.values():
+        assert value.parameters('affine')
+        assert value.parameters('bspline')
+
+
+@slow
+def test_registration_of_jsrt(shared_data, tmp_path):
+    """Three images: the tuned settings are faster than the defaults and at least as good."""
+    file = tmp_path / 'figures.json'
+    root = str(shared_data / 'cxr' / 'jsrt')
+    options = ['--data', root, '--batch', '3', '--clock', 'process', '--json', str(file)]
+    benchmark.main(['registration', *options])
+    results = json.loads(file.read_text())['details']['results']
+    tuned, defaults = results['tuned'], results['Elastix defaults']
+    assert np.mean(tuned['seconds']) < 0.5 * np.mean(defaults['seconds'])
+    assert np.mean(tuned['dice']) > np.mean(defaults['dice']) - 0.01

@@ -1,8 +1,8 @@
 """One DINO training step as the public code writes it.
 
-Written anew from reading github.com/facebookresearch/dino, ``main_dino.py``, ``utils.py``
-and ``vision_transformer.py`` (Apache 2.0). Left out: its logging, schedules and stochastic
-depth; position embeddings are those of 224 pixels.
+Rewritten from reading github.com/facebookresearch/dino (Apache 2.0): ``main_dino.py``,
+``utils.py`` and ``vision_transformer.py``, without its logging, schedules, stochastic depth
+and resizing of position embeddings.
 """
 
 import copy
@@ -57,7 +57,7 @@ class PublishedViT(nn.Module):
 
 
 class PublishedHead(nn.Module):
-    """Perceptron, l2 norm, weight norm by torch's hook."""
+    """MLP, l2 normalisation, and a linear layer with weight norm."""
 
     def __init__(self, dim: int, out: int, hidden: int = 2048, bottleneck: int = 256) -> None:
         super().__init__()
@@ -79,7 +79,7 @@ class PublishedHead(nn.Module):
 
 
 class PublishedStep:
-    """Teacher, student, loss with its centre, clipping, AdamW, moving average."""
+    """Teacher, student, centered loss, clipping, AdamW, moving average."""
 
     def __init__(self, crops: list[Tensor], out: int, lr: float = 1e-4, **vit) -> None:
         self.crops = crops
@@ -89,22 +89,17 @@ class PublishedStep:
         self.teacher = copy.deepcopy(self.student).requires_grad_(False)
         self.center = torch.zeros(1, out, device=crops[0].device)
         params = [p for p in self.student.parameters() if p.requires_grad]
-        self.optimizer = torch.optim.AdamW(
-            [
-                dict(params=[p for p in params if p.dim() > 1]),
-                dict(params=[p for p in params if p.dim() <= 1], weight_decay=0.0),
-            ],
-            lr=lr,
-            weight_decay=0.04,
-        )
+        vectors = dict(params=[p for p in params if p.dim() <= 1], weight_decay=0.0)
+        groups: list[dict] = [dict(params=[p for p in params if p.dim() > 1]), vectors]
+        self.optimizer = torch.optim.AdamW(groups, lr=lr, weight_decay=0.04)
 
     def loss(self) -> Tensor:
-        """The scalar to minimise; moves the centre."""
+        """The scalar to minimise; updates the center."""
         with torch.no_grad():
             teacher = self.teacher(torch.cat(self.crops[:2]))
         student = (self.student(torch.cat(self.crops)) / 0.1).chunk(len(self.crops))
         targets = F.softmax((teacher - self.center) / 0.04, dim=-1).detach().chunk(2)
-        total, terms = 0.0, 0
+        total, terms = student[0].new_zeros(()), 0
         for i, q in enumerate(targets):
             for v, out in enumerate(student):
                 if v != i:
@@ -125,7 +120,45 @@ class PublishedStep:
                     p.grad.mul_(scale)
         self.optimizer.step()
         with torch.no_grad():
-            for mine, its in zip(
-                self.student.parameters(), self.teacher.parameters(), strict=False
-            ):
+            pairs = zip(self.student.parameters(), self.teacher.parameters(), strict=True)
+            for mine, its in pairs:
                 its.mul_(0.996).add_((1 - 0.996) * mine.detach())
+
+
+class LightlyStep:
+    """The same step as users of lightly write it, after its example and benchmark of 1.6.
+
+    Its head, loss and ``update_momentum``, one view at a time, all gradients clipped together
+    at 3. The ViT is torchvision's, with torch's fused attention; lightly has none.
+
+    Raises:
+        ModuleNotFoundError: lightly is not installed.
+    """
+
+    def __init__(self, crops: list[Tensor], out: int, dim: int = 384, depth: int = 12) -> None:
+        import lightly.loss
+        import lightly.models
+        from lightly.models.modules import DINOProjectionHead
+        from torchvision.models import VisionTransformer
+
+        self.lightly, self.crops = lightly, crops
+        backbone = VisionTransformer(crops[0].shape[-1], 16, depth, 6, dim, 4 * dim)
+        backbone.heads = nn.Identity()
+        device = crops[0].device
+        heads = [DINOProjectionHead(dim, 2048, 256, out, freeze_last_layer=1) for _ in range(2)]
+        self.student = nn.Sequential(backbone, heads[0]).to(device)
+        self.teacher = nn.Sequential(copy.deepcopy(backbone), heads[1]).to(device)
+        self.teacher.requires_grad_(False)
+        self.loss = lightly.loss.DINOLoss(out).to(device)
+        self.optimizer = torch.optim.AdamW(self.student.parameters(), lr=1e-4, weight_decay=0.04)
+
+    def __call__(self) -> None:
+        self.lightly.models.utils.update_momentum(self.student, self.teacher, m=0.996)
+        with torch.no_grad():
+            teacher = [self.teacher(view) for view in self.crops[:2]]
+        student = [self.student(view) for view in self.crops]
+        loss = self.loss(teacher, student, teacher_temp=0.04)
+        self.optimizer.zero_grad()
+        loss.backward()
+        nn.utils.clip_grad_norm_(self.student.parameters(), 3.0)
+        self.optimizer.step()

@@ -1,0 +1,1 @@
+"""Published training steps, rewritten from their public code, to compare with."""
