@@ -1,22 +1,21 @@
 #!/usr/bin/env python
-"""Show what checkpoints have learned: objects (R2O), or what attention heads look at (ViTs).
+"""Draw what checkpoints have learned: objects (R2O), or the attention of every head (ViTs).
 
     tools/visualize.py configs/r2o/demo.py work_dirs/demo/iter_100.pth
     tools/visualize.py configs/r2o/r50_in1k.py r2o.pth --images photos --k 4 16 --random
     tools/visualize.py configs/transfer/jsrt/attention_vits16.py dino.pth medino.pth --num 1
     tools/visualize.py configs/medino/small/average.py a.pth b.pth --heads all
 
-R2O: refined objects beside the prior masks. All images are clustered together, so one colour
-is one cluster in all of them; across columns a colour follows the cluster that overlaps it
-most. The checkpoint may be a whole training state, whose target network
-clusters, or a backbone alone.
+R2O: refined objects beside the prior masks. All images are clustered together, so one colour is
+one cluster in all of them, and across columns a colour follows the cluster that overlaps it
+most. The checkpoint may be a whole training state, whose target network clusters, or a backbone.
 
-ViTs, of any pretraining: one row a part of an image, one column a checkpoint: the head that
-the checkpoint assigned to the part, else the head with the best score (thesis, figures 3.1
-and 3.4). A config of evaluation gives images with their masks; one of pretraining, its
-training images with its template. --heads all draws every head, a picture a checkpoint.
+ViTs, of any pretraining: one row per part of an image and one column per checkpoint, with the
+head that the checkpoint assigned to the part, else the head with the best score (thesis, figures
+3.1 and 3.4). A config of evaluation gives images with their masks; one of pretraining, its
+training images with its template. --heads all draws every head, one picture per checkpoint.
 
---random adds the same network with random weights, for comparison.
+--random adds the same network with random weights for comparison.
 """
 
 import os.path as osp
@@ -34,48 +33,37 @@ except ModuleNotFoundError as error:
     )
 import numpy as np  # noqa: E402
 import torch  # noqa: E402
-from mmengine.dataset import default_collate  # noqa: E402
 from mmengine.logging import MMLogger  # noqa: E402
 from mmengine.registry import init_default_scope  # noqa: E402
-from mmengine.runner import set_random_seed  # noqa: E402
+from mmengine.runner import load_checkpoint, set_random_seed  # noqa: E402
 
 from orl_mm.engine import cli  # noqa: E402
 from orl_mm.engine.checkpoint import use_safe_loading  # noqa: E402
 from orl_mm.engine.checkpoint_fit import checkpoints_must_fit  # noqa: E402
 from orl_mm.engine.object_finder import build_finder, load_features  # noqa: E402
-from orl_mm.visualization import (
-    AttentionColumn,
-    attention_panel,
-    match_ids,  # noqa: E402
+from orl_mm.visualization import (  # noqa: E402
+    attention,
+    match_ids,
     objects_panel,
     rank_by_size,
-    save_figure,
+    save_figure,  # noqa: E402
 )
-from orl_mm.visualization.attention_report import (
-    SCORES,
-    comparison_panel,  # noqa: E402
-    part_heads,
-)
-from orl_mm.visualization.attention_samples import (
-    attention_of,
-    build_probe,  # noqa: E402
-    has_attention,
-    load_attention_samples,
-    parts_and_masks,
-    take_checkpoint,
-)
-from orl_mm.visualization.checkpoint_report import region_spread, summarise  # noqa: E402
-from orl_mm.visualization.fixed_batch import (
-    FixedBatch,
-    load_samples,  # noqa: E402
-    spread_indices,
-)
-from orl_mm.visualization.image_source import build_dataset  # noqa: E402
 from orl_mm.visualization.panels import plural  # noqa: E402
+from orl_mm.visualization.probe import (  # noqa: E402
+    FixedBatch,
+    attention_of,
+    build_probe,
+    has_attention,
+)
+from orl_mm.visualization.samples import (  # noqa: E402
+    load_part_samples,
+    parts_and_masks,
+    training_batch,
+)
 
 
 def parse_args():
-    parser = cli.Parser(description='Show what a checkpoint has learned')
+    parser = cli.Parser(description='Draw what a checkpoint has learned')
     parser.add_argument('config', help='config file of the pretraining, or of an evaluation')
     parser.add_argument(
         'checkpoints',
@@ -109,7 +97,7 @@ def parse_args():
     )
     parser.add_argument(
         '--score',
-        choices=SCORES,
+        choices=attention.SCORES,
         default='ap',
         help='ViT: by which unassigned heads are chosen: average precision, or '
         "intersection over union at the map's best threshold (default: ap)",
@@ -118,8 +106,8 @@ def parse_args():
         '--shade',
         choices=('value', 'rank'),
         default='value',
-        help='ViT: patches by their attention, or by its order in the map, which '
-        'is all that the scores see (default: value)',
+        help='ViT: colour patches by their attention, or by its rank in the map, which is all that '
+        'the scores depend on (default: value)',
     )
     parser.add_argument(
         '--size',
@@ -133,8 +121,8 @@ def parse_args():
         type=int,
         default=[8],
         metavar='K',
-        help='R2O: clusters over all images together, one column each (default: '
-        "8; a config's K is for its batch size, not for a few images)",
+        help='R2O: clusters over all images together, one column each (default: 8, because '
+        "a config's K is meant for its batch size)",
     )
     parser.add_argument(
         '--random', action='store_true', help='also the same network with random weights'
@@ -165,12 +153,15 @@ def parse_args():
 def columns_of(model, batch, args, name):
     """One column and one table line for each K."""
     columns, lines = [], []
-    spread = region_spread(model, batch)
+    spread = batch.region_spread(model)
     for k in args.k:
         model.refiner.num_clusters = k
         labels = batch.objects(model)
+        sizes = [np.unique(image, return_counts=True)[1] for image in labels]
+        objects = np.mean([len(size) for size in sizes])
+        largest = np.mean([size.max() / size.sum() for size in sizes])
         columns.append((f'{name}, K = {k}', labels))
-        lines.append((name, k, *summarise(labels), spread))
+        lines.append(f'{name:<16}{k:>4}  {objects:>16.1f}  {largest:>14.0%}  {spread:>17.2f}')
     return columns, lines
 
 
@@ -182,137 +173,100 @@ def show_objects(cfg, args):
         )
     checkpoint = args.checkpoints[0]
     cli.check_parts(cfg, 'showing objects', 'train_dataloader')
-    model = build_finder(cfg)
-    dataset = build_dataset(cfg, args.images)
-    indices = spread_indices(len(dataset), args.num or 8)
-    data = load_samples(dataset, indices, default_collate, args.seed)
-    batch = FixedBatch(data, len(indices))
-    device = torch.device(args.device)
+    model = build_finder(cfg).to(args.device)
+    batch = FixedBatch(training_batch(cfg, args.images, args.num or 8, args.seed))
     columns, lines = [], []
     if args.random:
-        columns, lines = columns_of(model.to(device), batch, args, 'random weights')
+        columns, lines = columns_of(model, batch, args, 'random weights')
     load_features(model, checkpoint)
-    learned = columns_of(model.to(device), batch, args, 'checkpoint')
+    learned = columns_of(model.to(args.device), batch, args, 'checkpoint')
     columns, lines = columns + learned[0], lines + learned[1]
-    named = [(name, rank_by_size(labels)) for name, labels in columns[:1]]
-    named += [(name, match_ids(labels, named[0][1])) for name, labels in columns[1:]]
-    out = osp.join(args.out or osp.dirname(checkpoint) or '.', 'objects.png')
-    save_figure(
-        objects_panel(
-            batch.pictures(model.data_preprocessor)[0],
-            batch.priors,
-            named,
-            f'Objects of {osp.basename(checkpoint)}',
-            f'One colour is one cluster in all {len(indices)} images of a column.',
-        ),
-        out,
+    first = rank_by_size(columns[0][1])
+    columns = [(name, match_ids(labels, first)) for name, labels in columns]
+    figure = objects_panel(
+        batch.pictures(model.data_preprocessor)[0],
+        batch.priors,
+        columns,
+        f'Objects of {osp.basename(checkpoint)}',
+        f'One colour is one cluster in all {batch.num_drawn} images of a column.',
+    )
+    (out,) = save_figure(
+        figure, osp.join(args.out or osp.dirname(checkpoint) or '.', 'objects.png')
     )
     print(f'{"network":<16}{"K":>4}  objects an image  largest object  spread of regions')
-    for name, k, objects, largest, spread in lines:
-        print(f'{name:<16}{k:>4}  {objects:>16.1f}  {largest:>14.0%}  {spread:>17.2f}')
+    print('\n'.join(lines))
     print('(spread: 0 = all regions look alike to the network, 1 = isotropic)')
     print(out)
 
 
 def show_attention(cfg, args):
     """Draw the attention of a ViT's heads, print how they score."""
-    samples = load_attention_samples(cfg, args.images, args.num or 3, args.size)
+    samples = load_part_samples(cfg, args.images, args.num or 3, args.size)
     parts, masks = parts_and_masks(samples)
     if args.heads == 'parts' and not parts:
         raise cli.UserError(
-            'nothing says where the parts are in these images: take a config of '
-            'evaluation or with a template, or --heads all'
+            'no masks or templates of these images: choose a config of evaluation or one with '
+            'a template, or --heads all'
         )
-    probe = build_probe(cfg).to(args.device)
-    networks = []
-    if args.random:
-        networks.append(attention_of(probe, samples, 'random weights'))
+    probe, packed = build_probe(cfg).to(args.device), [sample.packed for sample in samples]
+    networks = [attention_of(probe, packed, 'random weights')] if args.random else []
     names = args.names or checkpoint_names(args.checkpoints)
-    for name, path in zip(names, args.checkpoints, strict=False):
+    for name, path in zip(names, args.checkpoints, strict=True):
         with checkpoints_must_fit(whole=True):
-            heads = take_checkpoint(probe, path)
-        networks.append(attention_of(probe, samples, name, heads))
+            loaded = load_checkpoint(probe, path, map_location='cpu', logger='silent')
+        heads = loaded.get('meta', {}).get('attention_heads')
+        networks.append(attention_of(probe, packed, name, heads))
     folder = args.out or osp.dirname(args.checkpoints[0]) or '.'
     images, titles = [sample.image for sample in samples], [sample.name for sample in samples]
-    what = 'the template' if 'whole_template' in samples[0].packed['data_samples'] else 'the truth'
     if args.heads == 'all':
         for network in networks:
-            columns = head_columns(network, parts)
-            out = osp.join(folder, f'attention_{safe_name(network.name)}.png')
-            save_figure(
-                attention_panel(
-                    images,
-                    masks if parts else None,
-                    columns,
-                    f'Attention of {network.name}',
-                    parts=parts,
-                    names=titles,
-                ),
-                out,
+            title = f'Attention of {network.name}'
+            figure = attention.heads_panel(
+                images, masks if parts else None, network, parts, title, titles
             )
-            print(out)
+            file = re.sub(r'[^\w.-]+', '_', network.name)
+            print(*save_figure(figure, osp.join(folder, f'attention_{file}.png')))
         return
-    out = osp.join(folder, 'attention.png')
-    save_figure(
-        comparison_panel(
-            images,
-            masks,
-            parts,
-            networks,
-            titles,
-            args.score,
-            'Attention of the CLS token',
-            f'Outlined: {what}. Below: the head, {args.score.upper()}, and how much of the attention '
-            "lies inside of the part. Sides are the patient's."
-            + (' Shaded by order.' if args.shade == 'rank' else ''),
-            by_rank=args.shade == 'rank',
-        ),
-        out,
+    score = args.score.upper()
+    what = 'template' if 'whole_template' in packed[0]['data_samples'] else 'ground truth'
+    note = (
+        f'Outlined: the {what}. Below: the head, its {score}, and the fraction of its attention '
+        "inside the part. Sides are the patient's."
     )
+    by_rank = args.shade == 'rank'
+    figure = attention.comparison_panel(
+        images,
+        masks,
+        parts,
+        networks,
+        titles,
+        args.score,
+        'Attention of the CLS token',
+        note + ' Coloured by rank.' * by_rank,
+        by_rank=by_rank,
+    )
+    (out,) = save_figure(figure, osp.join(folder, 'attention.png'))
     width = max(len(name) for name in ['network', *(n.name for n in networks)]) + 2
-    print(
-        f'{"network":<{width}}{"part":<14}head            {args.score.upper()}, mean of '
-        f'{plural(len(samples), "image")}'
-    )
+    count = plural(len(samples), 'image')
+    print(f'{"network":<{width}}{"part":<14}head            {score}, mean of {count}')
     for network in networks:
-        for part, found in zip(parts, part_heads(network, masks, parts, args.score), strict=False):
+        found = attention.part_heads(network, masks, parts, args.score)
+        for part, head in zip(parts, found, strict=True):
             print(
-                f'{network.name:<{width}}{part:<14}{found.head:>4} '
-                f'{"assigned" if found.assigned else "best":<10} {np.nanmean(found.scores):.3f}'
+                f'{network.name:<{width}}{part:<14}{head.head:>4} '
+                f'{"assigned" if head.assigned else "best":<10} {np.nanmean(head.scores):.3f}'
             )
     print(out)
 
 
 def checkpoint_names(paths):
-    """The folder of each checkpoint, or its own name where folders do not tell them apart."""
+    """Short names that differ: the checkpoints' folders, their own names, or both."""
     folders = [osp.basename(osp.dirname(osp.abspath(path))) for path in paths]
     stems = [osp.splitext(osp.basename(path))[0] for path in paths]
-    if len(set(folders)) == len(paths):
-        return folders
-    return (
-        stems
-        if len(set(stems)) == len(paths)
-        else [f'{folder}/{stem}' for folder, stem in zip(folders, stems, strict=False)]
-    )
-
-
-def head_columns(network, parts):
-    """A column a head, those with a part first."""
-    heads = {head: part for head, part in (network.heads or {}).items()}
-    order = [*heads, *(h for h in range(network.maps.shape[1]) if h not in heads)]
-    return [
-        AttentionColumn(
-            f'head {h}' + (f': {heads[h]}'.replace('_', ' ') if h in heads else ''),
-            network.maps[:, h],
-            parts.index(heads[h]) if heads.get(h) in parts else None,
-        )
-        for h in order
-    ]
-
-
-def safe_name(name):
-    """A name as part of a file's."""
-    return re.sub(r'[^\w.-]+', '_', name)
+    for names in (folders, stems):
+        if len(set(names)) == len(paths):
+            return names
+    return [f'{folder}/{stem}' for folder, stem in zip(folders, stems, strict=True)]
 
 
 def main():

@@ -9,8 +9,8 @@ from matplotlib.figure import Figure
 from orl_mm.io.part_layouts import read_part
 from orl_mm.registration.cache import TemplateCache
 from orl_mm.registration.report import Record
-from orl_mm.visualization import contact_sheet, outline_parts
-from orl_mm.visualization.draw import resize_image, resize_labels
+from orl_mm.visualization import Cell, contact_sheet
+from orl_mm.visualization.draw import outline_parts, resize_image, resize_labels
 
 
 def report_picture(
@@ -30,7 +30,7 @@ def report_picture(
         cell (int): Side of a picture in pixels.
     """
     with_truth = any(record.dice for _, record in chosen)
-    rows, captions = [], []
+    rows = []
     for title, record in chosen:
         path = os.path.join(cache.root, record.image)
         image = resize_image(np.repeat(read_image(path)[..., None], 3, 2), cell)
@@ -48,12 +48,9 @@ def report_picture(
                 ' '.join(f'{value:.2f}' for value in record.dice.values())
                 + ' Dice' * bool(record.dice)
             )
-        rows.append(row)
-        captions.append(words)
+        rows.append([Cell(*each) for each in zip(row, words, strict=True)])
     columns = ['image', 'registered template', 'truth'][: 2 + with_truth]
-    return contact_sheet(
-        rows, columns, captions, 'Registered templates', ', '.join(cache.parts), cell
-    )
+    return contact_sheet(rows, columns, 'Registered templates', cell=cell, parts=cache.parts)
 
 
 def _caption(title: str, record: Record) -> str:

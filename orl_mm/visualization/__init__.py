@@ -1,26 +1,21 @@
-from .attention import AttentionColumn, attention_panel, draw_heat
-from .colors import object_colors
-from .draw import blend_labels, draw_boundaries, draw_boxes
+from .attention import comparison_panel, heads_panel
+from .draw import object_colors
 from .ids import match_ids, rank_by_size
-from .panels import objects_panel, views_panel
-from .parts import fill_parts, outline_parts
-from .sheet import contact_sheet, figure_to_rgb, save_figure
+from .panels import objects_panel, template_views_panel, templates_panel, views_panel
+from .sheet import Cell, contact_sheet, figure_to_rgb, save_figure
 
 __all__ = [
-    'attention_panel',
-    'AttentionColumn',
-    'blend_labels',
+    'Cell',
+    'comparison_panel',
     'contact_sheet',
-    'draw_boundaries',
-    'draw_boxes',
-    'draw_heat',
     'figure_to_rgb',
-    'fill_parts',
+    'heads_panel',
     'match_ids',
     'object_colors',
     'objects_panel',
-    'outline_parts',
     'rank_by_size',
     'save_figure',
+    'template_views_panel',
+    'templates_panel',
     'views_panel',
 ]

@@ -168,7 +168,7 @@ def test_what_cannot_be_drawn_is_said_before_the_first_step(photos, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ('bad', 'message'), [(dict(num_images=0), 'num_images'), (dict(indices=[]), 'indices is empty')]
+    ('bad', 'message'), [(dict(num_images=0), 'num_images=0'), (dict(indices=[]), 'indices=')]
 )
 def test_bad_arguments(bad, message):
     from orl_mm.engine.hooks import ObjectVisualizationHook

@@ -263,7 +263,7 @@ def test_visualize_on_images_with_the_configs_template(tool, photos, checkpoints
         ),
         (
             ('visualize', EVALUATION, 'FREE', '--images', 'PHOTOS'),
-            'nothing says where the parts are',
+            'no masks or templates of these images',
         ),
         (('visualize', GUIDED, 'OTHER', '--images', 'PHOTOS'), 'holds'),
         (

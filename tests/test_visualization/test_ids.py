@@ -1,3 +1,5 @@
+"""Ids of objects renamed by size or by overlap: partitions stay the same."""
+
 import itertools
 
 import numpy as np

@@ -1,3 +1,6 @@
+"""Looking at networks: what is restored, and pictures and labels as the network gets them."""
+
+import contextlib
 import random
 
 import numpy as np
@@ -9,18 +12,18 @@ from mmengine.model import ImgDataPreprocessor
 from torch import nn
 
 from orl_mm.structures.view_geometry import ViewGeometry
-from orl_mm.visualization.probe import batch_statistics, labels_in_view, preserved_rng, to_rgb
+from orl_mm.visualization.probe import evaluating, labels_in_view, preserved_rng, to_rgb
 
 
 def _draws():
     return random.random(), np.random.rand(), float(torch.rand(()))
 
 
-def test_generators_are_put_back_also_after_an_error():
+def test_generators_are_restored_also_after_an_error():
     random.seed(1), np.random.seed(1), torch.manual_seed(1)
     expected = _draws()
     random.seed(1), np.random.seed(1), torch.manual_seed(1)
-    with pytest.raises(KeyError), preserved_rng(7):
+    with contextlib.suppress(KeyError), preserved_rng(7):
         inside = _draws()
         raise KeyError
     assert _draws() == expected
@@ -29,14 +32,14 @@ def test_generators_are_put_back_also_after_an_error():
 
 
 @pytest.mark.parametrize('kind', [nn.BatchNorm2d, nn.SyncBatchNorm])
-def test_batch_statistics_normalise_by_the_batch_and_leave_no_trace(kind):
+def test_batch_statistics_are_those_of_the_batch_and_everything_is_restored(kind):
     torch.manual_seed(0)
     norm = kind(3).train()
     norm.running_mean += 5.0
     model = nn.Sequential(norm, nn.Dropout(0.9))
     before = {k: v.clone() for k, v in model.state_dict().items()}
     x = torch.randn(4, 3, 5, 5) * 3 + 1
-    with batch_statistics(model):
+    with evaluating(model, batch_statistics=True):
         out = model(x)
     expected = F.batch_norm(x, None, None, norm.weight, norm.bias, training=True)
     assert torch.allclose(out, expected, atol=1e-6)  # dropout is off
@@ -45,25 +48,33 @@ def test_batch_statistics_normalise_by_the_batch_and_leave_no_trace(kind):
 
 
 def test_a_synchronised_norm_enters_no_collective(tmp_path):
-    """On a CPU its synchronised path raises, so passing shows that it is not taken."""
+    """On a CPU its synchronised path raises an error, so it is not taken."""
     norm = nn.SyncBatchNorm(3).train()
     x = torch.randn(4, 3, 5, 5)
     dist.init_process_group('gloo', init_method=f'file://{tmp_path}/store', rank=0, world_size=1)
     try:
         with pytest.raises(ValueError, match='SyncBatchNorm'):
             norm(x)
-        with batch_statistics(norm):
+        with evaluating(norm, batch_statistics=True):
             out = norm(x)
     finally:
         dist.destroy_process_group()
     assert torch.allclose(out, F.batch_norm(x, None, None, training=True), atol=1e-6)
 
 
+def test_evaluating_restores_every_mode():
+    model = nn.Sequential(nn.Dropout(), nn.Dropout())
+    model[1].eval()
+    with evaluating(model):
+        assert not any(m.training for m in model.modules())
+    assert [m.training for m in model.modules()] == [True, True, False]
+
+
 def test_a_frozen_norm_keeps_its_running_statistics():
     norm = nn.BatchNorm2d(3).eval()
     norm.running_mean += 5.0
     x = torch.randn(4, 3, 5, 5)
-    with batch_statistics(norm):
+    with evaluating(norm, batch_statistics=True):
         out = norm(x)
     assert torch.allclose(out, norm(x))
     assert not norm.training

@@ -1,74 +1,92 @@
+"""Contact sheets: every pixel of the pictures, their places and their texts."""
+
 import matplotlib
 import numpy as np
 import pytest
 from PIL import Image
 
-from orl_mm.visualization import contact_sheet, figure_to_rgb, save_figure
+from orl_mm.visualization import Cell, contact_sheet, figure_to_rgb, save_figure
+from orl_mm.visualization.draw import PART_COLORS
+
+from .texts import texts
 
 RED = np.full((50, 50, 3), (200, 10, 20), np.uint8)
-BLUE = np.full((50, 50, 3), (10, 20, 200), np.uint8)
 
 
 def test_pictures_keep_every_pixel_and_their_order():
     noise = np.random.default_rng(0).integers(0, 255, (64, 64, 3)).astype(np.uint8)
-    sheet = figure_to_rgb(
-        contact_sheet([[RED, noise]], ['a', 'b'], [['', 'text']], 'Title', 'note', cell=64)
-    )
+    row = [Cell(RED), Cell(noise, 'text')]
+    sheet = figure_to_rgb(contact_sheet([row, row[::-1]], ['a', 'b'], 'Title', 'note', cell=64))
     windows = np.lib.stride_tricks.sliding_window_view(sheet, (64, 64, 3))[:, :, 0]
-    found = np.argwhere((windows == noise).all((2, 3, 4)))
-    assert len(found) == 1
-    row, col = found[0]
+    (row, col), (low, left) = np.argwhere((windows == noise).all((2, 3, 4)))
     assert (sheet[row : row + 64, col - 70 : col - 6] == RED[0, 0]).all()
-
-
-def test_a_missing_picture_leaves_its_place_white():
-    sheet = figure_to_rgb(contact_sheet([[RED, None], [None, BLUE]], ['a', 'b'], cell=50))
-    middle = sheet[:, : sheet.shape[1] // 2], sheet[:, sheet.shape[1] // 2 :]
-    assert (middle[0] == RED[0, 0]).all(2).sum() == 2500
-    assert (middle[1] == RED[0, 0]).all(2).sum() == 0
-    assert (middle[1] == BLUE[0, 0]).all(2).sum() == 2500
+    assert left == col - 70
+    assert low > row + 64
 
 
 def test_other_shapes_keep_their_aspect_in_the_middle_of_their_place():
     tall = np.full((60, 30, 3), (200, 10, 20), np.uint8)
-    sheet = figure_to_rgb(contact_sheet([[tall]], ['a'], cell=40))
+    sheet = figure_to_rgb(contact_sheet([[Cell(tall)]], ['a'], cell=40))
     rows, cols = np.where((sheet == RED[0, 0]).all(2))
-    assert (np.ptp(rows) + 1, np.ptp(cols) + 1) == (40, 20)
-    assert len(rows) == 800
+    assert (np.ptp(rows) + 1, np.ptp(cols) + 1, len(rows)) == (40, 20, 800)
     assert cols.min() == 10 + (40 - 20) // 2
 
 
+@pytest.mark.parametrize('quad', [[(0.25, 0.2), (0.75, 0.2), (0.75, 0.8), (0.25, 0.8)]])
+def test_outlines_are_drawn_where_they_say(quad):
+    grey = np.full((100, 200, 3), 90, np.uint8)
+    figure = contact_sheet([[Cell(grey, '', [np.array(quad)], [(0, 255, 0)])]], ['a'], cell=200)
+    sheet = figure_to_rgb(figure)
+    box = figure.axes[0].get_window_extent()
+    top, left = round(len(sheet) - box.y1), round(box.x0)
+    drawn = sheet[top : top + 100, left : left + 200].astype(int)
+    green = (drawn[..., 1] > drawn[..., 0] + 100)[:, :, None].all(-1)
+    lines = green.copy()
+    lines[22:40, 52:70] = False  # the number
+    rows, cols = np.nonzero(lines)
+    assert {round(v) for v in (rows.min(), rows.max())} <= {19, 20, 79, 80}
+    assert {round(v) for v in (cols.min(), cols.max())} <= {49, 50, 149, 150}
+    assert not lines[25:75, 55:145].any()
+    assert '1' in texts(figure)
+
+
+def test_an_outline_beyond_the_picture_stays_inside_of_it():
+    grey = np.full((40, 40, 3), 90, np.uint8)
+    quad = np.array([(-0.5, -0.5), (1.5, -0.5), (1.5, 1.5), (-0.5, 1.5)])
+    sheet = figure_to_rgb(contact_sheet([[Cell(grey, '', [quad])]], ['a'], cell=40))
+    plain = figure_to_rgb(contact_sheet([[Cell(grey)]], ['a'], cell=40))
+    rows, cols = np.nonzero((sheet != plain).any(2))
+    assert np.ptp(rows) <= 42
+    assert np.ptp(cols) <= 42
+
+
 def test_legend_shows_names_in_their_colours_and_a_long_note_is_wrapped():
-    plain = contact_sheet([[RED]], ['a'], cell=50)
+    plain = contact_sheet([[Cell(RED)]], ['a'], cell=50)
     figure = contact_sheet(
-        [[RED]],
-        ['a'],
-        note='many words ' * 9,
-        cell=50,
-        legend=[('one', (0, 255, 0)), ('two', (0, 0, 255))],
+        [[Cell(RED)]], ['a'], note='many words ' * 9, cell=50, parts=['left_lung', 'heart']
     )
-    words = [t.get_text() for t in figure.texts]
-    assert 'one' in words
-    assert 'two' in words
+    words = texts(figure)
+    assert {'left lung', 'heart'} <= set(words)
     sheet = figure_to_rgb(figure)
     assert len(sheet) > len(figure_to_rgb(plain)) + 5 * 12
-    for color in ((0, 255, 0), (0, 0, 255)):
-        assert (sheet == color).all(2).sum() >= 64
+    assert (sheet == PART_COLORS[0]).all(2).sum() >= 64
     assert all(len(line) <= 12 for line in next(w for w in words if 'many' in w).split('\n'))
 
 
-def test_save_writes_what_the_figure_shows_and_touches_no_global_backend(tmp_path):
+def test_save_writes_what_the_figure_shows_and_changes_no_global_backend(tmp_path):
     backend = matplotlib.rcParams['backend']
-    figure = contact_sheet([[RED]], ['a'], cell=50)
-    paths = save_figure(figure, tmp_path / 'new' / 'a.png', tmp_path / 'b.png')
+    figure = contact_sheet([[Cell(RED)]], ['a'], cell=50)
+    paths = save_figure(figure, tmp_path / 'new' / 'a.png', str(tmp_path / 'b.png'))
     for path in paths:
         assert (np.asarray(Image.open(path).convert('RGB')) == figure_to_rgb(figure)).all()
     assert sorted(p.name for p in tmp_path.rglob('*.*')) == ['a.png', 'b.png']
     assert matplotlib.rcParams['backend'] == backend
 
 
-def test_rows_that_do_not_fit_are_refused():
-    with pytest.raises(ValueError, match='at least one row'):
-        contact_sheet([], ['a'])
-    with pytest.raises(ValueError, match='2 columns, but a row of 1'):
-        contact_sheet([[RED]], ['a', 'b'])
+@pytest.mark.parametrize(
+    ('rows', 'message'),
+    [([], 'at least one row'), ([[Cell(RED)]], 'a row of 1 pictures for 2 columns')],
+)
+def test_sheet_rejects(rows, message):
+    with pytest.raises(ValueError, match=message):
+        contact_sheet(rows, ['a', 'b'])

@@ -16,9 +16,8 @@ from orl_mm.evaluation.object_agreement import ObjectAgreement, object_agreement
 from orl_mm.registry import TRANSFORMS
 from orl_mm.structures import RegionBatch
 from orl_mm.visualization.draw import resize_labels
-from orl_mm.visualization.image_source import training_dataset_config
 from orl_mm.visualization.probe import find_objects
-from orl_mm.visualization.whole_image import short_name
+from orl_mm.visualization.samples import short_name, training_dataset_config
 
 
 class Loaded(NamedTuple):

@@ -1,4 +1,4 @@
-"""The image before it was cut, handed out by any pipeline."""
+"""Samples for drawing: the same ones each time, and whole images out of any pipeline."""
 
 import numpy as np
 import pytest
@@ -6,10 +6,16 @@ from mmengine.dataset import Compose
 from mmengine.registry import init_default_scope
 from PIL import Image
 
-from orl_mm.visualization.whole_image import LARGEST, keep_whole, with_whole_image
+from orl_mm.visualization.samples import (
+    LARGEST,
+    keep_whole,
+    load_samples,
+    spread_indices,
+    with_whole_image,
+)
 
 
-def test_image_template_and_geometry_come_out(tmp_path):
+def test_with_whole_image_packs_image_template_and_geometry(tmp_path):
     init_default_scope('mmpretrain')
     red = np.zeros((40, 60, 3), np.uint8)
     red[..., 0] = 200
@@ -40,6 +46,30 @@ def test_large_images_are_kept_small():
     assert kept.shape == (LARGEST, LARGEST // 2, 3)
 
 
-def test_a_pipeline_without_an_image():
+def test_with_whole_image_rejects_a_pipeline_without_an_image():
     with pytest.raises(ValueError, match=r"\['PackInputs'\] has none of"):
         with_whole_image([dict(type='PackInputs')])
+
+
+def test_indices_are_spread_evenly():
+    assert spread_indices(10, 4) == [0, 2, 5, 7]
+    assert spread_indices(3, 8) == [0, 1, 2]
+
+
+def test_samples_are_reproducible_and_leave_the_generators_alone():
+    class Draws:
+        def __len__(self):
+            return 9
+
+        def __getitem__(self, index):
+            return index, np.random.rand()
+
+    np.random.seed(5)
+    first = load_samples(Draws(), [3, 0], list, seed=1)
+    after = np.random.rand()
+    np.random.seed(5)
+    assert np.random.rand() == after
+    assert load_samples(Draws(), [0, 3], list, seed=1) == first[::-1]
+    assert load_samples(Draws(), [3, 0], list, seed=2) != first
+    with pytest.raises(ValueError, match=r'indices \[9\] lie outside .* 9 images'):
+        load_samples(Draws(), [0, 9], list)
