@@ -10,7 +10,4 @@
 # on the warm-up, 1/100 of the epochs as the authors, would be 1 here.
 _base_ = './detcon-b_r50_in1k.py'
 
-param_scheduler = [
-    dict(type='orl_mm.WarmupCosineLR', warmup=3, end=100, by_epoch=True, convert_to_iter_based=True)
-]
 train_cfg = dict(max_epochs=100)

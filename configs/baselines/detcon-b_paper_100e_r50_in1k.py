@@ -10,6 +10,6 @@
 _base_ = './detcon-b_paper_r50_in1k.py'
 
 param_scheduler = [
-    dict(type='orl_mm.WarmupCosineLR', warmup=1, end=100, by_epoch=True, convert_to_iter_based=True)
+    dict(type='orl_mm.WarmupCosineLR', warmup=1, by_epoch=True, convert_to_iter_based=True)
 ]
 train_cfg = dict(max_epochs=100)

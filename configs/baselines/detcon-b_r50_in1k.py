@@ -27,7 +27,7 @@ _base_ = [
 ]
 
 param_scheduler = [
-    dict(type='orl_mm.WarmupCosineLR', warmup=3, end=300, by_epoch=True, convert_to_iter_based=True)
+    dict(type='orl_mm.WarmupCosineLR', warmup=3, by_epoch=True, convert_to_iter_based=True)
 ]
 custom_hooks = [
     dict(type='orl_mm.PlainBNOnCPUHook'),

@@ -20,8 +20,9 @@ custom_hooks = [
     dict(type='orl_mm.SeedStepHook'),  # stochastic depth draws anew, the same when resumed
     # The teacher follows the student, once per optimiser step.
     dict(type='orl_mm.MomentumUpdateHook', momentum=0.996, end_momentum=1.0),
-    # Stronger, by the public README: temp=0.07, warmup_temp=0.04, warmup_epochs=30.
-    dict(type='orl_mm.TeacherTemperatureHook', temp=0.04, warmup_temp=0.04, warmup_epochs=0),
+    # Stronger, by the public README:
+    # teacher_temp=dict(values=[0.07], warmup=30, warmup_start=0.04, inclusive=True).
+    dict(type='orl_mm.ScheduleHook', schedules=dict(teacher_temp=dict(values=[0.04]))),
     dict(type='orl_mm.FreezeLastLayerHook', epochs=1),
     dict(type='orl_mm.ClipEachGradHook', max_norm=3.0),
 ]

@@ -89,6 +89,4 @@ train_dataloader = dict(dataset=dict(pipeline=train_pipeline))
 del _factor, _policies
 
 # From 0.03 to 0.03 * 0.1**3, the authors' end of the cosine.
-param_scheduler = [
-    dict(type='CosineAnnealingLR', T_max=200, by_epoch=True, begin=0, end=200, eta_min_ratio=1e-3)
-]
+param_scheduler = [dict(type='CosineAnnealingLR', by_epoch=True, eta_min_ratio=1e-3)]

@@ -9,7 +9,4 @@
 # Data:     as pixpro_r50_in1k.py.
 _base_ = './pixpro_r50_in1k.py'
 
-param_scheduler = [
-    dict(type='orl_mm.WarmupCosineLR', warmup=5, end=100, by_epoch=True, convert_to_iter_based=True)
-]
 train_cfg = dict(max_epochs=100)

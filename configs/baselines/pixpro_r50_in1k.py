@@ -35,7 +35,7 @@ del _blur
 
 optim_wrapper = dict(optimizer=dict(lr=1.0 * 1024 / 256, weight_decay=1e-5))
 param_scheduler = [
-    dict(type='orl_mm.WarmupCosineLR', warmup=5, end=400, by_epoch=True, convert_to_iter_based=True)
+    dict(type='orl_mm.WarmupCosineLR', warmup=5, by_epoch=True, convert_to_iter_based=True)
 ]
 train_cfg = dict(max_epochs=400)
 auto_scale_lr = dict(base_batch_size=1024)

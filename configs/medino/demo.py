@@ -27,8 +27,7 @@ train_dataloader = dict(
 )
 
 _lr, _decay = _base_.param_scheduler
-_lr.update(warmup=3, end=20)
-_decay.update(end=20)
+_lr.update(warmup=3)
 param_scheduler = [_lr, _decay]
 train_cfg = dict(max_epochs=20)
 default_hooks = dict(logger=dict(interval=6), checkpoint=dict(interval=20))

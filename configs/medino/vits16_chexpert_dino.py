@@ -27,7 +27,7 @@ custom_hooks = [
     dict(type='orl_mm.SetEpochHook'),
     dict(type='orl_mm.SeedStepHook'),
     dict(type='orl_mm.MomentumUpdateHook', momentum=0.996, end_momentum=1.0),
-    dict(type='orl_mm.TeacherTemperatureHook', temp=0.04, warmup_temp=0.04, warmup_epochs=0),
+    dict(type='orl_mm.ScheduleHook', schedules=dict(teacher_temp=dict(values=[0.04]))),
     dict(type='orl_mm.FreezeLastLayerHook', epochs=1),
     dict(type='orl_mm.ClipEachGradHook', max_norm=3.0),
     dict(type='orl_mm.AttentionVisualizationHook', interval=1000, num_images=4),

@@ -41,7 +41,7 @@ optim_wrapper = dict(
     type='OptimWrapper',
     optimizer=dict(type='AdamW', lr=1e-3 * 4096 / 16, weight_decay=0.05),
 )
-param_scheduler = [dict(type='orl_mm.WarmupCosineLR', warmup=10, end=100, by_epoch=False)]
+param_scheduler = [dict(type='orl_mm.WarmupCosineLR', warmup=10, by_epoch=False)]
 train_cfg = dict(_delete_=True, type='IterBasedTrainLoop', max_iters=100)
 
 _hooks = _base_.custom_hooks

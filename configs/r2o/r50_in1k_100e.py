@@ -7,9 +7,4 @@
 _base_ = './r50_in1k.py'
 
 optim_wrapper = dict(optimizer=dict(lr=0.45 * 4096 / 256))
-param_scheduler = [
-    dict(
-        type='orl_mm.WarmupCosineLR', warmup=10, end=100, by_epoch=True, convert_to_iter_based=True
-    )
-]
 train_cfg = dict(max_epochs=100)

@@ -55,12 +55,10 @@ optim_wrapper = dict(
     optimizer=dict(type='SGD', lr=0.05 * 4096 / 256, momentum=0.9, weight_decay=1e-4),
     paramwise_cfg=dict(custom_keys={'head.predictor': dict(fix_lr=True)}),
 )
-# SimSiam has no warm-up.
+# SimSiam has no warm-up, and its predictor keeps its rate.
 param_scheduler = [
-    dict(type='orl_mm.WarmupCosineLR', warmup=0, end=100, by_epoch=True, convert_to_iter_based=True)
+    dict(type='orl_mm.WarmupCosineLR', warmup=0, by_epoch=True, convert_to_iter_based=True)
 ]
 
-# No target to update; the predictor keeps its rate (also under --auto-scale-lr).
-_hooks = _base_.custom_hooks
-_hooks[2] = dict(type='orl_mm.FixedLRHook')
-custom_hooks = _hooks
+# No target to update.
+custom_hooks = [hook for hook in _base_.custom_hooks if 'MomentumUpdate' not in hook['type']]

@@ -6,5 +6,5 @@
 _base_ = './r50_in1k.py'
 
 _hooks = _base_.custom_hooks
-_hooks[3].update(schedule=dict(type='linear', epochs=[0, 300], values=[128, 4]))
+_hooks[3].update(schedule=dict(type='linear', values=[128, 4]))
 custom_hooks = _hooks

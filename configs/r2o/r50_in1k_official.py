@@ -34,10 +34,10 @@ train_dataloader = dict(dataset=dict(pipeline=_pipeline))
 # The weight of the stem's batch norm keeps decay and adaptation.
 optim_wrapper = dict(paramwise_cfg=dict(include=('backbone.bn1.weight',)))
 param_scheduler = [
-    dict(type='orl_mm.WarmupCosineLR', warmup=3, end=300, by_epoch=True, convert_to_iter_based=True)
+    dict(type='orl_mm.WarmupCosineLR', warmup=3, by_epoch=True, convert_to_iter_based=True)
 ]
 
 # K falls from 127 to 4; the learning rate is multiplied by K / 16.
 _hooks = _base_.custom_hooks
-_hooks[3].update(schedule=dict(type='cosine', epochs=[0, 300], values=[128, 4]), lr_factor_base=16)
+_hooks[3].update(schedule=dict(type='cosine', values=[128, 4]), lr_factor_base=16)
 custom_hooks = _hooks

@@ -158,7 +158,7 @@ def build_the_rest(cfg, model):
     optimizer = build_optim_wrapper(model, wrapper)
     schedules = cfg.get('param_scheduler') or []
     for schedule in schedules if isinstance(schedules, list) else [schedules]:
-        default = dict(optimizer=optimizer)
+        default = dict(optimizer=optimizer, end=1000)  # the runner fills it in
         if schedule.get('convert_to_iter_based'):
             default['epoch_length'] = 10
         PARAM_SCHEDULERS.build(dict(schedule), default_args=default)

@@ -63,11 +63,7 @@ def test_byol_has_the_common_settings(name, epochs, rate):
         ),
     )
     assert only_scheduler(cfg) == dict(
-        type='orl_mm.WarmupCosineLR',
-        warmup=10,
-        end=epochs,
-        by_epoch=True,
-        convert_to_iter_based=True,
+        type='orl_mm.WarmupCosineLR', warmup=10, by_epoch=True, convert_to_iter_based=True
     )
     assert cfg.train_cfg.max_epochs == epochs
     assert cfg.auto_scale_lr.base_batch_size == 4096 == 128 * cfg.train_dataloader.batch_size

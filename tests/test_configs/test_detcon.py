@@ -73,7 +73,7 @@ def test_what_tells_the_configs_apart(name):
     wanted = SETTINGS[name]
     assert found == {k: pytest.approx(v) if isinstance(v, float) else v for k, v in wanted.items()}
     assert mlps[1].with_last_bias == mlps[0].with_last_bias
-    assert schedule.end == found['epochs']
+    assert 'end' not in schedule  # the run's
 
 
 @pytest.mark.parametrize('name', DETCON)
@@ -263,7 +263,7 @@ def test_trains_on_real_images_from_a_cache_and_hands_its_backbone_on(shared_dat
 
     # The rate warms up from zero: enough steps to see the loss fall.
     cfg.train_dataloader.update(batch_size=len(chosen) // 2)
-    cfg.train_cfg.max_epochs = cfg.param_scheduler[0].end = 6
+    cfg.train_cfg.max_epochs = 6
     cfg.optim_wrapper.optimizer.lr = 1.0
     cfg.default_hooks.checkpoint.interval = 6
     runner = train(cfg)

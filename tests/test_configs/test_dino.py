@@ -29,14 +29,13 @@ def test_settings_of_the_public_code():
     assert (loss.student_temp, loss.center_momentum) == (0.1, 0.9)
     momentum = hook(cfg, 'MomentumUpdateHook')
     assert (momentum.momentum, momentum.end_momentum) == (0.996, 1.0)
-    temp = hook(cfg, 'TeacherTemperatureHook')
-    assert (temp.temp, temp.warmup_temp, temp.warmup_epochs) == (0.04, 0.04, 0)
+    assert hook(cfg, 'ScheduleHook').schedules == dict(teacher_temp=dict(values=[0.04]))
     assert hook(cfg, 'ClipEachGradHook').max_norm == 3.0
     assert hook(cfg, 'FreezeLastLayerHook').epochs == 1
     assert cfg.optim_wrapper.optimizer == dict(type='AdamW', lr=1e-3, weight_decay=0.04)
     assert cfg.auto_scale_lr.base_batch_size == 512 == 8 * cfg.train_dataloader.batch_size
     lr, decay = cfg.param_scheduler
-    assert (lr.param_name, lr.warmup, lr.final, lr.end) == ('lr', 10, 1e-6, 100)
+    assert (lr.param_name, lr.warmup, lr.final) == ('lr', 10, 1e-6)
     assert (decay.param_name, decay.get('warmup', 0), decay.final) == ('weight_decay', 0, 0.4)
     assert cfg.model.backbone.drop_path_rate == 0.1
     (views,) = [t for t in cfg.train_pipeline if t.type == 'orl_mm.MultiViewWithGeometry']

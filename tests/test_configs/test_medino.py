@@ -33,8 +33,8 @@ def test_settings_of_the_thesis(regimen):
     assert cfg.train_dataloader.batch_size * 8 == 224 == cfg.auto_scale_lr.base_batch_size
     assert cfg.optim_wrapper.optimizer == dict(type='AdamW', lr=1e-3 * 224 / 256, weight_decay=0.04)
     lr, decay = cfg.param_scheduler
-    assert (lr.warmup, lr.final, lr.end) == (10, 1e-6, 30)
-    assert (decay.param_name, decay.final, decay.end) == ('weight_decay', 0.4, 30)
+    assert (lr.warmup, lr.final) == (10, 1e-6)
+    assert (decay.param_name, decay.final) == ('weight_decay', 0.4)
     assert cfg.train_cfg.max_epochs == 30
     assert (cfg.model.backbone.arch, cfg.model.backbone.patch_size) == ('deit-small', 16)
     assert cfg.model.backbone.init_cfg == dict(

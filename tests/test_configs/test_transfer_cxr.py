@@ -90,7 +90,7 @@ def test_probes(name):
     assert cfg.optim_wrapper.optimizer == dict(type='SGD', lr=0.001, momentum=0.9, weight_decay=0.0)
     assert cfg.auto_scale_lr == dict(base_batch_size=256, enable=True)
     (schedule,) = cfg.param_scheduler
-    assert schedule == dict(type='CosineAnnealingLR', T_max=100, eta_min=0.0, by_epoch=True)
+    assert schedule == dict(type='CosineAnnealingLR', eta_min=0.0, by_epoch=True)
     assert cfg.train_cfg.max_epochs == 100
     for loader in (cfg.train_dataloader, cfg.val_dataloader, cfg.test_dataloader):
         assert [t.type for t in loader.dataset.pipeline] == [

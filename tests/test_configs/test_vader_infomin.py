@@ -167,14 +167,7 @@ def test_infomin_optimisation():
         1e-4,
     )
     (schedule,) = cfg.param_scheduler
-    assert pick(schedule, 'type', 'T_max', 'begin', 'end', 'by_epoch', 'eta_min_ratio') == (
-        'CosineAnnealingLR',
-        200,
-        0,
-        200,
-        True,
-        1e-3,
-    )
+    assert schedule == dict(type='CosineAnnealingLR', by_epoch=True, eta_min_ratio=1e-3)
     assert cfg.train_cfg.max_epochs == 200
     assert cfg.train_dataloader.batch_size == 32
     assert cfg.train_dataloader.drop_last

@@ -383,7 +383,7 @@ def test_bad_head_maps(heads, message):
         dict(scale='sum'),
         dict(sign='minus'),
         dict(rows='column'),
-        dict(lambda1=dict(values=[1.0, 2.0])),
+        dict(lambda1=dict(values=[1.0, 2.0], epochs=[0])),
     ],
 )
 def test_bad_options(option):

@@ -8,7 +8,7 @@ from mmengine.hooks import Hook
 from mmengine.runner import Runner
 from torch import nn
 
-from orl_mm.engine.hooks import ClipEachGradHook, FreezeLastLayerHook, TeacherTemperatureHook
+from orl_mm.engine.hooks import ClipEachGradHook, FreezeLastLayerHook
 from orl_mm.engine.optimizers import MatrixDecayConstructor
 
 from .tiny import TinyModel, tiny_runner
@@ -20,7 +20,7 @@ class Watch(Hook):
     priority = 'LOWEST'
 
     def __init__(self):
-        self.grads, self.weights, self.temps = [], [], []
+        self.grads, self.weights = [], []
 
     def before_train(self, runner):
         model = runner.model
@@ -32,7 +32,6 @@ class Watch(Hook):
 
     def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None):
         self.weights.append({n: p.detach().clone() for n, p in runner.model.named_parameters()})
-        self.temps.append(getattr(runner.model, 'teacher_temp', None))
 
 
 def run(folder, hooks, wrapper=None, watch=None, **kwargs):
@@ -106,26 +105,6 @@ def test_layer_is_frozen_for_the_first_epoch_alone(tmp_path):
     assert all(p.requires_grad for p in runner.model.online.parameters())
 
 
-def test_temperature_by_epoch():
-    hook = TeacherTemperatureHook(temp=0.07, warmup_temp=0.04, warmup_epochs=3)
-    assert [hook.temp_at(e) for e in range(5)] == pytest.approx([0.04, 0.055, 0.07, 0.07, 0.07])
-    assert [TeacherTemperatureHook(0.04).temp_at(e) for e in (0, 9)] == [0.04, 0.04]
-    assert TeacherTemperatureHook(0.07, 0.04, 1).temp_at(0) == 0.04
-
-
-@pytest.mark.parametrize('loop', [dict(epochs=3), dict(iters=12)])
-def test_temperature_reaches_the_model(tmp_path, loop):
-    model = TinyModel()
-    model.teacher_temp = 1.0
-    watch = run(
-        tmp_path,
-        [dict(type='orl_mm.TeacherTemperatureHook', temp=0.08, warmup_temp=0.04, warmup_epochs=3)],
-        model=model,
-        **loop,
-    )[1]
-    assert watch.temps == pytest.approx([0.04] * 4 + [0.06] * 4 + [0.08] * 4)
-
-
 def test_matrices_alone_are_decayed():
     model = nn.ModuleDict(
         dict(linear=nn.Linear(3, 4), norm=nn.LayerNorm(4), conv=nn.Conv2d(3, 2, 1))
@@ -149,7 +128,6 @@ def test_matrices_alone_are_decayed():
     [
         (lambda: ClipEachGradHook(0), 'max_norm'),
         (lambda: FreezeLastLayerHook(-1), 'epochs'),
-        (lambda: TeacherTemperatureHook(0), 'positive'),
         (lambda: MatrixDecayConstructor({}), 'optimizer'),
         (
             lambda: MatrixDecayConstructor(dict(optimizer={}), dict(bias_decay_mult=0)),
@@ -165,8 +143,6 @@ def test_bad_arguments(make, message):
 def test_models_that_do_not_fit(tmp_path):
     with pytest.raises(ValueError, match="'last_layer'"):
         run(tmp_path / 'a', [dict(type='orl_mm.FreezeLastLayerHook')], epochs=1)
-    with pytest.raises(TypeError, match='teacher_temp'):
-        run(tmp_path / 'b', [dict(type='orl_mm.TeacherTemperatureHook')], epochs=1)
 
 
 def test_fused_optimiser_under_a_scaler_is_refused():

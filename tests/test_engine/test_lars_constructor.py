@@ -107,7 +107,7 @@ def test_wrapped_model_and_logged_rate():
     ('paramwise', 'word'),
     [
         (dict(include=('stem.9.weight',)), 'stem.9.weight'),
-        (dict(include=('stem.0.weight',)), 'no norm or bias'),  # adapted already
+        (dict(include=('stem.0.weight',)), 'no trainable norm or bias'),  # adapted already
         (dict(norm_decay_mult=0.0), 'norm_decay_mult'),
     ],
 )

@@ -68,11 +68,11 @@ def test_bad_input():
         build(Net(), bakbone=0.1)
     with pytest.raises(ValueError, match=r"lr_mult names \['target'\]"):
         build(Net(), target=0.1)
-    with pytest.raises(ValueError, match='must not be negative'):
+    with pytest.raises(ValueError, match='at least 0'):
         build(Net(), backbone=-1.0)
-    with pytest.raises(ValueError, match=r'dict\(lr_mult=dict\(PART'):
+    with pytest.raises(ValueError, match='lr_mult=dict'):
         build(Net())
-    with pytest.raises(ValueError, match=r"got \['custom_keys'\] besides"):
+    with pytest.raises(ValueError, match='custom_keys'):
         build_optim_wrapper(
             Net(),
             dict(

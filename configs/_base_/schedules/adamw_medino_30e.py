@@ -2,9 +2,5 @@
 _base_ = './adamw_dino_100e.py'
 
 optim_wrapper = dict(optimizer=dict(lr=1e-3 * 224 / 256))
-_lr, _decay = _base_.param_scheduler
-_lr.update(end=30)
-_decay.update(end=30)
-param_scheduler = [_lr, _decay]
 train_cfg = dict(max_epochs=30)
 auto_scale_lr = dict(base_batch_size=224, enable=False)

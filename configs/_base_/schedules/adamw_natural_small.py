@@ -5,7 +5,7 @@ optim_wrapper = dict(
     type='orl_mm.BFloat16OptimWrapper', optimizer=dict(type='AdamW', lr=1e-3, weight_decay=0.05)
 )
 param_scheduler = [
-    dict(type='orl_mm.WarmupCosineLR', warmup=1, end=12, by_epoch=True, convert_to_iter_based=True)
+    dict(type='orl_mm.WarmupCosineLR', warmup=1, by_epoch=True, convert_to_iter_based=True)
 ]
 train_cfg = dict(type='EpochBasedTrainLoop', max_epochs=12)
 auto_scale_lr = dict(base_batch_size=32, enable=False)

@@ -7,9 +7,7 @@ optim_wrapper = dict(
     constructor='orl_mm.LARSConstructor',
 )
 param_scheduler = [
-    dict(
-        type='orl_mm.WarmupCosineLR', warmup=10, end=300, by_epoch=True, convert_to_iter_based=True
-    )
+    dict(type='orl_mm.WarmupCosineLR', warmup=10, by_epoch=True, convert_to_iter_based=True)
 ]
 train_cfg = dict(type='EpochBasedTrainLoop', max_epochs=300)
 auto_scale_lr = dict(base_batch_size=4096, enable=False)

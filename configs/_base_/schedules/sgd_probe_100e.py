@@ -3,6 +3,6 @@
 optim_wrapper = dict(
     type='OptimWrapper', optimizer=dict(type='SGD', lr=0.001, momentum=0.9, weight_decay=0.0)
 )
-param_scheduler = [dict(type='CosineAnnealingLR', T_max=100, eta_min=0.0, by_epoch=True)]
+param_scheduler = [dict(type='CosineAnnealingLR', eta_min=0.0, by_epoch=True)]
 train_cfg = dict(type='EpochBasedTrainLoop', max_epochs=100, val_interval=10)
 auto_scale_lr = dict(base_batch_size=256, enable=True)

@@ -46,7 +46,6 @@ param_scheduler = [
         param_name='lr',
         warmup=10,
         final=0.0,
-        end=30,
         by_epoch=True,
         convert_to_iter_based=True,
     )
@@ -56,10 +55,5 @@ custom_hooks = [
     hook
     for hook in _base_.custom_hooks
     if hook['type'].split('.')[-1]
-    not in (
-        'MomentumUpdateHook',
-        'TeacherTemperatureHook',
-        'FreezeLastLayerHook',
-        'ClipEachGradHook',
-    )
+    not in ('MomentumUpdateHook', 'ScheduleHook', 'FreezeLastLayerHook', 'ClipEachGradHook')
 ]

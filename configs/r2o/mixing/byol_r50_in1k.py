@@ -56,8 +56,6 @@ optim_wrapper = dict(
     constructor='orl_mm.LARSConstructor',
 )
 param_scheduler = [
-    dict(
-        type='orl_mm.WarmupCosineLR', warmup=10, end=200, by_epoch=True, convert_to_iter_based=True
-    )
+    dict(type='orl_mm.WarmupCosineLR', warmup=10, by_epoch=True, convert_to_iter_based=True)
 ]
 custom_hooks = [dict(type='orl_mm.PlainBNOnCPUHook'), dict(type='orl_mm.SetEpochHook')]

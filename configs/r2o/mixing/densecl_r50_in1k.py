@@ -29,6 +29,6 @@ train_dataloader = dict(
 optim_wrapper = dict(optimizer=dict(lr=0.03 * 4096 / 256))
 auto_scale_lr = dict(base_batch_size=4096)
 param_scheduler = [
-    dict(type='orl_mm.WarmupCosineLR', warmup=0, end=200, by_epoch=True, convert_to_iter_based=True)
+    dict(type='orl_mm.WarmupCosineLR', warmup=0, by_epoch=True, convert_to_iter_based=True)
 ]
 custom_hooks = [dict(type='orl_mm.PlainBNOnCPUHook'), dict(type='orl_mm.SetEpochHook')]

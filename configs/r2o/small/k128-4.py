@@ -6,5 +6,5 @@
 _base_ = './r2o.py'
 
 _hooks = _base_.custom_hooks
-_hooks[3].update(schedule=dict(type='cosine', epochs=[0, 12], values=[128, 4]))
+_hooks[3].update(schedule=dict(type='cosine', values=[128, 4]))
 custom_hooks = _hooks

@@ -28,6 +28,6 @@ optim_wrapper = dict(
     clip_grad=dict(max_norm=5.0),
 )
 param_scheduler = [
-    dict(type='orl_mm.WarmupCosineLR', warmup=2, end=30, by_epoch=True, convert_to_iter_based=True)
+    dict(type='orl_mm.WarmupCosineLR', warmup=2, by_epoch=True, convert_to_iter_based=True)
 ]
 train_cfg = dict(max_epochs=30)

@@ -1,10 +1,8 @@
 from .attention_reg_hook import AttentionRegHook
 from .attention_visualization_hook import AttentionVisualizationHook
 from .check_data_hook import CheckDataHook
-from .clip_each_grad_hook import ClipEachGradHook
+from .dino_hooks import ClipEachGradHook, FreezeLastLayerHook
 from .feature_bank_hook import FeatureBankHook
-from .fixed_lr_hook import FixedLRHook
-from .freeze_last_layer_hook import FreezeLastLayerHook
 from .frozen_features_hook import FrozenFeaturesHook
 from .kmeans_refine_hook import KMeansRefineHook
 from .momentum_update_hook import MomentumUpdateHook
@@ -15,7 +13,6 @@ from .say_where_hook import SayWhereHook
 from .seed_step_hook import SeedStepHook
 from .set_epoch_hook import SetEpochHook
 from .stored_heads_hook import StoredHeadsHook
-from .teacher_temperature_hook import TeacherTemperatureHook
 from .training_precise_bn_hook import TrainingPreciseBNHook
 
 __all__ = [
@@ -24,7 +21,6 @@ __all__ = [
     'CheckDataHook',
     'ClipEachGradHook',
     'FeatureBankHook',
-    'FixedLRHook',
     'FreezeLastLayerHook',
     'FrozenFeaturesHook',
     'KMeansRefineHook',
@@ -36,6 +32,5 @@ __all__ = [
     'SeedStepHook',
     'SetEpochHook',
     'StoredHeadsHook',
-    'TeacherTemperatureHook',
     'TrainingPreciseBNHook',
 ]

@@ -8,8 +8,6 @@ from mmengine.logging import print_log
 from mmengine.runner import Runner
 from torch import Tensor, nn
 
-from orl_mm.engine.progress import epoch_length, iteration, unwrapped_model
-from orl_mm.engine.schedulers.epoch_schedule import EpochSchedule
 from orl_mm.models.utils.attention import (
     SCALES,
     SIGNS,
@@ -19,7 +17,9 @@ from orl_mm.models.utils.attention import (
     template_average_precision,
 )
 from orl_mm.models.utils.cls_attention_reader import ClsAttentionReader
+from orl_mm.progress import iteration, unwrapped_model
 from orl_mm.registry import HOOKS
+from orl_mm.schedules import Schedule, position
 from orl_mm.structures.template_batch import TemplateBatch
 
 DEFAULT_HEADS = {0: 'left_lung', 1: 'right_lung', 2: 'heart'}  # sides are the patient's
@@ -99,7 +99,7 @@ class AttentionRegHook(Hook):
             if value not in legal:
                 raise ValueError(f'{name} must be one of {legal}, got {value!r}')
         self.heads = _head_map(DEFAULT_HEADS if heads is None else heads)
-        self.lambdas = tuple(EpochSchedule.of(value) for value in (lambda1, lambda2, spread))
+        self.lambdas = tuple(Schedule.build(value) for value in (lambda1, lambda2, spread))
         self.options = dict(scale=scale, sign=sign, skip_empty=skip_empty)
         self.rows, self.backbone, self.layer = rows, backbone, layer
         self.interval, self.ap_images = interval, ap_images
@@ -131,8 +131,8 @@ class AttentionRegHook(Hook):
 
     def before_train_iter(self, runner: Runner, batch_idx: int, data_batch=None) -> None:
         """Strengths of this iteration, a pure function of the position in training."""
-        epoch = iteration(runner, batch_idx) / epoch_length(runner)
-        self.strengths = tuple(schedule(epoch) for schedule in self.lambdas)
+        at = position(runner, iteration(runner, batch_idx), smooth=True)
+        self.strengths = tuple(schedule(*at) for schedule in self.lambdas)
         self._log = batch_idx == 0 or self.every_n_inner_iters(batch_idx, self.interval)
 
     def after_train_iter(

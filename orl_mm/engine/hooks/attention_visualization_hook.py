@@ -5,8 +5,8 @@ import torch
 from matplotlib.figure import Figure
 from mmengine.runner import Runner
 
-from orl_mm.engine.progress import unwrapped_model
 from orl_mm.models.utils.cls_attention_reader import ClsAttentionReader
+from orl_mm.progress import unwrapped_model
 from orl_mm.registry import HOOKS
 from orl_mm.structures.template_batch import TemplateBatch
 from orl_mm.visualization.attention import NetworkMaps, heads_panel

@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 from tqdm import tqdm
 
-from orl_mm.engine.progress import unwrapped_model
+from orl_mm.progress import unwrapped_model
 from orl_mm.registry import HOOKS
 
 

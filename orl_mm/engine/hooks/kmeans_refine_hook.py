@@ -1,4 +1,4 @@
-"""K of the mask refinement by epoch, and what there is to see of it."""
+"""Schedule the number of objects K of the mask refinement and log what becomes of it."""
 
 import math
 from collections.abc import Sequence
@@ -7,42 +7,42 @@ from mmengine.dist import is_main_process
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
 
-from orl_mm.engine.progress import by_epoch, epoch_at, iteration, total_epochs, unwrapped_model
-from orl_mm.engine.schedulers import KSchedule, WarmupCosineLR
 from orl_mm.models.utils.diagnostics import count_objects, effective_rank, embedding_spread
+from orl_mm.progress import by_epoch, epoch_at, iteration, total_epochs, unwrapped_model
 from orl_mm.registry import HOOKS
+from orl_mm.schedules import ParamSchedule, Schedule
 
 
 @HOOKS.register_module()
 class KMeansRefineHook(Hook):
-    r"""Set the number of objects K by its schedule, and log what becomes of it.
+    r"""Set K of the mask refinement by epoch, and log statistics of the refined masks.
 
-    K is a pure function of the epoch (projects/r2o/README.md, row 1), set in
-    ``model.refiner.num_clusters``; None there means that clustering is off. With
-    ``lr_factor_base`` b the learning rate is multiplied by K / b (row 2), in the
-    closed form of :class:`WarmupCosineLR`. The clustering itself is a call in
-    ``R2O.loss()``.
+    K is a pure function of the epoch (thesis, section 2.3; projects/r2o/README.md, row 1) and is
+    written to ``model.refiner.num_clusters``; None there turns clustering off. The clustering
+    itself is a call in ``R2O.loss()``. With ``lr_factor_base`` b, :class:`ParamSchedule`
+    multiplies the learning rate by K / b (row 2).
 
-    Every ``interval`` iterations it reads ``model.last`` and logs, as
-    ``train/...``, so that the values stand in the log line and in TensorBoard:
+    Every ``interval`` iterations it reads ``model.last`` and logs, as ``train/...``, for the main
+    process's mini-batch:
 
     ================= =====================================================
     num_clusters      K
-    regions_per_image objects an image has, of K
+    regions_per_image objects in an image, at most K
     valid_pairs       M': objects seen in both views, mean over images
     empty_clusters    clusters without any pixel in the mini-batch
     embedding_std     spread of the target's embeddings, 1: isotropic, 0: all equal
     effective_rank    effective rank of those embeddings, of 256
-    clustering_time   seconds of the clustering, C4 of x0 included
+    clustering_time   seconds of the clustering, including C4 of x0
     network_time      seconds of the rest of the iteration, without data_time
     ================= =====================================================
 
-    All are those of the main process's mini-batch. Between two readings nothing
-    is read from the device.
-
     Args:
-        schedule (dict, optional): Arguments of :class:`KSchedule`. None: the
-            refiner keeps the K of its config.
+        schedule (dict, optional): Arguments of :class:`Schedule`, with ``epochs`` for ``points``.
+            As in the authors' code, epochs count from 1, ``'cosine'`` is a quarter of a cosine,
+            and ``'linear'`` continues outside its points. The value is truncated to an integer
+            of at least 1. None as a value turns clustering off. Default: the refiner's own K.
+            ``off_above`` (in the dict): largest K that is clustered, 128 by default as in the
+            public code; None: no limit.
         lr_factor_base (float, optional): b; 16 in the public code. None: no factor.
         interval (int): Iterations between readings.
         collapse_std (float): Warn below this spread of the embeddings.
@@ -52,8 +52,8 @@ class KMeansRefineHook(Hook):
 
     Raises:
         TypeError: The model has no refiner with ``num_clusters``.
-        ValueError: A factor for a schedule that turns clustering off, or without
-            a ``WarmupCosineLR`` to apply it.
+        ValueError: A factor for a schedule that turns clustering off, or without a
+            :class:`ParamSchedule` of the learning rate to apply it.
     """
 
     # After IterTimerHook, before LoggerHook.
@@ -74,11 +74,26 @@ class KMeansRefineHook(Hook):
             raise ValueError(
                 f'lr_factor_base must be positive, got {lr_factor_base}; leave it out for no factor'
             )
-        self.schedule = None if schedule is None else KSchedule(**schedule)
+        self.schedule: Schedule | None = None
+        self.off_above: float | None = None
+        if schedule is not None:
+            schedule = dict(schedule)
+            self.off_above = schedule.pop('off_above', 128)
+            kind = schedule.get('type', 'linear')
+            schedule['type'] = 'quarter_cosine' if kind == 'cosine' else kind
+            self.schedule = Schedule.build(schedule, extrapolate=kind == 'linear')
         self.lr_factor_base, self.interval = lr_factor_base, interval
         self.collapse_std, self.collapse_regions = collapse_std, collapse_regions
         self.warn_interval = warn_interval
         self._warned: dict[str, int] = {}
+
+    def k_at(self, epoch: int, end: int | None = None) -> int | None:
+        """K of an epoch, counted from 0, of a run of ``end`` epochs; None: clustering is off."""
+        assert self.schedule is not None
+        value = self.schedule(epoch + 1, end)
+        if value is None or (self.off_above is not None and int(value) > self.off_above):
+            return None
+        return max(int(value), 1)
 
     def before_train(self, runner: Runner) -> None:
         """Check the model and the schedule, set K and the factor of the learning rate."""
@@ -87,24 +102,26 @@ class KMeansRefineHook(Hook):
         if not hasattr(getattr(model, 'refiner', None), 'num_clusters'):
             raise TypeError(
                 f'{type(model).__name__} has no refiner.num_clusters to schedule: '
-                'drop KMeansRefineHook, or train orl_mm.R2O'
+                'remove KMeansRefineHook, or train orl_mm.R2O'
             )
         if self.schedule is None:
-            self.schedule = KSchedule('constant', [model.refiner.num_clusters], off_above=None)
-        off = self.schedule.off_epochs(total_epochs(runner))
+            self.schedule = Schedule([model.refiner.num_clusters], 'constant')
+        end = total_epochs(runner)
+        self.schedule.warn_if_unfit('K', end)
+        off = [epoch + 1 for epoch in range(end) if self.k_at(epoch, end) is None]
         if off:
             runner.logger.warning(
                 f'{self.schedule} turns clustering off in {len(off)} epochs, {off[0]} to '
-                f'{off[-1]}: there the superpixels themselves are the masks.'
+                f'{off[-1]}: the superpixels themselves are the masks there.'
             )
         if self.lr_factor_base is not None:
-            self._multiply_rate(runner, off)
+            self._multiply_rate(runner, self.lr_factor_base, off)
         self._set(runner, iteration(runner, 0))
 
     def before_train_iter(
         self, runner: Runner, batch_idx: int, data_batch: dict | tuple | list | None = None
     ) -> None:
-        """K of this epoch; loops by iteration have no other moment to set it."""
+        """Set K at the start of an epoch, or in every iteration of a loop by iterations."""
         if batch_idx == 0 or not by_epoch(runner):
             self._set(runner, iteration(runner, batch_idx))
 
@@ -128,29 +145,29 @@ class KMeansRefineHook(Hook):
                 runner.message_hub.update_scalar(f'train/{name}', value)
         self._warn_of_collapse(runner, scalars)
 
-    def _set(self, runner: Runner, step: int) -> None:
-        model = unwrapped_model(runner)
-        model.refiner.num_clusters = self.schedule.at_runner_epoch(epoch_at(runner, step))
+    def _k(self, runner: Runner, step: int) -> int | None:
+        return self.k_at(epoch_at(runner, step), total_epochs(runner))
 
-    def _multiply_rate(self, runner: Runner, off: Sequence[int]) -> None:
+    def _set(self, runner: Runner, step: int) -> None:
+        unwrapped_model(runner).refiner.num_clusters = self._k(runner, step)
+
+    def _multiply_rate(self, runner: Runner, base: float, off: Sequence[int]) -> None:
         if off:
             raise ValueError(
-                f'the learning rate cannot be multiplied by K / '
-                f'{self.lr_factor_base} while {self.schedule} turns clustering off '
-                f'(epoch {off[0]}): lower the values, or lr_factor_base=None'
+                f'the learning rate cannot be multiplied by K / {base} while {self.schedule} '
+                f'turns clustering off (epoch {off[0]}): lower the values, or lr_factor_base=None'
             )
-        rates = [s for s in _schedulers(runner) if isinstance(s, WarmupCosineLR)]
+        schedulers = runner.param_schedulers or []
+        if isinstance(schedulers, dict):  # several optimizers
+            schedulers = [one for many in schedulers.values() for one in many]
+        rates = [s for s in schedulers if isinstance(s, ParamSchedule) and s.param_name == 'lr']
         if not rates:
             raise ValueError(
-                f'lr_factor_base={self.lr_factor_base} needs a scheduler in closed '
-                'form: param_scheduler=dict(type="orl_mm.WarmupCosineLR", ...)'
+                f'lr_factor_base={base} needs a scheduler in closed form: '
+                'param_scheduler=dict(type="orl_mm.WarmupCosineLR", ...)'
             )
-
-        def factor(step: int) -> float:
-            return self.schedule.at_runner_epoch(epoch_at(runner, step)) / self.lr_factor_base
-
         for scheduler in rates:
-            scheduler.set_factor(factor)
+            scheduler.set_factor(lambda step: (self._k(runner, step) or 0) / base)
 
     def _read(self, runner: Runner, last) -> dict[str, float]:
         k = unwrapped_model(runner).refiner.num_clusters
@@ -200,10 +217,3 @@ class KMeansRefineHook(Hook):
         if since >= self.warn_interval:
             self._warned[what] = runner.iter
             runner.logger.warning(message)
-
-
-def _schedulers(runner: Runner) -> list:
-    schedulers = runner.param_schedulers or []
-    if isinstance(schedulers, dict):
-        return [one for many in schedulers.values() for one in many]
-    return schedulers

@@ -1,36 +1,35 @@
-"""The target network follows the online network."""
+"""Update the target (teacher) network as a moving average of the online (student) network."""
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
 
-from orl_mm.engine.progress import iteration, total_iterations, unwrapped_model
+from orl_mm.progress import iteration, unwrapped_model
 from orl_mm.registry import HOOKS
+from orl_mm.schedules import Schedule
 
 
 @HOOKS.register_module()
 class MomentumUpdateHook(Hook):
-    r"""Update the target once per optimiser step, with a momentum that rises to its end.
+    r"""Update the target once per optimizer step, with a momentum that rises during training.
 
-    Of T optimiser steps, the one after t others uses (BYOL, section 3.2)
+    Optimizer step t (from 0) of T uses (BYOL, section 3.2)
 
     .. math:: m_t = m_{end} - (m_{end} - m_0) (\cos(\pi t / T) + 1) / 2
 
-    and the hook calls ``model.update_target(m)`` after it: xi <- m xi + (1 - m)
-    theta. It suits every model with that method.
+    and is followed by ``model.update_target(m)``: xi <- m xi + (1 - m) theta. Any model with
+    that method can be used. A model with ``target_update='before_target_forward'`` (row 6 of
+    projects/r2o/README.md) updates its target itself, within the step; the hook then sets
+    ``model.pending_momentum`` before the first iteration of each optimizer step.
 
-    A model with ``target_update='before_target_forward'`` (row 6 of
-    projects/r2o/README.md) updates its target itself, within the step: the hook then sets
-    ``model.pending_momentum`` before the step, once per optimiser step.
-
-    Both are functions of the position in training alone, so a resumed run goes on
-    as the unbroken one would. A step that a loss scaler skips (AMP in fp16, after an
-    overflow) moves no target; fifty of them in a row are said in the log.
+    A step that a loss scaler skips (AMP in fp16, after an overflow) does not move the target;
+    fifty skipped steps in a row are logged as a warning.
 
     Args:
-        momentum (float): m of the first step.
+        momentum (float): m of the first step, the share of the target that stays.
         end_momentum (float): m at the end.
         interval (int): Iterations between two values of ``momentum`` in the log.
 
@@ -50,37 +49,33 @@ class MomentumUpdateHook(Hook):
                     f'{name} must lie in [0, 1], got {value}; it is the share of '
                     'the target that stays, 1 minus that of mmpretrain'
                 )
-        self.momentum, self.end_momentum, self.interval = momentum, end_momentum, interval
+        self.schedule = Schedule([momentum, end_momentum], 'cosine')
+        self.interval = interval
         self._stepped = self._watched = False
         self._skipped = 0
 
     def before_train(self, runner: Runner) -> None:
-        """Refuse a model that has no target to update."""
+        """Check that the model has a target to update."""
         model = unwrapped_model(runner)
         if not hasattr(model, 'update_target'):
             raise TypeError(
-                f'{type(model).__name__} has no update_target(momentum): drop '
+                f'{type(model).__name__} has no update_target(momentum): remove '
                 'MomentumUpdateHook, or use a model with a target network'
             )
         if getattr(model, 'target', True) is None:
             raise ValueError(
-                f'{type(model).__name__} was built without a target network: drop '
+                f'{type(model).__name__} was built without a target network: remove '
                 'MomentumUpdateHook from custom_hooks'
             )
-        optimizer = getattr(runner.optim_wrapper, 'optimizer', None)
+        optimizer: Any = getattr(runner.optim_wrapper, 'optimizer', None)
         self._watched = hasattr(optimizer, 'register_step_post_hook')
         if self._watched:
             optimizer.register_step_post_hook(self._note_step)
 
-    def momentum_at(self, step: int, total: int) -> float:
-        """m of the optimiser step that follows ``step`` others, of ``total``."""
-        part = (math.cos(math.pi * min(step, total) / total) + 1) / 2
-        return self.end_momentum - (self.end_momentum - self.momentum) * part
-
     def before_train_iter(
         self, runner: Runner, batch_idx: int, data_batch: dict | tuple | list | None = None
     ) -> None:
-        """Hand m to a model that updates its target within the step."""
+        """Pass m to a model that updates its target within the step."""
         model = unwrapped_model(runner)
         counts = _accumulation(runner)
         started = getattr(runner.optim_wrapper, 'inner_count', 0) % counts == 0
@@ -94,7 +89,7 @@ class MomentumUpdateHook(Hook):
         data_batch: dict | tuple | list | None = None,
         outputs: dict | Sequence | None = None,
     ) -> None:
-        """Update the target if this iteration ended an optimiser step."""
+        """Update the target if this iteration ended an optimizer step."""
         model = unwrapped_model(runner)
         # After a training step: whether this iteration has updated the parameters.
         updated = getattr(runner.optim_wrapper, 'should_update', lambda: True)()
@@ -114,7 +109,7 @@ class MomentumUpdateHook(Hook):
         self._skipped = 0 if stepped else self._skipped + 1
         if self._skipped and self._skipped % 50 == 0:
             runner.logger.warning(
-                f'The loss scaler skipped {self._skipped} optimiser steps in a row: gradients '
+                f'The loss scaler skipped {self._skipped} optimizer steps in a row: gradients '
                 'overflow, and nothing is learned. Train in bfloat16 (optim_wrapper.dtype='
                 '"bfloat16") or in fp32, or resume from before they began.'
             )
@@ -122,12 +117,12 @@ class MomentumUpdateHook(Hook):
     def _current(self, runner: Runner, batch_idx: int) -> float:
         counts = _accumulation(runner)
         step = iteration(runner, batch_idx) // counts
-        return self.momentum_at(step, math.ceil(total_iterations(runner) / counts))
+        return self.schedule(step, math.ceil(runner.max_iters / counts))
 
 
 def _accumulation(runner: Runner) -> int:
     return getattr(runner.optim_wrapper, '_accumulative_counts', 1)
 
 
-def _within_step(model) -> bool:
+def _within_step(model: Any) -> bool:
     return getattr(model, 'target_update', 'after_step') == 'before_target_forward'

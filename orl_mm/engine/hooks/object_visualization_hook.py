@@ -5,7 +5,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from mmengine.runner import Runner
 
-from orl_mm.engine.progress import unwrapped_model
+from orl_mm.progress import unwrapped_model
 from orl_mm.registry import HOOKS
 from orl_mm.visualization import match_ids, objects_panel, rank_by_size, views_panel
 from orl_mm.visualization.probe import FixedBatch

@@ -6,7 +6,7 @@ from mmengine.dist import get_rank
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
 
-from orl_mm.engine.progress import iteration
+from orl_mm.progress import iteration
 from orl_mm.registry import HOOKS
 
 

@@ -4,7 +4,7 @@ from mmengine.hooks import Hook
 from mmengine.logging import print_log
 from mmengine.runner import Runner
 
-from orl_mm.engine.progress import unwrapped_model
+from orl_mm.progress import unwrapped_model
 from orl_mm.registry import HOOKS
 
 from .attention_reg_hook import stored_head_map

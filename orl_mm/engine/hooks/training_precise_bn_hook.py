@@ -1,6 +1,7 @@
 """Precise batch-norm statistics from the forward pass that training makes."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from mmengine.dataset import InfiniteSampler
@@ -10,7 +11,7 @@ from mmpretrain.engine.hooks.precise_bn_hook import update_bn_stats
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
-from orl_mm.engine.progress import unwrapped_model
+from orl_mm.progress import unwrapped_model
 from orl_mm.registry import HOOKS
 
 
@@ -93,9 +94,9 @@ class TrainingPreciseBNHook(PreciseBNHook):
 class _LossMode(nn.Module):
     """A model whose plain call is its loss, since mmpretrain's function calls it plainly."""
 
-    def __init__(self, model: nn.Module) -> None:
+    def __init__(self, model: Any) -> None:
         super().__init__()
-        self.model = model
+        self.model: Any = model
 
     def data_preprocessor(self, data: dict, training: bool = False) -> dict:
         # That function says False, with which mmdet pads no masks and augments no batch.

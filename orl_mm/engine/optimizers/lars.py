@@ -1,6 +1,7 @@
-"""Layer-wise adaptive rate scaling, without a wait for the device."""
+"""LARS: SGD with a learning rate adapted to each tensor, without synchronizing the device."""
 
 from collections.abc import Callable, Iterable
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -21,9 +22,9 @@ class LARS(Optimizer):
         v \leftarrow m v + \gamma \lambda (g + \beta w), \quad w \leftarrow w - v
 
     :math:`\lambda` is 1 where the weight or the gradient is zero, and in groups
-    with ``lars_exclude=True``. Norms stay on the device: a step has no host
-    synchronisation, whereas mmpretrain's class waits twice per tensor. State and
-    keys are those of mmpretrain's class, so its checkpoints resume here.
+    with ``lars_exclude=True``. Norms stay on the device, whereas mmpretrain's class
+    synchronizes twice per tensor. State and keys are those of mmpretrain's class, so
+    its checkpoints can be resumed.
 
     Args:
         params (iterable): Tensors, or groups; a group may set ``lars_exclude``.
@@ -53,13 +54,8 @@ class LARS(Optimizer):
         nesterov: bool = False,
         eps: float = 1e-8,
     ) -> None:
-        for name, value in (
-            ('lr', lr),
-            ('momentum', momentum),
-            ('weight_decay', weight_decay),
-            ('eta', eta),
-            ('eps', eps),
-        ):
+        defaults = dict(lr=lr, momentum=momentum, weight_decay=weight_decay, eta=eta)
+        for name, value in dict(defaults, eps=eps).items():
             if value < 0.0:
                 raise ValueError(f'{name} of LARS must not be negative, got {value}')
         if nesterov and (momentum <= 0 or dampening != 0):
@@ -68,17 +64,7 @@ class LARS(Optimizer):
                 f'momentum={momentum} and dampening={dampening}'
             )
         self.eps = eps
-        super().__init__(
-            params,
-            dict(
-                lr=lr,
-                momentum=momentum,
-                dampening=dampening,
-                weight_decay=weight_decay,
-                nesterov=nesterov,
-                eta=eta,
-            ),
-        )
+        super().__init__(params, dict(defaults, dampening=dampening, nesterov=nesterov))
 
     def __setstate__(self, state: dict) -> None:
         super().__setstate__(state)
@@ -86,7 +72,7 @@ class LARS(Optimizer):
             group.setdefault('nesterov', False)
 
     @torch.no_grad()
-    def step(self, closure: Callable | None = None) -> Tensor | None:
+    def step(self, closure: Callable | None = None) -> Any:
         """One update; returns the closure's loss, if there is one."""
         loss = None
         if closure is not None:
@@ -103,12 +89,14 @@ class LARS(Optimizer):
 
     def _scaled_gradients(self, params: list[Tensor], group: dict) -> list[Tensor]:
         """rate * lambda * (g + decay * w) of each tensor, newly allocated."""
-        grads, decay = [p.grad for p in params], group['weight_decay']
+        grads = [p.grad for p in params if p.grad is not None]
+        decay = group['weight_decay']
         rates = None if group.get('lars_exclude', False) else self._rates(params, grads, group)
-        if decay != 0:
-            update = torch._foreach_add(grads, params, alpha=decay)
-        else:
-            update = [g.clone() for g in grads]
+        update = (
+            list(torch._foreach_add(grads, params, alpha=decay))
+            if decay != 0
+            else [g.clone() for g in grads]
+        )
         torch._foreach_mul_(update, group['lr'] if rates is None else rates)
         return update
 
@@ -134,5 +122,5 @@ class LARS(Optimizer):
             torch._foreach_mul_(moving, group['momentum'])
             torch._foreach_add_(moving, [update[i] for i in old], alpha=1 - group['dampening'])
         if group['nesterov']:
-            return torch._foreach_add(update, buffers, alpha=group['momentum'])
+            return list(torch._foreach_add(update, buffers, alpha=group['momentum']))
         return buffers

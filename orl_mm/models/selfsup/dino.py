@@ -20,7 +20,7 @@ class DINO(BaseSelfSupervisor):
     Student: ``backbone``, ``neck``, ``head``. Teacher: the same under ``teacher``, a
     moving average that ``MomentumUpdateHook`` updates after the optimiser step, without
     stochastic depth, and in training mode, so batch norms use and track its own statistics.
-    ``TeacherTemperatureHook`` schedules ``teacher_temp``, ``FreezeLastLayerHook`` holds
+    ``ScheduleHook`` schedules ``teacher_temp``, ``FreezeLastLayerHook`` holds
     the prototypes at first. MeDINO is this model with ``AttentionRegHook``. The teacher is
     what is evaluated: ``PretrainedBackbone(prefix='teacher.backbone.')``. Position embeddings
     of smaller crops are resized by mmpretrain to the crop's grid exactly; the

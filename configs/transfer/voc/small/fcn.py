@@ -37,7 +37,7 @@ optim_wrapper = dict(
     optimizer=dict(_delete_=True, type='AdamW', lr=1e-3, weight_decay=1e-4),
 )
 param_scheduler = [
-    dict(type='orl_mm.WarmupCosineLR', warmup=1, end=24, by_epoch=True, convert_to_iter_based=True)
+    dict(type='orl_mm.WarmupCosineLR', warmup=1, by_epoch=True, convert_to_iter_based=True)
 ]
 train_cfg = dict(max_epochs=24, val_interval=24)
 auto_scale_lr = dict(base_batch_size=8)

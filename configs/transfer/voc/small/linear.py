@@ -18,7 +18,7 @@ model = dict(
 )
 optim_wrapper = dict(optimizer=dict(lr=2e-2, weight_decay=0.0))
 param_scheduler = [
-    dict(type='orl_mm.WarmupCosineLR', warmup=1, end=48, by_epoch=True, convert_to_iter_based=True)
+    dict(type='orl_mm.WarmupCosineLR', warmup=1, by_epoch=True, convert_to_iter_based=True)
 ]
 train_cfg = dict(max_epochs=48, val_interval=48)
 default_hooks = dict(checkpoint=dict(interval=48))
