@@ -7,8 +7,11 @@ from pathlib import Path
 import pytest
 import torch
 from mmengine.registry import DefaultScope
+from orl_command import prepare
 
-import orl_mm  # noqa: F401  (registers every part)
+prepare()  # as every tool does before its imports
+
+import orl_mm  # noqa: F401, E402  (registers every part)
 
 torch.set_num_threads(int(os.environ.get('OMP_NUM_THREADS', 2)))
 

@@ -12,41 +12,33 @@ Stop it whenever you like; the same command goes on. Then train with
 RegisteredTemplate(source='data/average.npz').
 """
 
-import argparse
 import os
 import sys
 import time
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-
-try:
-    import orl_mm  # noqa: E402, F401  (first: mends what the next imports meet)
-except ModuleNotFoundError as error:
-    sys.exit(
-        f'{error}; type `make env` once, then `source .venv/bin/activate` (or '
-        f'.venv/bin/python {sys.argv[0]} ...)'
-    )
-import torch  # noqa: E402
-from tqdm import tqdm  # noqa: E402
-
-from orl_mm.engine import cli  # noqa: E402
-from orl_mm.engine.checkpoint import use_safe_loading  # noqa: E402
-from orl_mm.engine.image_arguments import add_image_arguments, image_source  # noqa: E402
-from orl_mm.engine.part_maps import MaskMaps, SegmenterMaps  # noqa: E402
-from orl_mm.io.image_list import XRAY_EXTENSIONS  # noqa: E402
-from orl_mm.registration.average import PartsAverage, job_key  # noqa: E402
-from orl_mm.registration.template import read_template, write_template  # noqa: E402
-
-SAVE_EVERY = 30.0  # seconds
+from orl_command import (
+    Parser,
+    add_image_arguments,
+    command_errors,
+    config_path,
+    existing_file,
+    existing_folder,
+    start,
+)
 
 
 def parse_args(argv=None):
-    parser = cli.Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument('segmenter', nargs='?', metavar='CONFIG', help="the segmenter's config")
-    parser.add_argument('checkpoint', nargs='?', metavar='CHECKPOINT', help='its weights')
+    parser = Parser(description=__doc__)
+    parser.add_argument(
+        'segmenter', nargs='?', type=config_path, metavar='CONFIG', help="the segmenter's config"
+    )
+    parser.add_argument(
+        'checkpoint', nargs='?', type=existing_file, metavar='CHECKPOINT', help='its weights'
+    )
     parser.add_argument(
         '--masks',
+        type=existing_folder,
         metavar='DIR',
         help='average the masks of this folder (see '
         'orl_mm.ChestXRayParts) instead; --list then names ids',
@@ -69,7 +61,7 @@ def parse_args(argv=None):
     parser.add_argument(
         '--workers', type=int, default=2, help='processes that load images (default 2)'
     )
-    parser.add_argument('--device', default='cuda' if torch.cuda.is_available() else 'cpu')
+    parser.add_argument('--device', help='default: a GPU where there is one')
     parser.add_argument('--overwrite', action='store_true', help='begin anew, whatever --out holds')
     args = parser.parse_args(argv)
     if bool(args.masks) == bool(args.checkpoint):
@@ -88,26 +80,33 @@ def parse_args(argv=None):
     return args
 
 
+start(__name__, parse_args)
+from mmengine.device import get_device
+from tqdm import tqdm
+
+from orl_mm.engine import cli
+from orl_mm.engine.checkpoint import use_safe_loading
+from orl_mm.engine.image_arguments import image_source
+from orl_mm.engine.part_maps import MaskMaps, SegmenterMaps
+from orl_mm.io.image_list import XRAY_EXTENSIONS
+from orl_mm.registration.average import PartsAverage, job_key
+from orl_mm.registration.template import read_template, write_template
+
+SAVE_EVERY = 30.0  # seconds
+
+
 def main(argv=None) -> None:
     args = parse_args(argv)
-    with cli.user_errors('average_template.py'):
+    with command_errors():
         use_safe_loading()
-        try:
-            with cli.config_errors():
-                run(args, argv or sys.argv[1:])
-        except cli.UserError:
-            raise
-        except (ValueError, OSError) as error:
-            raise cli.UserError(' '.join(str(error).split())) from error
-        except KeyboardInterrupt:
-            sys.exit('\nstopped; the same command goes on from here')
+        with cli.config_errors():
+            run(args, argv or sys.argv[1:])
 
 
 def maps_of(args, argv):
     """The segmenter's predictions, or the masks."""
     if args.masks:
         return MaskMaps(args.masks, args.list, args.parts, args.size)
-    cli.check_file(args.checkpoint, 'checkpoint')
     images = image_source(args, argv, XRAY_EXTENSIONS)
     cfg = cli.load_config(args.segmenter)
     cli.check_parts(cfg, 'predicting', 'test_dataloader')
@@ -119,7 +118,7 @@ def maps_of(args, argv):
         args.size,
         args.batch_size,
         args.workers,
-        args.device,
+        args.device or get_device(),
     )
 
 

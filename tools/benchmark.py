@@ -12,17 +12,12 @@ import argparse
 import importlib
 import os
 import sys
-from pathlib import Path
 
 os.environ.setdefault('KINETO_LOG_LEVEL', '5')  # torch's profiler: errors only
-HERE = Path(__file__).resolve().parent
-for folder in (HERE, HERE.parent):
-    if str(folder) not in sys.path:
-        sys.path.insert(0, str(folder))
 
 # Each is a file of tools/benchmarks with `run(args) -> Report` and, if it has options of
 # its own, `add_arguments(parser)`.
-BENCHMARKS = {
+@@
     'r2o': "R2O's training step against BYOL's and the published one",
     'baselines': "training steps of DetCon_B and PixPro against R2O's and BYOL's",
     'regions': 'labels to the grid of C4, masks to views, memory',
@@ -64,13 +59,8 @@ def main(argv: list[str] | None = None) -> int:
     name = next((a for a in argv if a in BENCHMARKS), None)
     module = None
     if name is not None:
-        try:
-            module = importlib.import_module(f'benchmarks.{name.replace("-", "_")}')
-        except ModuleNotFoundError as error:
-            sys.exit(
-                f'{error}; type `make env` once, then `source .venv/bin/activate` (or '
-                f'.venv/bin/python {sys.argv[0]} ...)'
-            )
+        prepare()
+        module = importlib.import_module(f'benchmarks.{name.replace("-", "_")}')
         getattr(module, 'add_arguments', lambda parser: None)(parser)
     args = parser.parse_args(argv)
     if args.name is None:

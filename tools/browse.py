@@ -20,41 +20,34 @@ polygons, an average, or a folder of registered templates.
 """
 
 import os.path as osp
-import sys
 
-sys.path.insert(0, osp.dirname(osp.dirname(osp.abspath(__file__))))
-
-try:
-    import orl_mm  # noqa: F401, E402  (first: mends what the next imports meet)
-except ModuleNotFoundError as error:
-    sys.exit(
-        f'{error}; type `make env` once, then `source .venv/bin/activate` (or '
-        f'.venv/bin/python {sys.argv[0]} ...)'
-    )
-import numpy as np  # noqa: E402
-from mmengine.registry import TRANSFORMS, init_default_scope  # noqa: E402
-
-from orl_mm.engine import cli  # noqa: E402
-from orl_mm.map_cache.entry import CacheError  # noqa: E402
-from orl_mm.registry import MODELS  # noqa: E402
-from orl_mm.structures import RegionBatch  # noqa: E402
-from orl_mm.visualization import panels, rank_by_size, samples, save_figure  # noqa: E402
-from orl_mm.visualization.probe import preprocessor_config, to_rgb  # noqa: E402
+from orl_command import (
+    KeyValueAction,
+    Parser,
+    add_cfg_options,
+    command_errors,
+    config_path,
+    existing_path,
+    start,
+)
 
 
 def parse_args():
-    parser = cli.Parser(description='Draw what a network sees in training')
-    parser.add_argument('config', nargs='?', help='config file, or package::path of one')
+    parser = Parser(description='Draw what a network sees in training')
+    parser.add_argument(
+        'config', nargs='?', type=config_path, help='config file, or package::path of one'
+    )
     parser.add_argument(
         '--images',
         nargs='+',
+        type=existing_path,
         metavar='PATH',
         help="files or folders instead of the config's training data",
     )
     parser.add_argument(
         '--templates',
         nargs='+',
-        action=cli.KeyValueAction,
+        action=KeyValueAction,
         metavar='NAME=SOURCE',
         help='templates side by side, a column each; with --images instead of a config',
     )
@@ -80,13 +73,7 @@ def parse_args():
         default=0,
         help='of the views (for a pipeline with SeedSample: the epoch)',
     )
-    parser.add_argument(
-        '--cfg-options',
-        nargs='+',
-        action=cli.KeyValueAction,
-        metavar='KEY=VALUE',
-        help='override keys of the config',
-    )
+    add_cfg_options(parser)
     parser.set_defaults(launcher='none', local_rank=0, work_dir=None)
     args = parser.parse_args()
     if args.num < 1:
@@ -94,6 +81,18 @@ def parse_args():
     if args.config is None and not (args.templates and args.images):
         parser.error('give a config, or --templates with --images')
     return args
+
+
+start(__name__, parse_args)
+import numpy as np
+from mmengine.registry import TRANSFORMS, init_default_scope
+
+from orl_mm.engine import cli
+from orl_mm.map_cache.entry import CacheError
+from orl_mm.registry import MODELS
+from orl_mm.structures import RegionBatch
+from orl_mm.visualization import panels, rank_by_size, samples, save_figure
+from orl_mm.visualization.probe import preprocessor_config, to_rgb
 
 
 def draw_views(cfg, args):
@@ -198,7 +197,7 @@ def draw_templates(cfg, args):
 
 def main():
     args = parse_args()
-    with cli.user_errors('browse.py'):
+    with command_errors():
         cfg = None
         if args.config is not None:
             cfg = cli.load_config(args.config)
@@ -206,10 +205,7 @@ def main():
             cli.check_parts(cfg, 'browsing', 'train_dataloader')
             init_default_scope(cfg.get('default_scope') or 'mmpretrain')
         with cli.config_errors():
-            try:
-                figure, numbers = (draw_templates if args.templates else draw_views)(cfg, args)
-            except (ValueError, OSError) as error:
-                raise cli.UserError(' '.join(str(error).split())) from error
+            figure, numbers = (draw_templates if args.templates else draw_views)(cfg, args)
         folder = args.out or osp.join(cfg.work_dir if cfg else 'work_dirs', 'browse')
         out = osp.join(folder, 'templates.png' if args.templates else 'views.png')
         save_figure(figure, out)

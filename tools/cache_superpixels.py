@@ -14,47 +14,38 @@ Slurm. ImageNet (1.28 million images, SLIC) takes about 15 core-hours and
 6 GB in 1.28 million files of about 4 kB; put it on a disk that has the inodes.
 """
 
-import argparse
 import os
 import sys
 from functools import partial
-from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-
-try:
-    import orl_mm  # noqa: E402, F401  (first: mends what the next imports meet)
-except ModuleNotFoundError as error:
-    sys.exit(
-        f'{error}; type `make env` once, then `source .venv/bin/activate` (or '
-        f'.venv/bin/python {sys.argv[0]} ...)'
-    )
-from orl_mm.engine import cli, workers  # noqa: E402
-from orl_mm.engine.image_arguments import add_image_arguments, image_source  # noqa: E402
-from orl_mm.map_cache.entry import relative_path  # noqa: E402
-from orl_mm.superpixels.build import BuildJob, build, prepare  # noqa: E402
-from orl_mm.superpixels.priors import METHODS  # noqa: E402
-from orl_mm.superpixels.spec import PriorSpec, parameters  # noqa: E402
+from orl_command import (
+    KeyValueAction,
+    Parser,
+    add_image_arguments,
+    add_worker_arguments,
+    command_errors,
+    start,
+)
 
 
 def parse_args(argv=None):
-    parser = cli.Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = Parser(description=__doc__)
     add_image_arguments(
         parser,
         '; its GenerateSuperpixels gives --method, --size and --params where they are not given',
     )
     parser.add_argument('--out', help='folder of the cache')
-    parser.add_argument('--method', choices=sorted(METHODS))
+    parser.add_argument('--method', help='slic (default) or another prior')
     parser.add_argument('--size', type=int, help='side of x0 (default 224)')
     parser.add_argument(
         '--params',
         nargs='*',
-        action=cli.KeyValueAction,
+        action=KeyValueAction,
         default=None,
         metavar='KEY=VALUE',
         help='parameters of the method, key=value',
     )
-    workers.add_worker_arguments(parser, chunk=64)
+    add_worker_arguments(parser, chunk=64)
     parser.add_argument(
         '--verify',
         action='store_true',
@@ -66,17 +57,19 @@ def parse_args(argv=None):
     return parser.parse_args(argv)
 
 
+start(__name__, parse_args)
+from orl_mm.engine import workers
+from orl_mm.engine.image_arguments import image_source
+from orl_mm.map_cache.entry import relative_path
+from orl_mm.superpixels.build import BuildJob, build, prepare
+from orl_mm.superpixels.priors import METHODS
+from orl_mm.superpixels.spec import PriorSpec, parameters
+
+
 def main(argv=None) -> None:
     args = parse_args(argv)
-    with cli.user_errors('cache_superpixels.py'):
-        try:
-            run(args, argv or sys.argv[1:])
-        except cli.UserError:
-            raise
-        except ValueError as error:  # CacheError and its like: the user's to mend
-            raise cli.UserError(' '.join(str(error).split())) from error
-        except KeyboardInterrupt:
-            sys.exit('\nstopped; the same command goes on from here')
+    with command_errors():
+        run(args, argv or sys.argv[1:])
 
 
 def run(args, argv) -> None:
@@ -89,8 +82,7 @@ def run(args, argv) -> None:
     method = args.method or stock.get('method', 'slic')
     if method not in METHODS:
         raise ValueError(
-            f"the config's method={method!r} computes nothing "
-            f'to keep; choose --method from {sorted(METHODS)}'
+            f'method={method!r} computes nothing to keep; choose --method from {sorted(METHODS)}'
         )
     params = {k: v for k, v in stock.items() if k in parameters(method)}
     params.update(args.params or {})

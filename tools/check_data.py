@@ -14,23 +14,16 @@ problems, 2 for a mistake in the command. The layouts are described in projects/
 import argparse
 import inspect
 import sys
-from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+from orl_command import Parser, command_errors, prepare
 
-try:
-    import orl_mm  # noqa: E402, F401  (first: mends what the next imports meet)
-except ModuleNotFoundError as error:
-    sys.exit(
-        f'{error}; type `make env` once, then `source .venv/bin/activate` (or '
-        f'.venv/bin/python {sys.argv[0]} ...)'
-    )
-from orl_mm.datasets.layouts import CHECKS, ROOTS, check_layout  # noqa: E402
-from orl_mm.engine import cli  # noqa: E402
+prepare()
+from orl_mm.datasets.layouts import CHECKS, ROOTS, check_layout
+from orl_mm.engine import cli
 
 
 def parse_args(argv=None):
-    parser = cli.Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = Parser(description=__doc__)
     parser.add_argument('name', choices=list(CHECKS), help='the data set')
     parser.add_argument(
         'root',
@@ -70,5 +63,5 @@ def main(argv=None) -> int:
 
 
 if __name__ == '__main__':
-    with cli.user_errors('check_data.py'):
+    with command_errors():
         sys.exit(main())

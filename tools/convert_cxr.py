@@ -16,45 +16,22 @@ do not fit, are listed in OUT/unreadable.txt; with --polarity, what looks invert
 OUT/inverted.txt.
 """
 
-import argparse
 import os
-import sys
 from functools import partial
-from pathlib import Path
 
 os.environ.setdefault('OMP_NUM_THREADS', '1')  # as many processes as cores: one thread each
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-
-try:
-    import orl_mm  # noqa: E402, F401  (first: mends what the next imports meet)
-except ModuleNotFoundError as error:
-    sys.exit(
-        f'{error}; type `make env` once, then `source .venv/bin/activate` (or '
-        f'.venv/bin/python {sys.argv[0]} ...)'
-    )
-from orl_mm.datasets.convert import (
-    KINDS,
-    carry_tables,
-    convert,
-    find_items,  # noqa: E402
-    find_kind,
-)
-from orl_mm.datasets.xray_folder import (
-    INVERTED,
-    UNREADABLE,
-    FolderJob,  # noqa: E402
-    fill_folder,
-    prepare_folder,
-)
-from orl_mm.engine import cli, workers  # noqa: E402
-from orl_mm.io.xray import POLARITIES, check_options  # noqa: E402
+from orl_command import Parser, add_worker_arguments, command_errors, existing_folder, start
 
 
 def parse_args(argv=None):
-    parser = cli.Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument('source', help='folder of the download')
+    parser = Parser(description=__doc__)
+    parser.add_argument('source', type=existing_folder, help='folder of the download')
     parser.add_argument('out', help='folder to write')
-    parser.add_argument('--kind', choices=KINDS, help='what SOURCE is (default: by its content)')
+    parser.add_argument(
+        '--kind',
+        choices=('chexpert', 'jsrt', 'montgomery', 'parts', 'folder'),
+        help='what SOURCE is (default: by its content)',
+    )
     parser.add_argument(
         '--size',
         type=int,
@@ -71,7 +48,7 @@ def parse_args(argv=None):
     parser.add_argument('--quality', type=int, default=95, help='of jpg (default 95)')
     parser.add_argument(
         '--polarity',
-        choices=POLARITIES,
+        choices=('as_stored', 'check', 'mend'),
         default='as_stored',
         help='check: list images that look inverted; mend: invert them too',
     )
@@ -89,21 +66,21 @@ def parse_args(argv=None):
     parser.add_argument(
         '--overwrite', action='store_true', help='write over images made with other settings'
     )
-    workers.add_worker_arguments(parser, chunk=16)
+    add_worker_arguments(parser, chunk=16)
     return parser.parse_args(argv)
+
+
+start(__name__, parse_args)
+from orl_mm.datasets.convert import carry_tables, convert, find_items, find_kind
+from orl_mm.datasets.xray_folder import INVERTED, UNREADABLE, FolderJob, fill_folder, prepare_folder
+from orl_mm.engine import workers
+from orl_mm.io.xray import check_options
 
 
 def main(argv=None) -> None:
     args = parse_args(argv)
-    with cli.user_errors('convert_cxr.py'):
-        try:
-            run(args)
-        except cli.UserError:
-            raise
-        except (ValueError, ModuleNotFoundError) as error:  # the user's to mend
-            raise cli.UserError(' '.join(str(error).split())) from error
-        except KeyboardInterrupt:
-            sys.exit('\nstopped; the same command goes on from here')
+    with command_errors():
+        run(args)
 
 
 def run(args) -> None:

@@ -18,35 +18,28 @@ import argparse
 import sys
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+from orl_command import Parser, command_errors, prepare
 
-try:
-    import orl_mm  # noqa: E402, F401
-except ModuleNotFoundError as error:
-    sys.exit(
-        f'{error}; type `make env` once, then `source .venv/bin/activate` (or '
-        f'.venv/bin/python {sys.argv[0]} ...)'
-    )
-from orl_mm.engine import cli  # noqa: E402
+prepare()
 from orl_mm.engine.weights import (
     ALIASES,
     KEYS,
     NETWORKS,
     TARGETS,
-    Backbone,  # noqa: E402
+    Backbone,
     provenance,
     read_backbone,
     write_backbone,
 )
-from orl_mm.engine.weights.architecture import RESNETS, few, is_counter  # noqa: E402
-from orl_mm.engine.weights.sources import starts  # noqa: E402
+from orl_mm.engine.weights.architecture import RESNETS, few, is_counter
+from orl_mm.engine.weights.sources import starts
 
 SLOW = 500 * 2**20  # bytes: more than a few seconds of reading and hashing
 
 
 def parse_args(argv=None) -> argparse.Namespace:
     """The command line."""
-    parser = cli.Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = Parser(description=__doc__)
     parser.add_argument('source', type=Path, help='the file to read')
     parser.add_argument('out', type=Path, help='the file to write; detectron2 wants a .pkl')
     parser.add_argument(
@@ -84,13 +77,11 @@ def parse_args(argv=None) -> argparse.Namespace:
 def main(argv=None) -> None:
     """Convert, write, say what was done."""
     args = parse_args(argv)
-    with cli.user_errors('convert_weights.py'):
+    with command_errors():
         try:
             run(args)
-        except cli.UserError:
-            raise
-        except (ValueError, OSError) as error:  # the user's to mend
-            raise cli.UserError(f'{args.source}: {error}') from error
+        except (ValueError, OSError) as error:
+            raise ValueError(f'{args.source}: {error}') from error
 
 
 def run(args: argparse.Namespace) -> None:

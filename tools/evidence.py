@@ -15,53 +15,34 @@ table as Markdown, JSON and a figure. What is done is not done again; stop it wh
 and the same command goes on.
 """
 
-import argparse
 import os
-import os.path as osp
 import sys
 from pathlib import Path
 
-HERE = osp.dirname(osp.abspath(__file__))
-for folder in (HERE, osp.dirname(HERE)):
-    if folder not in sys.path:
-        sys.path.insert(0, folder)
-
 os.environ.setdefault('KINETO_LOG_LEVEL', '5')  # torch's profiler: errors alone
-try:
-    import orl_mm  # noqa: F401  (first: mends what the next imports meet)
-except ModuleNotFoundError as error:
-    sys.exit(
-        f'{error}; type `make env` once, then `source .venv/bin/activate` (or '
-        f'.venv/bin/python {sys.argv[0]} ...)'
-    )
-import torch  # noqa: E402
-from _evidence import (  # noqa: E402
-    attention,
-    attention_table,
-    fit,
-    probe,
-    probe_table,
-    sweep_table,
-    tables,
-)
-from _evidence.base_plan import ROOT, here  # noqa: E402
-from _evidence.chest_plan import ROWS as CHEST_ROWS  # noqa: E402
-from _evidence.chest_plan import SWEEP, ChestPlan  # noqa: E402
-from _evidence.jobs import alone, run_jobs  # noqa: E402
-from _evidence.plan import ROWS, TABLES, TRANSFERS, Plan  # noqa: E402
-from _evidence.segmentation import areas_of_test  # noqa: E402
-from mmengine.config import Config  # noqa: E402
-from mmengine.logging import MMLogger  # noqa: E402
+from orl_command import Parser, command_errors, prepare
 
-from orl_mm.engine import cli  # noqa: E402
-from orl_mm.engine.checkpoint import use_safe_loading  # noqa: E402
+prepare()
+import torch
+from _evidence import attention, attention_table, fit, probe, probe_table, sweep_table, tables
+from _evidence.base_plan import ROOT, here
+from _evidence.chest_plan import ROWS as CHEST_ROWS
+from _evidence.chest_plan import SWEEP, ChestPlan
+from _evidence.jobs import alone, run_jobs
+from _evidence.plan import ROWS, TABLES, TRANSFERS, Plan
+from _evidence.segmentation import areas_of_test
+from mmengine.config import Config
+from mmengine.logging import MMLogger
+
+from orl_mm.engine import cli
+from orl_mm.engine.checkpoint import use_safe_loading
 
 PHOTOGRAPHS = ('imagenet_sample', 'coco', 'VOCdevkit/VOC2012')
 XRAYS = ('jsrt', 'shenzhen', 'montgomery')
 
 
 def parse_args(argv=None):
-    parser = cli.Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = Parser(description=__doc__)
     parser.add_argument('table', choices=sorted(MAKERS))
     parser.add_argument(
         '--data',
@@ -269,11 +250,11 @@ def main(argv=None):
         torch.set_num_threads(1)
         MMLogger.get_current_instance().setLevel('WARNING')  # no list of initial weights
         use_safe_loading()
-        with cli.user_errors('evidence.py'):
+        with command_errors():
             STEPS[argv[0]](*argv[1:])
         return
     args = parse_args(argv)
-    with cli.user_errors('evidence.py'):
+    with command_errors():
         needed = XRAYS if args.table in ('3.1', '3.2', 'lambda') else PHOTOGRAPHS
         for folder in needed:
             if not (Path(args.data) / folder).is_dir():

@@ -10,33 +10,15 @@ as for JSRT, and labels.csv with two findings for orl_mm.ImageLabelCsv. Each pic
 Stop it whenever you like; the same command goes on, and a larger --num adds to it.
 """
 
-import argparse
 import os
-import sys
 from functools import partial
-from pathlib import Path
 
 os.environ.setdefault('OMP_NUM_THREADS', '1')  # as many processes as cores: one thread each
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-
-try:
-    import orl_mm  # noqa: E402, F401  (first: mends what the next imports meet)
-except ModuleNotFoundError as error:
-    sys.exit(
-        f'{error}; type `make env` once, then `source .venv/bin/activate` (or '
-        f'.venv/bin/python {sys.argv[0]} ...)'
-    )
-from orl_mm.datasets.phantom_folder import (
-    phantom_job,
-    write_lists,  # noqa: E402
-    write_phantoms,
-)
-from orl_mm.datasets.xray_folder import fill_folder, prepare_folder  # noqa: E402
-from orl_mm.engine import cli, workers  # noqa: E402
+from orl_command import Parser, add_worker_arguments, command_errors, start
 
 
 def parse_args(argv=None):
-    parser = cli.Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = Parser(description=__doc__)
     parser.add_argument('out', help='folder to write')
     parser.add_argument('--num', type=int, default=100, help='how many (default 100)')
     parser.add_argument('--size', type=int, default=256, help='side in pixels (default 256)')
@@ -44,21 +26,20 @@ def parse_args(argv=None):
     parser.add_argument(
         '--overwrite', action='store_true', help='write over phantoms of another size or seed'
     )
-    workers.add_worker_arguments(parser, chunk=8)
+    add_worker_arguments(parser, chunk=8)
     return parser.parse_args(argv)
+
+
+start(__name__, parse_args)
+from orl_mm.datasets.phantom_folder import phantom_job, write_lists, write_phantoms
+from orl_mm.datasets.xray_folder import fill_folder, prepare_folder
+from orl_mm.engine import workers
 
 
 def main(argv=None) -> None:
     args = parse_args(argv)
-    with cli.user_errors('make_phantom.py'):
-        try:
-            run(args)
-        except cli.UserError:
-            raise
-        except ValueError as error:
-            raise cli.UserError(' '.join(str(error).split())) from error
-        except KeyboardInterrupt:
-            sys.exit('\nstopped; the same command goes on from here')
+    with command_errors():
+        run(args)
 
 
 def run(args) -> None:

@@ -14,7 +14,6 @@ thread each: dask worker ADDRESS --nworkers CORES --nthreads 1). An image takes 
 core: CheXpert's 191,000 frontal images 16 core-hours and 0.3 GB.
 """
 
-import argparse
 import json
 import os
 import sys
@@ -22,42 +21,25 @@ from functools import partial
 from pathlib import Path
 
 os.environ.setdefault('OMP_NUM_THREADS', '1')  # as many processes as cores: one thread each
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-
-try:
-    import orl_mm  # noqa: E402, F401  (first: mends what the next imports meet)
-except ModuleNotFoundError as error:
-    sys.exit(
-        f'{error}; type `make env` once, then `source .venv/bin/activate` (or '
-        f'.venv/bin/python {sys.argv[0]} ...)'
-    )
-from orl_mm.engine import cli, workers  # noqa: E402
-from orl_mm.engine.image_arguments import add_image_arguments, image_source  # noqa: E402
-from orl_mm.io.image_list import XRAY_EXTENSIONS  # noqa: E402
-from orl_mm.io.xray import POLARITIES  # noqa: E402
-from orl_mm.map_cache.entry import relative_path  # noqa: E402
-from orl_mm.registration import report  # noqa: E402
-from orl_mm.registration.build import (
-    LOADERS,
-    RegistrationJob,
-    build,
-    decoder,  # noqa: E402
-    prepare_folder,
+from orl_command import (
+    KeyValueAction,
+    Parser,
+    add_image_arguments,
+    add_worker_arguments,
+    command_errors,
+    existing_file,
+    existing_folder,
+    start,
 )
-from orl_mm.registration.cache import TemplateCache  # noqa: E402
-from orl_mm.registration.elastix_settings import ElastixSettings  # noqa: E402
-from orl_mm.registration.exemplar import find_exemplar, read_exemplar  # noqa: E402
-from orl_mm.registration.quality import Checks  # noqa: E402
-from orl_mm.registration.reference import make_reference  # noqa: E402
-
-HOW = ('--workers', '--scheduler', '--chunk', '--out', '--truth')  # not part of the result
 
 
 def parse_args(argv=None):
-    parser = cli.Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = Parser(description=__doc__)
     add_image_arguments(parser, '; its LoadXray or LoadImage says how they are decoded')
     parser.add_argument('--out', required=True, help='folder of the templates and the report')
-    parser.add_argument('--exemplar', metavar='IMAGE', help='the segmented image')
+    parser.add_argument(
+        '--exemplar', type=existing_file, metavar='IMAGE', help='the segmented image'
+    )
     parser.add_argument(
         '--mask',
         action='append',
@@ -67,6 +49,7 @@ def parse_args(argv=None):
     )
     parser.add_argument(
         '--exemplar-root',
+        type=existing_folder,
         metavar='DIR',
         help="instead: a parts data set (images/ and masks/PART/, or JSRT's or "
         "Montgomery's download)",
@@ -75,38 +58,40 @@ def parse_args(argv=None):
     parser.add_argument('--parts', nargs='+', help='which parts of it, in which order')
     parser.add_argument(
         '--fallback',
+        type=existing_file,
         metavar='FILE',
         help='the global template, .json or .npz (default: triangles for the '
         "chest, else the exemplar's own masks)",
     )
     parser.add_argument(
         '--polarity',
-        choices=POLARITIES,
+        choices=('as_stored', 'check', 'mend'),
         default='as_stored',
         help='of the images, see LoadXray; with --config it says so',
     )
     parser.add_argument(
         '--settings',
         nargs='*',
-        action=cli.KeyValueAction,
+        action=KeyValueAction,
         default={},
         metavar='KEY=VALUE',
-        help='of the registration: '
-        + ', '.join(f'{k}={v}' for k, v in ElastixSettings().to_dict().items()),
+        help='of the registration: fields of orl_mm.registration.ElastixSettings',
     )
     parser.add_argument(
         '--checks',
         nargs='*',
-        action=cli.KeyValueAction,
+        action=KeyValueAction,
         default={},
         metavar='KEY=VALUE',
-        help='that a registration must pass: '
-        + ', '.join(f'{k}={v}' for k, v in Checks().to_dict().items()),
+        help='that a registration must pass: fields of orl_mm.registration.Checks',
     )
     parser.add_argument(
-        '--truth', metavar='DIR', help='a parts data set with true masks: Dice in the report'
+        '--truth',
+        type=existing_folder,
+        metavar='DIR',
+        help='a parts data set with true masks: Dice in the report',
     )
-    workers.add_worker_arguments(parser, chunk=8)
+    add_worker_arguments(parser, chunk=8)
     parser.add_argument(
         '--verify',
         action='store_true',
@@ -118,17 +103,26 @@ def parse_args(argv=None):
     return parser.parse_args(argv)
 
 
+start(__name__, parse_args)
+from orl_mm.engine import cli, workers
+from orl_mm.engine.image_arguments import image_source
+from orl_mm.io.image_list import XRAY_EXTENSIONS
+from orl_mm.map_cache.entry import relative_path
+from orl_mm.registration import report
+from orl_mm.registration.build import LOADERS, RegistrationJob, build, decoder, prepare_folder
+from orl_mm.registration.cache import TemplateCache
+from orl_mm.registration.elastix_settings import ElastixSettings
+from orl_mm.registration.exemplar import find_exemplar, read_exemplar
+from orl_mm.registration.quality import Checks
+from orl_mm.registration.reference import make_reference
+
+HOW = ('--workers', '--scheduler', '--chunk', '--out', '--truth')  # not part of the result
+
+
 def main(argv=None) -> None:
     args = parse_args(argv)
-    with cli.user_errors('register_templates.py'):
-        try:
-            run(args, sys.argv[1:] if argv is None else argv)
-        except cli.UserError:
-            raise
-        except (ValueError, FileNotFoundError, ModuleNotFoundError) as error:  # the user's to mend
-            raise cli.UserError(' '.join(str(error).split())) from error
-        except KeyboardInterrupt:
-            sys.exit('\nstopped; the same command goes on from here')
+    with command_errors():
+        run(args, sys.argv[1:] if argv is None else argv)
 
 
 def run(args, argv) -> None:

@@ -15,46 +15,25 @@ Intervals: 95%, over images and trainings.
 """
 
 import os.path as osp
-import sys
 from pathlib import Path
 
-HERE = osp.dirname(osp.abspath(__file__))
-for folder in (HERE, osp.dirname(HERE)):
-    if folder not in sys.path:
-        sys.path.insert(0, folder)
-
-try:
-    import orl_mm  # noqa: F401, E402  (first: mends what the next imports meet)
-except ModuleNotFoundError as error:
-    sys.exit(
-        f'{error}; type `make env` once, then `source .venv/bin/activate` (or '
-        f'.venv/bin/python {sys.argv[0]} ...)'
-    )
-import torch  # noqa: E402
-from _objects.report import figure, markdown, picture, write_json  # noqa: E402
-from _objects.score import Scorer, checkpoints_of  # noqa: E402
-from mmengine.logging import MMLogger  # noqa: E402
-from mmengine.registry import init_default_scope  # noqa: E402
-from mmengine.runner import set_random_seed  # noqa: E402
-
-from orl_mm.datasets.object_masks import coco_objects, voc_objects  # noqa: E402
-from orl_mm.engine import cli  # noqa: E402
-from orl_mm.engine.checkpoint import use_safe_loading  # noqa: E402
-from orl_mm.engine.object_finder import build_finder, load_features  # noqa: E402
+from orl_command import Parser, add_cfg_options, command_errors, config_path, existing_folder, start
 
 
 def parse_args(argv=None):
-    parser = cli.Parser(description='Score the objects that R2O finds')
-    parser.add_argument('config', help='of R2O: superpixels, K, mini-batch')
+    parser = Parser(description='Score the objects that R2O finds')
+    parser.add_argument('config', type=config_path, help='of R2O: superpixels, K, mini-batch')
     parser.add_argument(
         'networks',
         nargs='*',
         metavar='NAME=PATH',
         help='a checkpoint, or a work directory for a curve over training',
     )
-    parser.add_argument('--voc', metavar='DIR', help='VOC2012')
+    parser.add_argument('--voc', type=existing_folder, metavar='DIR', help='VOC2012')
     parser.add_argument('--split', default='val', help='of VOC (default: val)')
-    parser.add_argument('--coco', metavar='DIR', help='folder with annotations and val2017')
+    parser.add_argument(
+        '--coco', type=existing_folder, metavar='DIR', help='folder with annotations and val2017'
+    )
     parser.add_argument(
         '--batch', type=int, help="images clustered together (default: the config's batch size)"
     )
@@ -71,14 +50,8 @@ def parse_args(argv=None):
     parser.add_argument('--figure', metavar='FILE', help='curves over training')
     parser.add_argument('--picture', metavar='FILE', help='objects of a few images')
     parser.add_argument('--num', type=int, default=6, help='images of the picture (default: 6)')
-    parser.add_argument('--device', default='cuda' if torch.cuda.is_available() else 'cpu')
-    parser.add_argument(
-        '--cfg-options',
-        nargs='+',
-        action=cli.KeyValueAction,
-        metavar='KEY=VALUE',
-        help='override keys of the config',
-    )
+    parser.add_argument('--device', help='default: a GPU where there is one')
+    add_cfg_options(parser)
     parser.set_defaults(launcher='none', local_rank=0, work_dir=None)
     args = parser.parse_args(argv)
     for name in args.networks:
@@ -87,6 +60,20 @@ def parse_args(argv=None):
     if not args.voc and not args.coco:
         parser.error('give --voc DIR, --coco DIR, or both')
     return args
+
+
+start(__name__, parse_args)
+from _objects.report import figure, markdown, picture, write_json
+from _objects.score import Scorer, checkpoints_of
+from mmengine.device import get_device
+from mmengine.logging import MMLogger
+from mmengine.registry import init_default_scope
+from mmengine.runner import set_random_seed
+
+from orl_mm.datasets.object_masks import coco_objects, voc_objects
+from orl_mm.engine import cli
+from orl_mm.engine.checkpoint import use_safe_loading
+from orl_mm.engine.object_finder import build_finder, load_features
 
 
 def read_data(args, size):
@@ -105,7 +92,7 @@ def read_data(args, size):
 
 def score(cfg, args):
     """Every network on every data set."""
-    scorer = Scorer(cfg, args.batch, args.k, args.device)
+    scorer = Scorer(cfg, args.batch, args.k, args.device or get_device())
     scorer.load(read_data(args, scorer.size))
     scorer.add('prior masks', None)
     for seed in range(args.seeds):
@@ -123,7 +110,7 @@ def score(cfg, args):
 
 def main(argv=None):
     args = parse_args(argv)
-    with cli.user_errors('score_objects.py'):
+    with command_errors():
         use_safe_loading()
         cfg = cli.load_config(args.config)
         cli.merge_common_arguments(cfg, args)

@@ -20,38 +20,16 @@ deformable, random, dino-in1k), or from --row. Rows that nothing is given for sa
 """
 
 import os
-import os.path as osp
-import sys
 from pathlib import Path
 
-HERE = osp.dirname(osp.abspath(__file__))
-for folder in (HERE, osp.dirname(HERE)):
-    if folder not in sys.path:
-        sys.path.insert(0, folder)
-
-try:
-    import orl_mm  # noqa: F401  (first: mends what the next imports meet)
-except ModuleNotFoundError as error:
-    sys.exit(
-        f'{error}; type `make env` once, then `source .venv/bin/activate` (or '
-        f'.venv/bin/python {sys.argv[0]} ...)'
-    )
-from _tables import natural, plot, table31, table32  # noqa: E402
-from _tables.evaluate import write_json  # noqa: E402
-from _tables.runs import find_run  # noqa: E402
-from _tables.thesis import NATURAL  # noqa: E402
-from mmengine.logging import MMLogger  # noqa: E402
-from mmengine.registry import init_default_scope  # noqa: E402
-
-from orl_mm.engine import cli  # noqa: E402
-from orl_mm.engine.checkpoint import use_safe_loading  # noqa: E402
+from orl_command import Parser, add_cfg_options, command_errors, start
 
 
 def parse_args(argv=None):
-    parser = cli.Parser(description="The thesis's tables with what was run here")
+    parser = Parser(description="The thesis's tables with what was run here")
     parser.add_argument(
         'table',
-        choices=(*NATURAL, '3.1', '3.2'),
+        choices=('2.1', '2.2', '2.3', '3.1', '3.2'),
         metavar='TABLE',
         help='2.1: COCO; 2.2: VOC and Cityscapes; 2.3: K; 3.1: attention AP; 3.2: linear probes',
     )
@@ -101,20 +79,25 @@ def parse_args(argv=None):
         help='2.x: test nothing, also where nothing is recorded',
     )
     parser.add_argument('--again', action='store_true', help='test anew whatever is stored')
-    parser.add_argument(
-        '--cfg-options',
-        nargs='+',
-        action=cli.KeyValueAction,
-        default={},
-        metavar='KEY=VALUE',
-        help='override keys of the evaluation configs',
-    )
+    add_cfg_options(parser, {})
     args = parser.parse_args(argv)
     for option in ('row', 'template'):
         for pair in getattr(args, option):
             if '=' not in pair:
                 parser.error(f'--{option} takes NAME=PATH, got {pair!r}')
     return args
+
+
+start(__name__, parse_args)
+from _tables import natural, plot, table31, table32
+from _tables.evaluate import write_json
+from _tables.runs import find_run
+from _tables.thesis import NATURAL
+from mmengine.logging import MMLogger
+from mmengine.registry import init_default_scope
+
+from orl_mm.engine import cli
+from orl_mm.engine.checkpoint import use_safe_loading
 
 
 def make(args):
@@ -161,7 +144,7 @@ def refuse(args, *options):
 
 def main(argv=None):
     args = parse_args(argv)
-    with cli.user_errors('tables.py'):
+    with command_errors():
         if args.plot:
             plot.check_suffix(Path(args.plot))
         use_safe_loading()

@@ -9,35 +9,22 @@ the config's ``default_scope`` decides. For several processes see
 tools/dist_test.sh.
 """
 
-import os.path as osp
-import sys
 from copy import deepcopy
 
-sys.path.insert(0, osp.dirname(osp.dirname(osp.abspath(__file__))))
-
-try:
-    import orl_mm  # noqa: F401, E402  (first: mends what the next imports meet)
-except ModuleNotFoundError as error:
-    sys.exit(
-        f'{error}; type `make env` once, then `source .venv/bin/activate` (or '
-        f'.venv/bin/python {sys.argv[0]} ...)'
-    )
-import mmengine  # noqa: E402
-from mmengine.config import ConfigDict  # noqa: E402
-from mmengine.dist import is_main_process  # noqa: E402
-from mmengine.registry import METRICS, RUNNERS  # noqa: E402
-from mmengine.runner import Runner  # noqa: E402
-
-from orl_mm.engine import cli  # noqa: E402
-from orl_mm.engine.checkpoint import use_safe_loading  # noqa: E402
-from orl_mm.engine.checkpoint_fit import checkpoints_must_fit  # noqa: E402
-from orl_mm.engine.cpu_ddp import end_processes, use_cpu_processes  # noqa: E402
+from orl_command import (
+    Parser,
+    add_common_arguments,
+    command_errors,
+    config_path,
+    existing_file,
+    start,
+)
 
 
 def parse_args():
-    parser = cli.Parser(description='Test a model')
-    parser.add_argument('config', help='config file, or package::path of one')
-    parser.add_argument('checkpoint', help='checkpoint file')
+    parser = Parser(description='Test a model')
+    parser.add_argument('config', type=config_path, help='config file, or package::path of one')
+    parser.add_argument('checkpoint', type=existing_file, help='checkpoint file')
     parser.add_argument('--work-dir', help='folder of the log and the metrics')
     parser.add_argument(
         '--out',
@@ -60,18 +47,30 @@ def parse_args():
         action='store_true',
         help='test-time augmentation: tta_model and tta_pipeline of the config, else flips',
     )
-    cli.add_common_arguments(parser)
+    add_common_arguments(parser)
     args = parser.parse_args()
     if args.out is None and args.out_item is not None:
         parser.error('--out-item needs the file, --out FILE')
     return args
 
 
+start(__name__, parse_args)
+import mmengine
+from mmengine.config import ConfigDict
+from mmengine.dist import is_main_process
+from mmengine.registry import METRICS, RUNNERS
+from mmengine.runner import Runner
+
+from orl_mm.engine import cli
+from orl_mm.engine.checkpoint import use_safe_loading
+from orl_mm.engine.checkpoint_fit import checkpoints_must_fit
+from orl_mm.engine.cpu_ddp import end_processes, use_cpu_processes
+
+
 def merge_args(cfg, args):
     """Apply the command's arguments to the config."""
     cli.merge_common_arguments(cfg, args)
     cli.set_dataloader_defaults(cfg, args)
-    cli.check_file(args.checkpoint, 'checkpoint')
     cfg.load_from = args.checkpoint
     scope = cfg.get('default_scope')
     if args.amp:
@@ -158,7 +157,7 @@ def use_tta(cfg, scope):
 
 def main():
     args = parse_args()
-    with cli.user_errors('test.py'):
+    with command_errors(cli.UserError):
         use_safe_loading()
         cfg = cli.load_config(args.config)
         cli.check_parts(cfg, 'testing', 'test_dataloader', 'test_cfg', 'test_evaluator')

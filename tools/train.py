@@ -8,31 +8,19 @@ The arguments are those of the three packages' own tools. For several processes
 see tools/dist_train.sh.
 """
 
-import os.path as osp
-import sys
-
-sys.path.insert(0, osp.dirname(osp.dirname(osp.abspath(__file__))))
-
-try:
-    import orl_mm  # noqa: F401, E402  (first: mends what the next imports meet)
-except ModuleNotFoundError as error:
-    sys.exit(
-        f'{error}; type `make env` once, then `source .venv/bin/activate` (or '
-        f'.venv/bin/python {sys.argv[0]} ...)'
-    )
-import torch  # noqa: E402
-from mmengine.registry import RUNNERS  # noqa: E402
-from mmengine.runner import Runner  # noqa: E402
-
-from orl_mm.engine import cli  # noqa: E402
-from orl_mm.engine.checkpoint import use_safe_loading  # noqa: E402
-from orl_mm.engine.checkpoint_fit import checkpoints_must_fit  # noqa: E402
-from orl_mm.engine.cpu_ddp import end_processes, use_cpu_processes  # noqa: E402
+from orl_command import (
+    Parser,
+    add_common_arguments,
+    command_errors,
+    config_path,
+    existing_file,
+    start,
+)
 
 
 def parse_args():
-    parser = cli.Parser(description='Train a model')
-    parser.add_argument('config', help='config file, or package::path of one')
+    parser = Parser(description='Train a model')
+    parser.add_argument('config', type=config_path, help='config file, or package::path of one')
     parser.add_argument(
         '--work-dir',
         help='folder of logs and checkpoints (default: the '
@@ -43,6 +31,7 @@ def parse_args():
         nargs='?',
         const='auto',
         metavar='CHECKPOINT',
+        type=lambda path: path if path == 'auto' else existing_file(path),
         help='go on from this checkpoint; without a name, from the latest of the work directory',
     )
     parser.add_argument('--amp', action='store_true', help='automatic mixed precision')
@@ -58,8 +47,19 @@ def parse_args():
         action='store_true',
         help='start the data workers anew each epoch',
     )
-    cli.add_common_arguments(parser)
+    add_common_arguments(parser)
     return parser.parse_args()
+
+
+start(__name__, parse_args)
+import torch
+from mmengine.registry import RUNNERS
+from mmengine.runner import Runner
+
+from orl_mm.engine import cli
+from orl_mm.engine.checkpoint import use_safe_loading
+from orl_mm.engine.checkpoint_fit import checkpoints_must_fit
+from orl_mm.engine.cpu_ddp import end_processes, use_cpu_processes
 
 
 def merge_args(cfg, args):
@@ -71,7 +71,6 @@ def merge_args(cfg, args):
     if args.resume == 'auto':
         cfg.resume, cfg.load_from = True, None
     elif args.resume is not None:
-        cli.check_file(args.resume, 'checkpoint to resume from')
         cfg.resume, cfg.load_from = True, args.resume
     if args.amp:
         use_amp(cfg)
@@ -140,7 +139,7 @@ def count_accumulation(runner):
 
 def main():
     args = parse_args()
-    with cli.user_errors('train.py'):
+    with command_errors(cli.UserError):
         use_safe_loading()
         cfg = merge_args(cli.load_config(args.config), args)
         cli.check_parts(cfg, 'training', 'train_dataloader', 'train_cfg', 'optim_wrapper')

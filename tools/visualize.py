@@ -20,60 +20,34 @@ training images with its template. --heads all draws every head, one picture per
 
 import os.path as osp
 import re
-import sys
 
-sys.path.insert(0, osp.dirname(osp.dirname(osp.abspath(__file__))))
-
-try:
-    import orl_mm  # noqa: F401, E402  (first: mends what the next imports meet)
-except ModuleNotFoundError as error:
-    sys.exit(
-        f'{error}; type `make env` once, then `source .venv/bin/activate` (or '
-        f'.venv/bin/python {sys.argv[0]} ...)'
-    )
-import numpy as np  # noqa: E402
-import torch  # noqa: E402
-from mmengine.logging import MMLogger  # noqa: E402
-from mmengine.registry import init_default_scope  # noqa: E402
-from mmengine.runner import load_checkpoint, set_random_seed  # noqa: E402
-
-from orl_mm.engine import cli  # noqa: E402
-from orl_mm.engine.checkpoint import use_safe_loading  # noqa: E402
-from orl_mm.engine.checkpoint_fit import checkpoints_must_fit  # noqa: E402
-from orl_mm.engine.object_finder import build_finder, load_features  # noqa: E402
-from orl_mm.visualization import (  # noqa: E402
-    attention,
-    match_ids,
-    objects_panel,
-    rank_by_size,
-    save_figure,  # noqa: E402
-)
-from orl_mm.visualization.panels import plural  # noqa: E402
-from orl_mm.visualization.probe import (  # noqa: E402
-    FixedBatch,
-    attention_of,
-    build_probe,
-    has_attention,
-)
-from orl_mm.visualization.samples import (  # noqa: E402
-    load_part_samples,
-    parts_and_masks,
-    training_batch,
+from orl_command import (
+    Parser,
+    add_cfg_options,
+    command_errors,
+    config_path,
+    existing_file,
+    existing_path,
+    start,
 )
 
 
 def parse_args():
-    parser = cli.Parser(description='Draw what a checkpoint has learned')
-    parser.add_argument('config', help='config file of the pretraining, or of an evaluation')
+    parser = Parser(description='Draw what a checkpoint has learned')
+    parser.add_argument(
+        'config', type=config_path, help='config file of the pretraining, or of an evaluation'
+    )
     parser.add_argument(
         'checkpoints',
         nargs='+',
+        type=existing_file,
         metavar='checkpoint',
         help='of that network; several where it is a ViT',
     )
     parser.add_argument(
         '--images',
         nargs='+',
+        type=existing_path,
         metavar='PATH',
         help="files or folders instead of the config's training data",
     )
@@ -97,7 +71,7 @@ def parse_args():
     )
     parser.add_argument(
         '--score',
-        choices=attention.SCORES,
+        choices=('ap', 'iou'),
         default='ap',
         help='ViT: by which unassigned heads are chosen: average precision, or '
         "intersection over union at the map's best threshold (default: ap)",
@@ -131,14 +105,8 @@ def parse_args():
         '--out', metavar='DIR', help="folder of the picture (default: the first checkpoint's)"
     )
     parser.add_argument('--seed', type=int, default=0, help='of the random weights')
-    parser.add_argument('--device', default='cuda' if torch.cuda.is_available() else 'cpu')
-    parser.add_argument(
-        '--cfg-options',
-        nargs='+',
-        action=cli.KeyValueAction,
-        metavar='KEY=VALUE',
-        help='override keys of the config',
-    )
+    parser.add_argument('--device', help='default: a GPU where there is one')
+    add_cfg_options(parser)
     parser.set_defaults(launcher='none', local_rank=0, work_dir=None)
     args = parser.parse_args()
     if min(value for value in (args.num, args.size, *args.k) if value is not None) < 1:
@@ -148,6 +116,23 @@ def parse_args():
     if args.names and len(args.names) != len(args.checkpoints):
         parser.error(f'{len(args.names)} --names for {len(args.checkpoints)} checkpoints')
     return args
+
+
+start(__name__, parse_args)
+import numpy as np
+from mmengine.device import get_device
+from mmengine.logging import MMLogger
+from mmengine.registry import init_default_scope
+from mmengine.runner import load_checkpoint, set_random_seed
+
+from orl_mm.engine import cli
+from orl_mm.engine.checkpoint import use_safe_loading
+from orl_mm.engine.checkpoint_fit import checkpoints_must_fit
+from orl_mm.engine.object_finder import build_finder, load_features
+from orl_mm.visualization import attention, match_ids, objects_panel, rank_by_size, save_figure
+from orl_mm.visualization.panels import plural
+from orl_mm.visualization.probe import FixedBatch, attention_of, build_probe, has_attention
+from orl_mm.visualization.samples import load_part_samples, parts_and_masks, training_batch
 
 
 def columns_of(model, batch, args, name):
@@ -271,10 +256,9 @@ def checkpoint_names(paths):
 
 def main():
     args = parse_args()
-    with cli.user_errors('visualize.py'):
+    with command_errors():
         use_safe_loading()
-        for path in args.checkpoints:
-            cli.check_file(path, 'checkpoint')
+        args.device = args.device or get_device()
         cfg = cli.load_config(args.config)
         cli.merge_common_arguments(cfg, args)
         cli.check_parts(cfg, 'showing what was learned')

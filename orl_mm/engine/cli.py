@@ -8,13 +8,10 @@ import argparse
 import difflib
 import inspect
 import os
-import re
-import socket
-import sys
 from contextlib import contextmanager
 from pathlib import Path
 
-from mmengine.config import Config, ConfigDict, DictAction
+from mmengine.config import Config, ConfigDict
 from mmengine.device import get_device
 from mmengine.runner import Runner
 
@@ -42,94 +39,19 @@ class UserError(ValueError):
     """A mistake in what was typed; its text is all that the user is shown."""
 
 
-class Parser(argparse.ArgumentParser):
-    """An argument parser that answers a mistyped option with the right one."""
-
-    def error(self, message: str):
-        options = list(self._option_string_actions)
-        for word in re.findall(r'--[\w-]+', message):
-            near = difflib.get_close_matches(word, options, 1)
-            if near and near[0] != word:
-                message += f' (did you mean {near[0]}?)'
-        self.exit(2, f'{self.prog}: {message}; --help lists every argument\n')
-
-
-class KeyValueAction(DictAction):
-    """``--cfg-options`` that says what it wanted instead of unpacking None."""
-
-    def __call__(self, parser, namespace, values, option_string=None):
-        for value in values:
-            if '=' not in value:
-                parser.error(f'{option_string} takes KEY=VALUE pairs, got {value!r}')
-        super().__call__(parser, namespace, values, option_string)
-
-
-def add_common_arguments(parser: argparse.ArgumentParser) -> None:
-    """The arguments that the stock training and test tools share."""
-    parser.add_argument(
-        '--cfg-options',
-        nargs='+',
-        action=KeyValueAction,
-        metavar='KEY=VALUE',
-        help='override keys of the config, e.g. train_dataloader.batch_size=8 '
-        'model.neck.out_channels=256 key="[a,b]" (quoted, no spaces)',
-    )
-    parser.add_argument(
-        '--launcher',
-        choices=['none', 'pytorch', 'slurm', 'mpi'],
-        default='none',
-        help='what started the processes (default: none)',
-    )
-    parser.add_argument(
-        '--no-pin-memory', action='store_true', help='switch pin_memory of the data loaders off'
-    )
-    # torchrun's predecessor passes the first or the second form.
-    parser.add_argument('--local_rank', '--local-rank', type=int, default=0, help=argparse.SUPPRESS)
-
-
-@contextmanager
-def user_errors(prog: str):
-    """Print a :class:`UserError` as one line, once a node; exit 2."""
-    try:
-        yield
-    except UserError as error:
-        # The first process of each node speaks: only one node may lack a file.
-        if os.environ.get('RANK', '0') == '0':
-            print(f'{prog}: {error}', file=sys.stderr)
-        elif os.environ.get('LOCAL_RANK') == '0':
-            print(f'{prog} on {socket.gethostname()}: {error}', file=sys.stderr)
-        sys.exit(2)
-
-
-def load_config(name: str) -> Config:
-    """Read the config file ``name``, or ``package::path`` of an installed one.
+def load_config(path: str) -> Config:
+    """Read a config file.
 
     Raises:
-        UserError: If there is no such file, one of its ``_base_`` is missing,
-            it is not valid Python, or a top-level key is a misspelt one.
+        UserError: The file or one of its ``_base_`` is missing, it is not valid Python, or a
+            top-level key is a misspelt one.
     """
-    if '::' not in name and not os.path.isfile(name):
-        raise UserError(f'config {name!r} does not exist; {_nearest_config(name)}')
     try:
-        if '::' in name:
-            from mmengine.hub import get_config
-
-            cfg = get_config(name)
-        else:
-            cfg = Config.fromfile(name)
+        cfg = Config.fromfile(path)
     except (FileNotFoundError, ModuleNotFoundError, SyntaxError) as error:
-        raise UserError(f'config {name!r} cannot be read: {error}') from error
+        raise UserError(f'config {path!r} cannot be read: {error}') from error
     check_top_level_keys(cfg)
     return cfg
-
-
-def _nearest_config(name: str) -> str:
-    known = {str(path) for path in Path(name).parent.glob('*.py')}
-    known |= {str(path) for path in Path('configs').rglob('*.py') if '_base_' not in path.parts}
-    near = difflib.get_close_matches(name, sorted(known), 1)
-    if near:
-        return f'did you mean {near[0]!r}?'
-    return "type it from the repository's root; the configs lie in configs/"
 
 
 def runner_keys() -> list:
@@ -187,20 +109,6 @@ def merge_common_arguments(cfg: Config, args: argparse.Namespace) -> None:
         cfg.work_dir = args.work_dir
     elif cfg.get('work_dir') is None:
         cfg.work_dir = os.path.join('work_dirs', Path(args.config).stem)
-
-
-def check_file(path: str, what: str) -> None:
-    """Refuse a local ``path`` that does not exist; addresses pass."""
-    if '://' in path or os.path.isfile(path):
-        return
-    folder = Path(path).parent
-    near = sorted(map(str, folder.glob('*.pth'))) if folder.is_dir() else []
-    hint = (
-        f'its folder has {", ".join(near)}'
-        if near
-        else (f'there is no checkpoint (*.pth) in {str(folder)!r}')
-    )
-    raise UserError(f'the {what} {path!r} does not exist; {hint}')
 
 
 def check_parts(cfg: Config, purpose: str, *keys: str) -> None:

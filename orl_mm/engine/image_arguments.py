@@ -40,32 +40,10 @@ class ImageSource:
         return self.dataset.get_data_info(index)['img_path']
 
 
-def add_image_arguments(
-    parser: argparse.ArgumentParser, config_help: str = '', required: bool = True
-) -> None:
-    """``--folder``, ``--list`` or ``--config``; ``--cfg-options`` and ``--root``."""
-    images = parser.add_mutually_exclusive_group(required=required)
-    images.add_argument('--folder', help='all images below this folder')
-    images.add_argument('--list', help='a text file with one image a line, below --root')
-    images.add_argument('--config', help='the training data of this config' + config_help)
-    parser.add_argument(
-        '--cfg-options',
-        nargs='+',
-        action=cli.KeyValueAction,
-        default={},
-        metavar='KEY=VALUE',
-        help='changes to the config, key=value',
-    )
-    parser.add_argument(
-        '--root',
-        help="folder that relative paths begin at (default: the folder, or the data set's)",
-    )
-
-
 def image_source(
     args: argparse.Namespace, argv: Sequence[str], extensions: Sequence[str] = IMAGE_EXTENSIONS
 ) -> ImageSource:
-    """What :func:`add_image_arguments` was given.
+    """What ``orl_command.add_image_arguments`` was given.
 
     Args:
         args: The parsed arguments.

@@ -1,7 +1,6 @@
 """Where a tool's work on many images is done: processes of this machine, or a Dask cluster."""
 
 import argparse
-import os
 import signal
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
@@ -12,18 +11,6 @@ import cv2
 from tqdm import tqdm
 
 from . import cli
-
-
-def add_worker_arguments(parser: argparse.ArgumentParser, chunk: int) -> None:
-    """``--workers``, ``--scheduler`` and ``--chunk``."""
-    parser.add_argument(
-        '--workers',
-        type=int,
-        default=os.cpu_count(),
-        help='processes on this machine (default: one a core)',
-    )
-    parser.add_argument('--scheduler', help='address of a Dask scheduler, tcp://HOST:PORT')
-    parser.add_argument('--chunk', type=int, default=chunk, help=f'images a task (default {chunk})')
 
 
 def check_worker_arguments(args: argparse.Namespace) -> None:

@@ -145,7 +145,7 @@ def test_config(main, images, tmp_path, capfd, data):
 @pytest.mark.parametrize(
     ('words', 'said'),
     [
-        (['--folder', '{images}/no', '--out', 'x'], "--folder .*no' is no folder$"),
+        (['--folder', '{images}/no', '--out', 'x'], "--folder: .*no' is no folder"),
         (['--folder', '{images}'], '--out=FOLDER'),
         (['--folder', '{images}', '--out', 'x', '--params', 'n=1'], 'no parameter n'),
         (['--folder', '{images}', '--out', 'x', '--params', 'n'], 'KEY=VALUE'),

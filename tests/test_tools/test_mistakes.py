@@ -187,16 +187,6 @@ def test_errors_inside_training_keep_their_traceback(files, tmp_path, monkeypatc
         call(monkeypatch, 'train', files / 'small.py', '--work-dir', tmp_path)
 
 
-def test_a_node_without_the_data_speaks(monkeypatch, capsys):
-    from orl_mm.engine import cli
-
-    monkeypatch.setenv('RANK', '8')
-    monkeypatch.setenv('LOCAL_RANK', '0')
-    with pytest.raises(SystemExit), cli.user_errors('train.py'):
-        raise cli.UserError('no data')
-    assert re.fullmatch(r'train.py on \S+: no data\n', capsys.readouterr().err)
-
-
 @pytest.mark.parametrize(('steps', 'factor'), [(1, 2 / 8), (4, 8 / 8)])
 def test_auto_scale_lr_counts_accumulation(files, tmp_path, monkeypatch, steps, factor):
     call(

@@ -36,9 +36,9 @@ def test_scripts_are_executable(script):
 
 @pytest.mark.parametrize('name', WITHOUT_TORCH)
 def test_python_without_packages_ends_in_one_line(name):
-    # -I -S: neither the user's nor the environment's packages.
+    # -E -S: neither the user's nor the environment's packages.
     done = subprocess.run(
-        [sys.executable, '-I', '-S', f'tools/{name}.py', 'r2o'],
+        [sys.executable, '-E', '-S', f'tools/{name}.py', 'r2o'],
         cwd=ROOT,
         text=True,
         capture_output=True,

@@ -11,7 +11,7 @@ from mmengine.config import Config
 from mmengine.hub import get_config
 from PIL import Image
 
-TOOLS = Path(__file__).resolve().parents[2] / 'tools'
+ROOT = Path(__file__).resolve().parents[2]
 CONFIG = """
 default_scope = 'mmpretrain'
 model = dict(
@@ -42,7 +42,7 @@ auto_scale_lr = dict(base_batch_size=4)
 
 
 def tool(name):
-    spec = importlib.util.spec_from_file_location(f'{name}_tool', TOOLS / f'{name}.py')
+    spec = importlib.util.spec_from_file_location(f'{name}_tool', ROOT / 'tools' / f'{name}.py')
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
@@ -56,7 +56,8 @@ def call(name, monkeypatch, *words):
 def merged(name, monkeypatch, cfg, *words):
     """``cfg`` after the tool has applied the arguments ``words``."""
     module = tool(name)
-    monkeypatch.setattr(sys, 'argv', [f'{name}.py', 'a/config.py', *map(str, words)])
+    path = ROOT / 'configs/r2o/demo.py'
+    monkeypatch.setattr(sys, 'argv', [f'{name}.py', str(path), *map(str, words)])
     return module.merge_args(cfg, module.parse_args())
 
 
@@ -142,7 +143,7 @@ def test_train_then_test_then_resume(config, tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ('words', 'said'),
     [
-        (['none.py'], "config 'none.py' does not exist"),
+        (['none.py'], "'none.py' does not exist"),
         (['{config}', '--resume', 'none.pth'], "'none.pth' does not exist"),
         (['{config}', '--ressume'], 'did you mean --resume'),
         (['{config}', '--amp'], '--amp needs a GPU'),
@@ -192,7 +193,7 @@ def test_test_without_checkpoint_or_test_set(config, tmp_path, monkeypatch, caps
     bare = tmp_path / 'bare.py'
     bare.write_text('model = dict()')
     with pytest.raises(SystemExit) as stop:
-        call('test', monkeypatch, bare, tmp_path / 'none.pth')
+        call('test', monkeypatch, bare, bare)
     assert stop.value.code == 2
     assert 'testing needs test_dataloader' in capsys.readouterr().err
 
@@ -237,7 +238,7 @@ def test_train_arguments_reach_the_config(config, monkeypatch):
     assert cfg.auto_scale_lr.enable is True
     assert cfg.val_cfg is cfg.val_dataloader is cfg.val_evaluator is None
     assert cfg.train_dataloader.pin_memory is False
-    assert cfg.work_dir == 'work_dirs/config'
+    assert cfg.work_dir == 'work_dirs/demo'
     cfg = merged('train', monkeypatch, read(config), '--resume', config)
     assert (cfg.resume, cfg.load_from) == (True, str(config))
 

@@ -1,4 +1,3 @@
-import warnings
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,9 +9,6 @@ from orl_mm.structures.rigid_motion import RigidMotion
 from orl_mm.structures.view_geometry import ViewGeometry
 
 from .random_rigid_motion import RandomRigidMotion
-
-# mmpretrain's ColorJitter meets this at every call, in every worker.
-warnings.filterwarnings('ignore', "Only use 'alpha' for pillow backend")
 
 # Transforms that move pixels: after the geometry is drawn they would make the
 # recorded box wrong.
