@@ -13,11 +13,13 @@ import importlib
 import os
 import sys
 
+from orl_command import prepare
+
 os.environ.setdefault('KINETO_LOG_LEVEL', '5')  # torch's profiler: errors only
 
 # Each is a file of tools/benchmarks with `run(args) -> Report` and, if it has options of
 # its own, `add_arguments(parser)`.
-@@
+BENCHMARKS = {
     'r2o': "R2O's training step against BYOL's and the published one",
     'baselines': "training steps of DetCon_B and PixPro against R2O's and BYOL's",
     'regions': 'labels to the grid of C4, masks to views, memory',
