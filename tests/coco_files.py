@@ -5,7 +5,7 @@ import json
 import numpy as np
 from PIL import Image
 
-from orl_mm.datasets.layouts.coco import CATEGORIES
+from orl_mm.datasets.layouts.coco import coco_categories
 
 COLOUR = (240, 40, 10)
 
@@ -26,7 +26,7 @@ def write_coco(root, train=4, val=2, size=(64, 48), box=(10, 12, 30, 20)):
                     dict(id=i, file_name=f'{i:012}.jpg', width=size[0], height=size[1]) for i in ids
                 ],
                 annotations=[annotation(i, box, category=1 + i % 3) for i in ids],
-                categories=[dict(id=i, name=name) for i, name in CATEGORIES.items()],
+                categories=[dict(id=i, name=name) for i, name in coco_categories().items()],
             ),
         )
     return root

@@ -1,14 +1,14 @@
 #!/usr/bin/env python
-"""Say what is missing of a data set before a long run starts.
+"""Check that a data set is complete, before a long run starts.
 
     tools/check_data.py imagenet                     # data/imagenet, for pretraining
     tools/check_data.py imagenet --labels            # for the linear probe and k-NN, too
     tools/check_data.py imagenet100 /data/ilsvrc
     tools/check_data.py coco --all                   # open every image: hours for ImageNet
 
-Each problem is one line that names the file or folder and the fix; notes, such as that it
-is a sample, stop nothing. Exit status: 0 where a run may start, 1 where there are
-problems, 2 for a mistake in the command. The layouts are described in projects/data/README.md.
+Each problem is one line that names the file or folder and the fix; notes, such as that it is a
+sample, do not prevent a run. Exit status: 0 where a run may start, 1 where there are problems, 2
+for a mistake in the command. The layouts are described in projects/data/README.md.
 """
 
 import argparse
@@ -18,44 +18,43 @@ import sys
 from orl_command import Parser, command_errors, prepare
 
 prepare()
-from orl_mm.datasets.layouts import CHECKS, ROOTS, check_layout
+from orl_mm.datasets.layouts import LAYOUTS, check_layout
 from orl_mm.engine import cli
 
 
 def parse_args(argv=None):
     parser = Parser(description=__doc__)
-    parser.add_argument('name', choices=list(CHECKS), help='the data set')
+    parser.add_argument('name', choices=list(LAYOUTS), help='the data set')
+    roots = sorted({layout.root for layout in LAYOUTS.values()})
+    parser.add_argument('root', nargs='?', help=f'its folder (default: {", ".join(roots)})')
     parser.add_argument(
-        'root',
-        nargs='?',
-        help='its folder (default: ' + ', '.join(sorted(set(ROOTS.values()))) + ')',
-    )
-    parser.add_argument(
-        '--all', action='store_true', dest='every_file', help='open every image, not a few of them'
+        '--all', action='store_true', dest='every_file', help='open every file, not a few of them'
     )
     parser.add_argument(
         '--labels',
         action='store_true',
         default=argparse.SUPPRESS,
-        help='imagenet: demand what the linear probe and k-NN need',
+        help='imagenet: require what the linear probe and k-NN need',
     )
     parser.add_argument(
         '--classes',
         metavar='FILE',
         default=argparse.SUPPRESS,
-        help='imagenet100: another class list, one folder a line',
+        help='imagenet100: another class list, one folder per line',
     )
     return parser.parse_intermixed_args(argv)  # ROOT may follow an option
 
 
 def main(argv=None) -> int:
     options = vars(parse_args(argv))
-    name, root = options.pop('name'), options.pop('root')
-    taken = inspect.signature(CHECKS[name]).parameters
+    name, root, every_file = (options.pop(key) for key in ('name', 'root', 'every_file'))
+    layout = LAYOUTS[name]
+    taken = inspect.signature(layout.check).parameters
     for option in options:
         if option not in taken:
-            raise cli.UserError(f'--{option.replace("_", "-")} is no option of {name}')
-    report = check_layout(name, root or ROOTS[name], progress=sys.stderr.isatty(), **options)
+            raise cli.UserError(f'--{option} is not an option of {name}')
+    progress = sys.stderr.isatty()
+    report = check_layout(name, root or layout.root, every_file, progress, **options)
     print('\n'.join(report.lines()))
     if report.ok:
         print('ok: a run may start')

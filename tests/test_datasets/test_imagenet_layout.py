@@ -1,14 +1,15 @@
-"""The check of ImageNet's folders: what stops a run, and what is only noted."""
+"""The check of ImageNet: what is a problem, and what is only noted."""
 
 import re
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from PIL import Image
 
 from orl_mm.datasets.image_list import ImageList
-from orl_mm.datasets.layouts import check_layout
+from orl_mm.datasets.layouts import LAYOUTS, check_layout
 from orl_mm.datasets.layouts import imagenet as layout
 from orl_mm.io.image_list import read_class_list
 
@@ -26,10 +27,9 @@ def write_classes(folder, classes, each):
 @pytest.fixture
 def whole(tmp_path, monkeypatch):
     """A world in which ImageNet has 4 classes of 4 to 6 images, 20 in all, and 2 each in val."""
-    for name, value in dict(
-        TRAIN_IMAGES=20, TRAIN_LIMITS=(4, 6), VAL_IMAGES=8, VAL_LIMITS=(2, 2), IMAGENET100_IMAGES=10
-    ).items():
-        monkeypatch.setattr(layout, name, value)
+    monkeypatch.setattr(layout, 'LIMITS', dict(train=(4, 6), val=(2, 2)))
+    for name, images in (('imagenet', dict(train=20, val=8)), ('imagenet100', dict(train=10))):
+        monkeypatch.setitem(LAYOUTS, name, replace(LAYOUTS[name], images=images))
     lists = dict(imagenet=CLASSES, imagenet100=CLASSES[:2])
     monkeypatch.setattr(
         layout,
@@ -59,15 +59,30 @@ def clear(folder):
 @pytest.mark.parametrize(
     ('options', 'counts'),
     [
-        (dict(), {'train images': 20, 'train classes': 4, 'images opened': 4}),
-        (dict(every_file=True), {'train images': 20, 'train classes': 4, 'images opened': 20}),
+        (dict(), {'train images': 20, 'train classes': 4, 'images of train opened': 4}),
+        (
+            dict(every_file=True),
+            {'train images': 20, 'train classes': 4, 'images of train opened': 20},
+        ),
         (
             dict(labels=True),
-            {'train images': 20, 'train classes': 4, 'images opened': 8, 'val images': 8},
+            {
+                'train images': 20,
+                'train classes': 4,
+                'images of train opened': 4,
+                'val images': 8,
+                'images of val opened': 4,
+            },
         ),
         (
             dict(labels=True, every_file=True),
-            {'train images': 20, 'train classes': 4, 'images opened': 28, 'val images': 8},
+            {
+                'train images': 20,
+                'train classes': 4,
+                'images of train opened': 20,
+                'val images': 8,
+                'images of val opened': 8,
+            },
         ),
     ],
 )
@@ -78,9 +93,8 @@ def test_the_whole(whole, options, counts):
 
 def test_the_real_numbers():
     """ILSVRC 2012, and the authors' list of 100 (specs)."""
-    assert layout.TRAIN_IMAGES == 1281167
-    assert layout.VAL_IMAGES == 50000
-    assert layout.IMAGENET100_IMAGES == 126689
+    assert LAYOUTS['imagenet'].images == dict(train=1281167, val=50000)
+    assert LAYOUTS['imagenet100'].images == dict(train=126689)
     known = read_class_list('imagenet')
     assert len(set(known)) == 1000
     assert known == sorted(known)
@@ -127,7 +141,7 @@ def test_any_folder_of_images_may_pretrain(tmp_path):
 
 
 def test_no_image_at_all(tmp_path):
-    assert 'is no folder' in problem(tmp_path / 'none')
+    assert 'is not a folder' in problem(tmp_path / 'none')
     (tmp_path / 'train').mkdir()
     assert f'no image below {tmp_path}/train' in problem(tmp_path)
 
@@ -232,14 +246,14 @@ def test_unreadable_image(whole):
     first.write_bytes(b'')
     assert check_layout('imagenet', str(whole)).ok
     assert f'{first} (an empty file)' in problem(whole, every_file=True)
-    assert '1 of 20 images opened' in problem(whole, every_file=True)
+    assert '1 of 20 images of train opened' in problem(whole, every_file=True)
 
 
 def test_loose_images_have_no_label(whole):
     Image.new('RGB', (8, 8)).save(whole / 'train' / 'a.png')
     (whole / 'train' / 'n1' / 'n1_0.JPEG').unlink()
     assert check_layout('imagenet', str(whole)).ok
-    assert '1 images lie right in' in problem(whole, labels=True)
+    assert '1 images lie directly in' in problem(whole, labels=True)
     (whole / 'meta').mkdir()
     (whole / 'meta' / 'train.txt').write_text('a.png 3\nn2/n2_1.JPEG 1\n')
     report = check_layout('imagenet', str(whole), labels=True)
@@ -270,7 +284,7 @@ def test_flat_val_needs_its_labels(whole):
     for name in CLASSES:
         (whole / 'val' / name).rmdir()
     said = problem(whole, labels=True)
-    assert '8 images lie right in' in said
+    assert '8 images lie directly in' in said
     assert 'meta/val.txt' in said
     (whole / 'meta').mkdir()
     meta = whole / 'meta' / 'val.txt'
@@ -332,7 +346,7 @@ def test_faulty_class_lists(whole, tmp_path):
 def test_imagenet100(whole):
     report = check_layout('imagenet100', str(whole))
     assert report.ok
-    assert report.counts == {'train images': 10, 'train classes': 2, 'images opened': 2}
+    assert report.counts == {'train images': 10, 'train classes': 2, 'images of train opened': 2}
     (whole / 'train' / 'n4' / 'n4_0.JPEG').unlink()  # not one of its classes
     assert check_layout('imagenet100', str(whole)).ok
     (whole / 'train' / 'n2' / 'n2_0.JPEG').unlink()
@@ -344,7 +358,7 @@ def test_imagenet100(whole):
 
 
 def test_unknown_layout():
-    with pytest.raises(ValueError, match="'imagnet'; there are imagenet, "):
+    with pytest.raises(ValueError, match="'imagnet'; choose one of imagenet, "):
         check_layout('imagnet', '.')
 
 
@@ -359,7 +373,7 @@ def test_no_file_is_asked_for_by_itself(tmp_path, monkeypatch):
     asked = []
     real = os.stat
     monkeypatch.setattr(os, 'stat', lambda *a, **k: asked.append(a) or real(*a, **k))
-    monkeypatch.setattr('orl_mm.datasets.layouts.class_folders.SPOTS', 0)
+    monkeypatch.setattr('orl_mm.datasets.layouts.imagenet._open_images', lambda *args: None)
     start = time.perf_counter()
     report = check_layout('imagenet', str(tmp_path))
     assert report.counts['train images'] == 10000

@@ -1,4 +1,4 @@
-"""Checks of VOC's and Cityscapes' folders: each fault is named with its file and the fix."""
+"""The checks of VOC and Cityscapes: each problem names the file and the fix."""
 
 import re
 import time
@@ -26,9 +26,10 @@ def cityscapes(tmp_path):
 def problem(name, root, **options):
     """The one problem of a folder."""
     report = check_layout(name, str(root), **options)
-    assert not report.ok and len(report.problems) == 1, report.problems
-    assert '\n' not in report.problems[0]
-    return report.problems[0]
+    (found,) = report.problems
+    assert not report.ok
+    assert '\n' not in found
+    return found
 
 
 @pytest.mark.parametrize('every_file', [False, True])
@@ -41,7 +42,7 @@ def test_whole_voc(voc, every_file):
         'val images': 2,
     }
     (note,) = report.notes
-    assert 'train has 3 of 1,464' in note
+    assert 'train has 3 of 1,464 images' in note
     assert 'aug has 2 of 9,118' in note
 
 
@@ -62,7 +63,7 @@ def test_absent_folder(tmp_path):
         ('cityscapes', 'leftImg8bit_trainvaltest.zip'),
     ):
         said = problem(name, tmp_path / 'none')
-        assert f'{tmp_path}/none is no folder' in said
+        assert f'{tmp_path}/none is not a folder' in said
         assert archive in said
 
 
@@ -86,35 +87,35 @@ FAULTS = {
     ),
     'a path for a name': (
         lambda root: (root / LISTS / 'aug.txt').write_text('JPEGImages/aug_0.jpg\n'),
-        r'1 lines of \S+/aug\.txt are no bare names.*JPEGImages/aug_0\.jpg',
+        r'1 lines of \S+/aug\.txt are not bare names.*JPEGImages/aug_0\.jpg',
     ),
     'two paths': (
         lambda root: (root / LISTS / 'aug.txt').write_text('/a/aug_0.jpg /b/aug_0.png\n'),
-        r'1 lines of \S+/aug\.txt are no bare names',
+        r'1 lines of \S+/aug\.txt are not bare names',
     ),
     'no image': (
         lambda root: (root / 'JPEGImages/train_1.jpg').unlink(),
-        r'1 of 3 files of images of train are not there: \S+/train_1\.jpg; extract VOC',
+        r'1 of 3 images of train are missing: \S+/train_1\.jpg; extract VOC',
     ),
     'no mask': (
         lambda root: (root / 'SegmentationClassAug/aug_1.png').unlink(),
-        r'1 of 2 files of labels of aug are not there: \S+Aug/aug_1\.png; convert SBD',
+        r'1 of 2 label maps of aug are missing: \S+Aug/aug_1\.png; convert SBD',
     ),
     'no folder of masks': (
         lambda root: (root / 'SegmentationClassAug').rename(root / 'elsewhere'),
-        r'\S+/SegmentationClassAug is no folder or empty, and \S+/aug\.txt names 2 files',
+        r'\S+/SegmentationClassAug does not exist or is empty, and 2 label maps of aug .*; convert',
     ),
     'an unknown label': (
         lambda root: _write(root / 'SegmentationClass/val_1.png', [[0, 20, 255, 77]] * 45),
-        r'1 of 2 .*val are faulty: \S+/val_1\.png \(label 77, where 0 to 20 and 255 exist\)',
+        r'1 of 2 .*val opened are faulty: \S+/val_1\.png \(label 77, which is not among 0 to 20 and 255\)',
     ),
-    'the first label that is none': (
+    'the first label that is not a class': (
         lambda root: _write(root / 'SegmentationClass/val_1.png', np.full((45, 60), 21)),
         r'val_1\.png \(label 21,',
     ),
     'no folder of images': (
         lambda root: (root / 'JPEGImages').rename(root / 'elsewhere'),
-        r'\S+/JPEGImages is no folder or empty, and \S+/train\.txt names 3',
+        r'\S+/JPEGImages does not exist or is empty, and 3 images of train',
     ),
     'another size': (
         lambda root: _write(root / 'SegmentationClass/val_1.png', np.zeros((45, 61))),
@@ -126,7 +127,7 @@ FAULTS = {
     ),
     'colours': (
         lambda root: Image.new('RGB', (60, 45)).save(root / 'SegmentationClass/val_0.png'),
-        r'val_0\.png \(colours or deep pixels, RGB',
+        r'val_0\.png \(a label map must be an 8-bit palette or grey image, not RGB',
     ),
     'a cut mask': (
         lambda root: _cut(root / 'SegmentationClass/train_2.png'),
@@ -138,7 +139,7 @@ FAULTS = {
     ),
     'scored and trained': (
         lambda root: (root / LISTS / 'val.txt').write_text('val_0\ntrain_0\nval_1\n'),
-        r'1 images are in \S+/val\.txt and \S+/train\.txt: train_0; SBD has lists of its own',
+        r'1 images are in \S+/val\.txt and \S+/train\.txt: train_0; extract VOC',
     ),
     'trained twice': (
         lambda root: (root / LISTS / 'train.txt').write_text('train_0\ntrain_0\n'),
@@ -171,11 +172,11 @@ def test_a_few_are_opened_unless_all_are(tmp_path):
         ann_file=f'{LISTS}/val.txt',
         data_prefix=dict(img_path='JPEGImages', seg_map_path='SegmentationClass'),
     )
-    assert check_layout('voc', str(root), parts=[part]).counts['val opened'] == 32
+    assert check_layout('voc', str(root), parts=[part]).counts['label maps of val opened'] == 32
     for i in range(40):
         _write(root / 'SegmentationClass' / f'val_{i}.png', np.full((8, 8), 100 + i))
     said = problem('voc', root, parts=[part])
-    assert re.search(r'32 of 32 files.*val_0\.png \(label 100.*and 29 more.*--all', said)
+    assert re.search(r'32 of 32 label maps.*val_0\.png \(label 100.*and 29 more.*--all', said)
     said = problem('voc', root, parts=[part], every_file=True)
     assert '40 of 40' in said
     assert '--all' not in said
@@ -198,22 +199,23 @@ CITY = 'bonn_000001_000019'
 CITY_FAULTS = {
     'no train ids': (
         lambda root: (root / f'gtFine/train/bonn/{CITY}_gtFine_labelTrainIds.png').unlink(),
-        rf'1 of 2 files of labels of train are not there: \S+{CITY}_gtFine_labelTrainIds\.png; '
-        r'make them from \*_gtFine_polygons\.json as projects/transfer/README\.md shows',
+        rf'1 of 2 label maps of train are missing: \S+{CITY}_gtFine_labelTrainIds\.png; '
+        r'extract gtFine_trainvaltest.zip and make them from \*_gtFine_polygons\.json as '
+        r'projects/transfer/README\.md shows',
     ),
     'no labels at all': (
         lambda root: (root / 'gtFine/val').rename(root / 'other'),
-        r'1 of 1 files of labels of val are not there.*extract leftImg8bit',
+        r'gtFine/val/bonn does not exist or is empty, .* label maps of val .*; extract gtFine',
     ),
     'an empty split': (
         lambda root: (root / 'leftImg8bit/train').rename(root / 'other'),
-        r'no image <city>/\*_leftImg8bit\.png in \S+/leftImg8bit/train; extract',
+        r'no image \*_leftImg8bit\.png below \S+/leftImg8bit/train; extract',
     ),
     'label ids for train ids': (
         lambda root: Image.new('L', (96, 48), 26).save(
             root / f'gtFine/train/bonn/{CITY}_gtFine_labelTrainIds.png'
         ),
-        rf'{CITY}_gtFine_labelTrainIds\.png \(label 26, where 0 to 18 and 255 exist\)',
+        rf'{CITY}_gtFine_labelTrainIds\.png \(label 26, which is not among 0 to 18 and 255\)',
     ),
 }
 
@@ -259,5 +261,5 @@ def test_all_of_voc_takes_seconds(tmp_path):
     start = time.perf_counter()
     report = check_layout('voc', str(root), parts=parts, every_file=True)
     assert report.ok
-    assert report.counts['aug opened'] == 9118
+    assert report.counts['label maps of aug opened'] == 9118
     assert time.perf_counter() - start < 240

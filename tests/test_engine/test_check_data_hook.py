@@ -1,11 +1,11 @@
-"""The data of a run are looked at before its first step, by one process of each node."""
+"""The data of a run are checked before its first step, by one process of each node."""
 
 from types import SimpleNamespace
 
 import pytest
 from mmengine.config import Config
 
-from orl_mm.datasets.layouts import CHECKS, LayoutReport
+from orl_mm.datasets.layouts import LAYOUTS, Layout
 from orl_mm.engine.cli import UserError
 from orl_mm.engine.hooks import check_data_hook
 from orl_mm.registry import HOOKS
@@ -50,7 +50,7 @@ def voc(root, split, **changes):
     )
 
 
-def test_each_phase_looks_at_what_it_reads(tmp_path):
+def test_each_phase_checks_what_it_reads(tmp_path):
     """train, val and test may lie in three folders; one that is not read may be absent."""
     train, val = write_voc(tmp_path / 'a', train=2), write_voc(tmp_path / 'b', val=1)
     run = runner(train=voc(train, 'train'), val=voc(val, 'val'), test=voc(tmp_path / 'c', 'val'))
@@ -60,7 +60,7 @@ def test_each_phase_looks_at_what_it_reads(tmp_path):
         f'voc in {val}',
     ]
     build().before_val(run)
-    with pytest.raises(UserError, match='/c is no folder'):
+    with pytest.raises(UserError, match='/c is not a folder'):
         build().before_test(run)
     (val / LISTS / 'val.txt').unlink()
     for phase in ('before_train', 'before_val'):
@@ -72,7 +72,7 @@ def test_each_phase_looks_at_what_it_reads(tmp_path):
     hook.before_val(run)  # within training: not again
 
 
-def test_wrapped_data_sets_are_looked_at(tmp_path):
+def test_wrapped_data_sets_are_checked(tmp_path):
     root = write_voc(tmp_path, train=2)
     wrapped = dict(
         type='RepeatDataset',
@@ -83,7 +83,7 @@ def test_wrapped_data_sets_are_looked_at(tmp_path):
         build().before_train(runner(validates=False, train=wrapped))
 
 
-def test_folders_that_the_command_names_count_not_the_usual_ones(tmp_path):
+def test_the_config_says_which_folders_are_checked(tmp_path):
     """A sample without train: trained and scored on val."""
     root = write_cityscapes(tmp_path, val=1)
     dataset = dict(
@@ -100,31 +100,30 @@ def test_folders_that_the_command_names_count_not_the_usual_ones(tmp_path):
 def test_a_check_without_parts_gets_the_folder_and_its_options(monkeypatch):
     seen = []
 
-    def check(root, labels=False, every_file=False):
-        seen.append((root, labels, every_file))
-        return LayoutReport('other', root)
+    def check(checker, labels=False):
+        seen.append((checker.root, labels, checker.every_file))
 
-    monkeypatch.setitem(CHECKS, 'other', check)
+    monkeypatch.setitem(LAYOUTS, 'other', Layout('data/other', check, (('*', 'fix it'),)))
     build('other', labels=True).before_test(runner(test=dict(type='X', data_root='data/x')))
     assert seen == [('data/x', True, False)]
 
 
 def test_the_first_problems_and_how_to_see_all(monkeypatch):
-    monkeypatch.setitem(
-        CHECKS,
-        'other',
-        lambda root: LayoutReport('other', root, problems=[f'fault {i}' for i in range(5)]),
-    )
+    def check(checker):
+        for i in range(5):
+            checker.problem(f'fault {i}')
+
+    monkeypatch.setitem(LAYOUTS, 'other', Layout('data/other', check, (('*', 'fix it'),)))
     with pytest.raises(UserError) as error:
         build('other').before_test(runner(test=dict(data_root='x')))
     assert str(error.value) == (
-        'the data cannot be used: fault 0; fault 1; fault 2; and 2 more '
+        'the data cannot be used: fault 0; fix it; fault 1; fix it; fault 2; fix it; and 2 more '
         'problems, which tools/check_data.py other lists'
     )
 
 
-def test_all_processes_stop_for_the_one_that_looked(monkeypatch, tmp_path):
-    """The second process of a node does not look, and hears of the first one's problems."""
+def test_all_processes_stop_for_the_one_that_checked(monkeypatch, tmp_path):
+    """The second process of a node does not check, and gets the problems of the first."""
     monkeypatch.setenv('LOCAL_RANK', '1')
     run = runner(test=voc(tmp_path / 'none', 'val'))
     sent = []
@@ -153,12 +152,12 @@ def test_in_a_runner_before_the_first_step(monkeypatch, tmp_path):
     )
     messages = listen(made)
     made.cfg.train_dataloader = dict(dataset=voc(tmp_path / 'none', 'train'))
-    with pytest.raises(UserError, match='none is no folder'):
+    with pytest.raises(UserError, match='none is not a folder'):
         made.train()
     assert made.model.steps == 0
     assert any('nothing' in message for message in messages)
 
 
-def test_no_such_layout():
+def test_unknown_layout():
     with pytest.raises(ValueError, match="no layout 'vok'.*voc"):
         build('vok')

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from orl_mm.datasets.layouts import CHECKS, ROOTS
+from orl_mm.datasets.layouts import LAYOUTS
 from orl_mm.engine.cli import UserError
 from tests.coco_files import write_coco
 
@@ -31,8 +31,8 @@ def coco(tmp_path):
 def test_status_0_and_a_count(tool, coco, capsys):
     assert tool.main(['coco', str(coco)]) == 0
     lines = capsys.readouterr().out.splitlines()
-    assert lines[0].startswith(f'coco in {coco}: 4 train2017 images, ')
-    assert [line.split(':')[0] for line in lines] == [f'coco in {coco}', 'note', 'note', 'ok']
+    assert lines[0].startswith(f'coco in {coco}: 4 train2017 annotations, ')
+    assert [line.split(':')[0] for line in lines] == [f'coco in {coco}', 'note', 'ok']
 
 
 def test_status_1_and_a_line_a_problem(tool, coco, capsys):
@@ -48,13 +48,13 @@ def test_status_1_and_a_line_a_problem(tool, coco, capsys):
         assert 'extract' in line
 
 
-@pytest.mark.parametrize('name', list(CHECKS))
+@pytest.mark.parametrize('name', list(LAYOUTS))
 def test_every_data_set_by_its_default_folder(tool, name, tmp_path, monkeypatch, capsys):
-    """Where nothing is, that is said with the folder; --all and no option are understood."""
+    """A missing folder is a problem that names it, with and without --all."""
     monkeypatch.chdir(tmp_path)
     for options in ([], ['--all']):
         assert tool.main([name, *options]) == 1
-        assert f'PROBLEM: {ROOTS[name]} is no folder; ' in capsys.readouterr().out
+        assert f'PROBLEM: {LAYOUTS[name].root} is not a folder; ' in capsys.readouterr().out
 
 
 def test_options_of_one_data_set(tool, tmp_path, capsys):
@@ -72,13 +72,13 @@ def test_options_of_one_data_set(tool, tmp_path, capsys):
     assert tool.main(['imagenet100', str(tmp_path), '--classes', str(names)]) == 1
     assert f'no folder in {tmp_path}/train: n7' in capsys.readouterr().out
     for arguments in (['coco', '--labels'], ['imagenet', '--classes', 'x']):
-        with pytest.raises(UserError, match=f'{arguments[1]} is no option of {arguments[0]}'):
+        with pytest.raises(UserError, match=f'{arguments[1]} is not an option of {arguments[0]}'):
             tool.main(arguments)
 
 
 @pytest.mark.parametrize(
     ('arguments', 'code', 'said'),
-    [(['imagnet'], 2, "invalid choice: 'imagnet'"), (['coco', 'none'], 1, 'none is no folder')],
+    [(['imagnet'], 2, "invalid choice: 'imagnet'"), (['coco', 'none'], 1, 'none is not a folder')],
 )
 def test_from_the_shell(arguments, code, said, tmp_path):
     done = subprocess.run(

@@ -1,132 +1,146 @@
-"""What VOC and Cityscapes share: images with a map of labels each."""
+"""Semantic segmentation: images with a label map each, as VOC and Cityscapes have."""
 
+import glob
 import os
 from collections.abc import Sequence
 from typing import NamedTuple
 
 from PIL import Image
 
-from .files import in_threads, list_names, spread, unreadable
-from .report import LayoutReport, some
+from .checker import Checker, in_one_line, some, unreadable
 
-IGNORED = 255  # the label of pixels that are neither taught nor scored
-SPOTS = 32  # pairs opened of each split unless all are
+IGNORED = 255  # the label of pixels that are neither trained on nor scored
 
 
 class Pair(NamedTuple):
-    """Paths of an image and of its labels."""
+    """Paths of an image and of its label map."""
 
     image: str
     labels: str
 
-
-class Folders:
-    """Names in folders, each folder listed once."""
-
-    def __init__(self) -> None:
-        self._names: dict[str, set[str]] = {}
-
-    def names(self, folder: str) -> set[str]:
-        """Names in the folder itself; none where it does not exist."""
-        if folder not in self._names:
-            self._names[folder] = list_names(folder)
-        return self._names[folder]
-
-    def has(self, path: str) -> bool:
-        """Whether there is such a file."""
-        folder, name = os.path.split(path)
-        return name in self.names(folder)
+    def __str__(self) -> str:
+        return self.labels
 
 
-def check_pairs(
-    pairs: Sequence[Pair],
-    folders: Folders,
-    split: str,
+def check_label_maps(
+    check: Checker,
     num_classes: int,
-    fix: str,
-    labels_fix: str,
-    every_file: bool,
-    progress: bool,
-    report: LayoutReport,
+    image_suffix: str,
+    label_suffix: str,
+    parts: Sequence[dict] | None = None,
 ) -> None:
-    """Whether all files are there; open some or all of them and look at sizes and labels.
+    """Every image and its label map must exist, have one size, and hold valid labels.
+
+    Images are the names of ``ann_file`` where a part has one, which no other list may repeat;
+    otherwise all files with ``image_suffix`` in the folder and in its sub-folders.
 
     Args:
-        pairs (sequence): The split's images and labels.
-        folders (Folders): Listings, which splits may share.
-        split (str): What to call it.
-        num_classes (int): Labels are 0 to ``num_classes - 1``, and 255.
-        fix (str): What to do about absent images.
-        labels_fix (str): What to do about absent labels.
+        check (Checker): Where to report.
+        num_classes (int): Labels are 0 to ``num_classes - 1``, and 255 for ignored pixels.
+        image_suffix, label_suffix (str): Follow the name of an image.
+        parts (sequence, optional): See :class:`~.checker.Layout`.
     """
-    for kind, remedy in (('image', fix), ('labels', labels_fix)):
-        absent = [path for path in (getattr(pair, kind) for pair in pairs) if not folders.has(path)]
-        if absent:
-            report.problems.append(
-                f'{len(absent):,} of {len(pairs):,} files of {kind.rstrip("s")}s of {split} are not '
-                f'there: {some(absent)}; {remedy}'
-            )
-    there = [pair for pair in pairs if folders.has(pair.image) and folders.has(pair.labels)]
-    looked = there if every_file else spread(there, SPOTS)
-    report.counts[f'{split} opened'] = len(looked)
-    bad = [
-        f'{pair.labels} ({why})'
-        for pair, why in in_threads(
-            lambda pair: find_fault(pair, num_classes, every_file), looked, progress
+    if not check.has_root():
+        return
+    found: dict[str, list[str]] = {}  # list or folder -> the names of a list
+    sizes: dict[str, int] = {}
+    for part in check.layout.parts if parts is None else parts:
+        prefix = part['data_prefix']
+        images, labels = (os.path.join(check.root, prefix[k]) for k in ('img_path', 'seg_map_path'))
+        listed = bool(part.get('ann_file'))
+        source = os.path.join(check.root, part['ann_file']) if listed else images
+        if source in found:  # the same for validation and test
+            continue
+        names = _read_list(check, source) if listed else _find(images, image_suffix)
+        if not names and not listed:
+            check.problem(f'there is no image *{image_suffix} below {images}', path=images)
+        split = os.path.splitext(os.path.basename(os.path.normpath(source)))[0]
+        found[source], sizes[split] = names if listed else [], len(names)
+        pairs = [
+            Pair(os.path.join(images, n + image_suffix), os.path.join(labels, n + label_suffix))
+            for n in names
+        ]
+        have_image = check.existing([pair.image for pair in pairs], f'images of {split}')
+        have_labels = check.existing([pair.labels for pair in pairs], f'label maps of {split}')
+        check.open_files(
+            [pair for pair in pairs if pair.image in have_image and pair.labels in have_labels],
+            lambda pair: find_fault(pair, num_classes, check.every_file),
+            f'label maps of {split}',
+            'repair them or take them off the list',
         )
-    ]
-    if bad:
-        report.problems.append(
-            f'{len(bad):,} of {len(looked):,} files of labels opened of {split} are faulty: '
-            f'{some(bad)}; mend them or take them off the list'
-            + ('' if every_file else ', and look at all with --all')
-        )
+    _check_overlap(check, found)
+    check.compare_counts(sizes)
 
 
 def find_fault(pair: Pair, num_classes: int, decode: bool = True) -> str:
-    """Why an image and its labels cannot be trained on; empty if they can.
+    """Why an image and its label map cannot be trained on; empty if they can.
 
     Args:
-        decode (bool): Decode the image, too, instead of reading its size alone.
+        pair (Pair): Their paths.
+        num_classes (int): See :func:`check_label_maps`.
+        decode (bool): Also decode the image, instead of reading only its size.
     """
     try:
         with Image.open(pair.labels) as labels:
             if labels.mode not in ('P', 'L'):
-                return (
-                    f'colours or deep pixels, {labels.mode}, where a palette or 8 bits of grey '
-                    'must hold the labels'
-                )
+                return f'a label map must be an 8-bit palette or grey image, not {labels.mode}'
             size, counts = labels.size, labels.histogram()
     except (OSError, ValueError, SyntaxError) as error:  # what Pillow's readers raise
-        return _why(error)
-    wrong = [
-        label for label, count in enumerate(counts) if count and num_classes <= label != IGNORED
-    ]
+        return in_one_line(error)
+    wrong = [i for i, count in enumerate(counts) if count and num_classes <= i != IGNORED]
     if wrong:
-        return f'label {some(wrong)}, where 0 to {num_classes - 1} and {IGNORED} exist'
+        return f'label {some(wrong)}, which is not among 0 to {num_classes - 1} and {IGNORED}'
     try:
         with Image.open(pair.image) as image:
             if image.size != size:
                 return f'{size[0]} x {size[1]}, its image {image.size[0]} x {image.size[1]}'
     except (OSError, ValueError, SyntaxError) as error:
-        return f'its image: {_why(error)}'
+        return f'its image: {in_one_line(error)}'
     reason = unreadable(pair.image) if decode else ''
     return f'its image: {reason}' if reason else ''
 
 
-def _why(error: Exception) -> str:
-    return ' '.join(str(error).split()) or type(error).__name__
+def _find(folder: str, suffix: str) -> list[str]:
+    """Names of images below a folder, without the suffix."""
+    paths = glob.glob(os.path.join(glob.escape(folder), '**', f'*{suffix}'), recursive=True)
+    return sorted(os.path.relpath(path, folder)[: -len(suffix)] for path in paths)
 
 
-def note_counts(
-    found: dict[str, int], whole: dict[str, int], what: str, report: LayoutReport
-) -> None:
-    """Count the splits, and note those that are not as large as the data set's."""
-    report.counts.update({f'{split} images': count for split, count in found.items()})
-    off: list[str] = [
-        f'{split} has {count:,} of {whole[split]:,}'
-        for split, count in found.items()
-        if split in whole and count != whole[split]
-    ]
-    if off:
-        report.notes.append(f'not all of {what}: {", ".join(off)} images')
+def _read_list(check: Checker, path: str) -> list[str]:
+    """Names of a list; none, and a problem, where it cannot be used."""
+    if not os.path.isfile(path):
+        check.problem(f'there is no list {path}', path=path)
+        return []
+    with open(path, encoding='utf-8') as file:
+        lines = [line.strip() for line in file]
+    names = [line for line in lines if line]
+    if not names:
+        check.problem(f'the list {path} is empty', path=path)
+    elif len(names) < len(lines):
+        check.problem(
+            f'{path} has {len(lines) - len(names)} empty lines, which would be read as images '
+            'without a name',
+            'remove them',
+        )
+    odd = [name for name in names if name.split()[0] != name or name.endswith(('.jpg', '.png'))]
+    if odd:
+        check.problem(
+            f'{len(odd):,} lines of {path} are not bare names such as 2007_000032: {some(odd)}',
+            'write one name per line, without folder and suffix',
+        )
+        return []
+    return names
+
+
+def _check_overlap(check: Checker, found: dict[str, list[str]]) -> None:
+    """No name twice: test images must not be trained on, and training images count once."""
+    where: dict[str, str] = {}
+    for source, names in found.items():
+        twice: dict[str, list[str]] = {}
+        for name in names:
+            if name in where:
+                twice.setdefault(where[name], []).append(name)
+            where[name] = source
+        for other, shared in twice.items():
+            pair = f'{source} and {other}' if other != source else f'{source}, twice'
+            check.problem(f'{len(shared):,} images are in {pair}: {some(shared)}', path=source)
