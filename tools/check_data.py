@@ -2,7 +2,7 @@
 """Check that a data set is complete, before a long run starts.
 
     tools/check_data.py imagenet                     # data/imagenet, for pretraining
-    tools/check_data.py imagenet --labels            # for the linear probe and k-NN, too
+    tools/check_data.py imagenet --labels            # also for the linear probe and k-NN
     tools/check_data.py imagenet100 /data/ilsvrc
     tools/check_data.py coco --all                   # open every image: hours for ImageNet
 
