@@ -4,6 +4,10 @@ A child looks in itself and then in the mmengine root, never in a sibling: a
 config whose ``default_scope`` is ``mmpretrain`` names these parts ``orl_mm.X``.
 """
 
+from collections.abc import Iterable
+from importlib import import_module
+from pkgutil import walk_packages
+
 from mmengine import registry as _root
 from mmengine.registry import Registry
 
@@ -20,6 +24,7 @@ __all__ = [
     'WEIGHT_INITIALIZERS',
     'MODEL_WRAPPERS',
     'METRICS',
+    'import_modules',
 ]
 
 
@@ -41,3 +46,14 @@ DATASETS = _child('dataset', _root.DATASETS, 'orl_mm.datasets')
 TRANSFORMS = _child('transform', _root.TRANSFORMS, 'orl_mm.datasets')
 VISUALIZERS = _child('visualizer', _root.VISUALIZERS, 'orl_mm.visualization')
 METRICS = _child('metric', _root.METRICS, 'orl_mm.evaluation')
+
+
+def import_modules(package: str, path: Iterable[str]) -> None:
+    """Import every module of a package, which registers the parts that they define.
+
+    Args:
+        package (str): ``__name__`` of the package.
+        path (iterable): Its ``__path__``.
+    """
+    for module in walk_packages(path, f'{package}.'):
+        import_module(module.name)

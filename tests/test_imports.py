@@ -22,15 +22,18 @@ FORBIDDEN = {
         'orl_mm.models.losses',
         'orl_mm.models.refiners',
         'orl_mm.models.selfsup',
+        'orl_mm.models.baselines',
     ),
-    'orl_mm/models/necks': ('orl_mm.models.selfsup',),
-    'orl_mm/models/heads': ('orl_mm.models.selfsup',),
-    'orl_mm/models/losses': ('orl_mm.models.selfsup',),
-    'orl_mm/models/refiners': ('orl_mm.models.selfsup',),
+    'orl_mm/models/necks': ('orl_mm.models.selfsup', 'orl_mm.models.baselines'),
+    'orl_mm/models/heads': ('orl_mm.models.selfsup', 'orl_mm.models.baselines'),
+    'orl_mm/models/losses': ('orl_mm.models.selfsup', 'orl_mm.models.baselines'),
+    'orl_mm/models/refiners': ('orl_mm.models.selfsup', 'orl_mm.models.baselines'),
+    'orl_mm/models/selfsup': ('orl_mm.models.baselines',),
     # Hooks speak to models through plain attributes; pure functions they may use.
     'orl_mm/engine': tuple(
         f'orl_mm.models.{part}'
         for part in (
+            'baselines',
             'data_preprocessors',
             'heads',
             'losses',

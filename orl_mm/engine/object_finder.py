@@ -45,7 +45,7 @@ def load_features(model: nn.Module, path: str | Path) -> bool:
     found = load_backbone(model.backbone, path)
     if model.target is None:
         return False
-    model.copy_online_to_target()
+    model.target.copy_from(model)
     if found.prefix == 'backbone.':
         try:
             load_backbone(model.target['backbone'], path, prefix='target.backbone.')

@@ -87,7 +87,7 @@ def test_mixed_config_trains(name, imagenet, tmp_path):
     pipeline = runner.train_dataloader.dataset.pipeline.transforms
     assert {type(t).__module__.split('.')[0] for t in pipeline[:3]} == {'orl_mm'}
     if name == 'byol':
-        assert type(runner.model.neck) is orl_mm.models.necks.MaskPoolNeck
+        assert type(runner.model.neck) is orl_mm.models.necks.mask_pool_neck.MaskPoolNeck
         assert type(runner.optim_wrapper.optimizer).__module__.startswith('orl_mm.')
 
 

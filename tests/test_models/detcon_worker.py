@@ -11,7 +11,7 @@ import torch
 import torch.distributed as dist
 from torch.nn.parallel import DistributedDataParallel
 
-from orl_mm.models.losses import DetConLoss
+from orl_mm.models.baselines.detcon_loss import DetConLoss
 from orl_mm.structures import RegionBatch
 
 from detcon_model import CODES, build, sample, some_vectors  # isort: skip  (beside this file)

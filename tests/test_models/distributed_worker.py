@@ -63,7 +63,7 @@ def build(average: str, norm: dict) -> R2O:
     torch.manual_seed(1)
     for p in [*model.backbone.parameters(), *model.neck.parameters(), *model.head.parameters()]:
         torch.nn.init.normal_(p, std=0.2) if p.dim() > 1 else None
-    model.copy_online_to_target()
+    model.target.copy_from(model)
     return model.train()
 
 

@@ -8,7 +8,7 @@ from mmpretrain.structures import DataSample
 
 from orl_mm.engine.checkpoint_fit import checkpoints_must_fit
 from orl_mm.engine.cli import UserError
-from orl_mm.models.probes import AttentionProbe
+from orl_mm.models.probes.attention_probe import AttentionProbe
 from orl_mm.registry import MODELS
 from tests.test_engine.guided import ARCH, GRID, HEADS, PATCH, SIDE, VIT, build, dino, mocov3
 

@@ -5,7 +5,7 @@ import torch
 import torch.nn.functional as F
 
 from orl_mm.models import DetCon
-from orl_mm.models.selfsup import detcon as module
+from orl_mm.models.baselines import detcon as module
 from orl_mm.structures import RegionBatch, ViewGeometry
 from tests.test_models.detcon_model import CODES, build, sample
 

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from orl_mm.models.losses import DetConLoss
+from orl_mm.models.baselines.detcon_loss import DetConLoss
 from tests.test_models.detcon_model import DRAWS as R
 from tests.test_models.detcon_model import some_vectors as some
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from orl_mm.models.heads import DINOHead
+from orl_mm.models.heads.dino_head import DINOHead
 
 
 def test_layers_and_prototypes_written_out():

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from orl_mm.models.losses import DINOLoss
+from orl_mm.models.losses.dino_loss import DINOLoss
 
 
 @pytest.fixture(scope='module')

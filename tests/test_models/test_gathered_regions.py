@@ -15,8 +15,8 @@ import torch
 import torch.distributed as dist
 import torch.nn.functional as F
 
-from orl_mm.models.heads import RegionContrastHead
-from orl_mm.models.positives import NearestNeighbor
+from orl_mm.models.heads.region_contrast_head import RegionContrastHead
+from orl_mm.models.positives.nearest_neighbor import NearestNeighbor
 from orl_mm.models.utils import RegionPairs, gather_rows
 
 B, K, D = 4, 5, 6

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from orl_mm.models.necks import JigsawNeck
+from orl_mm.models.baselines.infomin_neck import JigsawNeck
 from tests.small_contrast import infomin, views_and_crops
 
 NUM, CROPS = 3, 9

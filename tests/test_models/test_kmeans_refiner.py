@@ -5,7 +5,7 @@ import torch
 from mmpretrain.models import ResNet
 from torch import nn
 
-from orl_mm.models.refiners import KMeansRefiner
+from orl_mm.models.refiners.kmeans_refiner import KMeansRefiner
 from orl_mm.models.utils.norms import frozen_statistics
 from orl_mm.models.utils.stages import forward_stage
 from orl_mm.structures import RegionBatch

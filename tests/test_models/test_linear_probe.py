@@ -9,8 +9,7 @@ from mmpretrain.structures import DataSample
 
 from orl_mm.engine.checkpoint_fit import checkpoints_must_fit
 from orl_mm.engine.cli import UserError
-from orl_mm.models.probes import LinearProbe
-from orl_mm.models.probes.linear_probe import known_label_loss
+from orl_mm.models.probes.linear_probe import LinearProbe, known_label_loss
 from orl_mm.registry import MODELS
 from tests.test_engine.guided import SIDE, VIT, build, dino
 from tests.test_models.test_attention_probe import load

@@ -5,7 +5,7 @@ import torch
 import torch.nn.functional as F
 from mmengine.runner.checkpoint import load_state_dict as mmengine_load
 
-from orl_mm.models.positives import NearestNeighbor
+from orl_mm.models.positives.nearest_neighbor import NearestNeighbor
 from orl_mm.models.utils import RegionPairs
 
 B, K, D = 3, 4, 5

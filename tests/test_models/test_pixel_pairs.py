@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from orl_mm.models.utils.pixel_pairs import draw_pixel_pairs, match_cells, take_cells
+from orl_mm.models.baselines.vader import draw_pixel_pairs, match_cells, take_cells
 from orl_mm.structures.view_geometry import ViewGeometry
 
 H, W = 200, 320

@@ -7,9 +7,9 @@ import pytest
 import torch
 from torch import nn
 
-from orl_mm.models.necks import PixelMLP
-from orl_mm.models.utils import near_cells
-from orl_mm.models.utils.pixels import pixel_consistency, propagate
+from orl_mm.models.baselines.pixpro import near_cells
+from orl_mm.models.baselines.pixpro_head import pixel_consistency, propagate
+from orl_mm.models.baselines.pixpro_neck import PixelMLP
 
 GOLDEN = Path(__file__).parents[1] / 'data' / 'pixpro.npz'
 

@@ -4,7 +4,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from orl_mm.models.necks import PyramidDecoder
+from orl_mm.models.baselines.vader_neck import PyramidDecoder
 
 
 def stages(channels, sizes, num=2):

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from orl_mm.models.heads import RegionContrastHead
+from orl_mm.models.heads.region_contrast_head import RegionContrastHead
 from orl_mm.models.utils import RegionPairs
 
 from mmpretrain.models.heads import MoCoV3Head  # isort: skip  (after orl_mm, which mends torchvision)

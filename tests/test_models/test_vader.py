@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import nn
 
-from orl_mm.models.heads import PixelContrastHead
+from orl_mm.models.baselines.vader_head import PixelContrastHead
 from orl_mm.structures import RegionBatch, ViewGeometry
 from tests.small_contrast import DIM, two_views, vader
 

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from orl_mm.models.utils.view_grids import cell_centers, near_cells
+from orl_mm.models.baselines.pixpro import near_cells
+from orl_mm.models.utils import cell_centers
 from orl_mm.structures.view_geometry import ViewGeometry
 
 SIZES = [(375, 500), (500, 333), (64, 64)]  # H, W

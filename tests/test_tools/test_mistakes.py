@@ -177,7 +177,7 @@ def test_masks_missing_in_a_cache_are_told_from_training(files, tmp_path, monkey
 
 
 def test_errors_inside_training_keep_their_traceback(files, tmp_path, monkeypatch):
-    from orl_mm.models.selfsup import R2O as Model
+    from orl_mm.models import R2O as Model
 
     def fail(*args, **kwargs):
         raise ValueError('a fault of the code')

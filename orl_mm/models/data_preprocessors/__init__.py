@@ -1,4 +1,1 @@
-from .probe_data_preprocessor import ProbeDataPreprocessor
-from .region_data_preprocessor import RegionDataPreprocessor
-
-__all__ = ['ProbeDataPreprocessor', 'RegionDataPreprocessor']
+"""From collated batches to normalised tensors on the device."""

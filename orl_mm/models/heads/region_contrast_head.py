@@ -9,7 +9,7 @@ from torch import Tensor
 from orl_mm.models.utils import RegionPairs, gather_rows
 from orl_mm.registry import MODELS
 
-from .base_region_head import BaseRegionHead
+from .region_predict_head import BaseRegionHead
 
 
 @MODELS.register_module()

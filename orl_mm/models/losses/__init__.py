@@ -1,5 +1,1 @@
-from .detcon_loss import DetConLoss
-from .dino_loss import DINOLoss
-from .region_cosine_loss import RegionCosineLoss
-
-__all__ = ['DINOLoss', 'DetConLoss', 'RegionCosineLoss']
+"""Losses that a config chooses."""

@@ -1,3 +1,1 @@
-from .nearest_neighbor import NearestNeighbor
-
-__all__ = ['NearestNeighbor']
+"""What may replace the target of a region."""

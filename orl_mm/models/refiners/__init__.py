@@ -1,3 +1,1 @@
-from .kmeans_refiner import KMeansRefiner, Objects
-
-__all__ = ['KMeansRefiner', 'Objects']
+"""From superpixels to objects."""

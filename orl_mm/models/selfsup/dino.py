@@ -1,15 +1,16 @@
-"""DINO: a student learns, from any crop, what its teacher says of the whole.
+"""DINO: a student network learns to give, for any crop of an image, its teacher's output.
 
 Section 3.2 of the thesis; Caron et al. 2021 (arXiv 2104.14294).
 """
 
-from copy import deepcopy
+from itertools import groupby
 
 import torch
 from mmcv.cnn.bricks import DropPath
 from mmpretrain.models import BaseSelfSupervisor
 from torch import Tensor, nn
 
+from orl_mm.models.utils.ema import MomentumNetwork
 from orl_mm.registry import MODELS
 
 
@@ -17,10 +18,9 @@ from orl_mm.registry import MODELS
 class DINO(BaseSelfSupervisor):
     """Self-distillation without labels.
 
-    Student: ``backbone``, ``neck``, ``head``. Teacher: the same under ``teacher``, a
-    moving average that ``MomentumUpdateHook`` updates after the optimiser step, without
-    stochastic depth, and in training mode, so batch norms use and track its own statistics.
-    ``ScheduleHook`` schedules ``teacher_temp``, ``FreezeLastLayerHook`` holds
+    Student: ``backbone``, ``neck``, ``head``. Teacher: their moving average, which
+    ``MomentumUpdateHook`` updates after the optimiser step; without stochastic depth.
+    ``ScheduleHook`` schedules ``teacher_temp``, ``FreezeLastLayerHook`` freezes
     the prototypes at first. MeDINO is this model with ``AttentionRegHook``. The teacher is
     what is evaluated: ``PretrainedBackbone(prefix='teacher.backbone.')``. Position embeddings
     of smaller crops are resized by mmpretrain to the crop's grid exactly; the
@@ -33,8 +33,12 @@ class DINO(BaseSelfSupervisor):
         loss (dict): ``DINOLoss``.
         neck (dict, optional): Between the two, such as ``GlobalAveragePooling`` for ResNet.
         num_global_crops (int): How many of the first inputs the teacher sees.
-        teacher_temp (float): Temperature of the teacher, where no hook sets it.
-        pretrained, data_preprocessor, init_cfg: See ``BaseSelfSupervisor``.
+        teacher_temp (float): Temperature of the teacher, unless a hook sets it.
+        **kwargs: ``pretrained``, ``data_preprocessor``, ``init_cfg``: see mmpretrain's
+            ``BaseSelfSupervisor``.
+
+    Attributes:
+        teacher (MomentumNetwork): Its parts are named as the student's.
 
     Raises:
         ValueError: A number of global crops or a temperature that is not positive.
@@ -48,35 +52,26 @@ class DINO(BaseSelfSupervisor):
         neck: dict | None = None,
         num_global_crops: int = 2,
         teacher_temp: float = 0.04,
-        pretrained: str | None = None,
-        data_preprocessor: dict | nn.Module | None = None,
-        init_cfg: list[dict] | dict | None = None,
+        **kwargs,
     ) -> None:
         if num_global_crops < 1 or teacher_temp <= 0:
             raise ValueError(
                 'num_global_crops must be at least 1 and teacher_temp positive, got '
                 f'{num_global_crops} and {teacher_temp}'
             )
-        super().__init__(
-            backbone=backbone,
-            neck=neck,
-            head=head,
-            pretrained=pretrained,
-            data_preprocessor=data_preprocessor,
-            init_cfg=init_cfg,
-        )
+        super().__init__(backbone=backbone, neck=neck, head=head, **kwargs)
         self.criterion = MODELS.build(loss)
         self.num_global_crops, self.teacher_temp = num_global_crops, teacher_temp
-        self.teacher = nn.ModuleDict(deepcopy(self._student())).requires_grad_(False)
+        self.parts = ('backbone', 'head') if neck is None else ('backbone', 'neck', 'head')
+        self.teacher = MomentumNetwork(self, self.parts, name='teacher')
         for module in self.teacher.modules():
             if isinstance(module, DropPath):
                 module.drop_prob = 0.0
-        self.register_load_state_dict_post_hook(_copy_when_teacher_is_missing)
 
     def loss(
         self, inputs: list[Tensor], data_samples: list | None = None, **kwargs
     ) -> dict[str, Tensor]:
-        """One training step on V crops, the global ones first; no local crop is needed.
+        """One training step on V crops, the global ones first; local crops are optional.
 
         Args:
             inputs (list): V tensors (B, 3, H, W), normalised; sizes may differ.
@@ -89,37 +84,26 @@ class DINO(BaseSelfSupervisor):
         global_crops = crops[: self.num_global_crops]
         with torch.no_grad():
             teacher = self._outputs(self.teacher, global_crops)
-        student = self._outputs(self._student(), crops)
+        student = self._outputs({part: getattr(self, part) for part in self.parts}, crops)
         # P_t of each global crop supervises P_s of every other crop (X, X').
         loss = self.criterion(student, teacher, len(crops), len(global_crops), self.teacher_temp)
         return dict(loss=loss)
 
-    @torch.no_grad()
     def update_target(self, momentum: float) -> None:
-        """theta_t <- m theta_t + (1 - m) theta_s, parameters only."""
-        student = [p for part in self._student().values() for p in part.parameters()]
-        torch._foreach_lerp_(list(self.teacher.parameters()), student, 1.0 - momentum)
+        """theta_t <- m theta_t + (1 - m) theta_s."""
+        self.teacher.follow(self, momentum)
 
     def init_weights(self) -> None:
         """Initialise the student; the teacher starts as its copy."""
         super().init_weights()
-        self.copy_student_to_teacher()
-
-    def copy_student_to_teacher(self) -> None:
-        """Parameters and buffers of the student into the teacher."""
-        for name, part in self._student().items():
-            self.teacher[name].load_state_dict(part.state_dict())
-
-    def _student(self) -> dict[str, nn.Module]:
-        parts = dict(backbone=self.backbone, neck=self.neck, head=self.head)
-        return {name: part for name, part in parts.items() if part is not None}
+        self.teacher.copy_from(self)
 
     @staticmethod
-    def _outputs(network: dict[str, nn.Module], crops: list[Tensor]) -> Tensor:
+    def _outputs(network: dict[str, nn.Module] | nn.ModuleDict, crops: list[Tensor]) -> Tensor:
         """(V B, K): one pass of the backbone for each run of crops of one size."""
         features = []
-        for group in _runs_of_one_size(crops):
-            x = network['backbone'](torch.cat(group))
+        for _, group in groupby(crops, key=lambda crop: crop.shape):
+            x = network['backbone'](torch.cat(list(group)))
             if 'neck' in network:
                 x = network['neck'](x)
             features.append(x[-1] if isinstance(x, (tuple, list)) else x)
@@ -139,27 +123,7 @@ class DINO(BaseSelfSupervisor):
                 f'{self.num_global_crops} global ones first, got {found}: use a '
                 'multi-view transform'
             )
-        if any(x.shape != inputs[0].shape for x in inputs[: self.num_global_crops]):
-            raise ValueError(
-                'global crops must have one size, got '
-                f'{[tuple(x.shape) for x in inputs[: self.num_global_crops]]}'
-            )
+        sizes = [tuple(x.shape) for x in inputs[: self.num_global_crops]]
+        if len(set(sizes)) > 1:
+            raise ValueError(f'global crops must have one size, got {sizes}')
         return list(inputs)
-
-
-def _runs_of_one_size(crops: list[Tensor]) -> list[list[Tensor]]:
-    runs: list[list[Tensor]] = []
-    for crop in crops:
-        if runs and runs[-1][0].shape == crop.shape:
-            runs[-1].append(crop)
-        else:
-            runs.append([crop])
-    return runs
-
-
-def _copy_when_teacher_is_missing(model: DINO, incompatible) -> None:
-    """A checkpoint of a student alone starts the teacher as its copy."""
-    # Old batch norms lack num_batches_tracked, which loading fills in silently.
-    teacher = {f'teacher.{key}' for key in model.teacher.state_dict() if 'tracked' not in key}
-    if teacher <= set(incompatible.missing_keys):
-        model.copy_student_to_teacher()

@@ -14,39 +14,38 @@ from orl_mm.models.utils.timer import StepTimer
 from orl_mm.registry import MODELS
 from orl_mm.structures import RegionBatch
 
-from .momentum_target import MomentumTarget
+from .siamese import SiameseModel
 
 
 @MODELS.register_module()
-class R2O(MomentumTarget):
+class R2O(SiameseModel):
     """Refine regions to objects and enforce BYOL's invariance on every object.
 
-    With a target network (equations 2.2 to 2.5 on BYOL, or on MoCo v3 through its
-    head), or without one (SimSiam). The target is updated by
-    ``MomentumUpdateHook``, K by ``KMeansRefineHook``.
+    With a target network (equations 2.2 to 2.5 on BYOL, or on MoCo v3 by its head), or
+    without one (SimSiam). ``MomentumUpdateHook`` updates the target, ``KMeansRefineHook``
+    sets K.
 
     Args:
         backbone, neck, head (dict): The online network: encoder f, a
             ``MaskPoolNeck`` with the projector g, a region head with the predictor q.
         refiner (dict): Finds the objects, such as ``KMeansRefiner``.
-        target (str): ``'momentum'``: a moving average of the online network, and
-            never trained. ``'stop-gradient'``: the online network itself.
-        target_update (str): ``'after_step'``: one target for clustering and views,
-            updated after the optimiser step. ``'before_target_forward'``: clusters
+        target (str): ``'momentum'``: a moving average of the online network.
+            ``'stop-gradient'``: the online network itself.
+        target_update (str): ``'after_step'``: clustering and views use one target, which
+            is updated after the optimiser step. ``'before_target_forward'``: clusters
             with the target of the last step, updates it, then encodes the views
             (the public code, row 6 of projects/r2o/README.md).
         views (str): ``'separate'``: each view has its own batch statistics (BYOL).
             ``'joined'``: both views normalise together (the public code).
         rows (str): Regions that projector and predictor see: ``'valid'`` pairs or
             ``'all'`` (row 19).
-        min_area (float): A region is in a view where its mask sums to more, in
+        min_area (float): A region is present in a view if its mask sums to more, in
             cells of ``grid``.
         grid (int): Side of the masks in the views, that of the last stage: 7.
         aligned (bool): ROIAlign with pixel centres at half-integers (row 18).
         positives (dict, optional): Replaces each target by another one, such as
             ``NearestNeighbor``.
-        pretrained, data_preprocessor, init_cfg: See ``BaseSelfSupervisor``; the
-            default preprocessor is ``RegionDataPreprocessor``.
+        **kwargs: See ``SiameseModel``.
     """
 
     def __init__(
@@ -63,9 +62,7 @@ class R2O(MomentumTarget):
         grid: int = 7,
         aligned: bool = True,
         positives: dict | None = None,
-        pretrained: str | None = None,
-        data_preprocessor: dict | nn.Module | None = None,
-        init_cfg: list[dict] | dict | None = None,
+        **kwargs,
     ) -> None:
         for name, value, legal in (
             ('target', target, ('momentum', 'stop-gradient')),
@@ -75,14 +72,7 @@ class R2O(MomentumTarget):
         ):
             if value not in legal:
                 raise ValueError(f'{name} must be one of {legal}, got {value!r}')
-        super().__init__(
-            backbone=backbone,
-            neck=neck,
-            head=head,
-            pretrained=pretrained,
-            data_preprocessor=data_preprocessor,
-            init_cfg=init_cfg,
-        )
+        super().__init__(backbone=backbone, neck=neck, head=head, **kwargs)
         self.refiner = MODELS.build(refiner)
         self.positives = None if positives is None else MODELS.build(positives)
         self.joined = views == 'joined'
@@ -92,7 +82,7 @@ class R2O(MomentumTarget):
         self.timer = StepTimer()
         self.last: SimpleNamespace | None = None
         if target == 'momentum':
-            self.make_target(('backbone', 'neck'))
+            self.make_target()
 
     def loss(
         self, inputs: list[Tensor], data_samples: RegionBatch | list, **kwargs
@@ -115,37 +105,38 @@ class R2O(MomentumTarget):
         batch = self.take_batch(data_samples, x0)
 
         # Features of the views, h = f(x1) and f(x2). They need no masks, and come
-        # first so that a GPU is at work while the host launches the clustering.
+        # first so that a GPU is busy while the host launches the clustering.
         feats = self.per_view(lambda x: self.backbone(x)[-1], [x1, x2])
 
-        # Object segmentation via mask refinement: m0 of x0, seen by the target.
+        # Object segmentation by mask refinement: m0 of x0, from the target's features.
         with self.timer('clustering', x0.device):
-            encoder = self.backbone if self.target is None else self.target['backbone']
-            objects = self.refiner(encoder, x0, batch)
-            # m1 and m2: the same objects where the views show them (ROIAlign).
+            objects = self.refiner(self._target_part('backbone'), x0, batch)
+            # m1 and m2: the same objects in the views (ROIAlign), and which are in both.
             masks = [crop_masks(objects.masks, batch.views[:, v], **self.crop_args) for v in (0, 1)]
-            healthy = objects.healthy & torch.stack([torch.isfinite(f).all() for f in feats]).all()
+            finite = torch.stack([torch.isfinite(f).all() for f in feats]).all()
             pairs = RegionPairs(
                 *masks,
-                healthy=healthy,
+                healthy=objects.healthy & finite,
                 clustered=self.refiner.num_clusters is not None,
                 **self.pair_args,
             )
 
+        # Features of the views by the target, after its update if that is due.
+        target_feats = feats
+        if self.target is not None:
+            self.update_target_if_pending()
+            with torch.no_grad():
+                target_feats = self.per_view(lambda x: self.target['backbone'](x)[-1], [x1, x2])
+
         # Object-level representation: pool, project, predict (2.2, 2.3).
-        target_feats = self._target_features([x1, x2])
-        online = self._project(self.neck, feats, masks, pairs)
-        predictions = self.per_view(
-            lambda z: self.head.predict(z, pairs, 2 if self.joined else 1), online
-        )
+        online = target = self._project(self.neck, feats, masks, pairs)
+        num_views = 2 if self.joined else 1
+        predictions = self.per_view(lambda z: self.head.predict(z, pairs, num_views), online)
         with torch.no_grad():
-            target = (
-                online
-                if self.target is None
-                else self._project(self.target['neck'], target_feats, masks, pairs)
-            )
+            if self.target is not None:
+                target = self._project(self.target['neck'], target_feats, masks, pairs)
             target = [z.detach() for z in target]
-            last = target[0]
+            embeddings = target[0]
             if self.positives is not None:
                 target = self.positives(target, pairs)
 
@@ -155,7 +146,7 @@ class R2O(MomentumTarget):
             labels0=objects.labels,
             num_clusters=objects.masks.shape[1],
             valid=pairs.valid,
-            embeddings=last,
+            embeddings=embeddings,
             timers=self.timer.readings(),
         )
         return dict(loss=loss)
@@ -170,21 +161,14 @@ class R2O(MomentumTarget):
             regions (Tensor, optional): (B, H, W) superpixels; None: no prior.
             num_regions (sequence, optional): Superpixels of each image.
         """
-        counts = (
-            ()
-            if regions is None
-            else ([int(m.max()) + 1 for m in regions] if num_regions is None else list(num_regions))
-        )
-        batch = RegionBatch(x0.new_zeros(len(x0), 2, 5), regions, counts)
-        encoder = self.backbone if self.target is None else self.target['backbone']
-        return self.refiner.refine(encoder, x0, batch).labels
+        if num_regions is None:
+            num_regions = [] if regions is None else [int(m.max()) + 1 for m in regions]
+        batch = RegionBatch(x0.new_zeros(len(x0), 2, 5), regions, list(num_regions))
+        return self.refiner.refine(self._target_part('backbone'), x0, batch).labels
 
-    def _target_features(self, views: list[Tensor]) -> list[Tensor] | None:
-        if self.target is None:
-            return None
-        self.update_target_if_pending()
-        with torch.no_grad():
-            return self.per_view(lambda x: self.target['backbone'](x)[-1], views)
+    def _target_part(self, name: str) -> nn.Module:
+        """A part of the target network, or of the online network if there is no target."""
+        return getattr(self, name) if self.target is None else self.target[name]
 
     def _project(
         self, neck: nn.Module, feats: list[Tensor], masks: list[Tensor], pairs: RegionPairs

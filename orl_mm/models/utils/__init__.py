@@ -8,19 +8,18 @@ from .attention import (
     template_average_precision,
 )
 from .cls_attention_reader import ClsAttentionReader
-from .gather import gather_rows
+from .distributed import gather_rows
 from .kmeans import fit_kmeans, kmeans
-from .region_pairs import RegionPairs
+from .r2o_pairs import RegionPairs
 from .regions import (
     byol_distance,
-    crop_masks,
     downsample_regions,
     downsample_regions_bilinear,
     mask_pool,
     region_loss,
     region_weights,
 )
-from .view_grids import cell_centers, near_cells
+from .views import cell_centers, crop_labels, crop_masks
 
 __all__ = [
     'ClsAttentionReader',
@@ -34,6 +33,7 @@ __all__ = [
     'template_average_precision',
     'byol_distance',
     'cell_centers',
+    'crop_labels',
     'crop_masks',
     'downsample_regions',
     'downsample_regions_bilinear',
@@ -41,7 +41,6 @@ __all__ = [
     'gather_rows',
     'kmeans',
     'mask_pool',
-    'near_cells',
     'region_loss',
     'region_weights',
 ]

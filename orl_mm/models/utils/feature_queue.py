@@ -2,10 +2,7 @@
 
 import torch
 import torch.nn.functional as F
-from mmengine.dist import get_world_size
 from torch import Tensor, nn
-
-from .gather import gather_rows
 
 
 @torch.no_grad()
@@ -36,22 +33,6 @@ def enqueue(queue: Tensor, pointer: Tensor, rows: Tensor, valid: Tensor | None =
         rows = torch.where(valid[:, None], rows, queue[slots])
     queue.index_copy_(0, slots, rows)
     pointer.add_(entering).remainder_(length)
-
-
-@torch.no_grad()
-def gather_valid(rows: Tensor, valid: Tensor) -> tuple[Tensor, Tensor]:
-    """Rows of all ranks and which of them count, in one collective.
-
-    Args:
-        rows (Tensor): (N, D) floats; N is the same on every rank.
-        valid (Tensor): (N,) bool.
-
-    Returns:
-        tuple: (ranks * N, D) and (ranks * N,) bool, rank after rank.
-    """
-    both = torch.cat([rows, valid[:, None].to(rows.dtype)], 1)
-    both = gather_rows(both, [len(rows)] * get_world_size())
-    return both[:, :-1], both[:, -1] > 0
 
 
 class FeatureQueue(nn.Module):

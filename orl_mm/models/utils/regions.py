@@ -1,23 +1,17 @@
-"""Regions of an image as tensors: label maps to grids, pooling, crops, the loss.
+"""Regions of an image as tensors: label maps to grids, pooling, the loss.
 
 Shape shorthand: B images, M regions, C or D channels, H x W the fine grid,
-h x w the coarse one. Label maps hold ids 0..M-1. Boxes are (x1, y1, x2, y2),
-half-open, in [0, 1] of the whole image, so that 0.5 is the middle of the image
-and the edge between two pixels, never the centre of one.
+h x w the coarse one. Label maps hold ids 0..M-1.
 """
 
 from functools import lru_cache
-from typing import Union
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from torch.nn.modules.utils import _pair
 
-Size = Union[int, tuple[int, int]]
-
-
-def _pair(size: Size) -> tuple[int, int]:
-    return (size, size) if isinstance(size, int) else (size[0], size[1])
+from .views import Size
 
 
 @lru_cache(maxsize=64)
@@ -146,78 +140,6 @@ def mask_pool(feats: Tensor, masks: Tensor, min_area: float = 0.0) -> Tensor:
     floor = max(min_area, torch.finfo(torch.float32).tiny)
     weights = (masks / masks.sum(-1, keepdim=True).clamp(min=floor)).to(feats.dtype)
     return torch.bmm(weights, feats.flatten(2).transpose(1, 2))
-
-
-def crop_masks(masks: Tensor, views: Tensor, size: Size, aligned: bool = True) -> Tensor:
-    """Masks of the whole image as a view sees them: ROIAlign, then flip.
-
-    ROIAlign (He 2017; average, adaptive sampling ratio as with
-    ``sampling_ratio=0``) of a box is separable: its samples lie on a grid, so
-    the crop is one small matrix product per axis, the flip a reversed matrix.
-
-    Args:
-        masks (Tensor): (B, M, H, W).
-        views (Tensor): (B, 5): x1, y1, x2, y2 in [0, 1] of the whole image, and
-            flip, 0 or 1 (left-right, applied after the crop).
-        size (int or tuple): (h, w) of the result.
-        aligned (bool): Pixel centres at half-integers. ``False`` shifts
-            everything by half a cell (Detectron's first ROIAlign, projects/r2o/README.md row 18).
-
-    Returns:
-        Tensor: (B, M, h, w), same dtype as ``masks``.
-
-    Raises:
-        ValueError: ``views`` is not (B, 5).
-    """
-    if views.shape != (len(masks), 5):
-        raise ValueError(
-            f'views must be ({len(masks)}, 5) = x1, y1, x2, y2, flip for '
-            f'masks {tuple(masks.shape)}, got {tuple(views.shape)}'
-        )
-    (height, width), (h, w) = masks.shape[-2:], _pair(size)
-    views = views.to(masks.device, torch.float32)
-    x1, y1, x2, y2, flip = views.unbind(1)
-    rows = _roi_align_matrix(y1 * height, y2 * height, height, h, aligned)
-    cols = _roi_align_matrix(x1 * width, x2 * width, width, w, aligned)
-    cols = torch.where(flip.bool()[:, None, None], cols.flip(1), cols)
-    rows, cols = rows.to(masks.dtype), cols.to(masks.dtype)
-    # (B, 1, h, H) @ (B, M, H, W) @ (B, W, w), the larger axis first, and as one
-    # product an image: broadcasting would copy `cols` for each of the M masks.
-    # Not in half precision under autocast: areas decide which pairs exist.
-    with torch.autocast(masks.device.type, enabled=False):
-        half = torch.bmm(masks.flatten(1, 2), cols.transpose(1, 2))
-        return rows.unsqueeze(1) @ half.view(*masks.shape[:3], w)
-
-
-def _roi_align_matrix(start: Tensor, stop: Tensor, length: int, bins: int, aligned: bool) -> Tensor:
-    """ROIAlign along one axis as a matrix (B, bins, length).
-
-    Follows mmcv's and torchvision's kernel: ``ceil(roi / bins)`` samples a bin,
-    samples beyond one pixel outside read zero, the others are clamped.
-    """
-    offset = 0.5 if aligned else 0.0
-    start, stop = start - offset, stop - offset
-    roi = stop - start if aligned else (stop - start).clamp(min=1.0)
-    bin_size = roi / bins
-    samples = bin_size.ceil().clamp(min=1.0)  # (B,)
-    most = -(-length // bins) + 1  # no box is larger than the image
-    step = torch.arange(most, device=start.device, dtype=start.dtype)
-    bin_start = start[:, None] + bin_size[:, None] * torch.arange(
-        bins, device=start.device, dtype=start.dtype
-    )
-    pos = bin_start[:, :, None] + (step + 0.5) * (bin_size / samples)[:, None, None]
-    used = (
-        (step < samples[:, None, None]) & (pos >= -1.0) & (pos <= length) & (roi > 0)[:, None, None]
-    )
-    pos = pos.clamp(min=0.0)
-    low = pos.floor().clamp(max=length - 1.0)
-    part = torch.where(low >= length - 1, 0.0, pos - low)
-    weight = used.to(pos.dtype) / samples[:, None, None]
-    low = low.long()
-    matrix = pos.new_zeros(len(start), bins, length)
-    matrix.scatter_add_(2, low, weight * (1 - part))
-    matrix.scatter_add_(2, (low + 1).clamp_(max=length - 1), weight * part)
-    return matrix
 
 
 def region_weights(valid: Tensor, average: str = 'image') -> Tensor:

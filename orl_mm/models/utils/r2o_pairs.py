@@ -1,36 +1,38 @@
-"""Which regions are seen in both views, and how many of them the whole job has."""
+"""R2O's pairs: the regions that both views show, and how many of them each process has."""
 
 import torch
-import torch.distributed as dist
+from mmengine.dist import all_gather, get_rank
 from torch import Tensor
 
 from .regions import region_weights
 
 
 class RegionPairs:
-    """The pairs of a mini-batch that enter the loss, M' an image (equation 2.5).
+    """The pairs of a mini-batch that enter the loss, M' in each image (equation 2.5).
 
-    Counts reach the host through one early asynchronous copy: made right after
-    the masks, read only after the encoders were launched, it leaves the device
-    no idle time. In a distributed job the same counts are gathered once, so
-    every rank knows the same totals, takes the same decisions, and enters the
-    same collectives, also a rank without a single pair.
+    Counts reach the host by one asynchronous copy that starts right after the masks were
+    made and is read after the encoders were launched, so that the device is never idle.
+    In a distributed job these counts are gathered once: all ranks know the same totals and
+    enter the same collectives, also a rank without any pair.
 
     Args:
         masks1 (Tensor): (B, K, h, w) masks of view 1.
         masks2 (Tensor): The same regions in view 2.
         min_area (float): A region is present where its mask sums to more.
-        rows (str): ``'valid'``: the networks after pooling see the valid pairs
-            alone. ``'all'``: all B * K rows (the public code, row
-            19 of projects/r2o/README.md).
+        rows (str): ``'valid'``: the networks after pooling only see the valid pairs.
+            ``'all'``: all B * K rows (the public code, row 19 of projects/r2o/README.md).
         healthy (Tensor, optional): Scalar bool; False stops every rank with an
             error instead of training on NaN.
         clustered (bool): Channel k is the same cluster in every image of this rank;
-            False where superpixels are the masks and ids mean something within one
-            image only.
+            False if superpixels are the masks, whose ids only have a meaning within an
+            image.
 
     Attributes:
         valid (Tensor): (B, K) bool.
+
+    Raises:
+        ValueError: Another ``rows``; when a count is first read, features of any rank that
+            are not finite.
     """
 
     def __init__(
@@ -39,7 +41,7 @@ class RegionPairs:
         masks2: Tensor,
         min_area: float = 1e-3,
         rows: str = 'valid',
-        healthy: Tensor = None,
+        healthy: Tensor | None = None,
         clustered: bool = True,
     ) -> None:
         if rows not in ('valid', 'all'):
@@ -48,10 +50,10 @@ class RegionPairs:
         self.valid = (area1 > min_area) & (area2 > min_area)
         self.all_rows = rows == 'all'
         self.clustered = clustered
-        self._seen = None
+        self._seen: list[list[int]] | None = None
         ill = self.valid.new_zeros(()) if healthy is None else ~healthy
         counts = torch.stack([self.valid.sum(), self.valid.any(1).sum(), ill.long()])
-        self._counts = _gather(counts)  # (world, 3), on the device
+        self._counts = torch.stack(all_gather(counts))  # (world, 3), on the device
         self._order = (~self.valid).flatten().long().argsort(stable=True)
         self._host, self._event = _copy_to_host(self._counts)
 
@@ -76,20 +78,20 @@ class RegionPairs:
 
     @property
     def rows_per_rank(self) -> list[int]:
-        """Rows each rank sends through projector and predictor, one view."""
+        """Rows that each rank sends through projector and predictor, one view."""
         if self.all_rows:  # same batch size and K everywhere
             return [self.valid.numel()] * self.world_size
         return self.valid_per_rank
 
     @property
     def valid_per_rank(self) -> list[int]:
-        """Valid pairs of each rank; as many as rows unless ``rows='all'``."""
+        """Valid pairs of each rank; the same as rows unless ``rows='all'``."""
         return [row[0] for row in self._read()]
 
     @property
     def local_rows(self) -> int:
         """Rows of this rank, one view."""
-        return self.rows_per_rank[_rank()]
+        return self.rows_per_rank[get_rank()]
 
     @property
     def total_rows(self) -> int:
@@ -107,11 +109,11 @@ class RegionPairs:
     @property
     def first_valid(self) -> int:
         """Valid pairs of the ranks before this one."""
-        return sum(self.valid_per_rank[: _rank()])
+        return sum(self.valid_per_rank[: get_rank()])
 
     def valid_rows(self) -> Tensor:
-        """Which of the rows of one view are valid pairs: (V, ) positions in :meth:`rows`."""
-        count = self.valid_per_rank[_rank()]
+        """Positions in :meth:`rows` of one view that hold valid pairs, (V, )."""
+        count = self.valid_per_rank[get_rank()]
         if self.all_rows:
             return self._order[:count]
         return torch.arange(count, device=self.valid.device)
@@ -123,7 +125,7 @@ class RegionPairs:
     def clusters(self) -> Tensor:
         """The cluster of each row of one view, (R, ) int64.
 
-        Equal numbers are one cluster, within this rank and step alone: K-means runs
+        Equal numbers are one cluster within this rank and step only, since K-means runs
         per process. Without clustering each row has a number of its own.
         """
         return self.rows() % self.valid.shape[1] if self.clustered else self.rows()
@@ -131,36 +133,23 @@ class RegionPairs:
     def weights(self, average: str) -> Tensor:
         """The weight of each row of :meth:`rows` in this rank's loss.
 
-        Scaled so that the mean over ranks, which distributed training takes of
-        the gradients, is the loss of the joined batch, whatever share of the
-        pairs each rank holds.
+        Scaled so that the mean over ranks, which distributed training takes of the
+        gradients, is the loss of the joined batch, however the pairs are distributed.
 
         Args:
-            average (str): See :func:`~orl_mm.models.utils.regions.region_weights`.
+            average (str): See :func:`~orl_mm.models.utils.region_weights`.
 
         Returns:
             Tensor: (R,) float32, without gradient.
         """
         weights = region_weights(self.valid, average)
         unit = 0 if average == 'region' else 1
-        mine, total = self._counts[_rank(), unit], self._counts[:, unit].sum()
+        mine, total = self._counts[get_rank(), unit], self._counts[:, unit].sum()
         weights = weights * (mine * self.world_size / total.clamp(min=1))
         return weights.flatten()[self.rows()]
 
 
-def _rank() -> int:
-    return dist.get_rank() if dist.is_available() and dist.is_initialized() else 0
-
-
-def _gather(counts: Tensor) -> Tensor:
-    if not (dist.is_available() and dist.is_initialized()):
-        return counts[None]
-    parts = [torch.empty_like(counts) for _ in range(dist.get_world_size())]
-    dist.all_gather(parts, counts)
-    return torch.stack(parts)
-
-
-def _copy_to_host(tensor: Tensor):
+def _copy_to_host(tensor: Tensor) -> tuple[Tensor, torch.cuda.Event | None]:
     if not tensor.is_cuda:
         return tensor, None
     host = torch.empty(tensor.shape, dtype=tensor.dtype, pin_memory=True)

@@ -1,31 +1,31 @@
-"""A target network that follows the online one: what R2O and its rivals take from BYOL."""
+"""What R2O, DetCon, PixPro and VADeR share: two views, and a target network as in BYOL."""
 
-from collections.abc import Callable, Sequence
-from copy import deepcopy
+from collections.abc import Callable
 
 import torch
 from mmpretrain.models import BaseSelfSupervisor
 from torch import Tensor, nn
 
+from orl_mm.models.utils.ema import MomentumNetwork
 from orl_mm.structures import RegionBatch
 
 
-class MomentumTarget(BaseSelfSupervisor):
-    """An algorithm on the views of a mini-batch, with a moving average of its online network.
+class SiameseModel(BaseSelfSupervisor):
+    """An algorithm that compares views of an image, with a moving average of its network.
 
-    A subclass calls :meth:`make_target` at the end of its ``__init__``;
-    ``MomentumUpdateHook`` calls :meth:`update_target` after the optimiser step, or, with
-    ``target_update='before_target_forward'``, sets ``pending_momentum`` before it. The
-    target stays in training mode: its batch norms use and track its own statistics.
+    A subclass calls :meth:`make_target` at the end of its ``__init__``.
+    ``MomentumUpdateHook`` calls :meth:`update_target` after the optimiser step. With
+    ``target_update='before_target_forward'`` it sets ``pending_momentum`` before the step
+    instead, and :meth:`loss` calls :meth:`update_target_if_pending`.
 
     Args:
         data_preprocessor (dict or nn.Module, optional): Its default type is
             ``RegionDataPreprocessor``.
-        **kwargs: See ``BaseSelfSupervisor``.
+        **kwargs: See mmpretrain's ``BaseSelfSupervisor``.
 
     Attributes:
-        target (nn.ModuleDict, optional): Copies of parts, by their names; None without target.
-        joined (bool): Views are normalised together, see :meth:`per_view`.
+        target (MomentumNetwork, optional): Averages of ``backbone`` and ``neck``.
+        joined (bool): Both views are normalised together, see :meth:`per_view`.
     """
 
     def __init__(self, *args, data_preprocessor: dict | nn.Module | None = None, **kwargs) -> None:
@@ -33,27 +33,20 @@ class MomentumTarget(BaseSelfSupervisor):
             data_preprocessor = dict(data_preprocessor or {})
             data_preprocessor.setdefault('type', 'orl_mm.RegionDataPreprocessor')
         super().__init__(*args, data_preprocessor=data_preprocessor, **kwargs)
-        self.target: nn.ModuleDict | None = None
+        self.target: MomentumNetwork | None = None
         self.pending_momentum: float | None = None
         self.joined = False
 
-    def make_target(self, parts: Sequence[str] = ('backbone', 'neck')) -> None:
-        """Copy parts of the online network; the copies are never trained.
+    def make_target(self) -> None:
+        """Create the target network, a copy of backbone and neck."""
+        self.target = MomentumNetwork(self, ('backbone', 'neck'), name='target')
 
-        A checkpoint of an online network alone starts the target as its copy.
-        """
-        self.target = nn.ModuleDict({name: deepcopy(getattr(self, name)) for name in parts})
-        self.target.requires_grad_(False)
-        self.register_load_state_dict_post_hook(_copy_when_target_is_missing)
-
-    @torch.no_grad()
     def update_target(self, momentum: float) -> None:
-        """xi <- m xi + (1 - m) theta, parameters only: buffers are the target's own."""
-        online = [p for name in self.target for p in getattr(self, name).parameters()]
-        torch._foreach_lerp_(list(self.target.parameters()), online, 1.0 - momentum)
+        """xi <- m xi + (1 - m) theta."""
+        self.target.follow(self, momentum)
 
     def update_target_if_pending(self) -> None:
-        """The update that was left to the step itself, once."""
+        """The update within the step, once for each ``pending_momentum`` that was set."""
         if self.pending_momentum is not None:
             self.update_target(self.pending_momentum)
             self.pending_momentum = None
@@ -61,23 +54,24 @@ class MomentumTarget(BaseSelfSupervisor):
     def init_weights(self) -> None:
         """Initialise the online network; the target starts as its copy."""
         super().init_weights()
-        self.copy_online_to_target()
-
-    def copy_online_to_target(self) -> None:
-        """Parameters and buffers of the online network into the target."""
-        for name in self.target or ():
-            self.target[name].load_state_dict(getattr(self, name).state_dict())
+        if self.target is not None:
+            self.target.copy_from(self)
 
     def per_view(self, function: Callable, *args: list[Tensor]) -> list[Tensor]:
-        """Apply to each view, or to both at once where they share batch statistics."""
+        """Apply a network to each view, or to both at once if they share batch statistics.
+
+        Args:
+            function (callable): Of one tensor from each of ``args``.
+            *args (list): Two tensors each, of view 1 and view 2.
+        """
         if self.joined:
             return list(function(*(torch.cat(pair) for pair in args)).chunk(2))
-        return [function(*pair) for pair in zip(*args, strict=False)]
+        return [function(*pair) for pair in zip(*args, strict=True)]
 
     def take_inputs(
         self, inputs: Tensor | list[Tensor], num: int, what: str, fix: str
     ) -> list[Tensor]:
-        """The inputs of a step, if there are ``num`` of them.
+        """The inputs of a step, checked to be ``num`` tensors.
 
         Raises:
             ValueError: Another number: the algorithm needs ``what``; ``fix`` says how.
@@ -107,10 +101,3 @@ class MomentumTarget(BaseSelfSupervisor):
                 f'images, ({len(view)}, 2, 5), got {tuple(boxes.shape)}'
             )
         return boxes
-
-
-def _copy_when_target_is_missing(model: MomentumTarget, incompatible) -> None:
-    # Old batch norms lack num_batches_tracked, which loading fills in silently.
-    target = {f'target.{key}' for key in model.target.state_dict() if 'tracked' not in key}
-    if target <= set(incompatible.missing_keys):
-        model.copy_online_to_target()

@@ -9,7 +9,7 @@ from mmengine.dist import get_world_size
 from mmpretrain.models import MoCo
 from torch import Tensor
 
-from orl_mm.models.utils import gather_rows
+from orl_mm.models.utils.distributed import gather_rows
 from orl_mm.models.utils.feature_queue import enqueue
 from orl_mm.registry import MODELS
 
@@ -20,17 +20,16 @@ class InfoMin(MoCo):
 
     The shuffled crops of an image are encoded one by one and projected together
     (``JigsawNeck``); this query is compared with the same key and the same queue as the
-    query of view 1. The momentum encoder sees view 2 alone.
+    query of view 1. The momentum encoder only sees view 2.
 
     Unlike MoCo's, the queue may have any length, and writing to it does not wait for the
-    device. Batches are shuffled among GPUs by torch's global generator, as in MoCo: a run
-    that is to be resumed bit for bit needs ``SeedStepHook``. All ranks need batches of
-    one size.
+    device. Batches are shuffled among GPUs by torch's global generator, as in MoCo, so
+    bit-equal resuming needs ``SeedStepHook``. All ranks need batches of one size.
 
     Args:
         jigsaw_neck (dict): Config of ``JigsawNeck``.
-        jigsaw_weight (float): beta, between 0 and 1: the loss is (1 - beta) that of the
-            views plus beta that of the crops.
+        jigsaw_weight (float): beta in [0, 1]; the loss is (1 - beta) times that of the
+            views plus beta times that of the crops.
         **kwargs: See mmpretrain's ``MoCo``.
 
     Raises:

@@ -4,9 +4,8 @@ from collections.abc import Sequence
 
 from torch import Tensor
 
+from orl_mm.models.necks.region_mlp import RegionMLP
 from orl_mm.registry import MODELS
-
-from .region_mlp import RegionMLP
 
 
 @MODELS.register_module()

@@ -1,4 +1,4 @@
-"""DetCon_B: tell each region of an image from all others, by masks of a segmentation.
+"""DetCon_B: contrast of each region of a segmented image with all other regions.
 
 Henaff et al. 2021, "Efficient Visual Pretraining with Contrastive Detection" (arXiv
 2103.10957), on BYOL's networks.
@@ -7,39 +7,36 @@ Henaff et al. 2021, "Efficient Visual Pretraining with Contrastive Detection" (a
 import torch
 from torch import Tensor, nn
 
-from orl_mm.models.utils.region_draws import crop_labels, draw_regions, majority_regions
+from orl_mm.models.selfsup.siamese import SiameseModel
+from orl_mm.models.utils import crop_labels, downsample_regions
 from orl_mm.registry import MODELS
 from orl_mm.structures import RegionBatch
 
-from .momentum_target import MomentumTarget
-
 
 @MODELS.register_module()
-class DetCon(MomentumTarget):
+class DetCon(SiameseModel):
     """Contrast of mask-pooled regions between two views (section 3.1 of the paper).
 
-    The label map of the whole image is cut for both views on the device: like R2O's
-    superpixels it comes through the loader as it is, and can be read from a cache. The
-    whole image itself is not looked at. Regions are drawn by torch's global generator, so a
-    run that is to be resumed bit for bit needs ``SeedStepHook``. The target is updated
-    by ``MomentumUpdateHook``.
+    The label map of the whole image is cropped to both views on the device: like R2O's
+    superpixels it passes the loader unchanged and can be cached. The whole image itself is
+    not used. Regions are drawn by torch's global generator, so bit-equal resuming needs
+    ``SeedStepHook``. ``MomentumUpdateHook`` updates the target.
 
     Args:
         backbone, neck, head (dict): The online network: encoder f, a ``MaskPoolNeck``
             with the projector g, a ``DetConHead`` with the predictor q.
         num_masks (int): R, regions drawn in each view, with replacement, among those that
-            own a cell of the feature map there.
+            own a cell of the view's feature map.
         target_draw (str): ``'shared'``: both networks see the same regions of a view (the
             authors' code). ``'own'``: the target draws for itself (the reproduction).
         target_update (str): ``'after_step'``: after the optimiser step (the authors).
             ``'before_target_forward'``: between both networks (the reproduction).
         views (str): ``'separate'``: each view has its own batch statistics (the authors).
             ``'joined'``: both views normalise together (the reproduction).
-        pretrained, data_preprocessor, init_cfg: See ``BaseSelfSupervisor``; the default
-            preprocessor is ``RegionDataPreprocessor``.
+        **kwargs: See ``SiameseModel``.
 
     Raises:
-        ValueError: An unknown word, or fewer than one mask.
+        ValueError: An unknown option, or fewer than one mask.
 
     Source: ``detcon_b.py`` of github.com/deepmind/detcon (the authors' code) and
     github.com/KKallidromitis/detcon-pytorch (the reproduction).
@@ -54,9 +51,7 @@ class DetCon(MomentumTarget):
         target_draw: str = 'shared',
         target_update: str = 'after_step',
         views: str = 'separate',
-        pretrained: str | None = None,
-        data_preprocessor: dict | nn.Module | None = None,
-        init_cfg: list[dict] | dict | None = None,
+        **kwargs,
     ) -> None:
         for name, value, legal in (
             ('target_draw', target_draw, ('shared', 'own')),
@@ -67,17 +62,10 @@ class DetCon(MomentumTarget):
                 raise ValueError(f'{name} must be one of {legal}, got {value!r}')
         if num_masks < 1:
             raise ValueError(f'num_masks must be at least 1, got {num_masks}')
-        super().__init__(
-            backbone=backbone,
-            neck=neck,
-            head=head,
-            pretrained=pretrained,
-            data_preprocessor=data_preprocessor,
-            init_cfg=init_cfg,
-        )
+        super().__init__(backbone=backbone, neck=neck, head=head, **kwargs)
         self.num_masks, self.target_draw = num_masks, target_draw
         self.target_update, self.joined = target_update, views == 'joined'
-        self.make_target(('backbone', 'neck'))
+        self.make_target()
 
     def loss(
         self, inputs: list[Tensor], data_samples: RegionBatch | list, **kwargs
@@ -104,7 +92,7 @@ class DetCon(MomentumTarget):
         # Each cell of the features belongs to one region; R of these regions are drawn.
         cells = [
             self.view_regions(batch, v, x, f.shape[-2:])
-            for v, (x, f) in enumerate(zip(views, feats, strict=False))
+            for v, (x, f) in enumerate(zip(views, feats, strict=True))
         ]
         ids = target_ids = self.draw(cells)
         online = self._project(self.neck, feats, cells, ids)
@@ -125,12 +113,13 @@ class DetCon(MomentumTarget):
         Args:
             batch (RegionBatch): Label maps and boxes.
             view (int): Which of the boxes.
-            image (Tensor): (B, 3, H, W), of which the size counts: masks are cut at the
-                resolution of the view, then averaged down.
+            image (Tensor): (B, 3, H, W), used for its size: masks are cropped at the
+                resolution of the view, then averaged down. The region that covers most of
+                a cell owns it; of equal shares the lowest id.
             grid (torch.Size): (h, w).
         """
         labels = crop_labels(batch.labels, batch.views[:, view], image.shape[-2:])
-        return majority_regions(labels, batch.max_count, grid)
+        return downsample_regions(labels, batch.max_count, grid).argmax(1)
 
     def draw(self, cells: list[Tensor]) -> list[Tensor]:
         """Regions of each view, from torch's generator: (B, h, w) twice -> (B, R) twice."""
@@ -143,7 +132,7 @@ class DetCon(MomentumTarget):
         """Pooled and projected regions of each view, (B * R, D) twice."""
         masks = [
             (i[:, :, None, None] == c[:, None]).to(f.dtype)
-            for i, c, f in zip(ids, cells, feats, strict=False)
+            for i, c, f in zip(ids, cells, feats, strict=True)
         ]
         return self.per_view(lambda f, m: neck(f, m)[0], feats, masks)
 
@@ -157,3 +146,27 @@ class DetCon(MomentumTarget):
                 'Superpixels (another method than "none") before orl_mm.MultiViewWithGeometry'
             )
         return batch
+
+
+def draw_regions(cells: Tensor, num_draws: int, generator: torch.Generator | None = None) -> Tensor:
+    """Draw from the regions that own a cell, uniformly and with replacement.
+
+    The probability does not depend on the number of cells of a region.
+
+    Args:
+        cells (Tensor): (B, N) integers, the region of each cell.
+        num_draws (int): R.
+        generator (torch.Generator, optional): On the device of ``cells``. None: the
+            device's global one.
+
+    Returns:
+        Tensor: (B, R), ids of ``cells``, same dtype.
+    """
+    ordered = cells.sort(1).values
+    first = torch.ones_like(ordered, dtype=torch.bool)
+    first[:, 1:] = ordered[:, 1:] != ordered[:, :-1]
+    number = first.cumsum(1)  # (B, N): 1 for the cells of the lowest id, 2 of the next ...
+    share = torch.rand(len(cells), num_draws, generator=generator, device=cells.device)
+    wanted = (share * number[:, -1:]).long() + 1
+    # Where a number begins; rounding must not lead beyond the last one.
+    return ordered.gather(1, torch.searchsorted(number, wanted.minimum(number[:, -1:])))
