@@ -123,7 +123,7 @@ def copy_weights(model: Any, published: PublishedStep, crops: list[Tensor]) -> f
         for key, value in head.state_dict().items()
     }
     model.head.load_state_dict(weights)
-    model.copy_student_to_teacher()
+    model.teacher.copy_from(model)
     with torch.no_grad():
         ours, theirs = model(crops, mode='loss')['loss'].item(), published.loss().item()
     model.criterion.center.zero_()

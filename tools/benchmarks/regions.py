@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from orl_mm.models.refiners import KMeansRefiner
+from orl_mm.models.refiners.kmeans_refiner import KMeansRefiner
 from orl_mm.models.utils import RegionPairs, crop_masks, downsample_regions, mask_pool
 from orl_mm.structures import RegionBatch
 
