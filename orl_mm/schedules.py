@@ -449,7 +449,7 @@ class ParamSchedule(_ParamScheduler):
         """
         info = MessageHub.get_current_instance().runtime_info
         iters, epochs = info.get('max_iters'), info.get('max_epochs')
-        if iters is None:
+        if iters is None or epochs is None:
             return
         filled = self.epoch_length and self._end == epochs * self.epoch_length
         self.end = iters if filled else self._end

@@ -1,10 +1,8 @@
-"""The 24 rows of thesis against public code: what each preset sets, and what differs.
+"""What the presets of the thesis and of the public code set, row by row of projects/r2o/README.md.
 
-What each argument *does* is tested with its part; here the presets are read as a
-user's run reads them, and every row is stated for both.
+Rows 15 and 23 have no argument; what each argument does is tested with its part.
 """
 
-import ast
 import inspect
 from pathlib import Path
 
@@ -94,11 +92,10 @@ ROWS = {
     ),
     '3 warm-up': (
         lambda c: [
-            (s.type, s.warmup, s.get('end'), s.by_epoch, s.convert_to_iter_based)
-            for s in c.param_scheduler
+            (s.type, s.warmup, s.by_epoch, s.convert_to_iter_based) for s in c.param_scheduler
         ],
-        [('orl_mm.WarmupCosineLR', 10, None, True, True)],
-        [('orl_mm.WarmupCosineLR', 3, None, True, True)],
+        [('orl_mm.WarmupCosineLR', 10, True, True)],
+        [('orl_mm.WarmupCosineLR', 3, True, True)],
     ),
     '4 LARS': (
         lambda c: (
@@ -161,11 +158,6 @@ ROWS = {
     '22 symmetrised': (lambda c: c.model.head.symmetric, 'sum', 'mean'),
     '24 running statistics': (lambda c: c.model.refiner.update_running_stats, False, True),
 }
-# Rows without an argument are the same code for both presets: tested where it is.
-BEHAVIOUR = {
-    15: ('test_models/test_kmeans.py', 'test_empty_clusters_get_a_valid_centre'),
-    23: ('test_models/test_r2o.py', 'test_no_region_in_both_views_is_a_connected_zero'),
-}
 
 
 @pytest.mark.parametrize('row', ROWS)
@@ -173,23 +165,6 @@ def test_row(presets, row):
     read, thesis, official = ROWS[row]
     assert read(presets[0]) == thesis
     assert read(presets[1]) == official
-
-
-def rows_of_the_table():
-    text = (TESTS.parent / 'projects' / 'r2o' / 'README.md').read_text()
-    return [
-        int(line.split('|')[1])
-        for line in text.splitlines()
-        if line.startswith('| ') and line.split('|')[1].strip().isdigit()
-    ]
-
-
-def test_every_row_of_the_table_is_tested():
-    stated = sorted([int(row.split()[0]) for row in ROWS] + [*BEHAVIOUR])
-    assert stated == rows_of_the_table() == list(range(1, 25))
-    for file, name in BEHAVIOUR.values():
-        body = ast.parse((TESTS / file).read_text()).body
-        assert name in {part.name for part in body if isinstance(part, ast.FunctionDef)}
 
 
 def flatten(value, prefix=''):
@@ -252,16 +227,6 @@ def name(file):
 
 
 @pytest.mark.parametrize('file', FILES, ids=name)
-def test_every_config_opens_with_paper_command_and_expectation(file):
-    head = file.read_text().split('_base_')[0]
-    for word in ('# Paper:', '# Command:', '# Expected:'):
-        assert word in head, f'{file.name} does not say {word}'
-    assert (
-        f'# Command:  tools/dist_train.sh configs/r2o/{name(file)}' in head or 'make demo' in head
-    )
-
-
-@pytest.mark.parametrize('file', FILES, ids=name)
 def test_every_config_scales_its_learning_rate_from_4096(file):
     assert Config.fromfile(file).auto_scale_lr.base_batch_size == 4096
 
@@ -281,6 +246,4 @@ def test_imagenet100(k):
 
 def test_100_epochs():
     cfg = Config.fromfile(CONFIGS / 'r50_in1k_100e.py')
-    (scheduler,) = cfg.param_scheduler
     assert cfg.optim_wrapper.optimizer.lr == pytest.approx(0.45 * 16)
-    assert (scheduler.warmup, scheduler.get('end'), cfg.train_cfg.max_epochs) == (10, None, 100)

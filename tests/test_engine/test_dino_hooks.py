@@ -9,7 +9,6 @@ from mmengine.runner import Runner
 from torch import nn
 
 from orl_mm.engine.hooks import ClipEachGradHook, FreezeLastLayerHook
-from orl_mm.engine.optimizers import MatrixDecayConstructor
 
 from .tiny import TinyModel, tiny_runner
 
@@ -105,35 +104,9 @@ def test_layer_is_frozen_for_the_first_epoch_alone(tmp_path):
     assert all(p.requires_grad for p in runner.model.online.parameters())
 
 
-def test_matrices_alone_are_decayed():
-    model = nn.ModuleDict(
-        dict(linear=nn.Linear(3, 4), norm=nn.LayerNorm(4), conv=nn.Conv2d(3, 2, 1))
-    )
-    model.token = nn.Parameter(torch.zeros(1, 1, 4))
-    model.gamma = nn.Parameter(torch.ones(4))
-    model.frozen = nn.Parameter(torch.zeros(3, 3), requires_grad=False)
-    constructor = MatrixDecayConstructor(
-        dict(optimizer=dict(type='AdamW', lr=1.0, weight_decay=0.3))
-    )
-    wrapper = constructor(model)
-    names = {id(p): n for n, p in model.named_parameters()}
-    decayed, others = ([names[id(p)] for p in g['params']] for g in wrapper.param_groups)
-    assert set(decayed) == {'token', 'linear.weight', 'conv.weight'}
-    assert set(others) == {'gamma', 'linear.bias', 'norm.weight', 'norm.bias', 'conv.bias'}
-    assert [g['weight_decay'] for g in wrapper.param_groups] == [0.3, 0.0]
-
-
 @pytest.mark.parametrize(
     ('make', 'message'),
-    [
-        (lambda: ClipEachGradHook(0), 'max_norm'),
-        (lambda: FreezeLastLayerHook(-1), 'epochs'),
-        (lambda: MatrixDecayConstructor({}), 'optimizer'),
-        (
-            lambda: MatrixDecayConstructor(dict(optimizer={}), dict(bias_decay_mult=0)),
-            'paramwise_cfg',
-        ),
-    ],
+    [(lambda: ClipEachGradHook(0), 'max_norm'), (lambda: FreezeLastLayerHook(-1), 'epochs')],
 )
 def test_bad_arguments(make, message):
     with pytest.raises(ValueError, match=message):

@@ -1,9 +1,11 @@
-"""K by epoch, the factor of the learning rate, the scalars of the log, the warnings."""
+"""The factor K / b of the learning rate, the logged statistics, the warnings. K: test_schedules."""
 
 import json
 
 import pytest
 import torch
+
+from orl_mm.engine.hooks import KMeansRefineHook
 
 from .tiny import TinyModel, listen, tiny_runner
 
@@ -16,21 +18,18 @@ def _hook(**kwargs):
     return dict(type='orl_mm.KMeansRefineHook', interval=1, **kwargs)
 
 
-def test_k_by_epoch_and_after_a_resume(tmp_path):
-    runner = tiny_runner(tmp_path / 'a', hooks=[_hook()], stop_after=2)
-    runner.train()
-    assert runner.model.clusters == [8] * 4 + [12] * 4
-    rest = tiny_runner(
-        tmp_path / 'b', hooks=[_hook()], resume=True, load_from=str(tmp_path / 'a/epoch_2.pth')
-    )
-    rest.train()
-    assert rest.model.clusters == [16] * 4
+def changed(change):
+    """A model whose record of a step is changed."""
+    model = TinyModel()
+    record = model.record
 
+    def recorded(out):
+        last = record(out)
+        change(last)
+        return last
 
-def test_k_in_a_loop_by_iterations(tmp_path):
-    runner = tiny_runner(tmp_path, hooks=[_hook()], iters=10)  # 4 iterations a pass
-    runner.train()
-    assert runner.model.clusters == [8] * 4 + [12] * 4 + [16] * 2
+    model.record = recorded
+    return model
 
 
 def test_without_schedule_the_refiner_keeps_its_k(tmp_path):
@@ -94,77 +93,48 @@ def test_scalars_in_the_log_line_and_in_the_back_ends(tmp_path):
         assert name in written
 
 
-def test_reads_only_at_the_interval(tmp_path):
-    model, reads = TinyModel(), []
-    record = model.record
+@pytest.mark.parametrize(('interval', 'expected'), [(3, [3, 7]), (50, [4, 8])])
+def test_reads_at_the_interval_or_the_end_of_a_short_epoch(tmp_path, interval, expected):
+    """The device is read in no other iteration; epochs have four."""
+    reads = []
 
-    def spy(out):
-        last = record(out)
+    def spy(last):
         last.timers = dict(clustering=lambda: reads.append(model.steps) or 0.1)
-        return last
 
-    model.record = spy
-    tiny_runner(tmp_path, model, hooks=[dict(_hook(), interval=3)], epochs=2).train()
-    assert reads == [3, 7]  # the third iteration of each epoch of four
-
-
-def test_a_short_epoch_is_read_at_its_end(tmp_path):
-    runner = tiny_runner(tmp_path, hooks=[dict(_hook(), interval=50)], epochs=2)
-    runner.train()
-    assert len(runner.message_hub.get_scalar('train/num_clusters').data[0]) == 2
+    model = changed(spy)
+    tiny_runner(tmp_path, model, hooks=[dict(_hook(), interval=interval)], epochs=2).train()
+    assert reads == expected
 
 
-def _warnings(tmp_path, change, **hook):
-    model = TinyModel()
-    record = model.record
+def flat(last):
+    last.labels0 = torch.zeros(2, 4, 4, dtype=torch.long)
+    last.embeddings = torch.eye(4)
 
-    def changed(out):
-        last = record(out)
-        change(last)
-        return last
 
-    model.record = changed
-    runner = tiny_runner(tmp_path, model, hooks=[_hook(**hook)])
+@pytest.mark.parametrize(
+    ('change', 'interval', 'expected'),
+    [
+        (flat, 6, ['1.00 objects'] * 2),  # in 12 iterations
+        (lambda last: setattr(last, 'embeddings', torch.ones(3, 4)), 1000, ['Embeddings']),
+        (lambda last: setattr(last, 'embeddings', torch.eye(4)), 1000, []),
+        (lambda last: setattr(last, 'embeddings', torch.zeros(0, 4)), 1000, []),
+    ],
+)
+def test_warnings_of_collapse(tmp_path, change, interval, expected):
+    runner = tiny_runner(tmp_path, changed(change), hooks=[_hook(warn_interval=interval)])
     messages = listen(runner)
     runner.train()
-    return [m for m in messages if ' collapse: ' in m]
-
-
-def test_warns_of_collapsed_clusters_once_in_a_while(tmp_path):
-    def change(last):
-        last.labels0 = torch.zeros(2, 4, 4, dtype=torch.long)
-        last.embeddings = torch.eye(4)
-
-    messages = _warnings(tmp_path, change, warn_interval=6)
-    assert len(messages) == 2
-    assert all('1.00 objects' in m for m in messages)
-
-
-def test_warns_of_collapsed_embeddings(tmp_path):
-    messages = _warnings(tmp_path, lambda last: setattr(last, 'embeddings', torch.ones(3, 4)))
-    assert len(messages) == 1
-    assert 'Embeddings' in messages[0]
-
-
-def test_says_nothing_of_healthy_or_missing_embeddings(tmp_path):
-    assert not _warnings(tmp_path / 'a', lambda last: setattr(last, 'embeddings', torch.eye(4)))
-    assert not _warnings(
-        tmp_path / 'b', lambda last: setattr(last, 'embeddings', torch.zeros(0, 4))
-    )
+    found = [m for m in messages if ' collapse: ' in m]
+    assert len(found) == len(expected)
+    assert all(word in m for word, m in zip(expected, found, strict=True))
 
 
 def test_absent_rows_do_not_count(tmp_path):
-    model = TinyModel()
-    record = model.record
-
-    def all_rows(out):
-        last = record(out)
+    def all_rows(last):
         last.embeddings = torch.ones(8, 3)  # B * K rows, of which three are valid
         last.embeddings[[0, 1, 4]] = torch.eye(3)
-        return last
 
-    model.record = all_rows
-    runner = tiny_runner(tmp_path, model, hooks=[_hook()], epochs=1)
+    runner = tiny_runner(tmp_path, changed(all_rows), hooks=[_hook()], epochs=1)
     runner.train()
     assert runner.message_hub.get_scalar('train/effective_rank').current() == pytest.approx(3.0)
 
@@ -184,8 +154,6 @@ def test_model_without_refiner_and_wrong_arguments(tmp_path):
     del model.refiner
     with pytest.raises(TypeError, match='refiner'):
         tiny_runner(tmp_path, model, hooks=[_hook()]).train()
-    from orl_mm.engine.hooks import KMeansRefineHook
-
     with pytest.raises(ValueError, match='interval'):
         KMeansRefineHook(interval=0)
     with pytest.raises(ValueError, match='lr_factor_base'):

@@ -1,6 +1,7 @@
-"""Guide attention heads of any self-supervised ViT to named parts: MeDINO = DINO + this hook."""
+"""Guide attention heads of a self-supervised ViT to named parts: MeDINO = DINO + this hook."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from mmengine.hooks import Hook
@@ -29,49 +30,48 @@ DEFAULT_HEADS = {0: 'left_lung', 1: 'right_lung', 2: 'heart'}  # sides are the p
 class AttentionRegHook(Hook):
     r"""Add :math:`-\lambda_1 \sum a k + \lambda_2 \sum a (1 - k)` to the losses of a model.
 
-    Section 3.2 of the thesis. A forward hook on the last block's ``qkv`` gives the CLS row
-    a of the student (fused attention stays fused); a forward hook on the model adds
-    ``loss_attn_inside`` and ``loss_attn_outside`` to the dict that ``mode='loss'`` returns,
-    under DDP too. No subclass is needed: any algorithm whose ``backbone`` is a ViT of
-    mmpretrain will do.
+    Section 3.2 of the thesis. A forward hook on the last block's ``qkv`` gives the CLS row a of
+    the student (fused attention stays fused); a forward hook on the model adds
+    ``loss_attn_inside`` and ``loss_attn_outside`` to the dict that ``mode='loss'`` returns, under
+    DDP too. Any algorithm whose ``backbone`` is a ViT of mmpretrain can be used without a
+    subclass.
 
-    Templates come in the data samples, ``template`` (V, R, h, w) and ``parts`` as
-    :class:`TemplateBatch` says; their V views are the first V entries of ``inputs``, so the
-    global crops. h x w is the patch grid, or a multiple of it such as the view's own size.
+    Templates are in the data samples, ``template`` (V, R, h, w) and ``parts``, see
+    :class:`TemplateBatch`. Their V views are the first V entries of ``inputs`` (the global
+    crops). h x w is the patch grid or a multiple of it, such as the size of the view.
 
-    The backbone must see the views in order: joined or one after the other (``rows='view'``),
-    or image after image with their views together, as mmpretrain's SimCLR (``'sample'``).
-    Passes without gradient (momentum encoders that share the backbone) do not count, and
-    where the student sees fewer views, as MoCo's, those are guided.
+    The backbone must see the views in order: view after view, joined or not (``rows='view'``),
+    or image after image, as in mmpretrain's SimCLR (``'sample'``). Passes without gradient
+    (momentum encoders that share the backbone) are ignored. If the student sees fewer views, as
+    in MoCo, only those are guided.
 
-    The head map is written to ``meta['attention_heads']`` of each checkpoint, unless the hook
-    only watches; read it with :func:`stored_head_map`.
+    The head map is written to ``meta['attention_heads']`` of each checkpoint unless all
+    strengths are 0; read it with :func:`stored_head_map`.
 
     Args:
-        heads (dict): Head -> name of its part; other heads stay free.
-        lambda1, lambda2 (float or dict): Strengths, or arguments of ``EpochSchedule``. The
-            thesis swept 1e-6 to 1e-2. Both 0: the hook only watches.
-        spread (float or dict): Strength of ``attention_spread_loss``, which the thesis lacks:
-            0. Positive: ``loss_attn_spread`` keeps heads from a few patches of their part and
-            from CLS.
+        heads (dict): Head -> name of its part; other heads are not guided.
+        lambda1, lambda2 (float or dict): Strengths, or arguments of :class:`Schedule` with
+            ``epochs`` for ``points``. The thesis swept 1e-6 to 1e-2. Both 0: only diagnostics.
+        spread (float or dict): Strength of ``attention_spread_loss`` (0 in the thesis), which
+            keeps heads from concentrating on CLS or a few patches of their part.
         scale (str): ``'pixel_sum'``, ``'patch_sum'`` or ``'mean'``.
         sign (str): ``'guide'`` or ``'as_printed'``, see ``attention_reg_loss``.
-        skip_empty (bool): Images that lack a part do not guide its head; otherwise it is
-            driven to CLS.
+        skip_empty (bool): Images without a part do not guide its head; otherwise they drive it
+            to CLS.
         rows (str): See above.
         backbone (str): Attribute path of the student's ViT in the model.
         layer (int): The block.
         interval (int): Iterations between readings of attention inside, outside, on CLS,
             coverage (``attention_diagnostics``) and AP against the template, per head.
-        ap_images (int): Rows that the AP is averaged over; 0: no AP.
+        ap_images (int): Number of rows that the AP is averaged over; 0: no AP.
 
     Attributes:
         strengths (tuple): lambda1, lambda2 and spread of the current iteration.
 
     Raises:
-        ValueError: Options that do not exist; at the start of training a head beyond the
-            block's or a backbone without CLS attention; at a step a part that the template
-            lacks, a template of another shape or range, or none.
+        ValueError: An unknown option; at the start of training, a head that the block does not
+            have or a backbone without CLS attention; in a step, no template, one of another
+            shape or range, or one without a part of ``heads``.
     """
 
     priority = 'NORMAL'
@@ -100,15 +100,16 @@ class AttentionRegHook(Hook):
                 raise ValueError(f'{name} must be one of {legal}, got {value!r}')
         self.heads = _head_map(DEFAULT_HEADS if heads is None else heads)
         self.lambdas = tuple(Schedule.build(value) for value in (lambda1, lambda2, spread))
-        self.options = dict(scale=scale, sign=sign, skip_empty=skip_empty)
+        self.options: dict[str, Any] = dict(scale=scale, sign=sign, skip_empty=skip_empty)
         self.rows, self.backbone, self.layer = rows, backbone, layer
         self.interval, self.ap_images = interval, ap_images
         self._handles: list = []
         self.strengths = (0.0, 0.0, 0.0)
-        self._log, self._readings, self._active = False, {}, False
+        self._log = self._active = False
+        self._readings: dict[str, float] = {}
 
     def before_train(self, runner: Runner) -> None:
-        """Listen to the student's block and to the model."""
+        """Register with the student's block and with the model."""
         self._remove()
         model = unwrapped_model(runner)
         self._reader = ClsAttentionReader(model.get_submodule(self.backbone), self.layer)
@@ -124,13 +125,15 @@ class AttentionRegHook(Hook):
             model.register_forward_hook(self._add, with_kwargs=True),
         ]
         self._checked = False
+        for name, schedule in zip(('lambda1', 'lambda2', 'spread'), self.lambdas, strict=True):
+            schedule.warn_if_unfit(name, position(runner, 0, smooth=True)[1])
         print_log(
             f'Guided heads: {self.heads}; lambda1, lambda2, spread = {self.lambdas}',
             logger='current',
         )
 
     def before_train_iter(self, runner: Runner, batch_idx: int, data_batch=None) -> None:
-        """Strengths of this iteration, a pure function of the position in training."""
+        """Set the strengths of this iteration."""
         at = position(runner, iteration(runner, batch_idx), smooth=True)
         self.strengths = tuple(schedule(*at) for schedule in self.lambdas)
         self._log = batch_idx == 0 or self.every_n_inner_iters(batch_idx, self.interval)
@@ -138,23 +141,23 @@ class AttentionRegHook(Hook):
     def after_train_iter(
         self, runner: Runner, batch_idx: int, data_batch=None, outputs=None
     ) -> None:
-        """Log what the forward pass has read."""
+        """Log the diagnostics of the forward pass."""
         for name, value in self._readings.items():
             runner.message_hub.update_scalar(f'train/{name}', value)
         self._readings = {}
 
     def after_train(self, runner: Runner) -> None:
-        """Let go of the model."""
+        """Leave the model as it was."""
         self._remove()
 
     def before_save_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
-        """Store which head is whose, for evaluation; a watched head is nobody's."""
+        """Store the head map for evaluation, unless the heads were not guided."""
         if not any(any(schedule.values) for schedule in self.lambdas):
             return
         checkpoint.setdefault('meta', {})['attention_heads'] = dict(self.heads)
 
     def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
-        """Say so if the heads of a checkpoint had other parts."""
+        """Log it if the heads of a checkpoint had other parts."""
         before = stored_head_map(checkpoint)
         if before is not None and before != self.heads:
             print_log(
@@ -164,7 +167,7 @@ class AttentionRegHook(Hook):
             )
 
     def _prepare(self, model: nn.Module, args: tuple, kwargs: dict) -> None:
-        """Before the model's pass: collect as many rows as there are guided views of images."""
+        """Before the forward pass: read the attention of the guided views."""
         self._active = (
             model.training
             and _argument(args, kwargs, 'mode', 2) == 'loss'
@@ -177,7 +180,7 @@ class AttentionRegHook(Hook):
             self._reader.start(limit=len(self._template), needs_grad=True)
 
     def _add(self, model: nn.Module, args: tuple, kwargs: dict, losses: dict) -> dict | None:
-        """After it: the terms of the regulariser join the others."""
+        """After the forward pass: add the terms of the regularizer to the losses."""
         if not self._active:
             return None
         self._active = False
@@ -214,7 +217,7 @@ class AttentionRegHook(Hook):
         return losses
 
     def _template_of(self, samples: Sequence | None, views: list[Tensor]) -> Tensor:
-        """(V B, heads, h, w) on the patch grid, view after view."""
+        """Templates (V B, heads, h, w) on the patch grid, view after view."""
         batch = TemplateBatch(samples)
         guided = views[: batch.num_views]
         if batch.num_views > len(views) or any(x.shape != views[0].shape for x in guided):
@@ -257,12 +260,12 @@ class AttentionRegHook(Hook):
 
 
 def stored_head_map(checkpoint: dict) -> dict[int, str] | None:
-    """The head map that a checkpoint was trained with; None where no head was guided."""
+    """Head map that a checkpoint was trained with; None if no head was guided."""
     return checkpoint.get('meta', {}).get('attention_heads')
 
 
 def _head_map(heads: dict) -> dict[int, str]:
-    """Numbers and names; command lines give numbers as text."""
+    """Convert heads to integers; command lines give them as text."""
     try:
         found = {int(head): str(part) for head, part in heads.items()}
     except (AttributeError, TypeError, ValueError):
@@ -276,5 +279,5 @@ def _head_map(heads: dict) -> dict[int, str]:
 
 
 def _argument(args: tuple, kwargs: dict, name: str, position: int):
-    """An argument of ``BaseModel.forward(inputs, data_samples, mode)``, however it was given."""
+    """Argument of ``BaseModel.forward(inputs, data_samples, mode)``, by keyword or position."""
     return kwargs[name] if name in kwargs else args[position] if len(args) > position else None

@@ -1,4 +1,4 @@
-"""The network before its first step, kept like any other checkpoint."""
+"""Save the network as it is before its first training step."""
 
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
@@ -10,9 +10,8 @@ from orl_mm.registry import HOOKS
 class SaveInitialHook(Hook):
     """Write the weights with which training starts to ``epoch_0.pth`` of the work directory.
 
-    They are those of the run's seed (``randomness``), of ``init_cfg`` or of ``load_from``;
-    a run that is resumed starts elsewhere and writes nothing. With ``max_epochs=0`` this is all
-    that a run does: the row "Random" of a table.
+    They are those of ``init_cfg``, ``load_from`` or the run's seed. A resumed run writes nothing.
+    With ``max_epochs=0`` the run consists of this only: the row "Random" of a table.
 
     Args:
         filename (str): The file's name.
@@ -21,7 +20,7 @@ class SaveInitialHook(Hook):
         ValueError: Not the name of a ``.pth`` file.
     """
 
-    # Before anything that may change the model at the start of training.
+    # Before hooks that may change the model at the start of training.
     priority = 'VERY_HIGH'
 
     def __init__(self, filename: str = 'epoch_0.pth') -> None:
@@ -33,10 +32,10 @@ class SaveInitialHook(Hook):
         self.filename = filename
 
     def before_train(self, runner: Runner) -> None:
-        """After weights were initialised or loaded."""
+        """Save, after weights were initialized or loaded."""
         if runner.iter > 0:
             return
-        # Every process enters: the runner writes on the first one and lets the others wait.
+        # On every process: the runner writes on the first one and lets the others wait.
         runner.save_checkpoint(
             runner.work_dir,
             self.filename,

@@ -1,4 +1,4 @@
-"""Draws of the networks as a function of the step."""
+"""Make random draws within the network reproducible when a run is resumed."""
 
 import numpy as np
 import torch
@@ -14,13 +14,13 @@ from orl_mm.registry import HOOKS
 class SeedStepHook(Hook):
     """Seed torch's generators before each step, from the seed, the rank and the step.
 
-    Stochastic depth and dropout draw from them. A resumed run starts again from the run's
-    seed and would draw what the first steps drew; with this hook it draws what the unbroken
-    run would have drawn, so that both are equal bit for bit. ``SeedSample`` does so for the
-    images; numpy's and python's generators are left alone.
+    Stochastic depth, dropout and sampling in ``loss()`` draw from them. A resumed run would
+    otherwise start from the run's seed again and repeat the draws of the first steps; with this
+    hook it equals the uninterrupted run bit for bit. ``SeedSample`` does the same for images.
+    The generators of numpy and python are not touched.
     """
 
-    # After SetEpochHook (HIGH), before anything that may draw.
+    # After SetEpochHook (HIGH), before hooks that may draw.
     priority = 'ABOVE_NORMAL'
 
     def before_train_iter(

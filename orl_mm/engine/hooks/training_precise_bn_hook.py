@@ -1,4 +1,4 @@
-"""Precise batch-norm statistics from the forward pass that training makes."""
+"""Precise batch-norm statistics, computed with the forward pass of training."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -19,24 +19,22 @@ from orl_mm.registry import HOOKS
 class TrainingPreciseBNHook(PreciseBNHook):
     """mmpretrain's ``PreciseBNHook`` for detectors, also at the end of training.
 
-    Running mean and variance of each layer become the averages over the batches of
-    ``num_samples`` training images, with the weights as they are ("Rethinking 'Batch' in
-    BatchNorm", arXiv 2105.07576, section 3). What differs from mmpretrain's:
+    Running mean and variance of each layer become averages over the batches of ``num_samples``
+    training images with the current weights ("Rethinking 'Batch' in BatchNorm", arXiv
+    2105.07576, section 3). Differences from mmpretrain's hook:
 
     - Batches go through the data preprocessor and the model as in training, with
-      ``mode='loss'``; detectron2's PreciseBN does the same. So heads normalise the
-      regions they are trained on. In mmpretrain's ``mode='tensor'`` mmdet's mask
-      head normalises the first 100 proposals of a batch, all of its first image.
-    - Batches come from a loader of its own, as in detectron2, over the same data set. Taken
-      from training's, they would be missing there, and a resumed run would see others.
-    - It also runs after the last iteration or epoch, though that be no multiple of
-      ``interval``: the last checkpoint is the one that is tested.
-    - Its priority places it before the checkpoint is written.
+      ``mode='loss'``, as in detectron2's PreciseBN, so that heads normalize the regions they
+      are trained on. In ``mode='tensor'`` mmdet's mask head would normalize the first 100
+      proposals of a batch, all from its first image.
+    - Batches come from a separate loader over the same data set, as in detectron2. Batches of
+      the training loader would be missing in training and differ in a resumed run.
+    - It also runs after the last iteration or epoch, and before the checkpoint is written.
 
     Args:
         num_samples (int): Images, over all processes; at most one pass over the data.
-        interval (int): Iterations or epochs, as the training loop counts. Take that of
-            validation and of checkpoints.
+        interval (int): Iterations or epochs, whichever the training loop counts; usually that
+            of validation and checkpoints.
 
     Raises:
         ValueError: Numbers below 1; when training begins, a loader without a batch size, or
@@ -53,7 +51,7 @@ class TrainingPreciseBNHook(PreciseBNHook):
         super().__init__(num_samples, interval)
 
     def before_train(self, runner: Runner) -> None:
-        """Refuse at the start what would fail at the first interval."""
+        """Check the number of samples."""
         batch = _batch_size(runner.train_dataloader) * runner.world_size
         if self.num_samples < batch:
             raise ValueError(
@@ -82,7 +80,7 @@ class TrainingPreciseBNHook(PreciseBNHook):
             self._perform_precise_bn(runner)
 
     def _perform_precise_bn(self, runner: Runner) -> None:
-        runner.logger.info(f'Batch-norm statistics anew, from {self.num_samples} samples')
+        runner.logger.info(f'Computing batch-norm statistics from {self.num_samples} samples')
         update_bn_stats(
             _LossMode(unwrapped_model(runner)),
             _own_loader(runner),
@@ -92,14 +90,14 @@ class TrainingPreciseBNHook(PreciseBNHook):
 
 
 class _LossMode(nn.Module):
-    """A model whose plain call is its loss, since mmpretrain's function calls it plainly."""
+    """Model whose ``forward`` computes the loss, as ``update_bn_stats`` passes no mode."""
 
     def __init__(self, model: Any) -> None:
         super().__init__()
         self.model: Any = model
 
     def data_preprocessor(self, data: dict, training: bool = False) -> dict:
-        # That function says False, with which mmdet pads no masks and augments no batch.
+        # update_bn_stats passes False, with which mmdet neither pads masks nor augments batches.
         return self.model.data_preprocessor(data, True)
 
     def forward(self, inputs: Tensor, data_samples: Sequence | None = None) -> dict:
@@ -107,18 +105,18 @@ class _LossMode(nn.Module):
 
 
 def _batch_size(loader: DataLoader) -> int:
-    """Images of a batch, also where a ``batch_sampler`` (mmdet's, by aspect) forms them."""
+    """Images of a batch, also if a ``batch_sampler`` (such as mmdet's, by aspect) forms them."""
     size = loader.batch_size or getattr(loader.batch_sampler, 'batch_size', None)
     if not size:
         raise ValueError(
             'TrainingPreciseBNHook averages over batches of one size, and the '
-            'training loader has none: leave the hook or the batch_sampler out'
+            'training loader has none: remove the hook or the batch_sampler'
         )
     return size
 
 
 def _own_loader(runner: Runner) -> DataLoader:
-    """Training's images, shuffled by the iteration alone; no generator of the run is drawn from."""
+    """Loader of the training images, shuffled by the iteration; uses no generator of the run."""
     loader = runner.train_dataloader
     return DataLoader(
         loader.dataset,

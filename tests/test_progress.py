@@ -8,8 +8,7 @@ from mmengine.dataset import DefaultSampler, InfiniteSampler
 from torch.utils.data import DataLoader
 
 from orl_mm import progress
-
-from .tiny import TinyData, tiny_runner
+from tests.test_engine.tiny import TinyData, tiny_runner
 
 
 def _runner(sampler, batch_size=2, length=9):
