@@ -33,7 +33,7 @@ def _child(name: str, parent: Registry, location: str) -> Registry:
 
 
 MODELS = _child('model', _root.MODELS, 'orl_mm.models')
-WEIGHT_INITIALIZERS = _child('weight initializer', _root.WEIGHT_INITIALIZERS, 'orl_mm.engine')
+WEIGHT_INITIALIZERS = _child('weight initializer', _root.WEIGHT_INITIALIZERS, 'orl_mm.weights')
 MODEL_WRAPPERS = _child('model_wrapper', _root.MODEL_WRAPPERS, 'orl_mm.engine')
 HOOKS = _child('hook', _root.HOOKS, 'orl_mm.engine')
 OPTIMIZERS = _child('optimizer', _root.OPTIMIZERS, 'orl_mm.engine')

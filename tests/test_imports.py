@@ -29,6 +29,7 @@ FORBIDDEN = {
     'orl_mm/models/losses': ('orl_mm.models.selfsup', 'orl_mm.models.baselines'),
     'orl_mm/models/refiners': ('orl_mm.models.selfsup', 'orl_mm.models.baselines'),
     'orl_mm/models/selfsup': ('orl_mm.models.baselines',),
+    'orl_mm/weights': ('orl_mm.models', 'orl_mm.engine', 'orl_mm.datasets', 'orl_mm.superpixels'),
     # Hooks speak to models through plain attributes; pure functions they may use.
     'orl_mm/engine': tuple(
         f'orl_mm.models.{part}'

@@ -85,12 +85,12 @@ from mmengine.device import get_device
 from tqdm import tqdm
 
 from orl_mm.engine import cli
-from orl_mm.engine.checkpoint import use_safe_loading
 from orl_mm.engine.image_arguments import image_source
 from orl_mm.engine.part_maps import MaskMaps, SegmenterMaps
 from orl_mm.io.image_list import XRAY_EXTENSIONS
 from orl_mm.registration.average import PartsAverage, job_key
 from orl_mm.registration.template import read_template, write_template
+from orl_mm.weights import use_safe_loading
 
 SAVE_EVERY = 30.0  # seconds
 

@@ -7,47 +7,36 @@
 
 Reads R2O and DetCon-PyTorch, DetCon, PixPro, InfoMin, DenseCL, MoCo, DINO as published,
 torchvision, timm, detectron2, mmselfsup 0.x and 1.x, every model of OpenMMLab and every checkpoint
-of this project; says what it has recognised, and stops where it recognises nothing or two.
-Writes for OpenMMLab (mmpretrain, mmdet, mmseg), torchvision, timm or detectron2. Heads are left.
-A file that holds less than 99% of a backbone, or another one than it begins as, is refused.
+of this project; reports what it has recognised. Writes for OpenMMLab (mmpretrain, mmdet, mmseg),
+torchvision, timm or detectron2. Heads are left out. A file that holds less than 99% of a backbone,
+or parts of another one, is an error.
 
 Files are read as data: nothing in them is run. All formats: projects/weights/README.md.
 """
 
 import argparse
-import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 from orl_command import Parser, command_errors, prepare
 
 prepare()
-from orl_mm.engine.weights import (
-    ALIASES,
-    KEYS,
-    NETWORKS,
-    TARGETS,
-    Backbone,
-    provenance,
-    read_backbone,
-    write_backbone,
-)
-from orl_mm.engine.weights.architecture import RESNETS, few, is_counter
-from orl_mm.engine.weights.sources import starts
-
-SLOW = 500 * 2**20  # bytes: more than a few seconds of reading and hashing
+from orl_mm.weights.architecture import RESNETS, is_counter
+from orl_mm.weights.convert import TARGETS, Backbone, provenance, read_backbone, write_backbone
+from orl_mm.weights.names import ALIASES, KEYS, NETWORKS, count_starts, few
 
 
 def parse_args(argv=None) -> argparse.Namespace:
     """The command line."""
     parser = Parser(description=__doc__)
     parser.add_argument('source', type=Path, help='the file to read')
-    parser.add_argument('out', type=Path, help='the file to write; detectron2 wants a .pkl')
+    parser.add_argument('out', type=Path, help='the file to write; a .pkl for detectron2')
     parser.add_argument(
         '--from',
         dest='source_format',
         default='auto',
         choices=('auto', *KEYS, *ALIASES),
-        help='whose file it is (default auto: by its names; says whose)',
+        help='whose file it is (default auto: recognised by its names)',
     )
     parser.add_argument(
         '--to',
@@ -58,24 +47,24 @@ def parse_args(argv=None) -> argparse.Namespace:
     parser.add_argument(
         '--network',
         choices=tuple(NETWORKS),
-        help='of a file with two: the trained one (online, student) or its moving '
-        'average (target, teacher); default: teacher of DINO, else online',
+        help='of a file with two: the trained one (online, student) or its moving average '
+        '(target, teacher); default: teacher of DINO, else online',
     )
     parser.add_argument(
         '--prefix',
-        help="what stands before the backbone's names in SOURCE, for "
-        "files that are not recognised, e.g. module.encoder. or ''",
+        help="what stands before the backbone's names in SOURCE, for files that are not "
+        "recognised, e.g. encoder. or ''",
     )
     parser.add_argument(
         '--arch',
         choices=(*(f'resnet{depth}' for depth in RESNETS), 'vit'),
-        help='refuse any other network',
+        help='stop if it is any other network',
     )
     return parser.parse_args(argv)
 
 
 def main(argv=None) -> None:
-    """Convert, write, say what was done."""
+    """Convert, write, and report what was done."""
     args = parse_args(argv)
     with command_errors():
         try:
@@ -86,18 +75,16 @@ def main(argv=None) -> None:
 
 def run(args: argparse.Namespace) -> None:
     if args.prefix is not None and args.network is not None:
-        raise ValueError('--prefix says which network already; leave --network out')
+        raise ValueError('--prefix already chooses the network; leave --network out')
     if args.out.exists() and args.source.exists() and args.out.samefile(args.source):
-        raise ValueError('OUT is SOURCE; the published file stays as it is')
-    if args.source.is_file() and args.source.stat().st_size > SLOW:
-        print(f'reading {args.source.stat().st_size / 2**20:.0f} MB ...', file=sys.stderr)
+        raise ValueError('OUT is SOURCE; give another name')
     backbone = read_backbone(args.source, args.source_format, args.network, args.prefix, args.arch)
     write_backbone(backbone, args.out, args.to, provenance(args.source, backbone))
     print('\n'.join(report(args, backbone)))
 
 
-def report(args: argparse.Namespace, backbone: Backbone):
-    """What was recognised, taken, left and written, and what to know before using it."""
+def report(args: argparse.Namespace, backbone: Backbone) -> Iterator[str]:
+    """Lines: what was recognised, left out and written, and what to know before using it."""
     found, total = backbone.found, len(backbone.architecture.shapes)
     which = f'its {found.network} network, ' * bool(found.source.online and found.source.target)
     yield (
@@ -105,7 +92,7 @@ def report(args: argparse.Namespace, backbone: Backbone):
         f'{found.prefix!r}'
     )
     if backbone.left_out:
-        yield f'  left out: {few(starts(backbone.left_out), 8)}'
+        yield f'  left out: {few(count_starts(backbone.left_out), 8)}'
     if backbone.missing:
         yield f'  missing, fewer than 1%: {few(backbone.missing)}'
     counters = sum(map(is_counter, backbone.weights))

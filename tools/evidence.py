@@ -35,7 +35,7 @@ from mmengine.config import Config
 from mmengine.logging import MMLogger
 
 from orl_mm.engine import cli
-from orl_mm.engine.checkpoint import use_safe_loading
+from orl_mm.weights import use_safe_loading
 
 PHOTOGRAPHS = ('imagenet_sample', 'coco', 'VOCdevkit/VOC2012')
 XRAYS = ('jsrt', 'shenzhen', 'montgomery')

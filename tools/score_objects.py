@@ -72,8 +72,8 @@ from mmengine.runner import set_random_seed
 
 from orl_mm.datasets.object_masks import coco_objects, voc_objects
 from orl_mm.engine import cli
-from orl_mm.engine.checkpoint import use_safe_loading
 from orl_mm.engine.object_finder import build_finder, load_features
+from orl_mm.weights import use_safe_loading
 
 
 def read_data(args, size):

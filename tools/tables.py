@@ -97,7 +97,7 @@ from mmengine.logging import MMLogger
 from mmengine.registry import init_default_scope
 
 from orl_mm.engine import cli
-from orl_mm.engine.checkpoint import use_safe_loading
+from orl_mm.weights import use_safe_loading
 
 
 def make(args):

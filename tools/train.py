@@ -57,9 +57,8 @@ from mmengine.registry import RUNNERS
 from mmengine.runner import Runner
 
 from orl_mm.engine import cli
-from orl_mm.engine.checkpoint import use_safe_loading
-from orl_mm.engine.checkpoint_fit import checkpoints_must_fit
 from orl_mm.engine.cpu_ddp import end_processes, use_cpu_processes
+from orl_mm.weights import checkpoints_must_fit, use_safe_loading
 
 
 def merge_args(cfg, args):

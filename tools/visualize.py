@@ -126,13 +126,12 @@ from mmengine.registry import init_default_scope
 from mmengine.runner import load_checkpoint, set_random_seed
 
 from orl_mm.engine import cli
-from orl_mm.engine.checkpoint import use_safe_loading
-from orl_mm.engine.checkpoint_fit import checkpoints_must_fit
 from orl_mm.engine.object_finder import build_finder, load_features
 from orl_mm.visualization import attention, match_ids, objects_panel, rank_by_size, save_figure
 from orl_mm.visualization.panels import plural
 from orl_mm.visualization.probe import FixedBatch, attention_of, build_probe, has_attention
 from orl_mm.visualization.samples import load_part_samples, parts_and_masks, training_batch
+from orl_mm.weights import checkpoints_must_fit, use_safe_loading
 
 
 def columns_of(model, batch, args, name):

@@ -1,1 +1,1 @@
-from . import cpu_ddp, hooks, optimizers, pretrained_backbone, vit_init
+from . import cpu_ddp, hooks, optimizers

@@ -14,10 +14,7 @@ from orl_mm.map_cache.entry import CacheError
 # from the config, the data it names, or a checkpoint.
 PREPARING = {'build_from_cfg', 'init_weights', 'load_or_resume'}
 # Readers of checkpoints; where they are called from does not matter.
-READERS = tuple(
-    str(Path(__file__).parents[1] / name)
-    for name in ('engine/checkpoint.py', 'engine/load_backbone.py', 'models/utils/weight_names.py')
-)
+READERS = str(Path(__file__).parents[1] / 'weights') + os.sep
 MISSING_FILE = (FileNotFoundError, NotADirectoryError, IsADirectoryError, PermissionError)
 
 _UNEXPECTED = re.compile(

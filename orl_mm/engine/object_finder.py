@@ -6,9 +6,9 @@ from mmengine.config import Config
 from torch import nn
 
 from orl_mm.registry import MODELS
+from orl_mm.weights import load_backbone
 
 from .cli import UserError
-from .load_backbone import load_backbone
 
 
 def build_finder(cfg: Config) -> nn.Module:
@@ -40,7 +40,7 @@ def load_features(model: nn.Module, path: str | Path) -> bool:
         bool: Whether the checkpoint's own target network clusters.
 
     Raises:
-        ValueError: See :func:`~orl_mm.engine.load_backbone.load_backbone`.
+        ValueError: See :func:`~orl_mm.weights.load_backbone`.
     """
     found = load_backbone(model.backbone, path)
     if model.target is None:

@@ -21,8 +21,8 @@ from torch.utils.data import DataLoader, Dataset, Subset
 
 from orl_mm.registration.average import file_digest, list_digest
 from orl_mm.registry import DATASETS, MODELS, TRANSFORMS
+from orl_mm.weights import checkpoints_must_fit
 
-from .checkpoint_fit import checkpoints_must_fit
 from .image_arguments import ImageSource
 
 BACKGROUND = 'background'

@@ -10,9 +10,8 @@ from mmengine.hooks import Hook
 from mmengine.registry import init_default_scope
 from mmengine.runner import Runner
 
-from orl_mm.engine.checkpoint import load_weights
-from orl_mm.engine.load_backbone import load_backbone
 from orl_mm.registry import MODELS
+from orl_mm.weights import load_backbone, load_weights
 from tests.small import NARROW, SIDE, same, train, write_photographs
 
 CONFIGS = Path(__file__).resolve().parents[2] / 'configs' / 'baselines'

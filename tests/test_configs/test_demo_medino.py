@@ -15,8 +15,8 @@ from PIL import Image
 
 from orl_mm.datasets.phantom import make_phantom
 from orl_mm.datasets.transforms import RegisteredTemplate
-from orl_mm.engine.checkpoint import load_weights
 from orl_mm.map_cache.entry import CacheError
+from orl_mm.weights import load_weights
 from tests.small import tiny_dino
 
 ROOT = Path(__file__).parents[2]

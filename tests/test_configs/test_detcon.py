@@ -7,9 +7,8 @@ import pytest
 import torch
 from mmengine.config import Config
 
-from orl_mm.engine.checkpoint import load_weights
-from orl_mm.engine.load_backbone import load_backbone
 from orl_mm.registry import MODELS, TRANSFORMS
+from orl_mm.weights import load_backbone, load_weights
 from tests.small import NARROW, same, train, write_photographs
 from tests.small_detcon import BASELINES, DETCON, load, small_detcon
 

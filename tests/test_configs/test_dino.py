@@ -8,8 +8,8 @@ import torch
 from mmengine.config import Config
 from PIL import Image
 
-from orl_mm.engine.checkpoint import load_weights
 from orl_mm.registry import MODELS
+from orl_mm.weights import load_weights
 from tests.small import same, tiny_dino, train
 
 CONFIG = Path(__file__).parents[2] / 'configs' / 'baselines' / 'dino_vits16_in1k.py'

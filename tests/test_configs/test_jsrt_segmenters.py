@@ -10,8 +10,8 @@ from mmengine.registry import init_default_scope
 from mmengine.runner import Runner
 from PIL import Image
 
-from orl_mm.engine.checkpoint import load_weights
 from orl_mm.registry import MODELS
+from orl_mm.weights import load_weights
 
 CONFIGS = Path(__file__).resolve().parents[2] / 'configs' / 'transfer' / 'jsrt'
 PARTS = ('left_lung', 'right_lung', 'heart')

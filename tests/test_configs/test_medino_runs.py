@@ -9,8 +9,8 @@ import torch
 from mmengine.config import Config
 from PIL import Image
 
-from orl_mm.engine.checkpoint import load_weights
 from orl_mm.registration.template import Template, write_template
+from orl_mm.weights import load_weights
 from tests.small import same, tiny_dino, train
 
 CONFIGS = Path(__file__).parents[2] / 'configs' / 'medino'

@@ -7,10 +7,9 @@ from mmengine.registry import init_default_scope
 from mmpretrain.datasets.transforms import GaussianBlur
 from PIL import Image, ImageFilter
 
-from orl_mm.engine.checkpoint import load_weights
-from orl_mm.engine.load_backbone import load_backbone
 from orl_mm.engine.optimizers import LARSConstructor
 from orl_mm.registry import MODELS, TRANSFORMS
+from orl_mm.weights import load_backbone, load_weights
 from tests.small import NARROW, same, train, write_photographs
 from tests.small_pixpro import BASELINES, PIXPRO, load, small_pixpro
 

@@ -15,8 +15,8 @@ from mmengine.registry import init_default_scope
 from mmengine.runner import Runner
 from PIL import Image
 
-from orl_mm.engine.checkpoint import load_weights
 from orl_mm.engine.cli import UserError, config_errors
+from orl_mm.weights import load_weights
 from tests.coco_files import COLOUR, read_json, write_coco, write_json
 from tests.small import NARROW, same, train
 

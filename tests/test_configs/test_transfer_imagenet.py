@@ -15,8 +15,8 @@ from mmengine.runner import Runner
 from PIL import Image
 from sklearn.neighbors import KNeighborsClassifier
 
-from orl_mm.engine.checkpoint import load_weights
 from orl_mm.registry import DATASETS, MODELS
+from orl_mm.weights import load_weights
 from tests.small import NARROW, same
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -16,10 +16,9 @@ from mmengine.runner import Runner
 from PIL import Image
 from sklearn.metrics import confusion_matrix
 
-from orl_mm.engine.checkpoint import load_weights
-from orl_mm.engine.checkpoint_fit import checkpoints_must_fit
 from orl_mm.engine.cli import UserError, config_errors
 from orl_mm.registry import DATASETS, MODELS
+from orl_mm.weights import checkpoints_must_fit, load_weights
 from tests.segmentation_files import save_labels, write_cityscapes, write_voc
 from tests.small import NARROW, same, train
 

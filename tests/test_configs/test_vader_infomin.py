@@ -7,9 +7,8 @@ from mmengine.dataset import default_collate
 from mmengine.registry import init_default_scope
 from mmengine.runner import Runner
 
-from orl_mm.engine.checkpoint import load_weights
-from orl_mm.engine.load_backbone import load_backbone
 from orl_mm.registry import DATASETS, MODELS, TRANSFORMS
+from orl_mm.weights import load_backbone, load_weights
 from tests.small import NARROW, same, train, write_photographs
 from tests.small_contrast import BASELINES, load, small_infomin, small_vader
 

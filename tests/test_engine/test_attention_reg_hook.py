@@ -11,10 +11,10 @@ from mmengine.logging import MessageHub
 from mmpretrain.models import DistilledVisionTransformer, ResNet, VisionTransformer
 from mmpretrain.structures import DataSample
 
-from orl_mm.engine.checkpoint import load_weights
 from orl_mm.engine.hooks import AttentionRegHook
 from orl_mm.engine.hooks.attention_reg_hook import stored_head_map
 from orl_mm.models.utils import ClsAttentionReader, attention_diagnostics, attention_spread_loss
+from orl_mm.weights import load_weights
 
 from .guided import (
     GRID,

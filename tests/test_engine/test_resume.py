@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from orl_mm.engine.checkpoint import load_weights
+from orl_mm.weights import load_weights
 from tests.small import same, set_k, small, train, write_photographs
 
 ROOT = Path(__file__).parents[2]

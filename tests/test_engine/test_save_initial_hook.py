@@ -4,8 +4,8 @@ import pytest
 import torch
 from mmengine.hooks import Hook
 
-from orl_mm.engine.checkpoint import load_weights
 from orl_mm.engine.hooks import SaveInitialHook
+from orl_mm.weights import load_weights
 from tests.small import same
 from tests.test_engine.tiny import tiny_runner
 

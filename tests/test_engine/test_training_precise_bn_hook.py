@@ -17,8 +17,8 @@ from mmengine.runner import Runner
 from torch import nn
 from torch.utils.data import BatchSampler
 
-from orl_mm.engine.checkpoint import load_weights
 from orl_mm.engine.hooks import TrainingPreciseBNHook
+from orl_mm.weights import load_weights
 
 
 class Numbers(BaseDataset):

@@ -7,10 +7,9 @@ import torch
 from mmengine.registry import MODELS as ROOT
 from mmpretrain.structures import DataSample
 
-from orl_mm.engine.checkpoint_fit import checkpoints_must_fit
-from orl_mm.engine.cli import UserError
 from orl_mm.models.probes.linear_probe import LinearProbe, known_label_loss
 from orl_mm.registry import MODELS
+from orl_mm.weights import checkpoints_must_fit
 from tests.test_engine.guided import SIDE, VIT, build, dino
 from tests.test_models.test_attention_probe import load
 
@@ -137,7 +136,7 @@ def test_weights_of_pretraining_and_its_own():
     again = load(probe(), model.state_dict())  # as tools/test.py
     assert (again.linear.weight == 1).all()
     assert (again.backbone.cls_token == 0.5).all()
-    with pytest.raises(UserError, match='of the 32 tensors of LinearProbe'):
+    with pytest.raises(ValueError, match='of the 32 tensors of LinearProbe'):
         load(probe(), pretrained.state_dict())  # a probe that was not trained
 
 

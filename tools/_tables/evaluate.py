@@ -13,7 +13,7 @@ from mmengine.config import Config
 from mmengine.runner import Runner
 
 from orl_mm.engine import cli
-from orl_mm.engine.checkpoint_fit import checkpoints_must_fit
+from orl_mm.weights import checkpoints_must_fit
 
 FORMAT = 1
 # The parts of a config that a score depends on.

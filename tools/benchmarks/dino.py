@@ -11,9 +11,9 @@ from mmengine.registry import init_default_scope
 from mmpretrain.structures import DataSample
 from torch import Tensor
 
-from orl_mm.engine.dino_weights import convert_dino_vit
 from orl_mm.engine.hooks import AttentionRegHook, ClipEachGradHook
 from orl_mm.registry import MODELS
+from orl_mm.weights.names import DINO_VIT
 
 from .reference.dino import LightlyStep, PublishedStep
 from .timing import Report
@@ -116,7 +116,8 @@ def make_inputs(batch: int, size: int, device: str) -> tuple[list[Tensor], list[
 def copy_weights(model: Any, published: PublishedStep, crops: list[Tensor]) -> float:
     """Give our model the published one's weights; the relative difference of their losses then."""
     backbone, head = published.student
-    model.backbone.load_state_dict(convert_dino_vit(backbone.state_dict()))
+    vit = {DINO_VIT.to_ours(name): value for name, value in backbone.state_dict().items()}
+    model.backbone.load_state_dict(vit)
     new = 'parametrizations.weight.original'
     weights = {
         key.replace(f'{new}0', 'weight_g').replace(f'{new}1', 'weight_v'): value

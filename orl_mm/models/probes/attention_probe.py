@@ -7,8 +7,7 @@ from torch import Tensor, nn
 
 from orl_mm.models.utils.cls_attention_reader import ClsAttentionReader
 from orl_mm.registry import MODELS
-
-from .pretraining_weights import take_pretraining_weights
+from orl_mm.weights import take_pretraining_weights
 
 
 @MODELS.register_module()
@@ -16,7 +15,7 @@ class AttentionProbe(BaseModel):
     """The last block's CLS attention of a ViT, for ``AttentionAP`` (thesis, table 3.1).
 
     ``tools/test.py CONFIG CHECKPOINT`` takes the checkpoints of pretraining as they are, see
-    :func:`~orl_mm.models.probes.pretraining_weights.take_pretraining_weights`.
+    :func:`~orl_mm.weights.take_pretraining_weights`.
 
     Images come squashed to the model's ``img_size`` by the pipeline, so that a map covers
     the whole image: head h, patch (i, j) of (h, w) looks at the rows [i / h, (i + 1) / h) and

@@ -9,8 +9,7 @@ from torch import Tensor, nn
 
 from orl_mm.models.utils.knn import keep_nearest, nearest_neighbors, weighted_vote
 from orl_mm.registry import MODELS
-
-from .pretraining_weights import take_pretraining_weights
+from orl_mm.weights import take_pretraining_weights
 
 
 @MODELS.register_module()
@@ -22,7 +21,7 @@ class KNNProbe(BaseModel):
     features of the training images, to each process a share of them, before the test;
     the processes exchange queries and neighbours, so that each image sees all of them.
     Weights come by the checkpoint of ``tools/test.py``: that of any pretraining, as it is
-    (see :func:`~orl_mm.models.probes.pretraining_weights.take_pretraining_weights`).
+    (see :func:`~orl_mm.weights.take_pretraining_weights`).
 
     Args:
         backbone (dict): Any backbone that gives a vector or a feature map, which is averaged.

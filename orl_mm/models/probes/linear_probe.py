@@ -7,8 +7,7 @@ from mmpretrain.structures import DataSample
 from torch import Tensor, nn
 
 from orl_mm.registry import MODELS
-
-from .pretraining_weights import take_pretraining_weights
+from orl_mm.weights import take_pretraining_weights
 
 
 @MODELS.register_module()

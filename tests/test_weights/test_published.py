@@ -9,9 +9,9 @@ import torch
 from mmpretrain.models import ResNet, VisionTransformer
 from torch.nn import functional as F
 
-from orl_mm.engine.weights import read_backbone
-
-from . import published
+from orl_mm.weights import load_backbone
+from orl_mm.weights.convert import read_backbone
+from tests.test_weights import published
 
 WHOLE, COUNTERS = 265, 53  # of a ResNet-50: 53 convolutions, 53 norms with four tensors each
 
@@ -22,20 +22,14 @@ def reference():
 
 
 @pytest.fixture(scope='module')
-def image():
-    return published.photograph()
-
-
-@pytest.fixture(scope='module')
-def expected(reference, image):
-    with torch.no_grad():
-        return published.features(reference, image)
+def light():
+    return published.light_resnet50()
 
 
 @pytest.fixture(scope='module')
 def mm_resnet50():
     model = ResNet(depth=50, out_indices=(0, 1, 2, 3))
-    model.eval()
+    model.eval()  # returns None
     return model
 
 
@@ -46,100 +40,88 @@ def fill(model, weights):
     assert not any(model.load_state_dict(weights, strict=True))
 
 
-# What it is called, what the file holds, what it is recognised as, prefix, what is left out.
-TORCH_FILES = [
-    ('r2o', published.r2o, 'R2O or DetCon-PyTorch', 'module.online_network.encoder.', 345),
-    (
-        'r2o',
-        lambda model: published.r2o(model, wrapped=False),
-        'R2O',
-        'online_network.encoder.',
-        345,
-    ),
-    ('r2o', published.detcon_pyramid, 'R2O or DetCon-PyTorch', 'module.online_network.', 322),
-    ('torchvision', published.r2o_torchvision, 'bare names of torchvision', '', 2),
-    ('torchvision', lambda model: model.state_dict(), 'bare names of torchvision', '', 2),
-    ('pixpro', published.pixpro, 'PixPro', 'module.encoder.', 336),
-    (
-        'pixpro',
-        lambda model: published.pixpro(model, published=False),
-        'PixPro',
-        'module.encoder.',
-        336,
-    ),
-    ('infomin', published.infomin, 'InfoMin', 'module.encoder.', 10),
-    ('densecl', published.densecl, 'DenseCL', '', 0),
-    ('moco', lambda model: published.moco(model, 1), 'MoCo', 'module.encoder_q.', 324),
-    ('moco', lambda model: published.moco(model, 2), 'MoCo', 'module.encoder_q.', 328),
-    ('dino', published.dino_resnet, 'DINO', 'teacher/module.backbone.', 322),
-]
-IDS = [
-    'r2o',
-    'r2o-bare',
-    'detcon-pytorch-fpn',
-    'r2o-torchvision',
-    'torchvision',
-    'pixpro',
-    'pixpro-raw',
-    'infomin',
-    'densecl',
-    'mocov1',
-    'mocov2',
-    'dino-resnet',
-]
-
-
-@pytest.mark.parametrize(('key', 'content', 'title', 'prefix', 'left'), TORCH_FILES, ids=IDS)
-def test_torch_files(
-    key, content, title, prefix, left, reference, image, expected, mm_resnet50, tmp_path
-):
-    torch.save(content(reference), tmp_path / 'x.pth')
-    read = read_backbone(tmp_path / 'x.pth')
-    assert read.found.source.title.startswith(title)
-    assert read.found.source.key == key
-    assert (read.found.prefix, len(read.left_out)) == (prefix, left)
-    check_resnet50(read, reference, image, expected, mm_resnet50)
-
-
-def check_resnet50(read, reference, image, expected, model, counters=COUNTERS):
-    assert read.architecture.name == 'resnet50'
-    assert not read.missing
-    assert len(read.architecture.shapes) == WHOLE
-    assert len(read.weights) == WHOLE + counters
-    for name, value in read.weights.items():
-        assert torch.equal(value, reference.state_dict()[name]), name
-    fill(model, read.weights)
-    with torch.no_grad():
-        close(model(image), expected)
-
-
 def close(found, expected):
     for a, b in zip(found, expected, strict=True):
         torch.testing.assert_close(a, b, atol=1e-5, rtol=1e-5)
 
 
+# What the file is recognised as, its prefix and how many tensors are left out.
+FILES = {
+    'r2o': (published.r2o, 'r2o', 'online_network.encoder.', 345),
+    'r2o-unwrapped': (lambda m: published.r2o(m, False), 'r2o', 'online_network.encoder.', 345),
+    'detcon-pytorch-fpn': (published.detcon_pyramid, 'r2o', 'online_network.', 322),
+    'r2o-torchvision': (published.r2o_torchvision, 'torchvision', '', 2),
+    'torchvision': (lambda m: m.state_dict(), 'torchvision', '', 2),
+    'pixpro': (published.pixpro, 'pixpro', 'encoder.', 336),
+    'pixpro-raw': (lambda m: published.pixpro(m, False), 'pixpro', 'encoder.', 336),
+    'infomin': (published.infomin, 'infomin', 'encoder.', 10),
+    'densecl': (published.densecl, 'torchvision', '', 0),
+    'mocov1': (lambda m: published.moco(m, 1), 'moco', 'encoder_q.', 324),
+    'mocov2': (lambda m: published.moco(m, 2), 'moco', 'encoder_q.', 328),
+    'dino-resnet': (published.dino_resnet, 'dino', 'teacher.backbone.', 322),
+}
+
+
+@pytest.mark.parametrize('name', FILES)
+def test_torch_files(name, light, mm_resnet50, tmp_path):
+    """Each tensor of ``light`` is a constant of its own."""
+    content, key, prefix, left = FILES[name]
+    torch.save(content(light), tmp_path / 'x.pth')
+    read = read_backbone(tmp_path / 'x.pth', architecture='resnet50')
+    assert (read.found.source.key, read.found.prefix) == (key, prefix)
+    assert len(read.left_out) == left
+    check_weights(read, light)
+    # A config's init_cfg takes the same file as it is.
+    fill(mm_resnet50, read.weights)
+    mm_resnet50.conv1.weight.data.fill_(3)
+    assert load_backbone(mm_resnet50, tmp_path / 'x.pth') == (prefix, WHOLE, WHOLE, [])
+    assert torch.equal(mm_resnet50.conv1.weight, light.conv1.weight)
+
+
+def check_weights(read, reference, counters=COUNTERS):
+    assert not read.missing
+    assert len(read.architecture.shapes) == WHOLE
+    assert len(read.weights) == WHOLE + counters
+    for name, value in read.weights.items():
+        assert torch.equal(value, reference.state_dict()[name]), name
+
+
 @pytest.mark.parametrize('author', ['torchvision', 'MOCO', 'PixPro'])
-def test_detectron2(author, reference, image, expected, mm_resnet50, tmp_path):
+def test_detectron2(author, tmp_path):
     """R2O's third format."""
-    (tmp_path / 'x.pkl').write_bytes(published.detectron2(reference, author))
+    narrow = published.narrow_resnet50()
+    (tmp_path / 'x.pkl').write_bytes(published.detectron2(narrow, author))
     read = read_backbone(tmp_path / 'x.pkl')
     assert read.found.source.key == 'detectron2'
     assert len(read.left_out) == 2
     assert 'RGB' in read.notes[0]
-    check_resnet50(read, reference, image, expected, mm_resnet50)
+    check_weights(read, narrow, counters=0)
+
+
+@pytest.mark.parametrize('file', ['torch', 'detectron2'])
+def test_features_of_a_photograph(file, reference, mm_resnet50, tmp_path):
+    """torchvision's own network computes the same, stage by stage."""
+    image = published.photograph()
+    if file == 'torch':
+        torch.save(published.moco(reference), tmp_path / 'x')
+    else:
+        (tmp_path / 'x').write_bytes(published.detectron2(reference))
+    fill(mm_resnet50, read_backbone(tmp_path / 'x').weights)
+    with torch.no_grad():
+        close(mm_resnet50(image), published.features(reference, image))
 
 
 @pytest.mark.parametrize(
     ('network', 'file', 'prefix'),
     [
-        ('target', published.r2o, 'module.target_network.encoder.'),
-        ('teacher', published.moco, 'module.encoder_k.'),
-        ('target', published.pixpro, 'module.encoder_k.'),
-        ('student', published.dino_resnet, 'student/module.backbone.'),
+        ('target', published.r2o, 'target_network.encoder.'),
+        ('teacher', published.moco, 'encoder_k.'),
+        ('target', published.pixpro, 'encoder_k.'),
+        ('student', published.dino_resnet, 'student.backbone.'),
     ],
 )
-def test_the_other_network(network, file, prefix, reference, tmp_path):
-    torch.save(file(reference), tmp_path / 'x.pth')
+def test_the_other_network(network, file, prefix, light, tmp_path):
+    torch.save(file(light), tmp_path / 'x.pth')
     read = read_backbone(tmp_path / 'x.pth', network=network)
     assert read.found.prefix == prefix
     assert len(read.weights) == WHOLE + COUNTERS
@@ -162,7 +144,7 @@ def test_dino_vit_small(full, tmp_path):
             epoch=800,
             args=argparse.Namespace(arch='vit_small'),
         )
-        prefix, left = 'teacher/backbone.', 152
+        prefix, left = 'teacher.backbone.', 152
     torch.save(content, tmp_path / 'x.pth')
     read = read_backbone(tmp_path / 'x.pth', architecture='vit')
     assert read.found.source.key == 'dino'
@@ -265,11 +247,8 @@ def test_detcon(layout, tmp_path):
     read = read_backbone(tmp_path / 'detcon.npy')
     assert read.found.source.key == 'detcon'
     assert read.found.prefix.endswith('res_net50/~/')
-    assert len(read.weights) == WHOLE
-    assert not read.missing
     assert read.architecture.title == 'ResNet-50, stem 4 and first stage 4 wide'
-    for name, value in read.weights.items():
-        assert torch.equal(value, reference.state_dict()[name]), name
+    check_weights(read, reference, counters=0)
     if layout == 'online':
         other = read_backbone(tmp_path / 'detcon.npy', network='target').weights
         assert len(other) == WHOLE

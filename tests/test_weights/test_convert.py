@@ -11,11 +11,10 @@ from mmengine.model import BaseModule
 from torch import nn
 from torch.nn import functional as F
 
-from orl_mm.engine.checkpoint import load_weights
-from orl_mm.engine.weights import TARGETS, provenance, read_backbone, write_backbone
 from orl_mm.registry import MODELS
-
-from . import published
+from orl_mm.weights import load_weights
+from orl_mm.weights.convert import TARGETS, provenance, read_backbone, write_backbone
+from tests.test_weights import published
 
 
 @pytest.fixture(scope='module')
@@ -77,21 +76,17 @@ def close(found, expected):
         torch.testing.assert_close(a, b, atol=1e-5, rtol=1e-5)
 
 
-def test_torchvision(written, image, expected):
-    state_dict = torch.load(written['torchvision'], weights_only=True)
-    model = torchvision.models.resnet50().eval()
-    missing = model.load_state_dict(state_dict, strict=False)
-    assert missing == (['fc.weight', 'fc.bias'], [])
-    assert len(state_dict) == 318
-    with torch.no_grad():
-        close(published.features(model, image), expected)
-
-
-def test_timm(written, image, expected):
+@pytest.mark.parametrize('target', ['torchvision', 'timm'])
+def test_torchvision_and_timm(target, written, image, expected):
     """timm is no dependency: its resnet50 has torchvision's names, without classifier strictly."""
     model = torchvision.models.resnet50().eval()
-    model.fc = nn.Identity()  # timm.create_model('resnet50', num_classes=0)
-    model.load_state_dict(torch.load(written['timm'], weights_only=True), strict=True)
+    state_dict = torch.load(written[target], weights_only=True)
+    if target == 'timm':
+        model.fc = nn.Identity()  # timm.create_model('resnet50', num_classes=0)
+        model.load_state_dict(state_dict, strict=True)
+    else:
+        missing = model.load_state_dict(state_dict, strict=False)
+        assert missing == (['fc.weight', 'fc.bias'], [])
     with torch.no_grad():
         close(published.features(model, image), expected)
 
@@ -174,9 +169,10 @@ def test_round_trip_is_bit_identical(target, written, reference, tmp_path):
     first = load_weights(written['openmmlab'])['state_dict']
     again = load_weights(tmp_path / 'back.pth')['state_dict']
     assert set(again) == set(first) == set(published.bare(reference))
-    for name, value in again.items():
-        assert value.dtype == first[name].dtype and torch.equal(value, first[name]), name
-        assert torch.equal(value, published.bare(reference)[name]), name
+    for name, value in published.bare(reference).items():
+        assert again[name].dtype == first[name].dtype == value.dtype, name
+        assert torch.equal(again[name], value), name
+        assert torch.equal(first[name], value), name
 
 
 @pytest.mark.parametrize('target', TARGETS)
@@ -187,30 +183,36 @@ def test_files_say_where_they_are_from(target, written, ours):
     else:
         content = torch.load(path, weights_only=True)
         meta = content['meta'] if target == 'openmmlab' else content.meta
-    assert meta['sha256'] == hashlib.sha256(ours.read_bytes()).hexdigest()
-    assert (meta['source'], meta['prefix'], meta['network'], meta['architecture']) == (
-        'epoch_300.pth',
-        'backbone.',
-        'online',
-        'ResNet-50',
+    assert meta == dict(
+        source='epoch_300.pth',
+        sha256=hashlib.sha256(ours.read_bytes()).hexdigest(),
+        format='R2O or a baseline of this project',
+        prefix='backbone.',
+        network='online',
+        architecture='ResNet-50',
+        notes='',
     )
-    assert meta['format'] == 'R2O or a baseline of this project'
 
 
-def test_a_file_before_is_kept_until_the_new_one_is_whole(ours, tmp_path, monkeypatch):
-    out = tmp_path / 'x.pth'
-    out.write_text('before')
-    backbone = read_backbone(ours)
-
-    def full_disk(content, file):
-        file.write(b'half')
-        raise OSError('no space left')
-
-    monkeypatch.setattr(torch, 'save', full_disk)
-    with pytest.raises(OSError, match='no space'):
-        write_backbone(backbone, out, 'openmmlab', {})
-    assert out.read_text() == 'before'
-    assert list(tmp_path.iterdir()) == [out]
+def test_vits_go_to_openmmlab_and_timm(tmp_path):
+    weights = published.vit_small()
+    torch.save(weights, tmp_path / 'in.pth')
+    read = read_backbone(tmp_path / 'in.pth', architecture='vit')
+    assert read.architecture.title == 'ViT with 12 blocks, 384 wide, patches of 16'
+    write_backbone(read, tmp_path / 'timm.pth', 'timm', {})
+    again = torch.load(tmp_path / 'timm.pth', weights_only=True)
+    assert set(again) == set(weights)
+    assert all(torch.equal(again[name], value) for name, value in weights.items())
+    write_backbone(read, tmp_path / 'ours.pth', 'openmmlab', {})
+    back = read_backbone(tmp_path / 'ours.pth').weights
+    assert all(torch.equal(back[name], value) for name, value in read.weights.items())
+    for target, name in (('torchvision', 'x.pth'), ('detectron2', 'x.pkl')):
+        with pytest.raises(ValueError, match=f'--to {target} has no names for a ViT'):
+            write_backbone(read, tmp_path / name, target, {})
+    with pytest.raises(ValueError, match='holds a ViT with 12 blocks.*not a resnet50'):
+        read_backbone(tmp_path / 'in.pth', architecture='resnet50')
+    with pytest.raises(ValueError, match='no student network, only the target one'):
+        read_backbone(tmp_path / 'in.pth', network='student')
 
 
 def test_parts_of_a_larger_tensor_take_no_more_room(tmp_path):
@@ -225,9 +227,7 @@ def test_parts_of_a_larger_tensor_take_no_more_room(tmp_path):
 
 
 def test_detectron2_has_no_bfloat16(tmp_path):
-    weights = {
-        name: value.bfloat16() for name, value in published.narrow_resnet50().state_dict().items()
-    }
+    weights = {n: v.bfloat16() for n, v in published.narrow_resnet50().state_dict().items()}
     torch.save(weights, tmp_path / 'in.pth')
     backbone = read_backbone(tmp_path / 'in.pth')
     with pytest.raises(ValueError, match='BFloat16.*float32'):
@@ -236,11 +236,9 @@ def test_detectron2_has_no_bfloat16(tmp_path):
     assert read_backbone(tmp_path / 'x.pth').weights['conv1.weight'].dtype == torch.bfloat16
 
 
-@pytest.mark.parametrize(
-    ('target', 'name'),
-    [('detectron2', 'x.pth'), ('openmmlab', 'x.pkl'), ('torchvision', 'x.pkl'), ('timm', 'x.pkl')],
-)
-def test_suffixes_that_a_reader_misreads(target, name, ours, tmp_path):
+@pytest.mark.parametrize('target', TARGETS)
+def test_suffixes_that_a_reader_misreads(target, ours, tmp_path):
+    name = 'x.pth' if target == 'detectron2' else 'x.pkl'
     with pytest.raises(ValueError, match=f'--to {target} is read from a .p'):
         write_backbone(read_backbone(ours), tmp_path / name, target, {})
     assert not list(tmp_path.iterdir())
