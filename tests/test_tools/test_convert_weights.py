@@ -138,7 +138,7 @@ def test_mistakes_end_in_one_line(tool, content, options, message, resnet, tmp_p
     source, out = tmp_path / 'in.pth', tmp_path / 'out.pth'
     if content is not None:
         torch.save(resnet if content == 'resnet' else content, source)
-    stop(tool, [source, out, *options], f'^convert_weights.py: {source}: .*{message}', capsys)
+    stop(tool, [source, out, *options], rf'^\S+: {source}: .*{message}', capsys)
     assert not out.exists()
 
 
