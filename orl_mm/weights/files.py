@@ -52,7 +52,7 @@ def load_weights(path: str | Path, map_location: Any = 'cpu') -> Any:
     """
     path = Path(path).expanduser()
     if not path.is_file():
-        raise FileNotFoundError(f'there is no file {path}')
+        raise FileNotFoundError(f'there is no checkpoint {path}')
     with open(path, 'rb') as file:
         head = file.read(64)
     if head.startswith(b'\x93NUMPY'):

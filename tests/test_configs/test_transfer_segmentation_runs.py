@@ -324,7 +324,7 @@ def test_stock_initialiser_without_prefix_stops_too(name, pretrained, tmp_path):
     """mmengine's own only warns; under tools/train.py it is an error that names the right one."""
     cfg = tiny(name, written(name, tmp_path, train=2, val=1), tmp_path / 'work', pretrained)
     cfg.model.backbone.init_cfg.type = 'Pretrained'
-    with pytest.raises(UserError, match=r"0 of the 100 tensors.*'backbone\.'.*PretrainedBackbone"):
+    with pytest.raises(ValueError, match=r"0 of the 100 tensors.*'backbone\.'.*PretrainedBackbone"):
         with checkpoints_must_fit():
             Runner.from_cfg(cfg).train()
 

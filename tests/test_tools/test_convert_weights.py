@@ -120,7 +120,7 @@ class Evil:
     [
         ({'layer1.0.conv1.weight': torch.zeros(1)}, [], 'not recognised: it holds 1 tensors'),
         (dict(epoch=1), [], 'no names and tensors'),
-        (None, [], 'there is no file'),
+        (None, [], 'there is no checkpoint'),
         (dict(model=Evil()), [], 'holds posix.mkdir.*not read'),
         (
             'resnet',
