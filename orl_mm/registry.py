@@ -24,6 +24,7 @@ __all__ = [
     'WEIGHT_INITIALIZERS',
     'MODEL_WRAPPERS',
     'METRICS',
+    'PRIORS',
     'import_modules',
 ]
 
@@ -46,6 +47,8 @@ DATASETS = _child('dataset', _root.DATASETS, 'orl_mm.datasets')
 TRANSFORMS = _child('transform', _root.TRANSFORMS, 'orl_mm.datasets')
 VISUALIZERS = _child('visualizer', _root.VISUALIZERS, 'orl_mm.visualization')
 METRICS = _child('metric', _root.METRICS, 'orl_mm.evaluation')
+PRIORS = Registry('prior', scope='orl_mm', locations=['orl_mm.superpixels.priors'])
+"""Functions or classes that compute superpixels, see ``orl_mm/superpixels/priors.py``."""
 
 
 def import_modules(package: str, path: Iterable[str]) -> None:

@@ -10,13 +10,13 @@ then train with ``GenerateSuperpixels(..., cache='data/imagenet_slic')``. Stop
 it whenever you like; the same command goes on. With --scheduler it runs on a
 Dask cluster (its workers need this package and the same paths), for example
 one started by ``dask scheduler`` and ``dask worker``, or dask-jobqueue on
-Slurm. ImageNet (1.28 million images, SLIC) takes about 15 core-hours and
+Slurm. A prior of your own needs --import MODULE, see orl_mm/superpixels/priors.py. ImageNet (1.28 million images, SLIC) takes about 15 core-hours and
 6 GB in 1.28 million files of about 4 kB; put it on a disk that has the inodes.
 """
 
+import importlib
 import os
 import sys
-from functools import partial
 
 from orl_command import (
     KeyValueAction,
@@ -36,6 +36,14 @@ def parse_args(argv=None):
     )
     parser.add_argument('--out', help='folder of the cache')
     parser.add_argument('--method', help='slic (default) or another prior')
+    parser.add_argument(
+        '--import',
+        dest='modules',
+        action='append',
+        default=[],
+        metavar='MODULE',
+        help='import a module that registers a prior',
+    )
     parser.add_argument('--size', type=int, help='side of x0 (default 224)')
     parser.add_argument(
         '--params',
@@ -60,10 +68,9 @@ def parse_args(argv=None):
 start(__name__, parse_args)
 from orl_mm.engine import workers
 from orl_mm.engine.image_arguments import image_source
-from orl_mm.map_cache.entry import relative_path
-from orl_mm.superpixels.build import BuildJob, build, prepare
-from orl_mm.superpixels.priors import METHODS
-from orl_mm.superpixels.spec import PriorSpec, parameters
+from orl_mm.map_cache.build import BuildJob
+from orl_mm.superpixels.cache import PriorSpec
+from orl_mm.superpixels.priors import parameters, prior_names
 
 
 def main(argv=None) -> None:
@@ -74,48 +81,36 @@ def main(argv=None) -> None:
 
 def run(args, argv) -> None:
     workers.check_worker_arguments(args)
+    for module in args.modules:
+        importlib.import_module(module)
     images = image_source(args, argv)
     stock = images.transforms.get('GenerateSuperpixels', {})
     out = args.out or stock.get('cache')
     if not out:
         raise ValueError('--out=FOLDER says where the masks go')
     method = args.method or stock.get('method', 'slic')
-    if method not in METHODS:
+    if method in ('files', 'none'):
         raise ValueError(
-            f'method={method!r} computes nothing to keep; choose --method from {sorted(METHODS)}'
+            f"the config's method={method!r} computes nothing to keep; choose --method from "
+            f'{prior_names()}'
         )
     params = {k: v for k, v in stock.items() if k in parameters(method)}
     params.update(args.params or {})
-    loader = images.transforms.get('LoadImage', {})
+    size = args.size or stock.get('size', 224)
+    words = [word for module in args.modules for word in ('--import', module)]
+    spec = PriorSpec(method, params, size, images.loader(type='LoadImage'))
     job = BuildJob(
-        spec=PriorSpec(method, params, args.size or stock.get('size', 224)),
+        spec,
         root=os.path.abspath(images.root),
         out=os.path.abspath(out),
-        background=loader.get('background', 255),
-        apply_exif=loader.get('apply_exif', False),
         verify=args.verify,
-        source=images.words,
+        source=(*images.words, *words),
     )
-
     total = len(images)
-    print(
-        f'{total} images below {job.root} -> {job.out}\n'
-        f'{method} {job.spec.params}, {job.spec.library}'
-    )
-    relative = (relative_path(images.path(i), job.root) for i in range(total))
-    prepare(job, args.overwrite)  # refuse before a bar is drawn
-    counts = workers.execute(
-        partial(build, job, relative, chunk=args.chunk, overwrite=args.overwrite),
-        lambda counts: dict(made=counts.written, there=counts.skipped, bad=len(counts.unreadable)),
-        total,
-        args,
-    )
+    print(f'{total} images below {job.root} -> {job.out}\n{method} {spec.params}, {spec.library}')
+    counts = workers.execute(job, images.relative_paths(), total, args)
     print(f'{counts.written} masks made, {counts.skipped} were there')
-    if counts.unreadable:
-        print(
-            f'{len(counts.unreadable)} images could not be read and have no '
-            f'mask: see {os.path.join(job.out, "unreadable.txt")}'
-        )
+    workers.report_lists(job, counts)
 
 
 if __name__ == '__main__':

@@ -17,7 +17,7 @@ OUT/inverted.txt.
 """
 
 import os
-from functools import partial
+import sys
 
 os.environ.setdefault('OMP_NUM_THREADS', '1')  # as many processes as cores: one thread each
 from orl_command import Parser, add_worker_arguments, command_errors, existing_folder, start
@@ -71,64 +71,47 @@ def parse_args(argv=None):
 
 
 start(__name__, parse_args)
-from orl_mm.datasets.convert import carry_tables, convert, find_items, find_kind
-from orl_mm.datasets.xray_folder import INVERTED, UNREADABLE, FolderJob, fill_folder, prepare_folder
+from orl_mm.datasets.convert import ConvertSpec, find_items, find_kind, write_tables
 from orl_mm.engine import workers
-from orl_mm.io.xray import check_options
+from orl_mm.map_cache.build import BuildJob
 
 
 def main(argv=None) -> None:
     args = parse_args(argv)
     with command_errors():
-        run(args)
+        run(args, sys.argv[1:] if argv is None else argv)
 
 
-def run(args) -> None:
+def run(args, argv) -> None:
     workers.check_worker_arguments(args)
     window = args.window
     if window not in ('bits', 'range'):
         try:
-            window = [float(part) for part in window.split(',')]
+            window = tuple(float(part) for part in window.split(','))
         except ValueError as error:
             raise ValueError(f'--window={args.window}: bits, range or BLACK,WHITE') from error
-    check_options(args.polarity, window)
-    if args.size < 1 or not 1 <= args.quality <= 100:
-        raise ValueError(f'--size={args.size} must be at least 1, --quality={args.quality} 1..100')
     root, out = os.path.abspath(args.source), os.path.abspath(args.out)
     if out == root or out.startswith(root + os.sep):
         raise ValueError(f'OUT={out} must not lie in SOURCE')
-    kind = args.kind or find_kind(root)
-    items = find_items(root, kind, f'.{args.format}', args.every_file)
-    settings = dict(
-        source=root,
-        kind=kind,
-        size=args.size,
-        square=args.square,
-        format=args.format,
-        quality=args.quality,
-        polarity=args.polarity,
-        window=window,
+    spec = ConvertSpec(
+        args.kind or find_kind(root),
+        args.size,
+        args.square,
+        args.format,
+        args.quality,
+        args.polarity,
+        window,
     )
-    job = FolderJob(out, 'converted', settings, args.quality)
-    prepare_folder(job, args.overwrite)  # refuse before a bar is drawn
-    print(f'{len(items)} images ({kind}): {root} -> {out}')
-    counts = workers.execute(
-        partial(fill_folder, job, convert, items, chunk=args.chunk),
-        lambda counts: dict(made=counts.written, there=counts.skipped, bad=len(counts.unreadable)),
-        len(items),
-        args,
-    )
-    tables = carry_tables(job, root, kind, items)
+    items = find_items(root, spec.kind, f'.{spec.format}', args.every_file)
+    job = BuildJob(spec, root, out, source=tuple(argv))
+    print(f'{len(items)} images ({spec.kind}): {root} -> {out}')
+    counts = workers.execute(job, items, len(items), args)
+    tables = write_tables(job, spec.kind, items)
     print(
         f'{counts.written} images made, {counts.skipped} were there'
         + f'; {", ".join(tables)}' * bool(tables)
     )
-    if counts.unreadable:
-        print(
-            f'{len(counts.unreadable)} could not be converted: see {os.path.join(out, UNREADABLE)}'
-        )
-    if counts.inverted:
-        print(f'{len(counts.inverted)} look inverted: see {os.path.join(out, INVERTED)}')
+    workers.report_lists(job, counts)
 
 
 if __name__ == '__main__':

@@ -11,7 +11,7 @@ Stop it whenever you like; the same command goes on, and a larger --num adds to 
 """
 
 import os
-from functools import partial
+import sys
 
 os.environ.setdefault('OMP_NUM_THREADS', '1')  # as many processes as cores: one thread each
 from orl_command import Parser, add_worker_arguments, command_errors, start
@@ -31,31 +31,30 @@ def parse_args(argv=None):
 
 
 start(__name__, parse_args)
-from orl_mm.datasets.phantom_folder import phantom_job, write_lists, write_phantoms
-from orl_mm.datasets.xray_folder import fill_folder, prepare_folder
+from orl_mm.datasets.phantom_folder import PhantomSpec, write_lists
 from orl_mm.engine import workers
+from orl_mm.map_cache.build import BuildJob
 
 
 def main(argv=None) -> None:
     args = parse_args(argv)
     with command_errors():
-        run(args)
+        run(args, sys.argv[1:] if argv is None else argv)
 
 
-def run(args) -> None:
+def run(args, argv) -> None:
     workers.check_worker_arguments(args)
-    job = phantom_job(os.path.abspath(args.out), args.num, args.size, args.seed)
-    prepare_folder(job, args.overwrite)  # refuse before a bar is drawn
-    counts = workers.execute(
-        partial(fill_folder, job, write_phantoms, range(args.num), chunk=args.chunk),
-        lambda counts: dict(made=counts.written, there=counts.skipped),
-        args.num,
-        args,
-    )
+    if args.num < 4:
+        raise ValueError(
+            f'num={args.num} must be at least 4: an exemplar, others to train on and to score'
+        )
+    out = os.path.abspath(args.out)
+    job = BuildJob(PhantomSpec(args.size, args.seed), out, out, source=tuple(argv))
+    counts = workers.execute(job, range(args.num), args.num, args)
     write_lists(job, args.num)
     print(
         f'{counts.written} PHANTOM images made, {counts.skipped} were there: {job.out}\n'
-        'No X-rays; for tests and first runs.'
+        'They are no X-rays, but for tests and first runs.'
     )
 
 

@@ -14,10 +14,8 @@ thread each: dask worker ADDRESS --nworkers CORES --nthreads 1). An image takes 
 core: CheXpert's 191,000 frontal images 16 core-hours and 0.3 GB.
 """
 
-import json
 import os
 import sys
-from functools import partial
 from pathlib import Path
 
 os.environ.setdefault('OMP_NUM_THREADS', '1')  # as many processes as cores: one thread each
@@ -75,7 +73,7 @@ def parse_args(argv=None):
         action=KeyValueAction,
         default={},
         metavar='KEY=VALUE',
-        help='of the registration: fields of orl_mm.registration.ElastixSettings',
+        help='of the registration: fields of orl_mm.registration.elastix.ElastixSettings',
     )
     parser.add_argument(
         '--checks',
@@ -83,7 +81,7 @@ def parse_args(argv=None):
         action=KeyValueAction,
         default={},
         metavar='KEY=VALUE',
-        help='that a registration must pass: fields of orl_mm.registration.Checks',
+        help='that a registration must pass: fields of orl_mm.registration.quality.Checks',
     )
     parser.add_argument(
         '--truth',
@@ -107,14 +105,13 @@ start(__name__, parse_args)
 from orl_mm.engine import cli, workers
 from orl_mm.engine.image_arguments import image_source
 from orl_mm.io.image_list import XRAY_EXTENSIONS
-from orl_mm.map_cache.entry import relative_path
+from orl_mm.map_cache.build import BuildJob
 from orl_mm.registration import report
-from orl_mm.registration.build import LOADERS, RegistrationJob, build, decoder, prepare_folder
-from orl_mm.registration.cache import TemplateCache
-from orl_mm.registration.elastix_settings import ElastixSettings
-from orl_mm.registration.exemplar import find_exemplar, read_exemplar
+from orl_mm.registration.cache import TemplateCache, TemplateSpec
+from orl_mm.registration.elastix import ElastixSettings
+from orl_mm.registration.exemplar import find_exemplar, make_reference, read_exemplar
 from orl_mm.registration.quality import Checks
-from orl_mm.registration.reference import make_reference
+from orl_mm.visualization import save_figure
 
 HOW = ('--workers', '--scheduler', '--chunk', '--out', '--truth')  # not part of the result
 
@@ -132,11 +129,8 @@ def run(args, argv) -> None:
     reference = make_reference(exemplar_of(args), settings, checks, args.fallback)
     truth = report.read_truth(args.truth) if args.truth else None
     images = image_source(args, argv, XRAY_EXTENSIONS)
-    loader = loader_of(images.transforms, args.polarity)
-    job = RegistrationJob(
-        reference,
-        dict(reference.spec(), loader=json.loads(loader)),
-        loader=loader,
+    job = BuildJob(
+        TemplateSpec(reference, images.loader(type='LoadXray', polarity=args.polarity)),
         root=os.path.abspath(images.root),
         out=os.path.abspath(args.out),
         verify=args.verify,
@@ -146,26 +140,24 @@ def run(args, argv) -> None:
     print(
         f'{total} images below {job.root} -> {job.out}\n'
         f'parts {", ".join(reference.parts)}; fallback {reference.fallback_name}; '
-        f'{job.spec["library"]}'
+        f'{job.spec.to_dict()["library"]}'
     )
-    prepare_folder(job, args.overwrite)  # refuse before a bar is drawn
-    relative = (relative_path(images.path(i), job.root) for i in range(total))
     counts = workers.execute(
-        partial(build, job, relative, chunk=args.chunk, overwrite=args.overwrite),
-        lambda c: dict(
-            ok=c.done['deformable'],
-            affine=c.done['affine'],
-            fallback=c.done['template'],
-            bad=len(c.unreadable),
-        ),
+        job,
+        images.relative_paths(),
         total,
         args,
+        lambda c: dict(
+            ok=c.status['deformable'],
+            affine=c.status['affine'],
+            fallback=c.status['template'],
+            bad=len(c.unreadable),
+        ),
     )
     print(
-        f'{counts.total - counts.skipped - len(counts.unreadable)} templates made, '
-        f'{counts.skipped} were there: {counts.done["deformable"]} ok, '
-        f'{counts.done["affine"]} affine, {counts.done["template"]} fallback, '
-        f'{len(counts.unreadable)} unreadable'
+        f'{counts.written} templates made, {counts.skipped} were there: '
+        f'{counts.status["deformable"]} ok, {counts.status["affine"]} affine, '
+        f'{counts.status["template"]} fallback, {len(counts.unreadable)} unreadable'
     )
     write_report(job, images, truth, len(counts.unreadable))
 
@@ -208,14 +200,6 @@ def made(kind, options, what):
         raise cli.UserError(f'{what} {options}: {error}') from error
 
 
-def loader_of(transforms, polarity) -> str:
-    """The transform that decodes the images, as JSON."""
-    for name in LOADERS:
-        if name in transforms:
-            return json.dumps(dict(transforms[name], type=name), sort_keys=True)
-    return json.dumps(dict(type='LoadXray', polarity=polarity))
-
-
 def words_of_result(argv):
     """The command without what does not change the templates."""
     words, skip = [], False
@@ -233,13 +217,9 @@ def write_report(job, images, truth, unreadable) -> None:
     paths = report.write_report(job.out, cache, records, unreadable)
     chosen = report.choose(records)
     if chosen:
-        from orl_mm.registration.picture import report_picture
-        from orl_mm.visualization import save_figure
-
-        def read(path):
-            return decoder(job.loader)(Path(path).read_bytes(), path)
-
-        figure = report_picture(chosen, cache, read, truth)
+        figure = report.report_picture(
+            chosen, cache, lambda path: job.spec.decode(Path(path).read_bytes(), path), truth
+        )
         paths += save_figure(figure, os.path.join(job.out, 'report.png'))
     print('report: ' + ' '.join(os.path.relpath(path) for path in paths))
 

@@ -1,4 +1,3 @@
-import logging
 import os
 import re
 from collections.abc import Sequence
@@ -8,7 +7,14 @@ from mmengine.dataset import BaseDataset
 from mmengine.logging import print_log
 
 from orl_mm.io.image_list import read_lines
-from orl_mm.io.part_layouts import LAYOUTS, PartSample, exchanged_pairs
+from orl_mm.io.part_layouts import (
+    LAYOUTS,
+    USUAL_PARTS,
+    PartSample,
+    choose_parts,
+    exchange_sides,
+    find_samples,
+)
 from orl_mm.registry import DATASETS
 
 SPLITS = Path(__file__).parent / 'splits'
@@ -44,7 +50,7 @@ class ChestXRayParts(BaseDataset):
         ValueError: No such layout, part, id or mask.
     """
 
-    METAINFO = dict(parts=('left_lung', 'right_lung', 'heart'))
+    METAINFO = dict(parts=USUAL_PARTS)
 
     def __init__(
         self,
@@ -71,19 +77,11 @@ class ChestXRayParts(BaseDataset):
 
     def load_data_list(self) -> list[dict]:
         """Every image as ``dict(img_path=..., id=..., patient=..., part_paths=...)``."""
-        samples = self._selected(self._layout().samples(self.data_root))
+        samples = self._selected(find_samples(self.data_root, self.layout))
         if not samples:
             raise ValueError(f'no image is left of {self.data_root}')
-        for left, right in exchanged_pairs(samples):
-            print_log(
-                f"{self.data_root}: the masks of {left} lie on the viewer's left; exchanged "
-                f"with {right}, since sides are the patient's",
-                logger='current',
-                level=logging.WARNING,
-            )
-            for s in samples:
-                s.part_paths[left], s.part_paths[right] = (s.part_paths[right], s.part_paths[left])
-        parts = self._parts(samples)
+        exchange_sides(samples, self.data_root)
+        parts = choose_parts(samples, self.parts, self.data_root)
         lacking = [(s, p) for s in samples for p in parts if not s.part_paths.get(p)]
         if lacking and self.missing != 'keep':
             what = (
@@ -107,19 +105,6 @@ class ChestXRayParts(BaseDataset):
             for s in samples
         ]
 
-    def _layout(self):
-        if not os.path.isdir(self.data_root):
-            raise ValueError(f'data_root={self.data_root!r} is no folder')
-        names = LAYOUTS if self.layout == 'auto' else [self.layout]
-        for name in names:
-            if LAYOUTS[name].fits(self.data_root):
-                return LAYOUTS[name]
-        wanted = '; '.join(f'{n}: {LAYOUTS[n].description}' for n in names)
-        raise ValueError(
-            f'{self.data_root} has {sorted(os.listdir(self.data_root))[:10]}, '
-            f'which is not the layout {wanted}'
-        )
-
     def _selected(self, samples: list[PartSample]) -> list[PartSample]:
         by_id = {s.id: s for s in samples}
         if self.list_file is not None:
@@ -134,15 +119,6 @@ class ChestXRayParts(BaseDataset):
         files = [self.exclude_file] if isinstance(self.exclude_file, str) else self.exclude_file
         drop = {i for f in files or () for i in read_split(f, 'exclude_file', self.data_root)}
         return [s for s in samples if s.id not in drop]
-
-    def _parts(self, samples: list[PartSample]) -> tuple:
-        there = tuple(sorted(samples[0].part_paths, key=_rank))
-        unknown = [p for p in self.parts or () if p not in there]
-        if unknown:
-            raise ValueError(
-                f'parts={list(self.parts)}: {self.data_root} has no {unknown}, it has {list(there)}'
-            )
-        return self.parts or there
 
     def _patient(self, stem: str) -> str:
         if self.patient_pattern is None:
@@ -159,9 +135,3 @@ def read_split(name: str, what: str = 'split', root: str = '') -> list[str]:
         if path.is_file():
             return read_lines(str(path), what)
     return read_lines(name, what)
-
-
-def _rank(part: str) -> tuple:
-    """The usual parts in their usual order, then the others by name."""
-    usual = ('left_lung', 'right_lung', 'heart')
-    return usual.index(part) if part in usual else len(usual), part

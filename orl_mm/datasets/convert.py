@@ -2,8 +2,10 @@
 
 import csv
 import io
+import json
 import os
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
 
 import cv2
 import numpy as np
@@ -13,10 +15,13 @@ from orl_mm.datasets.chest_xray_parts import ChestXRayParts
 from orl_mm.datasets.chexpert import CheXpert
 from orl_mm.datasets.image_list import ImageList
 from orl_mm.datasets.transforms.load_parts import LoadParts
-from orl_mm.datasets.xray_folder import Counts, FolderJob
-from orl_mm.io.part_layouts import LAYOUTS
-from orl_mm.io.xray import decode_xray, looks_inverted
+from orl_mm.io.image import UnreadableImageError
+from orl_mm.io.part_layouts import LAYOUTS, encode_mask
+from orl_mm.io.xray import Window, check_options, decode_xray, looks_inverted
+from orl_mm.map_cache.build import BuildJob
+from orl_mm.map_cache.spec import Made, MapSpec
 
+INVERTED = 'inverted.txt'
 # How a download is laid out; 'parts' is what this module writes, 'folder' anything else.
 KINDS = ('chexpert', 'jsrt', 'montgomery', 'parts', 'folder')
 _LAYOUTS = dict(jsrt='jsrt', montgomery='montgomery', parts='folders')
@@ -97,50 +102,78 @@ def find_items(root: str, kind: str, suffix: str, every_file: bool = False) -> l
     return items
 
 
-def convert(job: FolderJob, items: list[Item]) -> Counts:
-    """Convert some images and their masks; what is finished already is skipped.
+@dataclass(frozen=True)
+class ConvertSpec(MapSpec):
+    """An X-ray as a small 8-bit image, in which dense tissue is bright.
 
-    ``job.settings`` has ``size``, ``square``, ``window`` and ``polarity``.
+    Args:
+        kind (str): One of :data:`KINDS`.
+        size (int): Length of the shorter side in pixels; nothing is enlarged.
+        square (bool): Squash to ``size`` x ``size`` instead.
+        format (str): ``'jpg'`` or ``'png'``.
+        quality (int): Of JPEG files, 1 to 100.
+        polarity (str): ``'as_stored'``, ``'check'`` (list images that look inverted) or
+            ``'mend'`` (invert them too).
+        window: See :func:`orl_mm.io.xray.to_8bit`.
+
+    Raises:
+        ValueError: An argument out of range.
     """
-    cv2.setNumThreads(1)  # as many processes as cores: one thread each
-    counts = Counts()
-    for item in items:
+
+    name, what, tool = 'converted', 'converted X-ray', 'convert_cxr'
+    out_is_positional = True
+    lists = {'inverted': INVERTED}
+
+    kind: str
+    size: int = 512
+    square: bool = False
+    format: str = 'jpg'
+    quality: int = 95
+    polarity: str = 'as_stored'
+    window: Window = 'bits'
+
+    def __post_init__(self) -> None:
+        check_options(self.polarity, self.window)
+        if self.size < 1 or not 1 <= self.quality <= 100:
+            raise ValueError(
+                f'size={self.size} must be at least 1, quality={self.quality} must be 1..100'
+            )
+
+    def to_dict(self) -> dict:
+        return json.loads(json.dumps(asdict(self)))
+
+    def source(self, item: Item) -> str:
+        return item.source
+
+    def target(self, item: Item) -> str:
+        return item.target
+
+    @property
+    def options(self) -> Sequence[int]:
+        return [] if self.format == 'png' else [cv2.IMWRITE_JPEG_QUALITY, self.quality]
+
+    def decode(self, data: bytes, path: str) -> np.ndarray:
+        """Grey levels (H, W) uint8."""
+        return decode_xray(data, path, self.window)
+
+    def make(self, item: Item, pixels: np.ndarray) -> Made:
+        inverted = self.polarity != 'as_stored' and looks_inverted(pixels)
+        if inverted and self.polarity == 'mend':
+            pixels = 255 - pixels
+        sample = dict(img_path=item.source, ori_shape=pixels.shape, part_paths=item.part_paths)
         try:
-            if job.finished(item.target, item.source):
-                counts.skipped += 1
-                continue
-            inverted = _convert(job, item)
-        except (ValueError, OSError) as error:  # unreadable, or masks that do not fit
-            counts.unreadable.append((item.source, str(error)))
-            continue
-        counts.written += 1
-        if inverted:
-            counts.inverted.append(item.source)
-    return counts
-
-
-def _convert(job: FolderJob, item: Item) -> bool:
-    """Convert one image; whether it looked inverted."""
-    options = job.settings
-    window = options['window']
-    with open(item.source, 'rb') as file:
-        grey = decode_xray(
-            file.read(), item.source, window if isinstance(window, str) else tuple(window)
-        )
-    inverted = options['polarity'] != 'as_stored' and looks_inverted(grey)
-    if inverted and options['polarity'] == 'mend':
-        grey = 255 - grey
-    found = LoadParts().transform(
-        dict(img_path=item.source, ori_shape=grey.shape, part_paths=item.part_paths)
-    )
-    shape = small_shape(grey.shape, options['size'], options['square'])
-    # Half a pixel is outside: parts that exclude each other go on to.
-    masks = {
-        part: resize(mask.numpy() * np.float32(1), shape) > 0.5
-        for part, mask in zip(found['parts'], found['part_masks'], strict=False)
-    }
-    job.write_sample(item.target, resize(grey, shape), masks, item.stem)
-    return inverted
+            found = LoadParts().transform(sample)
+        except ValueError as error:  # the masks cannot be read, or do not fit the image
+            raise UnreadableImageError(str(error)) from error
+        shape = small_shape(pixels.shape, self.size, self.square)
+        # Half a pixel is outside, so that parts that exclude each other still do.
+        files = {
+            f'masks/{part}/{item.stem}.png': encode_mask(
+                resize(mask.numpy() * np.float32(1), shape) > 0.5
+            )
+            for part, mask in zip(found['parts'], found['part_masks'], strict=True)
+        }
+        return Made(resize(pixels, shape), 'inverted' if inverted else '', files)
 
 
 def small_shape(shape: tuple[int, int], size: int, square: bool) -> tuple[int, int]:
@@ -159,16 +192,16 @@ def resize(array: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
     )
 
 
-def carry_tables(job: FolderJob, root: str, kind: str, items: list[Item]) -> list[str]:
-    """Write the csv files that go with the images; their names.
+def write_tables(job: BuildJob, kind: str, items: list[Item]) -> list[str]:
+    """Write the csv files that belong to the images, and return their names.
 
-    CheXpert's ``Path`` and, in other csv files, every cell that names an image get the
-    new names. JSRT and Montgomery get a ``labels.csv`` of what their names say.
+    In CheXpert's ``Path``, and in every cell of other csv files that names an image, the name
+    becomes the new one. JSRT and Montgomery get a ``labels.csv`` of what their names say.
     """
-    suffix = os.path.splitext(items[0].target)[1]
+    root, suffix = job.root, os.path.splitext(items[0].target)[1]
     if kind in _FINDINGS:
         name, finding = _FINDINGS[kind]
-        job.write_text(
+        job.write_lines(
             'labels.csv',
             [f'image,{name}'] + [f'{item.stem}{suffix},{finding(item.stem)}' for item in items],
         )

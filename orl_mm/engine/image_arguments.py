@@ -1,15 +1,18 @@
-"""The arguments by which the tools that go through many images are told which ones."""
+"""The arguments of tools that name the images to work on."""
 
 import argparse
+import json
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from mmengine.dataset import BaseDataset
 from mmengine.registry import init_default_scope
 
 from orl_mm.datasets.image_list import ImageList
 from orl_mm.io.image_list import IMAGE_EXTENSIONS
+from orl_mm.map_cache.spec import relative_path
 from orl_mm.registry import DATASETS
 
 from . import cli
@@ -38,6 +41,17 @@ class ImageSource:
     def path(self, index: int) -> str:
         """The image at a place of the list."""
         return self.dataset.get_data_info(index)['img_path']
+
+    def relative_paths(self) -> Iterator[str]:
+        """All images, as paths below the root."""
+        return (relative_path(self.path(i), self.root) for i in range(len(self)))
+
+    def loader(self, **default: Any) -> str:
+        """JSON of the transform of ``--config`` that decodes the images, or of the default."""
+        for name in ('LoadXray', 'LoadImage'):
+            if name in self.transforms:
+                return json.dumps(dict(self.transforms[name], type=name), sort_keys=True)
+        return json.dumps(default, sort_keys=True)
 
 
 def image_source(

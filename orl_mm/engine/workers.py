@@ -1,14 +1,16 @@
-"""Where a tool's work on many images is done: processes of this machine, or a Dask cluster."""
+"""Commands that compute something for many images, on this machine or on a Dask cluster."""
 
 import argparse
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from concurrent.futures import ProcessPoolExecutor
+from functools import partial
 from multiprocessing import get_all_start_methods, get_context
-from typing import Any
 
 import cv2
 from tqdm import tqdm
+
+from orl_mm.map_cache.build import UNREADABLE, BuildJob, Counts, build, prepare
 
 from . import cli
 
@@ -39,27 +41,35 @@ def connect(scheduler: str):
 
 
 def execute(
-    build: Callable, numbers: Callable[[Any], dict], total: int, args: argparse.Namespace
-) -> Any:
-    """Build on this machine's processes, or on the Dask cluster, under a progress bar.
+    job: BuildJob,
+    items: Iterable,
+    total: int,
+    args: argparse.Namespace,
+    numbers: Callable[[Counts], dict] = lambda counts: dict(
+        made=counts.written, there=counts.skipped, bad=len(counts.unreadable)
+    ),
+) -> Counts:
+    """Build a cache on this machine's processes, or on the Dask cluster, under a progress bar.
 
     Args:
-        build (callable): Takes ``executor``, ``in_flight`` and ``progress``, a function that
-            it calls with its counts, which have a ``total``.
-        numbers (callable): The counts to what the bar shows.
-        total (int): How many images there are.
-        args (argparse.Namespace): With the arguments of :func:`add_worker_arguments`.
+        job, items: See :func:`~orl_mm.map_cache.build.build`.
+        total (int): How many items there are.
+        args (argparse.Namespace): With ``workers``, ``scheduler``, ``chunk`` and ``overwrite``.
+        numbers (callable): What the bar shows of the counts.
 
-    Returns:
-        What ``build`` returns.
+    Raises:
+        CacheError: The folder holds something else, see :func:`~orl_mm.map_cache.build.prepare`.
+        UserError: No Dask, or no scheduler at the address.
     """
+    prepare(job, args.overwrite)  # fails before a bar is drawn
     tqdm.monitor_interval = 0  # its thread would be forked along
     bar = tqdm(total=total, unit='img', smoothing=0.05)
 
-    def progress(counts):
+    def progress(counts: Counts) -> None:
         bar.set_postfix(**numbers(counts), refresh=False)
         bar.update(counts.total - bar.n)
 
+    run = partial(build, job, items, chunk=args.chunk, overwrite=args.overwrite, progress=progress)
     with bar:
         if args.scheduler:
             with connect(args.scheduler) as client:
@@ -68,19 +78,26 @@ def execute(
                     raise ValueError(
                         f'the scheduler {args.scheduler} has no workers yet; start some first'
                     )
-                return build(
-                    executor=client.get_executor(retries=3), in_flight=4 * cores, progress=progress
-                )
+                return run(executor=client.get_executor(retries=3), in_flight=4 * cores)
         # A fork while OpenCV's threads hold a lock would hang in the child: end them first.
         cv2.setNumThreads(1)
         start = 'fork' if 'fork' in get_all_start_methods() else 'spawn'
-        # Ctrl-C goes to all processes; only this one is to answer.
+        # Ctrl-C goes to all processes; only this one may answer.
         with ProcessPoolExecutor(
             args.workers, get_context(start), signal.signal, (signal.SIGINT, signal.SIG_IGN)
         ) as pool:
             try:
-                return build(executor=pool, in_flight=4 * args.workers, progress=progress)
+                return run(executor=pool, in_flight=4 * args.workers)
             except BaseException:
-                bar.write('stopping after the tasks at work ...')
+                bar.write('stopping after the running tasks ...')
                 pool.shutdown(wait=False, cancel_futures=True)
                 raise
+
+
+def report_lists(job: BuildJob, counts: Counts) -> None:
+    """Print where unreadable images, and those of the spec's own lists, are named."""
+    found = {UNREADABLE: len(counts.unreadable)}
+    found |= {name: counts.status[status] for status, name in job.spec.lists.items()}
+    for name, number in found.items():
+        if number:
+            print(f'{number} {name.removesuffix(".txt")} images: see {job.out}/{name}')

@@ -1,13 +1,18 @@
-"""Where the X-ray sets with masks of parts keep their files."""
+"""Find the images and masks of data sets with masks of parts: JSRT, Montgomery and folders."""
 
+import logging
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 
+import cv2
 import numpy as np
+from mmengine.logging import print_log
 from PIL import Image
 
 from orl_mm.io.image_list import XRAY_EXTENSIONS
 
+USUAL_PARTS = ('left_lung', 'right_lung', 'heart')
 MASK_EXTENSIONS = ('.png', '.gif', '.bmp', '.tif', '.tiff')
 
 
@@ -100,23 +105,75 @@ LAYOUTS = dict(
 )
 
 
-def exchanged_pairs(samples: list[PartSample], num: int = 3) -> list[tuple[str, str]]:
-    """Pairs left_x, right_x whose names are the viewer's sides, not the patient's.
+def find_samples(root: str, layout: str = 'auto') -> list[PartSample]:
+    """All images of a data set in the order of their ids.
 
-    A frontal X-ray is shown as if one faced the patient: the patient's left is on the
-    viewer's right. SCR says that its names follow this; Montgomery's readme is silent.
-    So the masks themselves decide, by their centres in the first images that have both.
+    Args:
+        root (str): The folder of the download.
+        layout (str): A name of :data:`LAYOUTS`, or ``'auto'``: the first one that fits.
+
+    Raises:
+        ValueError: No such folder, or no layout fits.
     """
-    wrong = []
-    for left in sorted({p for s in samples for p in s.part_paths}):
+    if not os.path.isdir(root):
+        raise ValueError(f'data_root={root!r} is no folder')
+    names = list(LAYOUTS) if layout == 'auto' else [layout]
+    for name in names:
+        if LAYOUTS[name].fits(root):
+            return LAYOUTS[name].samples(root)
+    wanted = '; '.join(f'{name}: {LAYOUTS[name].description}' for name in names)
+    raise ValueError(
+        f'{root} has {sorted(os.listdir(root))[:10]}, which is not the layout {wanted}'
+    )
+
+
+def exchange_sides(samples: list[PartSample], root: str, num: int = 3) -> None:
+    """Exchange left_x and right_x, with a warning, where they are the viewer's sides.
+
+    Sides are the patient's: a frontal X-ray is shown as if one faced the patient, whose left is
+    on the viewer's right. SCR says that its names follow this; Montgomery's readme does not say.
+    So the centres of the masks decide, in the first ``num`` images that have both.
+    """
+    for left in sorted({part for sample in samples for part in sample.part_paths}):
         right = left.replace('left', 'right')
         both = [
-            s for s in samples if left != right and s.part_paths[left] and s.part_paths.get(right)
+            s.part_paths
+            for s in samples
+            if left != right and s.part_paths[left] and s.part_paths.get(right)
         ][:num]
-        votes = [_centre(s.part_paths[left]) < _centre(s.part_paths[right]) for s in both]
-        if sum(votes) * 2 > len(votes):
-            wrong.append((left, right))
-    return wrong
+        votes = [_centre(paths[left]) < _centre(paths[right]) for paths in both]
+        if sum(votes) * 2 <= len(votes):
+            continue
+        print_log(
+            f"{root}: the masks of {left} lie on the viewer's left; exchanged with {right}, "
+            "since sides are the patient's",
+            logger='current',
+            level=logging.WARNING,
+        )
+        for sample in samples:
+            paths = sample.part_paths
+            paths[left], paths[right] = paths[right], paths[left]
+
+
+def choose_parts(
+    samples: list[PartSample], parts: Sequence[str] | None, root: str
+) -> tuple[str, ...]:
+    """The wanted parts in their order; by default all, the usual ones first.
+
+    Raises:
+        ValueError: A part that the data set does not have.
+    """
+
+    def rank(part: str) -> tuple:
+        return USUAL_PARTS.index(part) if part in USUAL_PARTS else len(USUAL_PARTS), part
+
+    found = tuple(sorted(samples[0].part_paths, key=rank))
+    unknown = [part for part in parts or () if part not in found]
+    if unknown:
+        raise ValueError(
+            f'parts={list(parts or ())}: {root} has no {unknown}, it has {list(found)}'
+        )
+    return tuple(parts or found)
 
 
 def read_mask(path: str) -> np.ndarray:
@@ -146,6 +203,12 @@ def read_part(paths: list[str]) -> np.ndarray:
             f'{dict(zip(paths, (mask.shape for mask in masks), strict=False))}'
         )
     return np.logical_or.reduce(masks)
+
+
+def encode_mask(mask: np.ndarray) -> bytes:
+    """A mask (H, W) bool as a PNG file of 1 bit a pixel."""
+    data = mask.astype(np.uint8) * 255
+    return cv2.imencode('.png', data, [cv2.IMWRITE_PNG_BILEVEL, 1])[1].tobytes()
 
 
 def _centre(paths: list[str]) -> float:

@@ -1,31 +1,41 @@
-"""A label map as a PNG that says what it belongs to: what all caches of maps share.
+"""One file of a cache: an image file with a text that says what it was computed from.
 
-A text chunk in each PNG holds the key of all that the map depends on, the image file's
-size, the checksum of its pixels and that of the labels. So an entry from another cache,
-of a changed image, or damaged, is noticed on its own, for 0.05 ms a read.
+The text holds the cache's key, the size of the source image, the checksums of its pixels and of
+the stored array, and a note. It is a ``tEXt`` chunk in PNG files and a comment in JPEG files, so
+that any program opens them, and reading it takes 0.05 ms.
 """
 
 import os
 import struct
 import zlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import cv2
 import numpy as np
 
-HEAD_BYTES = 768  # the beginning of an entry that surely holds its text
+HEAD_BYTES = 768  # the text lies within the first HEAD_BYTES of a file
+NOTE_BYTES = 600
 _TAG = b'orl_mm\0'
-_TEXT_AT = 33  # after the signature and the header chunk, always
-_END = b'\0\0\0\0IEND\xaeB`\x82'
+_PNG, _PNG_TEXT_AT, _PNG_END = b'\x89PNG', 33, b'\0\0\0\0IEND\xaeB`\x82'
+_JPEG, _JPEG_END = b'\xff\xd8\xff\xe0', b'\xff\xd9'
 
 
 class CacheError(ValueError):
-    """A missing, stale, foreign or damaged cache; says how to rebuild it."""
+    """A missing, stale, foreign or damaged cache; the message has the command that rebuilds it."""
 
 
 @dataclass(frozen=True)
 class EntryInfo:
-    """What an entry says about itself."""
+    """The text of an entry.
+
+    Attributes:
+        key (str): Of the cache, see :attr:`orl_mm.map_cache.spec.MapSpec.key`.
+        image_bytes (int): Size of the source image's file.
+        x0_crc (int): Checksum of the pixels that the map was computed from.
+        labels_crc (int): Checksum of the stored array.
+        note (str): What the spec adds.
+    """
 
     key: str
     image_bytes: int
@@ -35,60 +45,82 @@ class EntryInfo:
 
 
 def encode_entry(
-    labels: np.ndarray, key: str, image_bytes: int, x0: np.ndarray, note: str = ''
+    array: np.ndarray,
+    key: str,
+    image_bytes: int,
+    pixels: np.ndarray,
+    note: str = '',
+    suffix: str = '.png',
+    options: Sequence[int] = (cv2.IMWRITE_PNG_COMPRESSION, 6),
 ) -> bytes:
-    """A PNG of labels (S, S) 0 .. M-1 that says what it belongs to.
+    """The bytes of an entry.
 
     Args:
-        labels (np.ndarray): (S, S) integers.
-        key (str): Of all that the labels depend on besides the image; no spaces.
-        image_bytes (int): Size of the image file.
-        x0 (np.ndarray): The pixels that the labels were computed from.
-        note (str): Whatever else is to be kept, up to 600 bytes.
+        array (np.ndarray): (H, W) non-negative integers; stored with 8 bits if they fit.
+        key (str): Without spaces.
+        image_bytes (int): Size of the source image's file.
+        pixels (np.ndarray): What the map was computed from.
+        note (str): Up to 600 bytes.
+        suffix, options: Format, and parameters of ``cv2.imencode``.
 
     Raises:
-        ValueError: More than 65,536 regions, or a longer note.
+        ValueError: Values above 65,535, or a longer note.
     """
-    if len(note.encode()) > 600:
-        raise ValueError(f'a note of {len(note.encode())} bytes does not fit; 600 do')
-    top = int(labels.max())
+    if len(note.encode()) > NOTE_BYTES:
+        raise ValueError(
+            f'a note of {len(note.encode())} bytes does not fit; at most {NOTE_BYTES} do'
+        )
+    top = int(array.max())
     if top > 65535:
         raise ValueError(f'{top + 1} regions do not fit into a 16-bit PNG')
-    labels = labels.astype(np.uint8 if top < 256 else np.uint16)
-    png = cv2.imencode('.png', labels, [cv2.IMWRITE_PNG_COMPRESSION, 6])[1].tobytes()
-    text = (
-        _TAG
-        + (f'{key} {image_bytes} {checksum(x0):08x} {checksum(labels):08x} {note}')
-        .rstrip()
-        .encode()
-    )
-    body = b'tEXt' + text
-    chunk = struct.pack('>I', len(text)) + body + struct.pack('>I', zlib.crc32(body))
-    return png[:_TEXT_AT] + chunk + png[_TEXT_AT:]
+    array = array.astype(np.uint8 if top < 256 else np.uint16)
+    data = cv2.imencode(suffix, array, list(options))[1].tobytes()
+    text = f'{key} {image_bytes} {checksum(pixels):08x} {checksum(array):08x} {note}'
+    return _insert(data, _TAG + text.rstrip().encode())
+
+
+def _insert(data: bytes, text: bytes) -> bytes:
+    if data.startswith(_PNG):
+        body, at = b'tEXt' + text, _PNG_TEXT_AT
+        chunk = struct.pack('>I', len(text)) + body + struct.pack('>I', zlib.crc32(body))
+    else:
+        at = _jpeg_text_at(data)
+        chunk = b'\xff\xfe' + struct.pack('>H', len(text) + 2) + text
+    return data[:at] + chunk + data[at:]
+
+
+def _jpeg_text_at(data: bytes) -> int:
+    return 4 + struct.unpack_from('>H', data, 4)[0]  # after the JFIF header
 
 
 def entry_info(head: bytes, tail: bytes) -> EntryInfo | None:
-    """What an entry says about itself; None where the file is cut or not ours.
+    """The text of an entry; None if the file is cut or was written by another program.
 
     Args:
         head (bytes): Its first :data:`HEAD_BYTES`, or more.
-        tail (bytes): Its last 12 bytes or more.
+        tail (bytes): Its last 12 bytes, or more.
     """
-    if not tail.endswith(_END) or head[_TEXT_AT + 4 : _TEXT_AT + 8] != b'tEXt':
-        return None
-    length = struct.unpack_from('>I', head, _TEXT_AT)[0]
-    text = head[_TEXT_AT + 8 : _TEXT_AT + 8 + length]
-    if not text.startswith(_TAG):
-        return None
     try:
+        if head.startswith(_PNG) and tail.endswith(_PNG_END):
+            length, kind = struct.unpack_from('>I4s', head, _PNG_TEXT_AT)
+            start, found = _PNG_TEXT_AT + 8, kind == b'tEXt'
+        elif head.startswith(_JPEG) and tail.endswith(_JPEG_END):
+            start = _jpeg_text_at(head) + 4
+            kind, length = struct.unpack_from('>2sH', head, start - 4)
+            length, found = length - 2, kind == b'\xff\xfe'
+        else:
+            return None
+        text = head[start : start + length]
+        if not found or len(text) < length or not text.startswith(_TAG):
+            return None
         key, size, x0_crc, labels_crc, *note = text[len(_TAG) :].decode().split(' ', 4)
         return EntryInfo(key, int(size), int(x0_crc, 16), int(labels_crc, 16), *note)
-    except ValueError:
+    except (struct.error, ValueError):
         return None
 
 
 def read_entry_info(path: str) -> EntryInfo | None:
-    """:func:`entry_info` of a file, without decoding it; None also where there is no file."""
+    """:func:`entry_info` of a file, without decoding it; None also if there is no file."""
     try:
         with open(path, 'rb') as file:
             head = file.read(HEAD_BYTES)
@@ -99,26 +131,10 @@ def read_entry_info(path: str) -> EntryInfo | None:
 
 
 def decode_labels(data: bytes) -> np.ndarray | None:
-    """The label map of an entry, uint8 or uint16; None where it is no PNG."""
+    """The array of an entry, uint8 or uint16; None if the bytes are no image."""
     return cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
 
 
 def checksum(array: np.ndarray) -> int:
     """CRC-32 of an array's bytes in C order."""
     return zlib.crc32(np.ascontiguousarray(array))
-
-
-def relative_path(path: str, root: str) -> str:
-    """An image's path below the root.
-
-    Raises:
-        ValueError: The image lies elsewhere.
-    """
-    relative = os.path.relpath(os.path.abspath(path), os.path.abspath(root))
-    if relative.split(os.sep)[0] == os.pardir:
-        raise ValueError(
-            f'{path} does not lie below the root {root}, so its mask cannot be '
-            'found: give the folder that holds the images with root=... '
-            '(or --root)'
-        )
-    return relative

@@ -1,38 +1,94 @@
-"""A folder of registered templates, a PNG an image, beside one provenance file.
+"""Registered templates as maps of a cache: bit r of a pixel says whether part r covers it."""
 
-Image ``a/b.jpg`` of the root has its parts in ``a/b.jpg.png``: bit r of a pixel says whether
-part r covers it, on a square grid over the whole image. Each entry says what it belongs to, see
-``orl_mm/superpixels/entry.py``, and what became of its registration.
-"""
-
-import hashlib
 import json
-import os
-import shlex
-from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 
-from orl_mm.map_cache.entry import (
-    HEAD_BYTES,
-    CacheError,
-    checksum,
-    decode_labels,
-    entry_info,
-    relative_path,
-)
-from orl_mm.registration.contrast import to_grey
-from orl_mm.registration.outcome import Outcome
+from orl_mm.map_cache.reader import MapReader
+from orl_mm.map_cache.spec import Made, MapSpec, decoder
 
-PROVENANCE = 'templates.json'
-FORMAT = 1
-CHECKS = ('pixels', 'size', 'none')
+from .contrast import to_grey
+from .exemplar import Reference
+from .quality import Outcome
+from .register import register_image
 
 
-def spec_key(spec: dict) -> str:
-    """Eight hexadecimal digits that differ where the templates may differ."""
-    text = json.dumps(spec, sort_keys=True)
-    return hashlib.blake2b(text.encode(), digest_size=4).hexdigest()
+@dataclass(frozen=True)
+class TemplateSpec(MapSpec):
+    """The exemplar of a reference, registered to each image.
+
+    Args:
+        reference (Reference): Exemplar, settings, checks and fallback.
+        loader (str): JSON of the transform that decodes the images.
+    """
+
+    name, what, tool = 'templates', 'registered template', 'register_templates'
+    about = dict(bits='bit r of a pixel is part r; the square covers the whole image')
+
+    reference: Reference
+    loader: str = '{"type": "LoadXray"}'
+
+    def to_dict(self) -> dict:
+        return dict(self.reference.spec(), loader=json.loads(self.loader))
+
+    def decode(self, data: bytes, path: str) -> np.ndarray:
+        """Grey levels (H, W) uint8."""
+        return to_grey(decoder(self.loader)(data, path))
+
+    def make(self, item: Any, pixels: np.ndarray) -> Made:
+        outcome = register_image(pixels, self.reference)
+        assert outcome.masks is not None  # only an outcome read from a note has none
+        return Made(pack_parts(outcome.masks), outcome.note())
+
+    def status(self, note: str) -> str:
+        return json.loads(note)['status']
+
+
+class TemplateCache(MapReader):
+    """Reads registered templates back.
+
+    Args:
+        folder (str): What ``tools/register_templates.py`` wrote.
+        root, check: See :class:`~orl_mm.map_cache.reader.MapReader`.
+
+    Attributes:
+        parts (tuple): R names.
+        size (int): Side S of the templates.
+
+    Raises:
+        CacheError: No cache there, or one of another format.
+    """
+
+    def __init__(self, folder: str, root: str | None = None, check: str = 'pixels') -> None:
+        words = ['--exemplar', 'IMAGE', '--mask', 'PART=FILE']
+        super().__init__(folder, TemplateSpec, None, root, check, words)
+        self.parts: tuple[str, ...] = tuple(self.provenance['spec']['parts'])
+        self.size: int = self.provenance['spec']['settings']['size']
+
+    def read(self, img_path: str, img: np.ndarray | None = None) -> np.ndarray:
+        """The template of an image, (R, S, S) uint8 0/1, covering the whole image.
+
+        Args:
+            img_path (str): The image file.
+            img (np.ndarray, optional): (H, W, 3) BGR or (H, W), uint8, as it was decoded now;
+                without it ``check='pixels'`` compares the file's size.
+
+        Raises:
+            CacheError: See :meth:`MapReader.load`.
+        """
+        grey = to_grey(img) if img is not None and self.check == 'pixels' else None
+        return unpack_parts(self.load(img_path, self.size, grey)[0], len(self.parts))
+
+    def outcome(self, img_path: str) -> Outcome:
+        """What became of an image's registration, with its masks.
+
+        Raises:
+            CacheError: See :meth:`MapReader.load`.
+        """
+        labels, note = self.load(img_path, self.size)
+        return replace(Outcome.from_note(note), masks=unpack_parts(labels, len(self.parts)))
 
 
 def pack_parts(masks: np.ndarray) -> np.ndarray:
@@ -45,137 +101,3 @@ def unpack_parts(labels: np.ndarray, count: int) -> np.ndarray:
     """(S, S) of any unsigned type to (count, S, S) uint8 0/1."""
     bits = np.arange(count, dtype=np.uint16)[:, None, None]
     return ((labels[None].astype(np.uint16) >> bits) & 1).astype(np.uint8)
-
-
-def read_provenance(folder: str) -> dict | None:
-    """The provenance of a template cache; None where the folder is no such cache.
-
-    Raises:
-        CacheError: The file is there, but damaged.
-    """
-    path = os.path.join(folder, PROVENANCE)
-    if not os.path.isfile(path):
-        return None
-    try:
-        with open(path, encoding='utf-8') as file:
-            found = json.load(file)
-        found['spec']['parts'], found['spec']['settings']['size'], found['root']
-        return found
-    except (ValueError, KeyError, TypeError) as error:
-        raise CacheError(
-            f'{path} is damaged ({error!r}); delete it and register again with the '
-            'same arguments, finished templates are kept'
-        ) from error
-
-
-def build_command(source: Sequence[str], folder: str, *flags: str) -> str:
-    """The command that builds a cache."""
-    words = ['python', 'tools/register_templates.py', *source, '--out', folder, *flags]
-    return ' '.join(shlex.quote(word) for word in words)
-
-
-class TemplateCache:
-    """Reads registered templates back, or says why not.
-
-    Args:
-        folder (str): The cache.
-        root (str, optional): The folder that the images' relative paths begin at; defaults
-            to the one recorded when the cache was built.
-        check (str): How an image that changed since is noticed: ``pixels`` compares the
-            checksum of its grey levels, ``size`` the file's size, ``none`` nothing.
-
-    Raises:
-        CacheError: No cache there, or one of another format.
-    """
-
-    def __init__(self, folder: str, root: str | None = None, check: str = 'pixels') -> None:
-        if check not in CHECKS:
-            raise ValueError(f'check={check!r} is not one of {CHECKS}')
-        self.folder, self.check = folder, check
-        provenance = read_provenance(folder)
-        if provenance is None:
-            command = build_command(
-                ['--folder', root or 'IMAGES', '--exemplar', 'IMAGE', '--mask', 'PART=FILE'], folder
-            )
-            raise CacheError(f'no registered templates in {folder}; make them with\n  {command}')
-        self.provenance = provenance
-        self.root = root or provenance['root']
-        self.source: list[str] = provenance.get('source', [])
-        if provenance.get('format') != FORMAT:
-            raise CacheError(
-                f'{folder} has format {provenance.get("format")} instead of {FORMAT}; '
-                f'rebuild it with\n  {self._command("--overwrite")}'
-            )
-        self.parts: tuple[str, ...] = tuple(provenance['spec']['parts'])
-        self.size: int = provenance['spec']['settings']['size']
-        self.key = spec_key(provenance['spec'])
-
-    def read(self, img_path: str, img: np.ndarray | None = None) -> np.ndarray:
-        """The template of an image.
-
-        Args:
-            img_path (str): The image file.
-            img (np.ndarray, optional): (H, W, 3) BGR or (H, W), uint8, as it was decoded now;
-                without it ``check='pixels'`` looks at the file's size.
-
-        Returns:
-            np.ndarray: (R, S, S) uint8 0/1, covering the whole image.
-
-        Raises:
-            CacheError: The entry is missing, cut, foreign or out of date.
-        """
-        labels, _ = self._read(img_path, img)
-        return unpack_parts(labels, len(self.parts))
-
-    def outcome(self, img_path: str) -> Outcome:
-        """What became of an image's registration, with its masks.
-
-        Raises:
-            CacheError: As :meth:`read`.
-        """
-        labels, note = self._read(img_path, None)
-        found = Outcome.from_note(note)
-        return Outcome(
-            found.status, found.reason, found.quality, unpack_parts(labels, len(self.parts))
-        )
-
-    def _read(self, img_path: str, img: np.ndarray | None) -> tuple[np.ndarray, str]:
-        path = os.path.join(self.folder, relative_path(img_path, self.root) + '.png')
-        try:
-            with open(path, 'rb') as file:
-                data = file.read()
-        except FileNotFoundError:
-            raise self._error(img_path, 'is missing', path) from None
-        info = entry_info(data[:HEAD_BYTES], data[-12:])
-        if info is None:
-            raise self._error(img_path, 'is cut or foreign', path)
-        if info.key != self.key:
-            raise self._error(img_path, 'belongs to another cache', path)
-        if self.check == 'pixels' and img is not None:
-            stale = info.x0_crc != checksum(to_grey(img))
-        else:
-            stale = self.check != 'none' and info.image_bytes != os.path.getsize(img_path)
-        if stale:
-            raise self._error(
-                img_path,
-                'is stale: the image changed since, or is decoded differently here',
-                path,
-                '--verify',
-            )
-        labels = decode_labels(data)
-        if (
-            labels is None
-            or labels.shape != (self.size, self.size)
-            or checksum(labels) != info.labels_crc
-        ):
-            raise self._error(img_path, 'is damaged', path, '--verify')
-        return labels, info.note
-
-    def _error(self, img_path: str, what: str, path: str, *flags: str) -> CacheError:
-        return CacheError(
-            f'the registered template of {img_path} {what} ({path}); '
-            f'make it with\n  {self._command(*flags)}'
-        )
-
-    def _command(self, *flags: str) -> str:
-        return build_command(self.source, self.folder, *flags)

@@ -1,14 +1,15 @@
-"""Whether a registration can be trusted, without knowing the truth."""
+"""Judge a registration without knowing the truth, and keep what became of it."""
 
+import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 
 import cv2
 import numpy as np
 
-from orl_mm.registration.elastix import warp_image, warp_labels
-from orl_mm.registration.folding import folded_share
+from .elastix import warp_image, warp_labels
 
+STATUSES = ('deformable', 'affine', 'template')
 CONTRAST = 1 / 16
 """Similarity is measured on images ``prepare``d so, whatever the registration was given."""
 
@@ -86,6 +87,50 @@ class Checks:
         return None
 
 
+@dataclass(frozen=True)
+class Outcome:
+    """What became of an image.
+
+    Attributes:
+        status (str): One of :data:`STATUSES`.
+        reason (str): Why it is not the first one.
+        quality (Quality, optional): Of the deformable result; None if there is none.
+        masks (np.ndarray, optional): (R, S, S) uint8 0/1; None when read from a note.
+    """
+
+    status: str
+    reason: str
+    quality: Quality | None
+    masks: np.ndarray | None = None
+
+    def note(self) -> str:
+        """Everything but the masks as one line of JSON, for the cache's entry."""
+        quality = self.quality and dict(
+            s=[round(v, 3) for v in self.quality.similarity],
+            a=[round(v, 2) for v in self.quality.area],
+            f=round(self.quality.folded, 5),
+        )
+        return json.dumps(
+            dict(status=self.status, reason=self.reason[:200], q=quality), separators=(',', ':')
+        )
+
+    @classmethod
+    def from_note(cls, note: str) -> 'Outcome':
+        """Read :meth:`note` back.
+
+        Raises:
+            ValueError: Something else.
+        """
+        try:
+            found = json.loads(note)
+            q = found['q'] and Quality(
+                tuple(found['q']['s']), tuple(found['q']['a']), found['q']['f']
+            )
+            return cls(found['status'], found['reason'], q or None)
+        except (KeyError, TypeError) as error:
+            raise ValueError(f'no note of a registration: {note!r}') from error
+
+
 def assess(
     fixed: np.ndarray,
     moving: np.ndarray,
@@ -130,3 +175,29 @@ def dice(a: np.ndarray, b: np.ndarray) -> float:
     a, b = a.astype(bool), b.astype(bool)
     total = int(a.sum()) + int(b.sum())
     return 2 * int((a & b).sum()) / total if total else 1.0
+
+
+def jacobian_determinant(positions: np.ndarray) -> np.ndarray:
+    """det dT/dx of T given at pixels, by central differences (one-sided at the border).
+
+    1 keeps areas, 2 means that a pixel of the image shows two of the exemplar, and 0 or
+    less that the exemplar is folded over itself there.
+
+    Args:
+        positions (np.ndarray): (H, W, 2), T's (x, y) in pixels.
+
+    Returns:
+        np.ndarray: (H, W) float64.
+
+    Raises:
+        ValueError: Fewer than 2 pixels along a side.
+    """
+    if positions.ndim != 3 or positions.shape[2] != 2 or min(positions.shape[:2]) < 2:
+        raise ValueError(f'positions must be (H, W, 2) with H, W >= 2, got {positions.shape}')
+    dy, dx = np.gradient(np.asarray(positions, np.float64), axis=(0, 1))
+    return dx[..., 0] * dy[..., 1] - dx[..., 1] * dy[..., 0]
+
+
+def folded_share(positions: np.ndarray) -> float:
+    """Share of the pixels where the deformation folds (or is not finite), in [0, 1]."""
+    return float(np.mean(~(jacobian_determinant(positions) > 0)))

@@ -1,14 +1,15 @@
 """A template: where named parts lie in an image, before anything is known of the image."""
 
+import io
 import json
-import os
-import tempfile
 import zipfile
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 from skimage.draw import polygon as polygon_pixels
+
+from orl_mm.io.atomic import write_atomic
 
 SHIPPED = Path(__file__).parent / 'templates'
 SUBPIXELS = 8  # a polygon's share of a cell is counted on 8 x 8 points
@@ -109,17 +110,10 @@ def write_template(path: str | Path, template: Template) -> None:
     path = Path(path)
     if path.suffix != '.npz':
         raise ValueError(f'a template is written as .npz, got {path}')
-    path.parent.mkdir(parents=True, exist_ok=True)
     about = json.dumps(dict(parts=list(template.parts), provenance=template.provenance))
-    handle, part = tempfile.mkstemp(dir=path.parent, prefix=f'.{path.name}.')
-    try:
-        with os.fdopen(handle, 'wb') as file:
-            np.savez_compressed(file, maps=template.maps, about=np.array(about))
-        os.chmod(part, 0o644)
-        os.replace(part, path)
-    except BaseException:
-        os.unlink(part)
-        raise
+    content = io.BytesIO()
+    np.savez_compressed(content, maps=template.maps, about=np.array(about))
+    write_atomic(path, content.getvalue())
 
 
 def draw_polygons(polygons: list, height: int, width: int) -> np.ndarray:

@@ -1,0 +1,1 @@
+"""Prior masks (superpixels) and their cache."""

@@ -1,101 +1,99 @@
-"""A folder of label maps, a PNG an image, beside one provenance file.
+"""Superpixels as maps of a cache."""
 
-Image ``a/b.jpg`` of the root has its labels in ``a/b.jpg.png`` (8 bits for up
-to 256 regions, else 16), which says what it belongs to, see ``entry.py``.
-"""
-
-import json
-import os
-import shlex
+import importlib
+from contextlib import suppress
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
 
 import numpy as np
 
-from orl_mm.map_cache.entry import (
-    HEAD_BYTES,
-    CacheError,
-    EntryInfo,  # noqa: F401
-    checksum,
-    decode_labels,
-    entry_info,
-    relative_path,
-)
-from orl_mm.superpixels.spec import PriorSpec
+from orl_mm.map_cache.reader import MapReader
+from orl_mm.map_cache.spec import Made, MapSpec, decoder
+from orl_mm.structures.view_geometry import ViewGeometry
 
-PROVENANCE = 'superpixels.json'
-FORMAT = 1
-CHECKS = ('pixels', 'size', 'none')
+from .priors import compute_prior, get_prior, library_of, parameters
 
 
-def read_provenance(folder: str) -> dict | None:
-    """The provenance of a cache; None where the folder is no cache.
-
-    Raises:
-        CacheError: The file is there, but damaged.
-    """
-    path = os.path.join(folder, PROVENANCE)
-    if not os.path.isfile(path):
-        return None
-    try:
-        with open(path, encoding='utf-8') as file:
-            provenance = json.load(file)
-        provenance['spec']['method'], provenance['root']
-        return provenance
-    except (ValueError, KeyError, TypeError) as error:
-        raise CacheError(
-            f'{path} is damaged ({error}); delete it and build '
-            'the cache again, finished masks are kept'
-        ) from error
-
-
-def differences(provenance: dict, spec: PriorSpec) -> list[str]:
-    """What tells a cache's prior from the wanted one, in words."""
-    have, want = provenance['spec'], spec.to_dict()
-    words = [
-        f'{name} {have.get(name)!r} instead of {want[name]!r}'
-        for name in ('method', 'size', 'library')
-        if have.get(name) != want[name]
-    ]
-    params = have.get('params', {})
-    if have.get('method') == want['method']:
-        words += [
-            f'{name} {params.get(name)!r} instead of {value!r}'
-            for name, value in want['params'].items()
-            if params.get(name) != value
-        ]
-    if provenance.get('format') != FORMAT:
-        words.append(f'format {provenance.get("format")} instead of {FORMAT}')
-    return words
-
-
-def build_command(spec: PriorSpec, folder: str, source: list[str], *flags: str) -> str:
-    """The command that builds a cache."""
-    words = [
-        'python',
-        'tools/cache_superpixels.py',
-        *source,
-        '--out',
-        folder,
-        '--method',
-        spec.method,
-        '--size',
-        str(spec.size),
-        '--params',
-    ]
-    words += [f'{name}={value}' for name, value in spec.params.items()]
-    return ' '.join(shlex.quote(word) for word in [*words, *flags])
-
-
-class SuperpixelCache:
-    """Reads label maps back, exactly as they would be computed, or says why not.
+@dataclass(frozen=True)
+class PriorSpec(MapSpec):
+    """A prior with its parameters: superpixels that depend on the whole image x0 alone.
 
     Args:
-        folder (str): The cache.
-        spec (PriorSpec): The prior that is wanted.
-        root (str, optional): The folder that the images' relative paths begin
-            at; defaults to the one recorded when the cache was built.
-        check (str): How an image that changed since is noticed: ``pixels``
-            compares the checksum of x0 (0.04 ms), ``size`` the file's size,
-            ``none`` nothing.
+        method (str): Name of a registered prior.
+        params (dict): Its parameters; those left out get their defaults, so that equal priors
+            are equal.
+        size (int): Side of x0.
+        loader (str): JSON of the transform that decodes the images, to build a cache. It is no
+            part of the prior: each entry records the pixels that were decoded.
+
+    Raises:
+        ValueError: An unknown method or parameter, or a size below 1.
+    """
+
+    name, what, tool = 'superpixels', 'superpixel mask', 'cache_superpixels'
+    about = dict(resize='Pillow bicubic, the whole image squashed')
+
+    method: str
+    params: dict[str, Any] = field(default_factory=dict)
+    size: int = 224
+    loader: str = field(default='{"type": "LoadImage"}', compare=False)
+
+    def __post_init__(self) -> None:
+        defaults = parameters(self.method)
+        unknown = sorted(set(self.params) - set(defaults))
+        if unknown:
+            raise ValueError(
+                f'{self.method} has no parameter {", ".join(unknown)}; it has {", ".join(defaults)}'
+            )
+        if not isinstance(self.size, int) or self.size < 1:
+            raise ValueError(f'size={self.size!r} must be a positive integer')
+        object.__setattr__(self, 'params', {**defaults, **self.params})
+
+    def __reduce__(self) -> tuple:
+        module = get_prior(self.method).__module__
+        return _restore, (module, self.method, self.params, self.size, self.loader)
+
+    def __call__(self, x0: np.ndarray) -> np.ndarray:
+        """Labels (size, size) int32 of x0 (size, size, 3) uint8, **BGR**."""
+        rgb = np.ascontiguousarray(x0[..., ::-1])
+        return compute_prior(self.method, rgb, **self.params)
+
+    @cached_property
+    def library(self) -> str:
+        """The library and version whose masks these are."""
+        return library_of(self.method)
+
+    def to_dict(self) -> dict:
+        return dict(method=self.method, params=self.params, size=self.size, library=self.library)
+
+    def decode(self, data: bytes, path: str) -> np.ndarray:
+        """x0 (size, size, 3) uint8, BGR."""
+        img = decoder(self.loader)(data, path)
+        return ViewGeometry.whole(*img.shape[:2]).apply_image(img, self.size)
+
+    def make(self, item: str, pixels: np.ndarray) -> Made:
+        return Made(self(pixels))
+
+    def words(self) -> list[str]:
+        params = [f'{name}={value}' for name, value in self.params.items()]
+        return ['--method', self.method, '--size', str(self.size), '--params', *params]
+
+
+def _restore(module: str, *args: Any) -> PriorSpec:
+    """Unpickle a spec: a worker must first import the module that registers the prior."""
+    with suppress(ModuleNotFoundError):
+        importlib.import_module(module)
+    return PriorSpec(*args)
+
+
+class SuperpixelCache(MapReader):
+    """Reads superpixels back, exactly as they would be computed.
+
+    Args:
+        folder (str): What ``tools/cache_superpixels.py`` wrote.
+        spec (PriorSpec): The wanted prior.
+        root, check: See :class:`~orl_mm.map_cache.reader.MapReader`.
 
     Raises:
         CacheError: No cache there, or one of another prior.
@@ -104,66 +102,17 @@ class SuperpixelCache:
     def __init__(
         self, folder: str, spec: PriorSpec, root: str | None = None, check: str = 'pixels'
     ) -> None:
-        if check not in CHECKS:
-            raise ValueError(f'check={check!r} is not one of {CHECKS}')
-        self.folder, self.spec, self.check = folder, spec, check
-        provenance = read_provenance(folder)
-        self.source = ['--folder', root or 'IMAGES']
-        if provenance is None:
-            raise CacheError(f'no superpixel cache in {folder}; build it with\n  {self._command()}')
-        self.root = root or provenance['root']
-        self.source = provenance.get('source') or ['--folder', self.root]
-        words = differences(provenance, spec)
-        if words:
-            raise CacheError(
-                f'the superpixel cache {folder} was made with '
-                f'{", ".join(words)}; rebuild it with\n  '
-                f'{self._command("--overwrite")}'
-            )
+        super().__init__(folder, PriorSpec, spec, root, check)
+        self.size = spec.size
 
-    def read(self, img_path: str, x0: np.ndarray) -> np.ndarray:
-        """Labels (S, S) uint8 or uint16 of an image.
+    def read(self, img_path: str, x0: np.ndarray | None = None) -> np.ndarray:
+        """Labels (size, size) uint8 or uint16 of an image.
 
         Args:
             img_path (str): The image file.
-            x0 (np.ndarray): (S, S, 3) uint8, BGR, as it was decoded now.
+            x0 (np.ndarray, optional): (size, size, 3) uint8, BGR, as it was decoded now.
 
         Raises:
-            CacheError: The entry is missing, cut, foreign or out of date.
+            CacheError: See :meth:`MapReader.load`.
         """
-        path = os.path.join(self.folder, relative_path(img_path, self.root) + '.png')
-        try:
-            with open(path, 'rb') as file:
-                data = file.read()
-        except FileNotFoundError:
-            raise self._error(img_path, 'is missing', path) from None
-        info = entry_info(data[:HEAD_BYTES], data[-12:])
-        if info is None:
-            raise self._error(img_path, 'is cut or foreign', path)
-        if info.key != self.spec.key:
-            raise self._error(img_path, 'belongs to another cache', path)
-        if (
-            self.check == 'pixels'
-            and info.x0_crc != checksum(x0)
-            or (self.check == 'size' and info.image_bytes != os.path.getsize(img_path))
-        ):
-            raise self._error(
-                img_path,
-                'is stale: the image changed since, or is decoded differently here',
-                path,
-                '--verify',
-            )
-        labels = decode_labels(data)
-        size = self.spec.size
-        if labels is None or labels.shape != (size, size) or checksum(labels) != info.labels_crc:
-            raise self._error(img_path, 'is damaged', path, '--verify')
-        return labels
-
-    def _error(self, img_path, what, path, *flags) -> CacheError:
-        return CacheError(
-            f'the cached mask of {img_path} {what} ({path}); '
-            f'rebuild it with\n  {self._command(*flags)}'
-        )
-
-    def _command(self, *flags: str) -> str:
-        return build_command(self.spec, self.folder, self.source, *flags)
+        return self.load(img_path, self.size, x0)[0]

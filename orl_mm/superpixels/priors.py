@@ -1,17 +1,110 @@
-"""Prior masks: image to superpixel labels 0 .. M-1, not learned (thesis 2.2)."""
+"""Prior masks: superpixels that are computed from an image or read from a file (thesis 2.2).
 
+Another package adds a prior by registering it in one module of its own, which the config names
+in ``custom_imports``, and ``tools/cache_superpixels.py`` takes as ``--import``::
+
+    from orl_mm.registry import PRIORS
+    from orl_mm.superpixels.priors import contiguous, made_by
+
+    @PRIORS.register_module()
+    @made_by('scikit-image')
+    def watershed(img, markers=100):
+        from skimage import filters, segmentation
+        edges = filters.sobel(img / 255.0).mean(-1)
+        return contiguous(segmentation.watershed(edges, markers))
+
+Then ``GenerateSuperpixels(method='watershed', markers=50)`` uses it. A prior is a function of an
+image (H, W, 3) uint8, RGB, with keyword parameters that have defaults, and returns labels (H, W)
+int32, 0 .. M-1 without gaps; or a class with these parameters whose instances are such functions.
+"""
+
+import hashlib
+import inspect
 from collections.abc import Callable
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from typing import Any, TypeVar
 
 import numpy as np
 from PIL import Image
 
+from orl_mm.registry import PRIORS
 from orl_mm.structures.view_geometry import ViewGeometry
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
+Prior = TypeVar('Prior', bound=Callable)
 
 
+def made_by(library: str, of: str | None = None) -> Callable[[Prior], Prior]:
+    """Declare which library computes a prior's masks, so that a cache records its version.
+
+    Args:
+        library (str): Name of an installed distribution, such as ``'scikit-image'``.
+        of (str, optional): A version of the prior itself, which is recorded instead of the
+            library's. To be raised whenever the prior's masks change.
+    """
+
+    def declare(prior: Prior) -> Prior:
+        prior.__dict__.update(library=library, version=of)
+        return prior
+
+    return declare
+
+
+def library_of(method: str) -> str:
+    """Library and version of a prior, as its cache records it.
+
+    That is what the prior declares by :func:`made_by`; otherwise its module and a digest of its
+    source code.
+    """
+    prior = get_prior(method)
+    library, own = getattr(prior, 'library', None), getattr(prior, 'version', None)
+    if library is None:
+        digest = hashlib.blake2b(inspect.getsource(prior).encode(), digest_size=4).hexdigest()
+        return f'{prior.__module__} {digest}'
+    if own is not None:
+        return f'{library} {own}'.strip()
+    try:
+        return f'{library} {version(library)}'
+    except PackageNotFoundError:
+        return f'{library} (not installed)'
+
+
+def get_prior(method: str) -> Callable:
+    """A registered prior.
+
+    Raises:
+        ValueError: No such prior.
+    """
+    prior = PRIORS.get(method)
+    if prior is None:
+        raise ValueError(
+            f'method={method!r} is not one of {prior_names()}; a prior of your own must be '
+            'registered in a module that is imported, see orl_mm/superpixels/priors.py'
+        )
+    return prior
+
+
+def prior_names() -> list[str]:
+    """The names of all registered priors."""
+    return sorted(PRIORS.module_dict)
+
+
+def parameters(method: str) -> dict[str, Any]:
+    """The parameters of a prior and their defaults."""
+    signature = inspect.signature(get_prior(method))
+    return {name: p.default for name, p in signature.parameters.items() if name != 'img'}
+
+
+def compute_prior(method: str, img: np.ndarray, **params: Any) -> np.ndarray:
+    """Labels (H, W) int32 of an image (H, W, 3) uint8, RGB."""
+    prior = get_prior(method)
+    return prior(**params)(img) if inspect.isclass(prior) else prior(img, **params)
+
+
+@PRIORS.register_module()
+@made_by('scikit-image')
 def slic(
     img: np.ndarray, num_segments: int = 100, compactness: float = 10.0, normalize: bool = False
 ) -> np.ndarray:
@@ -43,6 +136,8 @@ def slic(
     return contiguous(labels)
 
 
+@PRIORS.register_module()
+@made_by('scikit-image')
 def felzenszwalb(
     img: np.ndarray, scale: float = 1000.0, sigma: float = 0.8, min_size: int = 1000
 ) -> np.ndarray:
@@ -63,6 +158,8 @@ def felzenszwalb(
     return contiguous(labels)
 
 
+@PRIORS.register_module()
+@made_by('orl_mm', of='')
 def grid(img: np.ndarray, num_cells: int = 10) -> np.ndarray:
     """A regular grid of ``num_cells`` x ``num_cells``, numbered row by row.
 
@@ -143,10 +240,3 @@ def contiguous(labels: np.ndarray) -> np.ndarray:
         return (np.cumsum(present) - 1)[labels].astype(np.int32)
     _, labels_ = np.unique(labels, return_inverse=True)
     return labels_.reshape(labels.shape).astype(np.int32)
-
-
-METHODS: dict[str, Callable[..., np.ndarray]] = dict(
-    slic=slic, felzenszwalb=felzenszwalb, grid=grid
-)
-"""Priors that are computed from the image; their keyword arguments are the
-parameters that a cache records. ``files`` and ``none`` compute nothing."""

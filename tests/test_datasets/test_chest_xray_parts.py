@@ -7,6 +7,7 @@ from mmengine.registry import init_default_scope
 from orl_mm.datasets import ChestXRayParts, chest_xray_parts
 from orl_mm.datasets.chest_xray_parts import read_split
 from orl_mm.datasets.transforms import LoadParts, LoadXray
+from orl_mm.io import part_layouts
 from orl_mm.registry import DATASETS
 from tests import xray_files as files
 
@@ -18,7 +19,8 @@ HEART = files.disc(32, 0.55, 0.7)
 @pytest.fixture
 def said(monkeypatch):
     lines = []
-    monkeypatch.setattr(chest_xray_parts, 'print_log', lambda message, **_: lines.append(message))
+    for module in (chest_xray_parts, part_layouts):
+        monkeypatch.setattr(module, 'print_log', lambda message, **_: lines.append(message))
     return lines
 
 

@@ -88,10 +88,10 @@ def test_keep_image_false_makes_x0_only_where_the_cache_compares_it(
     from concurrent.futures import ThreadPoolExecutor
 
     from orl_mm.io.image import decode_image
+    from orl_mm.map_cache.build import BuildJob
+    from orl_mm.map_cache.build import build as build_cache
     from orl_mm.structures import ViewGeometry
-    from orl_mm.superpixels.build import BuildJob
-    from orl_mm.superpixels.build import build as build_cache
-    from orl_mm.superpixels.spec import PriorSpec
+    from orl_mm.superpixels.cache import PriorSpec
 
     path = tmp_path / 'images' / 'x.png'
     path.parent.mkdir()

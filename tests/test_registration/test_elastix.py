@@ -13,16 +13,17 @@ pytest.importorskip('SimpleITK')
 
 from orl_mm.registration import elastix as module  # noqa: E402
 from orl_mm.registration.contrast import prepare  # noqa: E402
-from orl_mm.registration.elastix import (
+from orl_mm.registration.elastix import (  # noqa: E402
+    ELASTIX_DEFAULTS,
     Deformation,
+    ElastixSettings,
     RegistrationError,
     register,  # noqa: E402
     warp_image,
     warp_labels,
 )
-from orl_mm.registration.elastix_settings import ELASTIX_DEFAULTS, ElastixSettings  # noqa: E402
 from orl_mm.registration.quality import dice  # noqa: E402
-from orl_mm.registration.search import coarse_fit, focus  # noqa: E402
+from orl_mm.registration.register import coarse_fit, focus  # noqa: E402
 from tests.test_registration.blobs import affine, sample, smooth, wide  # noqa: E402
 
 SIZE = 96

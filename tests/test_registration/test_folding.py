@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from orl_mm.registration.folding import folded_share, jacobian_determinant
+from orl_mm.registration.quality import folded_share, jacobian_determinant
 
 
 def grid(height, width):

@@ -9,11 +9,10 @@ from orl_mm.datasets.chest_xray_parts import ChestXRayParts
 from orl_mm.io.part_layouts import read_part
 from orl_mm.io.xray import read_xray
 from orl_mm.registration.contrast import prepare, to_grey
-from orl_mm.registration.elastix_settings import ELASTIX_DEFAULTS
-from orl_mm.registration.exemplar import find_exemplar
+from orl_mm.registration.elastix import ELASTIX_DEFAULTS
+from orl_mm.registration.exemplar import find_exemplar, make_reference
 from orl_mm.registration.quality import CONTRAST, Checks, assess, dice
-from orl_mm.registration.reference import make_reference
-from orl_mm.registration.register_image import align, register_image
+from orl_mm.registration.register import align, register_image
 
 pytest.importorskip('SimpleITK')
 PARTS = ('left_lung', 'right_lung', 'heart')

@@ -4,14 +4,11 @@ import numpy as np
 import pytest
 from sklearn.metrics import f1_score
 
-from orl_mm.registration import register_image as module
-from orl_mm.registration.elastix import Deformation, RegistrationError
-from orl_mm.registration.elastix_settings import ElastixSettings
-from orl_mm.registration.exemplar import Exemplar
-from orl_mm.registration.outcome import Outcome
-from orl_mm.registration.quality import Checks, Quality, assess, correlation, dice
-from orl_mm.registration.reference import make_reference
-from orl_mm.registration.register_image import register_image
+from orl_mm.registration import register as module
+from orl_mm.registration.elastix import Deformation, ElastixSettings, RegistrationError
+from orl_mm.registration.exemplar import Exemplar, make_reference
+from orl_mm.registration.quality import Checks, Outcome, Quality, assess, correlation, dice
+from orl_mm.registration.register import register_image
 from orl_mm.registration.template import Template, write_template
 from tests.test_registration.blobs import PARTS, affine, centres, sample
 

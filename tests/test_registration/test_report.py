@@ -7,10 +7,16 @@ import pytest
 from PIL import Image
 
 from orl_mm.map_cache.entry import CacheError
-from orl_mm.registration.outcome import Outcome
-from orl_mm.registration.picture import report_picture
-from orl_mm.registration.quality import Quality
-from orl_mm.registration.report import Record, choose, collect, read_truth, summarize, write_report
+from orl_mm.registration.quality import Outcome, Quality
+from orl_mm.registration.report import (
+    Record,
+    choose,
+    collect,
+    read_truth,
+    report_picture,
+    summarize,
+    write_report,
+)
 from orl_mm.visualization import figure_to_rgb
 
 PARTS = ('left', 'right')
@@ -37,6 +43,9 @@ class FakeCache:
 
     root, parts = '/images', PARTS
     provenance = dict(spec=dict(settings=dict(size=8), library='SimpleITK 0'))
+
+    def relative(self, path):
+        return path.removeprefix(f'{self.root}/')
 
     def outcome(self, path):
         if path.endswith('missing.png'):

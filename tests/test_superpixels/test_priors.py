@@ -1,3 +1,8 @@
+import pickle
+import re
+import sys
+from importlib.metadata import version
+
 import numpy as np
 import pytest
 import torch
@@ -5,8 +10,10 @@ from PIL import Image
 from skimage.segmentation import felzenszwalb, slic
 from torchvision.transforms import functional as F
 
+from orl_mm.datasets.transforms import GenerateSuperpixels
+from orl_mm.registry import PRIORS
 from orl_mm.superpixels import priors
-from orl_mm.superpixels.spec import PriorSpec
+from orl_mm.superpixels.cache import PriorSpec
 
 
 @pytest.fixture
@@ -61,7 +68,7 @@ def test_grid(rgb):
     assert is_contiguous(priors.grid(rgb[:2, :3], 10))
 
 
-@pytest.mark.parametrize('method', sorted(priors.METHODS))
+@pytest.mark.parametrize('method', priors.prior_names())
 @pytest.mark.parametrize('shape', [(1, 1), (224, 224)])
 def test_flat_images_are_legal(method, shape):
     out = PriorSpec(method)(np.full((*shape, 3), 90, np.uint8))
@@ -138,3 +145,67 @@ def test_spec():
         PriorSpec('slic', dict(segments=3))
     with pytest.raises(ValueError, match='size'):
         PriorSpec('slic', {}, 0)
+
+
+def test_provenance_names_the_library_that_made_the_map():
+    """The keys of caches that exist on disk depend on these words."""
+    skimage = f'scikit-image {version("scikit-image")}'
+    found = {method: PriorSpec(method).library for method in priors.prior_names()}
+    assert found == dict(slic=skimage, felzenszwalb=skimage, grid='orl_mm')
+    spec = dict(method='grid', params=dict(num_cells=10), size=224, library='orl_mm')
+    assert PriorSpec('grid').to_dict() == spec
+    assert PriorSpec('grid').key == 'dcb71b27'
+
+
+OWN_PRIOR = """
+import numpy as np
+from orl_mm.registry import PRIORS
+from orl_mm.superpixels.priors import made_by
+
+@PRIORS.register_module()
+{declared}
+def halves(img, at=0.5):
+    labels = np.zeros(img.shape[:2], np.int32)
+    labels[:, int(at * img.shape[1]):] = 1
+    return labels
+
+@PRIORS.register_module()
+class Bands:
+    def __init__(self, rows=2):
+        self.rows = rows
+    def __call__(self, img):
+        rows = np.arange(len(img)) * self.rows // len(img)
+        return np.repeat(rows[:, None], img.shape[1], 1).astype(np.int32)
+"""
+
+
+@pytest.mark.parametrize(
+    ('declared', 'library'),
+    [
+        ('@made_by("no-such-package")', r'no-such-package \(not installed\)'),
+        ('@made_by("numpy")', f'numpy {version("numpy")}'),
+        ('@made_by("mine", of="7")', 'mine 7'),
+        ('', 'my_prior_[0-9a-f]+ [0-9a-f]{8}'),
+    ],
+)
+def test_a_prior_of_another_package(tmp_path, monkeypatch, declared, library):
+    """One file, one registration; workers import that file when they are sent the spec."""
+    name = f'my_prior_{abs(hash(declared)) % 10**6:x}'
+    (tmp_path / f'{name}.py').write_text(OWN_PRIOR.format(declared=declared))
+    monkeypatch.syspath_prepend(tmp_path)
+    __import__(name)
+    try:
+        img = np.zeros((8, 8, 3), np.uint8)
+        found = GenerateSuperpixels('halves', size=8, at=0.25).transform(dict(img=img))
+        assert found['regions'].float().mean() == 0.75
+        assert PriorSpec('Bands', dict(rows=4))(img).max() == 3
+        spec = PriorSpec('halves', dict(at=0.25))
+        assert re.match(library, spec.library)
+        stored = pickle.dumps(spec)
+        for module in ('halves', 'Bands'):
+            PRIORS.module_dict.pop(module)
+        del sys.modules[name]
+        assert pickle.loads(stored)(img).max() == 1
+    finally:
+        for module in ('halves', 'Bands'):
+            PRIORS.module_dict.pop(module, None)

@@ -326,7 +326,7 @@ def test_settings_of_the_registration_curve():
     """All differ and are valid; the ends are what they are called."""
     from benchmarks.registration import make_settings
 
-    from orl_mm.registration.elastix_settings import ELASTIX_DEFAULTS, ElastixSettings
+    from orl_mm.registration.elastix import ELASTIX_DEFAULTS, ElastixSettings
 
     settings = make_settings(curve=True)
     assert len({repr(s) for s in settings.values()}) == len(settings) > 15

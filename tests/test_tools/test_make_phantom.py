@@ -55,7 +55,7 @@ def test_folder_of_phantoms(main, tmp_path, capfd):
         label_columns=FINDINGS,
     )
     assert labels.get_data_info(3)['gt_score'].tolist() == list(truth.findings.values())
-    assert 'PHANTOM' in json.loads((out / 'phantom.json').read_text())['note']
+    assert 'PHANTOM' in json.loads((out / 'phantom.json').read_text())['spec']['note']
 
 
 def test_goes_on_and_grows(main, tmp_path, capfd):

@@ -254,29 +254,6 @@ def test_templates_made_otherwise_are_refused(tool, data, capsys):
     assert TemplateCache(str(data / 'out')).provenance['spec']['settings']['seed'] == 3
 
 
-def test_dask_cluster(tool, data, capfd):
-    from distributed import LocalCluster
-
-    with LocalCluster(
-        n_workers=1, threads_per_worker=1, processes=False, protocol='tcp', dashboard_address=None
-    ) as cluster:
-        tool.main(
-            [
-                *exemplar(data),
-                '--folder',
-                str(data / 'set' / 'images'),
-                '--out',
-                str(data / 'out'),
-                *QUICK[:-2],
-                '--chunk',
-                '1',
-                '--scheduler',
-                cluster.scheduler_address,
-            ]
-        )
-    assert '2 templates made' in capfd.readouterr().out
-
-
 @pytest.mark.slow
 def test_killed_command_goes_on(data):
     """SIGKILL of the command and its workers, in the middle; then it ends as if undisturbed."""

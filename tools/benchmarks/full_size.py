@@ -27,7 +27,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from orl_mm.models.utils import fit_kmeans
 from orl_mm.registry import MODELS
-from orl_mm.superpixels.spec import PriorSpec
+from orl_mm.superpixels.cache import PriorSpec
 
 from .cost import Loader, keep_superpixels, pipeline_of, read_config, set_data
 from .cost import add_arguments as add_arguments  # for tools/benchmark.py

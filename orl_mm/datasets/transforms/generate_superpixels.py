@@ -2,12 +2,11 @@ import numpy as np
 import torch
 from mmcv.transforms import BaseTransform
 
-from orl_mm.map_cache.entry import relative_path
+from orl_mm.map_cache.spec import relative_path
 from orl_mm.registry import TRANSFORMS
 from orl_mm.structures.view_geometry import ViewGeometry
-from orl_mm.superpixels.cache import SuperpixelCache
-from orl_mm.superpixels.priors import METHODS, find_label_file, read_label_file
-from orl_mm.superpixels.spec import PriorSpec, parameters
+from orl_mm.superpixels.cache import PriorSpec, SuperpixelCache
+from orl_mm.superpixels.priors import find_label_file, parameters, prior_names, read_label_file
 
 
 @TRANSFORMS.register_module()
@@ -73,16 +72,17 @@ class GenerateSuperpixels(BaseTransform):
         keep_image: bool = True,
         **params,
     ) -> None:
-        known = {name for m in METHODS for name in parameters(m)}
+        priors = prior_names()
+        known = {name for prior in priors for name in parameters(prior)}
         unknown = sorted(set(params) - known)
         if unknown:
             raise ValueError(
                 f'GenerateSuperpixels has no argument {", ".join(unknown)}; '
                 f'the methods have {", ".join(sorted(known))}'
             )
-        if method not in (*METHODS, 'files', 'none'):
-            raise ValueError(f'method={method!r} is not one of {[*METHODS, "files", "none"]}')
-        if cache is not None and method not in METHODS:
+        if method not in (*priors, 'files', 'none'):
+            raise ValueError(f'method={method!r} is not one of {[*priors, "files", "none"]}')
+        if cache is not None and method not in priors:
             raise ValueError(
                 f'method={method!r} computes nothing that '
                 f'cache={cache!r} could hold; leave cache out'
@@ -99,13 +99,13 @@ class GenerateSuperpixels(BaseTransform):
         self.folder, self.root = folder, root
         self.keep_image = keep_image
         self.spec = self.cache = None
-        if method in METHODS:
+        if method in priors:
             names = parameters(method)
             self.spec = PriorSpec(method, {k: v for k, v in params.items() if k in names}, size)
         if cache is not None:
             self.cache = SuperpixelCache(cache, self.spec, root, check)
         # Whether a mask takes x0: to be computed, or to be compared.
-        self._needs_x0 = check == 'pixels' if cache is not None else method in METHODS
+        self._needs_x0 = check == 'pixels' if cache is not None else method in priors
 
     def transform(self, results: dict) -> dict:
         img, x0 = results['img'], None
