@@ -6,12 +6,13 @@
     python tools/cache_superpixels.py --config configs/r2o/r50_in1k.py \\
         --out data/imagenet_slic
 
-then train with ``GenerateSuperpixels(..., cache='data/imagenet_slic')``. Stop
-it whenever you like; the same command goes on. With --scheduler it runs on a
-Dask cluster (its workers need this package and the same paths), for example
-one started by ``dask scheduler`` and ``dask worker``, or dask-jobqueue on
-Slurm. A prior of your own needs --import MODULE, see orl_mm/superpixels/priors.py. ImageNet (1.28 million images, SLIC) takes about 15 core-hours and
-6 GB in 1.28 million files of about 4 kB; put it on a disk that has the inodes.
+then train with ``GenerateSuperpixels(..., cache='data/imagenet_slic')``. Stop it whenever you like;
+the same command goes on. The folder may be moved, with the images or without them. With
+--scheduler it runs on a Dask cluster (its workers need this package and the same paths), for
+example one started by ``dask scheduler`` and ``dask worker``, or dask-jobqueue on Slurm. A prior
+of your own needs --import MODULE, see orl_mm/superpixels/priors.py. ImageNet (1.28 million images,
+SLIC) takes about 15 core-hours and 6 GB in 1.28 million files of about 4 kB; put it on a disk that
+has the inodes.
 """
 
 import importlib

@@ -54,7 +54,7 @@ class MapReader:
         provenance = read_provenance(folder, kind)
         if provenance is None:
             raise CacheError(
-                f'no cache of {kind.what}s in {folder}; build it with\n  {self._command()}'
+                f'there are no {kind.what}s in {folder}; build them with\n  {self._command()}'
             )
         self.provenance = provenance
         self.roots = [root] if root else roots(folder, provenance)
@@ -135,7 +135,7 @@ class MapReader:
 
     def _error(self, img_path: str, what: str, path: str, *flags: str) -> CacheError:
         return CacheError(
-            f'the cached {self.kind.what} of {img_path} {what} ({path}); rebuild it with\n  '
+            f'the {self.kind.what} of {img_path} {what} ({path}); rebuild it with\n  '
             f'{self._command(*flags)}'
         )
 

@@ -31,7 +31,7 @@ class PriorSpec(MapSpec):
         ValueError: An unknown method or parameter, or a size below 1.
     """
 
-    name, what, tool = 'superpixels', 'superpixel mask', 'cache_superpixels'
+    name, what, tool = 'superpixels', 'cached superpixel mask', 'cache_superpixels'
     about = dict(resize='Pillow bicubic, the whole image squashed')
 
     method: str

@@ -227,7 +227,7 @@ def test_another_spec_is_not_mixed_in(kind, images, tmp_path):
 
 def test_no_cache_another_format_and_damage(kind, images, tmp_path):
     out = tmp_path / 'out'
-    with pytest.raises(CacheError, match='no cache of .* in') as error:
+    with pytest.raises(CacheError, match='there are no .* in') as error:
         kind.reader(out, root=str(images))
     assert command_of(error)[1:3] == ['--folder', str(images)]
     make(kind, images, out)

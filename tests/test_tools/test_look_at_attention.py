@@ -14,7 +14,7 @@ from PIL import Image
 from sklearn.metrics import average_precision_score
 
 from orl_mm.datasets.demo_photos import write_demo_photos
-from orl_mm.registration.cache import FORMAT, PROVENANCE
+from orl_mm.map_cache.provenance import FORMAT
 from orl_mm.registration.template import Template, write_template
 from orl_mm.registry import MODELS
 
@@ -125,7 +125,7 @@ def test_browse_shows_templates_beside_one_another(tool, photos, tmp_path):
 def test_browse_leaves_a_place_empty_where_no_template_is(tool, photos, tmp_path):
     registered = tmp_path / 'registered'
     registered.mkdir()
-    (registered / PROVENANCE).write_text(
+    (registered / 'templates.json').write_text(
         json.dumps(
             dict(
                 format=FORMAT,

@@ -25,11 +25,14 @@ from orl_mm.datasets.phantom import make_phantom
 from orl_mm.io.part_layouts import read_part
 from orl_mm.io.xray import read_xray
 from orl_mm.registration.contrast import prepare, to_grey
-from orl_mm.registration.elastix import RegistrationError, elastix_version
-from orl_mm.registration.elastix import ELASTIX_DEFAULTS, ElastixSettings
-from orl_mm.registration.exemplar import Exemplar
+from orl_mm.registration.elastix import (
+    ELASTIX_DEFAULTS,
+    ElastixSettings,
+    RegistrationError,
+    elastix_version,
+)
+from orl_mm.registration.exemplar import Exemplar, Reference, make_reference
 from orl_mm.registration.quality import CONTRAST, Checks, assess, dice
-from orl_mm.registration.exemplar import Reference, make_reference
 from orl_mm.registration.register import align
 from orl_mm.structures.view_geometry import ViewGeometry
 
