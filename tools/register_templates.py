@@ -56,7 +56,6 @@ def parse_args(argv=None):
     parser.add_argument('--parts', nargs='+', help='which parts of it, in which order')
     parser.add_argument(
         '--fallback',
-        type=existing_file,
         metavar='FILE',
         help='the global template, .json or .npz (default: triangles for the '
         "chest, else the exemplar's own masks)",

@@ -215,7 +215,7 @@ def test_interrupted_and_gone_on_with(tool, segmenter, images, tmp_path, monkeyp
 
     tool.module.SAVE_EVERY = 0
     monkeypatch.setattr(PartsAverage, 'add', stop_at_the_third)
-    with pytest.raises(SystemExit, match='the same command goes on'):
+    with pytest.raises(SystemExit, match='the same command continues'):
         tool(*command, broken)
     assert not broken.exists()
     monkeypatch.setattr(PartsAverage, 'add', add)

@@ -242,7 +242,7 @@ def test_parts_that_exclude_each_other_go_on_to(main, shared_data, tmp_path, cap
 @pytest.mark.parametrize(
     ('args', 'message'),
     [
-        (['nowhere', 'out'], 'nowhere is no folder'),
+        (['nowhere', 'out'], "'nowhere' is no folder"),
         (['in', 'in/out'], 'must not lie in SOURCE'),
         (['in', 'out', '--window', '5'], 'window'),
         (['in', 'out', '--window', 'a,b'], 'BLACK,WHITE'),

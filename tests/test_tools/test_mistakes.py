@@ -74,7 +74,7 @@ SMALL = '{files}/small.py'
         ([IN100, f'{DATA}.data_root={{files}}/images'], '100 of the 100 classes.*have no folder'),
         (
             [SMALL, f'{DATA}.pipeline.2.cache={{files}}/empty'],
-            'no superpixel cache in .*/empty; build it with python tools/cache_superpixels.py',
+            'there are no cached superpixel masks in .*/empty; build them with python tools/cache_superpixels.py',
         ),
         ([SMALL, f'{DATA}.pipeline.2.cahce=x'], 'GenerateSuperpixels: .*cahce'),
         ([SMALL, 'model.views=together'], "orl_mm.R2O: views must be one of .*'together'"),

@@ -183,9 +183,9 @@ def test_fallback_of_a_file(tool, data, capfd):
 @pytest.mark.parametrize(
     ('words', 'said'),
     [
-        ('--folder {set}/no {ex}', "--folder .*no' is no folder"),
+        ('--folder {set}/no {ex}', "--folder: .*no' is no folder"),
         ('--folder {set}', 'name the exemplar: --exemplar IMAGE'),
-        ('--folder {set} {ex} --exemplar x.png', 'name the exemplar'),
+        ('--folder {set} {ex} --exemplar {image}', 'name the exemplar'),
         ('--folder {set} --exemplar-root {exroot}', 'needs --exemplar-id'),
         (
             '--folder {set} --exemplar-root {exroot} --exemplar-id exx',
