@@ -4,6 +4,7 @@ import math
 
 import pytest
 import torch
+from mmengine.registry import MODEL_WRAPPERS
 from torch import nn
 
 from orl_mm.engine.hooks import MomentumUpdateHook
@@ -76,22 +77,6 @@ def test_resume_continues_the_curve(tmp_path, order):
     assert torch.equal(rest.target.weight, whole.target.weight)
 
 
-def test_loop_by_iterations(tmp_path):
-    runner = tiny_runner(tmp_path, hooks=[HOOK], iters=6)
-    runner.train()
-    momenta = [m for _, m in runner.model.momenta]
-    assert momenta == pytest.approx([_byol(t, 6) for t in range(6)])
-    rest = tiny_runner(
-        tmp_path / 'rest',
-        hooks=[HOOK],
-        iters=6,
-        resume=True,
-        load_from=str(tmp_path / 'iter_2.pth'),
-    )
-    rest.train()
-    assert [m for _, m in rest.model.momenta] == momenta[2:]
-
-
 def test_wrapped_model_and_log(tmp_path):
     runner = tiny_runner(tmp_path, hooks=[dict(HOOK, interval=4)])
 
@@ -103,8 +88,6 @@ def test_wrapped_model_and_log(tmp_path):
         def train_step(self, *args, **kwargs):
             return self.module.train_step(*args, **kwargs)
 
-    from mmengine.registry import MODEL_WRAPPERS
-
     MODEL_WRAPPERS.register_module(module=Wrapper, force=True)
     model = runner.model
     runner.model = Wrapper(model)
@@ -114,17 +97,14 @@ def test_wrapped_model_and_log(tmp_path):
     assert list(logged) == pytest.approx([_byol(t, 12) for t in (0, 3, 4, 7, 8, 11)])
 
 
-def test_errors(tmp_path):
-    with pytest.raises(ValueError, match='1.5'):
-        MomentumUpdateHook(1.5)
+def test_wrong_momenta_and_models(tmp_path, monkeypatch):
+    for momenta in ((1.5,), (0.9, -0.1)):
+        with pytest.raises(ValueError, match=f'got {momenta[-1]}'):
+            MomentumUpdateHook(*momenta)
     model = TinyModel()
-    model.target_update = 'after_step'
-    _target, model.target = model.target, None
+    model.target = None
     with pytest.raises(ValueError, match='remove MomentumUpdateHook'):
-        tiny_runner(tmp_path, model, hooks=[HOOK]).train()
-
-
-def test_model_without_update_is_refused(tmp_path, monkeypatch):
+        tiny_runner(tmp_path / 'a', model, hooks=[HOOK]).train()
     monkeypatch.delattr(TinyModel, 'update_target')
     with pytest.raises(TypeError, match='update_target'):
-        tiny_runner(tmp_path, hooks=[HOOK]).train()
+        tiny_runner(tmp_path / 'b', hooks=[HOOK]).train()

@@ -1,3 +1,5 @@
+"""Augmentations are drawn anew in every epoch, and equally in a resumed run."""
+
 import pytest
 import torch
 from mmcv.transforms import Compose
@@ -23,7 +25,7 @@ def _draw(results):
 
 
 class Recorder(BaseModel):
-    """Notes what it is shown."""
+    """Records its inputs."""
 
     def __init__(self):
         super().__init__()
@@ -79,38 +81,31 @@ def expected(index, epoch):
     return torch.rand(1).item()
 
 
+EPOCHS, ITERS = dict(by_epoch=True, max_epochs=3), dict(by_epoch=False, max_iters=7)
+
+
 @pytest.mark.parametrize('workers', [0, 2])
-def test_epoch_based(tmp_path, workers):
-    seen = run(tmp_path, dict(by_epoch=True, max_epochs=3), workers)
-    assert len(seen) == 18
-    for position, (index, value) in enumerate(seen):
-        assert value == expected(index, position // 6)
+@pytest.mark.parametrize('loop', [EPOCHS, ITERS])
+def test_draws_follow_the_epoch(tmp_path, workers, loop, monkeypatch):
+    monkeypatch.setattr('mmengine.runner.loops.time.sleep', lambda s: None)
+    seen = run(tmp_path, loop, workers)
+    assert len(seen) == (18 if loop is EPOCHS else 14)
+    assert [value for _, value in seen] == [expected(i, at // 6) for at, (i, _) in enumerate(seen)]
 
 
-def test_resumed_run_sees_the_same(tmp_path):
-    whole = run(tmp_path / 'a', dict(by_epoch=True, max_epochs=4), workers=1)
-    run(tmp_path / 'b', dict(by_epoch=True, max_epochs=2), workers=1)
-    rest = run(tmp_path / 'b', dict(by_epoch=True, max_epochs=4), workers=2, resume=True)
+def test_a_resumed_run_by_epochs_sees_the_same(tmp_path):
+    whole = run(tmp_path / 'a', dict(EPOCHS, max_epochs=4), workers=1)
+    run(tmp_path / 'b', dict(EPOCHS, max_epochs=2), workers=1)
+    rest = run(tmp_path / 'b', dict(EPOCHS, max_epochs=4), workers=2, resume=True)
     assert rest == whole[12:]
 
 
-@pytest.mark.parametrize('workers', [0, 2])
-def test_iteration_based(tmp_path, workers, monkeypatch):
+def test_a_resumed_run_by_iterations_sees_the_same(tmp_path, monkeypatch):
     monkeypatch.setattr('mmengine.runner.loops.time.sleep', lambda s: None)
-    seen = run(tmp_path, dict(by_epoch=False, max_iters=7), workers)
-    assert len(seen) == 14
-    for position, (index, value) in enumerate(seen):
-        assert value == expected(index, position // 6)
-
-
-def test_iteration_based_resumed(tmp_path, monkeypatch):
-    monkeypatch.setattr('mmengine.runner.loops.time.sleep', lambda s: None)
-    whole = run(tmp_path / 'a', dict(by_epoch=False, max_iters=9))
-    save = dict(
-        default_hooks=dict(checkpoint=dict(type='CheckpointHook', by_epoch=False, interval=5))
-    )
-    run(tmp_path / 'b', dict(by_epoch=False, max_iters=5), **save)
-    rest = run(tmp_path / 'b', dict(by_epoch=False, max_iters=9), resume=True, **save)
+    whole = run(tmp_path / 'a', dict(ITERS, max_iters=9))
+    save = dict(checkpoint=dict(type='CheckpointHook', by_epoch=False, interval=5))
+    run(tmp_path / 'b', dict(ITERS, max_iters=5), default_hooks=save)
+    rest = run(tmp_path / 'b', dict(ITERS, max_iters=9), resume=True, default_hooks=save)
     assert rest == whole[10:]
 
 
@@ -121,9 +116,8 @@ def test_infinite_sampler_is_refused(tmp_path):
 
 @pytest.mark.parametrize('wrap', [lambda d: RepeatDataset(d, 1), lambda d: ConcatDataset([d])])
 def test_wrapped_data_set(tmp_path, wrap):
-    seen = run(tmp_path, dict(by_epoch=True, max_epochs=2), wrap=wrap)
-    for position, (index, value) in enumerate(seen):
-        assert value == expected(index, position // 6)
+    seen = run(tmp_path, dict(EPOCHS, max_epochs=2), wrap=wrap)
+    assert [value for _, value in seen] == [expected(i, at // 6) for at, (i, _) in enumerate(seen)]
 
 
 def test_finds_nested_pipelines_once_each():

@@ -129,29 +129,21 @@ def test_statistics_are_averages_over_batches_of_the_training_pass(tmp_path):
     assert torch.equal(stored['norm.running_mean'], model.norm.running_mean)
 
 
-@pytest.mark.parametrize(('interval', 'done_at'), [(2, [2, 4, 5]), (5, [5]), (7, [5])])
-def test_every_interval_and_after_the_last_iteration(tmp_path, interval, done_at):
-    runner, _ = run(tmp_path / 'a', interval=interval)
-    steps = list(itertools.accumulate(mode == ('loss', True) for mode in runner.model.modes))
-    found = [
-        step
-        for step, mode in zip(steps, runner.model.modes, strict=False)
-        if mode == ('loss', False)
-    ]
-    assert found == sorted(done_at * 2)
+def precise_passes(model):
+    """Batches of the passes without gradient, each with the number of steps done before."""
+    done = itertools.accumulate(mode == ('loss', True) for mode in model.modes)
+    passes = zip(done, model.seen, model.modes, strict=True)
+    return [(step, seen) for step, seen, mode in passes if mode == ('loss', False)]
 
 
-@pytest.mark.parametrize(('interval', 'done_at'), [(2, [6, 9]), (3, [9])])
-def test_by_epoch(tmp_path, interval, done_at):
-    """Epochs of three steps."""
-    runner, _ = run(tmp_path / 'a', epochs=3, interval=interval)
-    steps = list(itertools.accumulate(mode == ('loss', True) for mode in runner.model.modes))
-    found = [
-        step
-        for step, mode in zip(steps, runner.model.modes, strict=False)
-        if mode == ('loss', False)
-    ]
-    assert found == sorted(done_at * 2)
+@pytest.mark.parametrize(
+    ('epochs', 'interval', 'done_at'),
+    [(None, 2, [2, 4, 5]), (None, 5, [5]), (None, 7, [5]), (3, 2, [6, 9]), (3, 3, [9])],
+)
+def test_every_interval_and_at_the_end(tmp_path, epochs, interval, done_at):
+    """Five iterations, or epochs of three steps; a pass takes two batches."""
+    runner, _ = run(tmp_path / 'a', epochs=epochs, interval=interval)
+    assert [step for step, _ in precise_passes(runner.model)] == sorted(done_at * 2)
 
 
 @pytest.mark.parametrize('workers', [0, 1])
@@ -168,9 +160,7 @@ def test_training_misses_no_image(tmp_path, workers):
 def test_other_images_each_time_and_the_same_in_each_run(tmp_path):
     first, _ = run(tmp_path / 'a', interval=1)
     again, _ = run(tmp_path / 'b', interval=1)
-    drawn = [
-        seen for mode, seen in zip(first.model.modes, first.model.seen, strict=False) if not mode[1]
-    ]
+    drawn = [seen for _, seen in precise_passes(first.model)]
     assert first.model.seen == again.model.seen
     assert len({str(seen) for seen in drawn}) > 2
     assert all(len(set(a + b)) == 8 for a, b in zip(drawn[::2], drawn[1::2], strict=False))
@@ -183,11 +173,7 @@ def test_batch_sampler_of_a_known_size(tmp_path):
         batch_sampler=dict(type=BatchSampler, batch_size=6, drop_last=True),
         num_samples=12,
     )
-    found = [
-        seen
-        for mode, seen in zip(runner.model.modes, runner.model.seen, strict=False)
-        if not mode[1]
-    ]
+    found = [seen for _, seen in precise_passes(runner.model)]
     assert [len(seen) for seen in found] == [6, 6]
     equal(runner.model.norm, statistics(found))
 
