@@ -40,6 +40,7 @@ DINO = dict(warmup_start=2, inclusive=True)
         (dict(values=[0, 4, 5]), (0, 2.5, 5, 7.5, 10, 11), [0, 2, 4, 4.5, 5, 5]),
         (dict(values=[0, 4], end=4), (0, 3, 4, 10), [0, 3, 4, 4]),
         # Warm-up to the first value: reached after it, or by its last step.
+        (dict(values=[8, 2, 0], warmup=4), (2, 7, 8.5), [4, 2, 1]),
         (dict(values=[8, 0], warmup=4), (0, 1, 3, 4, 7, 10), [0, 2, 6, 8, 4, 0]),
         (dict(values=[8], warmup=3, **DINO), (0, 1, 2, 3, 9), [2, 5, 8, 8, 8]),
         (dict(values=[8], warmup=1, **DINO), (0, 1), [2, 8]),

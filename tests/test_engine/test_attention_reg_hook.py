@@ -1,6 +1,5 @@
-"""Guided attention on algorithms whose code knows nothing of it."""
+"""AttentionRegHook on DINO, MoCo v3 and SimCLR, against attention and terms written out."""
 
-import logging
 import math
 from types import SimpleNamespace
 
@@ -29,6 +28,7 @@ from .guided import (
     simclr,
     template,
 )
+from .tiny import listen
 
 HEAD_MAP = {2: 'left', 0: 'right'}
 MODELS = dict(dino=dino, mocov3=mocov3)
@@ -111,29 +111,8 @@ def test_sample_after_sample_as_in_simclr():
     assert other != pytest.approx(-inside, rel=1e-4)
 
 
-def test_joined_local_crops_of_the_global_size_are_left_out():
-    model, (views, samples) = build(dino()), Guided().batch()
-    inside, _ = expected_terms(attention_of(model, views), samples)
-    guide(model, lambda1=1.0, lambda2=0.0)
-    losses = model([*views, *views], samples, mode='loss')
-    assert losses['loss_attn_inside'].item() == pytest.approx(-inside, rel=1e-4)
-
-
-def test_a_student_that_sees_one_of_two_views():
-    """As MoCo, whose second view is for the momentum encoder alone."""
-    model, (views, samples) = build(dino()), Guided().batch()
-    attn = attention_of(model, views[:1])
-    model.loss = lambda inputs, data_samples: dict(loss=model.backbone(inputs[0])[-1].sum())
-    guide(model, lambda1=1.0, lambda2=0.0)
-    losses = model(views, samples, mode='loss')
-    inside, _ = expected_terms(attn, samples, views=1)
-    assert losses['loss_attn_inside'].item() == pytest.approx(-inside, rel=1e-4)
-
-
-def test_passes_without_gradient_do_not_count():
-    """A momentum branch that uses the student's own backbone under no_grad."""
-    model, (views, samples) = build(dino()), Guided().batch()
-    inside, _ = expected_terms(attention_of(model, views), samples)
+def momentum_branch(model):
+    """A second pass of the student's own backbone, without gradient."""
 
     def loss(inputs, data_samples):
         with torch.no_grad():
@@ -141,8 +120,24 @@ def test_passes_without_gradient_do_not_count():
         return dict(loss=sum(model.backbone(x)[-1].sum() for x in inputs))
 
     model.loss = loss
+
+
+def one_view(model):
+    """As MoCo, whose second view is only for the momentum encoder."""
+    model.loss = lambda inputs, data_samples: dict(loss=model.backbone(inputs[0])[-1].sum())
+
+
+@pytest.mark.parametrize(
+    ('change', 'copies', 'guided'),
+    [(lambda model: None, 2, 2), (one_view, 1, 1), (momentum_branch, 1, 2)],
+    ids=['local crops of the global size', 'one view', 'momentum branch'],
+)
+def test_which_passes_are_guided(change, copies, guided):
+    model, (views, samples) = build(dino()), Guided().batch()
+    inside, _ = expected_terms(attention_of(model, views[:guided]), samples, views=guided)
+    change(model)
     guide(model, lambda1=1.0, lambda2=0.0)
-    losses = model(views, samples, mode='loss')
+    losses = model(views * copies, samples, mode='loss')
     assert losses['loss_attn_inside'].item() == pytest.approx(-inside, rel=1e-4)
 
 
@@ -190,7 +185,7 @@ def test_training_moves_attention_into_the_parts(name, tmp_path):
     assert not model.backbone.layers[-1].attn.qkv._forward_hooks
 
 
-def test_watching_alone_changes_nothing(tmp_path):
+def test_strengths_of_zero_change_nothing(tmp_path):
     """Both strengths 0: the baseline, with the same readings."""
 
     def final(folder, hook):
@@ -215,15 +210,12 @@ def test_head_map_is_in_the_checkpoint(tmp_path):
     checkpoint = load_weights(tmp_path / 'epoch_1.pth')
     assert stored_head_map(checkpoint) == HEAD_MAP
     assert stored_head_map({}) is None
-    # Resuming takes it as it is, other heads are spoken of.
-    messages = []
+    # Another map is logged when a run is resumed.
     runner = guided_runner(
         tmp_path / 'b', build(dino()), hook, resume=True, load_from=str(tmp_path / 'epoch_1.pth')
     )
     runner.train()
-    handler = logging.Handler()
-    handler.emit = lambda record: messages.append(record.getMessage())
-    runner.logger.addHandler(handler)
+    messages = listen(runner)
     AttentionRegHook(heads=HEAD_MAP).after_load_checkpoint(runner, checkpoint)
     assert not messages
     AttentionRegHook(heads={1: 'left'}).after_load_checkpoint(runner, checkpoint)
@@ -293,7 +285,7 @@ def test_spread_is_an_option():
     assert expected > 0
 
 
-def test_other_modes_are_left_alone():
+def test_other_modes_are_not_changed():
     model, (views, _samples) = build(dino()), Guided().batch()
     guide(model)
     assert isinstance(model(views[0], mode='tensor'), tuple)
@@ -363,32 +355,22 @@ def test_views_that_do_not_fit():
 
 
 @pytest.mark.parametrize(
-    ('heads', 'message'),
+    ('options', 'message'),
     [
-        ({3: 'left'}, r'assigns \[3\], but the block has 3 heads'),
-        ({}, 'must map'),
-        ({-1: 'left'}, 'must map'),
-        ({'a': 'left'}, 'must map'),
-        (['left'], 'must map'),
+        (dict(heads={3: 'left'}), r'assigns \[3\], but the block has 3 heads'),
+        (dict(heads={}), 'must map'),
+        (dict(heads={-1: 'left'}), 'must map'),
+        (dict(heads={'a': 'left'}), 'must map'),
+        (dict(heads=['left']), 'must map'),
+        (dict(scale='sum'), 'scale must be one of'),
+        (dict(sign='minus'), 'sign must be one of'),
+        (dict(rows='column'), 'rows must be one of'),
+        (dict(lambda1=dict(values=[1.0, 2.0], epochs=[0])), 'one point'),
     ],
 )
-def test_bad_head_maps(heads, message):
+def test_wrong_options(options, message):
     with pytest.raises(ValueError, match=message):
-        guide(build(dino()), heads=heads)
-
-
-@pytest.mark.parametrize(
-    'option',
-    [
-        dict(scale='sum'),
-        dict(sign='minus'),
-        dict(rows='column'),
-        dict(lambda1=dict(values=[1.0, 2.0], epochs=[0])),
-    ],
-)
-def test_bad_options(option):
-    with pytest.raises(ValueError):
-        AttentionRegHook(**option)
+        guide(build(dino()), **options)
 
 
 def test_backbones_without_cls_attention():

@@ -126,7 +126,8 @@ class AttentionRegHook(Hook):
         ]
         self._checked = False
         for name, schedule in zip(('lambda1', 'lambda2', 'spread'), self.lambdas, strict=True):
-            schedule.warn_if_unfit(name, position(runner, 0, smooth=True)[1])
+            if len(schedule.values) > 1 or schedule.warmup:
+                schedule.warn_if_unfit(name, position(runner, 0, smooth=True)[1])
         print_log(
             f'Guided heads: {self.heads}; lambda1, lambda2, spread = {self.lambdas}',
             logger='current',
