@@ -100,8 +100,8 @@ def report(args: argparse.Namespace, backbone: Backbone) -> Iterator[str]:
         f'{args.out}: {total - len(backbone.missing)} of {total} tensors of a '
         f'{backbone.architecture.title}' + f' and {counters} counters' * bool(counters)
     )
-    for note in backbone.notes:
-        yield f'  note: {note}'
+    if found.layout.note:
+        yield f'  note: {found.layout.note}'
     yield f'  use: {TARGETS[args.to].usage.replace("FILE", str(args.out))}'
 
 

@@ -15,14 +15,8 @@ from torch import Tensor
 from orl_mm.io.atomic import write_atomic
 
 from .architecture import Architecture, check_complete, find_architecture
-from .files import SAME_PADDING, read_tensors
-from .names import DETECTRON2, DINO_VIT, HAIKU, RESNET, VIT, Found, Layout, find_backbone
-
-DETECTRON2_IMAGES = (
-    'a detectron2 file does not say for which images it is; the configs of this project need RGB '
-    'and the stride in the 3x3 convolution, as torchvision, R2O and MoCo have: '
-    "MSRA's R-50, for one, is for BGR with the stride in the 1x1"
-)
+from .files import read_tensors
+from .names import DETECTRON2, DINO_VIT, RESNET, VIT, Found, Layout, find_backbone
 
 
 @dataclass
@@ -42,12 +36,6 @@ class Backbone:
     found: Found
     missing: list[str]
     left_out: list[str]
-
-    @property
-    def notes(self) -> list[str]:
-        """What to know before using it."""
-        notes = [SAME_PADDING] if self.found.layout is HAIKU else []
-        return notes + ([DETECTRON2_IMAGES] if self.found.layout is DETECTRON2 else [])
 
 
 def read_backbone(
@@ -124,7 +112,7 @@ def provenance(path: str | Path, backbone: Backbone) -> dict[str, str]:
         prefix=backbone.found.prefix,
         network=backbone.found.network,
         architecture=backbone.architecture.title,
-        notes='; '.join(backbone.notes),
+        notes=backbone.found.layout.note,
     )
 
 

@@ -26,13 +26,6 @@ except ImportError:
 _OLD_TORCH = pickle.dumps(torch.serialization.MAGIC_NUMBER, protocol=2)[2:-1]
 # Where training scripts keep the weights, the first that a file has.
 WRAPPERS = ('state_dict', 'model', 'model_state_dict', 'net', 'state_dict_ema', 'model_ema')
-SAME_PADDING = (
-    "trained with TensorFlow's SAME padding. Where a layer halves an even size, that pads the "
-    'right and lower side only; the ResNets of torchvision, timm, detectron2 and OpenMMLab pad all '
-    'sides and look one cell further to the upper left. So their features are the published ones '
-    'on images of 32 n + 1 pixels a side (225) and others elsewhere (224): '
-    'projects/weights/README.md has the two lines that make them equal on multiples of 32'
-)
 
 
 def load_weights(path: str | Path, map_location: Any = 'cpu') -> Any:

@@ -1,5 +1,6 @@
 """Load any file's weights into a backbone, all of them or none."""
 
+import logging
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -26,9 +27,10 @@ class LoadedWeights(NamedTuple):
 
 
 class Selected(NamedTuple):
-    """Tensors for a backbone under its own names, their prefix in the file, what is missing."""
+    """Tensors for a backbone under its own names, their layout and prefix, what is missing."""
 
     weights: dict[str, Tensor]
+    layout: Layout | None
     prefix: str
     missing: list[str]
 
@@ -68,6 +70,8 @@ def load_backbone(
         f'{loaded.prefix!r}{left}',
         logger='current',
     )
+    if selected.layout is not None and selected.layout.note:
+        print_log(f'{path}: {selected.layout.note}', logger='current', level=logging.WARNING)
     return loaded
 
 
@@ -108,7 +112,8 @@ def select_weights(
     title, resizes = type(backbone).__name__, hasattr(backbone, 'resize_pos_embed')
     missing = check_complete(title, shapes, given, where, min_match, fix, resizes)
     own = backbone.state_dict()
-    return Selected({name: given[name] for name in own if name in given}, start, missing)
+    weights = {name: given[name] for name in own if name in given}
+    return Selected(weights, layout, start, missing)
 
 
 def find_prefixes(names: Iterable[str], wanted: set[str]) -> dict[str, int]:

@@ -18,10 +18,11 @@ class Layout:
         *pairs (tuple): Patterns of ours and theirs with the same fields; the first that
             matches counts.
         shift (int): The number of their first stage minus ours, which is 1.
+        note (str): What to know before using such weights.
     """
 
-    def __init__(self, title: str, *pairs: tuple[str, str], shift: int = 0) -> None:
-        self.title = title
+    def __init__(self, title: str, *pairs: tuple[str, str], shift: int = 0, note: str = '') -> None:
+        self.title, self.note = title, note
         numbered = [
             (ours.replace('{stage}', str(stage)), theirs.replace('{stage}', str(stage + shift)))
             for ours, theirs in pairs
@@ -67,6 +68,13 @@ def _haiku_norm(ours: str, theirs: str) -> list[tuple[str, str]]:
     return [(f'{ours}.{a}', f'{theirs}/{b}') for a, b in zip(_LEAVES, leaves, strict=True)]
 
 
+SAME_PADDING = (
+    "trained with TensorFlow's SAME padding. Where a layer halves an even size, that pads the "
+    'right and lower side only; the ResNets of torchvision, timm, detectron2 and OpenMMLab pad all '
+    'sides and look one cell further to the upper left. So their features are the published ones '
+    'on images of 32 n + 1 pixels a side (225) and others elsewhere (224): '
+    'projects/weights/README.md has the two lines that make them equal on multiples of 32'
+)
 _BLOCK = 'block_group_{stage}/~/block_{block}/~'
 
 # OpenMMLab's ResNet has torchvision's names, and so has timm's.
@@ -102,6 +110,9 @@ DETECTRON2 = Layout(
     ('layer{stage}.{block}.downsample.1.{leaf}', 'res{stage}.{block}.shortcut.norm.{leaf}'),
     ('layer{stage}.{rest}', 'res{stage}.{rest}'),
     shift=1,
+    note='a detectron2 file does not say for which images it is; the configs of this project need '
+    'RGB and the stride in the 3x3 convolution, as torchvision, R2O and MoCo have: '
+    "MSRA's R-50, for one, is for BGR with the stride in the 1x1",
 )
 # BlockV1 in Haiku's nets/resnet.py.
 HAIKU = Layout(
@@ -117,6 +128,7 @@ HAIKU = Layout(
     ('layer{stage}.{block}.downsample.0.weight', f'{_BLOCK}/shortcut_conv/w'),
     *_haiku_norm('layer{stage}.{block}.downsample.1', f'{_BLOCK}/shortcut_batchnorm'),
     shift=-1,
+    note=SAME_PADDING,
 )
 # mmpretrain's VisionTransformer.
 VIT = Layout(

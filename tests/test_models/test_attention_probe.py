@@ -9,6 +9,7 @@ from mmpretrain.structures import DataSample
 from orl_mm.models.probes.attention_probe import AttentionProbe
 from orl_mm.registry import MODELS
 from orl_mm.weights import checkpoints_must_fit
+from orl_mm.weights.names import DINO_VIT
 from tests.test_engine.guided import ARCH, GRID, HEADS, PATCH, SIDE, VIT, build, dino, mocov3
 
 BACKBONE = dict(type='mmpretrain.VisionTransformer', **VIT)
@@ -75,6 +76,17 @@ def test_backbones_under_any_one_name(pretrained, prefix):
     weights['head.fc.weight'] = torch.zeros(7, 3)
     model = load(probe(), weights)
     torch.testing.assert_close(model(IMAGES).flatten(2), by_hand(pretrained.backbone, IMAGES))
+
+
+def test_full_checkpoint_of_facebookresearch(pretrained):
+    """Other names, the teacher beside the student, wrapped by DDP."""
+    teacher = pretrained.teacher['backbone'].state_dict()
+    weights = {f'module.backbone.{DINO_VIT.to_theirs(key)}': v for key, v in teacher.items()}
+    student = {key: value + 1 for key, value in weights.items()}
+    model = load(probe(), dict(student=student, teacher=weights, epoch=3))
+    torch.testing.assert_close(
+        model(IMAGES).flatten(2), by_hand(pretrained.teacher['backbone'], IMAGES)
+    )
 
 
 def test_checkpoint_of_moco():
