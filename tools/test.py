@@ -164,12 +164,14 @@ def main():
         dump_predictions = args.out and args.out_item != 'metrics'
         scope = cfg.get('default_scope')
         with (
-            cli.config_errors(),
+            cli.config_errors() as setup,
             checkpoints_must_fit(whole=True, min_match=cfg.get('min_match', 0.99)),
         ):
             use_cpu_processes(cfg)
             # A config may name a runner of its own.
             runner = RUNNERS.build(cfg) if 'runner_type' in cfg else Runner.from_cfg(cfg)
+            runner.register_hook(setup)
+            cli.build_loops(runner, 'test')
             if dump_predictions and scope != 'mmseg':
                 kind = 'mmdet.DumpDetResults' if scope == 'mmdet' else 'DumpResults'
                 runner.test_evaluator.metrics.append(

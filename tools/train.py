@@ -102,8 +102,8 @@ def use_amp(cfg):
 
 
 def check_epoch(runner):
-    """Refuse data that are too few for one batch."""
-    loader = getattr(runner.train_loop, 'dataloader', None)  # builds the data set
+    """Check that the training data fill at least one batch."""
+    loader = getattr(runner.train_loop, 'dataloader', None)
     if (
         not isinstance(loader, torch.utils.data.DataLoader)
         or isinstance(loader.dataset, torch.utils.data.IterableDataset)
@@ -142,10 +142,15 @@ def main():
         use_safe_loading()
         cfg = merge_args(cli.load_config(args.config), args)
         cli.check_parts(cfg, 'training', 'train_dataloader', 'train_cfg', 'optim_wrapper')
-        with cli.config_errors(), checkpoints_must_fit(min_match=cfg.get('min_match', 0.99)):
+        with (
+            cli.config_errors() as setup,
+            checkpoints_must_fit(min_match=cfg.get('min_match', 0.99)),
+        ):
             use_cpu_processes(cfg)
             # A config may name a runner of its own.
             runner = RUNNERS.build(cfg) if 'runner_type' in cfg else Runner.from_cfg(cfg)
+            runner.register_hook(setup)
+            cli.build_loops(runner, 'train', 'val')
             check_epoch(runner)
             count_accumulation(runner)
             runner.train()

@@ -1,21 +1,26 @@
-"""What the command-line tools share: reading a config, and speaking to the user.
-
-A mistake in the command or the config ends in one line that names it and the
-fix, and exit code 2; anything else keeps its traceback.
-"""
+"""What the commands share: reading and checking a config, and errors of setting up a run."""
 
 import argparse
 import difflib
 import inspect
+import json
+import logging
 import os
+import re
+import traceback
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import mmengine.registry
 from mmengine.config import Config, ConfigDict
 from mmengine.device import get_device
+from mmengine.hooks import Hook
+from mmengine.logging import MMLogger
+from mmengine.registry import Registry
 from mmengine.runner import Runner
 
-from .build_errors import explain
+from orl_mm.errors import UserError
 
 # Top-level keys that a runner reads, beside the arguments of Runner itself.
 EXTRA_KEYS = (
@@ -33,10 +38,6 @@ EXTRA_KEYS = (
 # mmseg one has a key so close to a runner's, and that one is a mistake, too
 # ('models' in mmseg's BiSeNetV2 with OHEM).
 KEY_LIKENESS = 0.885
-
-
-class UserError(ValueError):
-    """A mistake in what was typed; its text is all that the user is shown."""
 
 
 def load_config(path: str) -> Config:
@@ -147,19 +148,138 @@ def set_dataloader_defaults(cfg: Config, args: argparse.Namespace) -> None:
             loader.persistent_workers = False
 
 
-@contextmanager
-def config_errors():
-    """Turn a mistake of the config, its data or a checkpoint into a UserError.
+class SetupHook(Hook):
+    """Notes when the set-up of a run is over, and checks the checkpoint it resumes from."""
 
-    :func:`~orl_mm.engine.build_errors.explain` says which errors are one; those
-    from inside training pass through untouched.
+    priority = 'LOWEST'  # after the hooks that check the config before training
+
+    def __init__(self) -> None:
+        self.done = False
+
+    def before_train(self, runner: Runner) -> None:
+        """Training starts."""
+        self.done = True
+
+    def before_test(self, runner: Runner) -> None:
+        """Testing starts."""
+        self.done = True
+
+    def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
+        """Raise UserError if ``resume`` got weights only."""
+        missing = [key for key in ('meta', 'optimizer') if key not in checkpoint]
+        if runner._resume and missing:
+            raise UserError(
+                f'the checkpoint {runner._load_from} has no {missing[0]!r}, so it holds weights '
+                'and no training state to resume; to start from its weights, leave --resume out '
+                f'and give --cfg-options load_from={runner._load_from}'
+            )
+
+
+@contextmanager
+def config_errors() -> Iterator[SetupHook]:
+    """Turn any error of setting up a run into a :class:`UserError` of one line.
+
+    What fails while models, data and weights are built follows from the config or the files
+    it names. The traceback goes to the log file of the run, if there is one. Register the
+    hook that is yielded with the runner, so that errors of the run itself pass unchanged.
     """
+    hook = SetupHook()
     try:
-        yield
-    except UserError:
-        raise
-    except (TypeError, KeyError, ValueError, OSError, AssertionError, ModuleNotFoundError) as error:
-        message = explain(error)
-        if message is None:
+        yield hook
+    except Exception as error:
+        if hook.done:
             raise
-        raise UserError(message) from error
+        log = _log_traceback(error)
+        if isinstance(error, UserError):
+            raise
+        if isinstance(error, ValueError):
+            raise UserError(str(error)) from error
+        where = log or 'ORL_TRACEBACK=1 prints it'
+        raise UserError(f'{_describe(error)} (traceback: {where})') from error
+
+
+def _log_traceback(error: Exception) -> str | None:
+    """Write the traceback to the log file of the current run; returns its path."""
+    for handler in MMLogger.get_current_instance().handlers:
+        if isinstance(handler, logging.FileHandler):
+            handler.acquire()
+            print(*traceback.format_exception(error), sep='', file=handler.stream, flush=True)
+            handler.release()
+            return handler.baseFilename
+    return None
+
+
+def _describe(error: Exception) -> str:
+    """An error of a library in one line, with the name that was probably meant."""
+    text = str(error.args[0]) if isinstance(error, KeyError) and error.args else str(error)
+    if isinstance(error, ModuleNotFoundError) and error.name == 'mmcv._ext':
+        return "this config needs mmcv's compiled ops, which are not installed; type: make ops"
+    unknown = re.match(r'(\S+) is not in the (\S+) registry\.', text)
+    if unknown:
+        near = difflib.get_close_matches(unknown[1], [name for name, _ in _registered()], 1, 0.7)
+        return unknown[0] + (
+            f' Did you mean {near[0]!r}?'
+            if near
+            else ' Its package may be missing from custom_imports.'
+        )
+    unexpected = re.search(r"(\w+)\.__init__\(\) got an unexpected .*argument '(\w+)'", text)
+    if unexpected:
+        parts = [
+            part for _, part in _registered() if getattr(part, '__name__', None) == unexpected[1]
+        ]
+        taken = [key for part in parts for key in inspect.signature(part).parameters]
+        near = difflib.get_close_matches(unexpected[2], taken, 1)
+        return text + (f'; did you mean {near[0]!r}?' if near else '')
+    return f'{type(error).__name__}: {text}'
+
+
+def _registered() -> Iterator[tuple[str, type]]:
+    """Every registered part by its name, those of other scopes as ``scope.Name``."""
+    roots = [root for root in vars(mmengine.registry).values() if isinstance(root, Registry)]
+    for root in roots:
+        yield from root.module_dict.items()
+        for scope, child in root.children.items():
+            for name, part in child.module_dict.items():
+                yield f'{scope}.{name}', part
+
+
+def build_loops(runner: Runner, *splits: str) -> None:
+    """Build the loops of a runner, and with them the data sets, naming their folders in errors.
+
+    Stock data sets assert that a folder exists without a message, and a list that is cut or
+    empty fails in json or numpy without its path.
+
+    Args:
+        runner (Runner): Before its run.
+        splits: ``'train'``, ``'val'``, ``'test'``.
+
+    Raises:
+        UserError: In place of such an error, with the folders of the data loader's config.
+    """
+    for split in splits:
+        try:
+            getattr(runner, f'{split}_loop')
+        except (OSError, AssertionError, ValueError) as error:
+            cut = isinstance(error, (json.JSONDecodeError, UnicodeDecodeError))
+            empty = 'need at least one array to concatenate' in str(error)
+            if isinstance(error, ValueError) and not cut and not empty:
+                raise
+            what = str(error) or 'a file or folder is missing'
+            if cut or empty:
+                what = 'it is cut or no json' if cut else 'no sample, or filter_cfg leaves none'
+            raise UserError(
+                f'{_data_of(runner.cfg.get(f"{split}_dataloader") or {})}: {what}. Put the data '
+                f'there or give another folder, e.g. --cfg-options {split}_dataloader.dataset.'
+                'data_root=FOLDER; tools/check_data.py lists what is missing'
+            ) from error
+
+
+def _data_of(loader: dict) -> str:
+    """The data set of a data loader's config, with its files and folders."""
+    data = loader.get('dataset') or {}
+    while 'data_root' not in data and isinstance(data.get('dataset'), dict):
+        data = data['dataset']
+    named = dict(data_root=data.get('data_root'), data_prefix=data.get('data_prefix'))
+    if data.get('ann_file'):
+        named['ann_file'] = os.path.join(data.get('data_root') or '', data['ann_file'])
+    return f'{data.get("type")}, ' + ', '.join(f'{k}={v!r}' for k, v in named.items() if v)

@@ -14,6 +14,8 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
+from orl_mm.errors import UserError
+
 HEAD_BYTES = 768  # the text lies within the first HEAD_BYTES of a file
 NOTE_BYTES = 600
 _TAG = b'orl_mm\0'
@@ -21,7 +23,7 @@ _PNG, _PNG_TEXT_AT, _PNG_END = b'\x89PNG', 33, b'\0\0\0\0IEND\xaeB`\x82'
 _JPEG, _JPEG_END = b'\xff\xd8\xff\xe0', b'\xff\xd9'
 
 
-class CacheError(ValueError):
+class CacheError(UserError):
     """A missing, stale, foreign or damaged cache; the message has the command that rebuilds it."""
 
 

@@ -15,7 +15,7 @@ from mmengine.registry import init_default_scope
 from mmengine.runner import Runner
 from PIL import Image
 
-from orl_mm.engine.cli import UserError, config_errors
+from orl_mm.engine.cli import UserError, build_loops, config_errors
 from orl_mm.weights import load_weights
 from tests.coco_files import COLOUR, read_json, write_coco, write_json
 from tests.small import NARROW, same, train
@@ -472,11 +472,18 @@ def test_missing_image_is_named_before_the_first_step(coco, pretrained, tmp_path
     assert 'coco/bbox_mAP' in Runner.from_cfg(cfg).test()
 
 
+def start(cfg):
+    """Train as tools/train.py does."""
+    runner = Runner.from_cfg(cfg)
+    build_loops(runner, 'train', 'val')
+    runner.train()
+
+
 @pytest.mark.parametrize(
     ('fault', 'said'),
     [
-        ('no image', 'instances_{}.json names no sample'),
-        ('cut', 'instances_{}.json is cut short or no json'),
+        ('no image', 'instances_{}.json.: no sample'),
+        ('cut', 'instances_{}.json.: it is cut or no json'),
     ],
 )
 @pytest.mark.parametrize('split', ['train2017', 'val2017'])
@@ -488,19 +495,19 @@ def test_empty_split_and_cut_json_are_named(fault, said, split, coco, pretrained
         write_json(coco, split, dict(read_json(coco, split), images=[], annotations=[]))
     cfg = tiny('1x', coco, tmp_path / 'work', pretrained)
     with pytest.raises(UserError, match=said.format(split)), config_errors():
-        Runner.from_cfg(cfg).train()
+        start(cfg)
 
 
 def test_split_without_objects_is_named(coco, pretrained, tmp_path):
     """Images there are: training filters all of them out, validation has nothing to score."""
     for split, said in (
         ('val2017', '2 images and 0 annotations: nothing'),
-        ('train2017', 'names no sample, or filter_cfg leaves none'),
+        ('train2017', 'no sample, or filter_cfg leaves none'),
     ):
         write_json(coco, split, dict(read_json(coco, split), annotations=[]))
         cfg = tiny('1x', coco, tmp_path / split, pretrained)
         with pytest.raises(UserError, match=said), config_errors():
-            Runner.from_cfg(cfg).train()
+            start(cfg)
 
 
 def command(tool, *arguments):

@@ -16,7 +16,7 @@ from mmengine.runner import Runner
 from PIL import Image
 from sklearn.metrics import confusion_matrix
 
-from orl_mm.engine.cli import UserError, config_errors
+from orl_mm.engine.cli import UserError, build_loops, config_errors
 from orl_mm.registry import DATASETS, MODELS
 from orl_mm.weights import checkpoints_must_fit, load_weights
 from tests.segmentation_files import save_labels, write_cityscapes, write_voc
@@ -366,6 +366,7 @@ def test_killed_and_resumed_equals_unbroken(name, pretrained, tmp_path):
 def refused(cfg, test=False):
     with pytest.raises(UserError) as error, config_errors():
         runner = Runner.from_cfg(cfg)
+        build_loops(runner, *(['test'] if test else ['train', 'val']))
         runner.test() if test else runner.train()
     return str(error.value)
 

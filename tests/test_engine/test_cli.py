@@ -5,7 +5,9 @@ import os
 
 import pytest
 from mmengine.config import Config
-from mmengine.registry import DATASETS, HOOKS, MODELS, Registry
+from mmengine.dataset import BaseDataset
+from mmengine.logging import MMLogger
+from mmengine.registry import DATASETS, MODELS
 from orl_command import Parser, add_common_arguments
 
 from orl_mm.engine import cli
@@ -162,72 +164,112 @@ def test_config_without_a_part_is_told():
         cli.check_parts(config(), 'testing', 'test_dataloader')
 
 
-PARTS = Registry('part')
-
-
-@PARTS.register_module()
-class Part:
-    def __init__(self, size, shape=None, inner=None):
-        if inner is not None:
-            PARTS.build(inner)
-        if size == 0:
-            self.fail(sizes=1)
-
-    def fail(self):
-        pass
-
-
-@PARTS.register_module()
-class Wide(Part):
-    def __init__(self, **kwargs):
-        super().__init__(**kwargs)
+@MODELS.register_module()
+class SizedPart:
+    def __init__(self, size, shape=None):
+        if size < 1:
+            raise ValueError(f'size must be at least 1, got {size}')
 
 
 @pytest.mark.parametrize(
-    ('cfg', 'said'),
+    ('cfg', 'message'),
     [
-        (dict(type='Part', size=1, shap=2), "Part the argument 'shap'.*'shape'"),
-        (dict(type='Part', size=1, zzz=2), "Part the argument 'zzz'.*it takes size, shape, inner"),
-        (dict(type='Wide', size=1, shap=2), "Wide the argument 'shap'"),
-        (dict(type='Part', size=1, inner=dict(type='Part', size=1, q=1)), "Part the argument 'q'"),
-        (dict(type='Prat', size=1), "the part 'Prat'.*did you mean 'Part'"),
+        (dict(type='SizedPart', size=0), '^size must be at least 1, got 0$'),
+        (dict(type='SizedPart', size=1, shap=2), r"SizedPart.*'shap'; did you mean 'shape'\? \("),
+        (dict(type='SizedPart', size=1, zzz=2), r"argument 'zzz' \(traceback: "),
+        (dict(type='SizedPat', size=1), "SizedPat is not in .* Did you mean 'SizedPart'"),
+        (dict(type='orl_mm.R20'), "Did you mean 'orl_mm.R2O'"),
+        (dict(type='Zzzz'), 'custom_imports'),
+        (dict(type='orl_mm.ImageList', data_root='/no/such', pipeline=[]), "'/no/such'"),
     ],
 )
-def test_wrong_part_is_told_with_key_and_part(cfg, said):
-    with pytest.raises(cli.UserError, match=said), cli.config_errors():
-        PARTS.build(cfg)
+def test_error_of_building_is_one_line(cfg, message):
+    registry = DATASETS if 'data_root' in cfg else MODELS
+    with pytest.raises(cli.UserError, match=message), cli.config_errors():
+        registry.build(cfg)
+
+
+def test_missing_compiled_ops_name_the_command():
+    with pytest.raises(cli.UserError, match='type: make ops'), cli.config_errors():
+        raise ModuleNotFoundError("No module named 'mmcv._ext'", name='mmcv._ext')
+
+
+def test_traceback_is_in_the_log_file(tmp_path):
+    MMLogger.get_instance('setup', log_file=str(tmp_path / 'run.log'))
+    message = rf'^AttributeError: .*traceback: {tmp_path}/run.log'
+    with pytest.raises(cli.UserError, match=message), cli.config_errors():
+        None.size  # noqa: B018
+    assert 'None.size' in (tmp_path / 'run.log').read_text()
+
+
+@pytest.mark.parametrize('start', ['before_train', 'before_test'])
+def test_errors_of_the_run_pass_unchanged(start):
+    fault = ValueError('a fault of the code')
+
+    def run():
+        with cli.config_errors() as setup:
+            getattr(setup, start)(None)
+            raise fault
+
+    with pytest.raises(ValueError, match='a fault') as raised:
+        run()
+    assert raised.value is fault
 
 
 @pytest.mark.parametrize(
-    'error', [TypeError('unsupported operand'), KeyError('label'), ValueError('x')]
+    ('kind', 'text', 'message'),
+    [
+        ('lines', '', 'no sample, or filter_cfg leaves none'),
+        ('json', '{"metainfo": {}, "data_list": [{', 'it is cut or no json'),
+        ('silent', 'a', 'a file or folder is missing'),
+        ('lines', None, 'No such file'),
+    ],
 )
-def test_other_errors_pass_untouched(error):
-    with pytest.raises(type(error)) as raised, cli.config_errors():
-        raise error
-    assert raised.value is error
+def test_unreadable_data_are_named(kind, text, message, tmp_path):
+    @DATASETS.register_module(name='lines', force=True)
+    class Lines(BaseDataset):
+        def load_data_list(self):
+            with open(self.ann_file) as file:
+                return [dict(name=line) for line in file]
+
+    DATASETS.register_module(name='json', force=True, module=BaseDataset)
+
+    @DATASETS.register_module(name='silent', force=True)
+    class Silent(BaseDataset):
+        def load_data_list(self):
+            raise AssertionError  # as mmseg's PascalVOCDataset
+
+    if text is not None:
+        (tmp_path / 'train.list').write_text(text)
+    data = dict(type=kind, data_root=str(tmp_path), ann_file='train.list')
+    if kind == 'json':
+        (tmp_path / 'train.json').write_text(text)
+        data['ann_file'] = 'train.json'
+
+    class FakeRunner:
+        cfg = dict(train_dataloader=dict(dataset=data))
+
+        @property
+        def train_loop(self):
+            return DATASETS.build(data)
+
+    with pytest.raises(cli.UserError) as error:
+        cli.build_loops(FakeRunner(), 'train')
+    assert str(error.value).startswith(f'{kind}, ')
+    assert f"ann_file='{tmp_path}/train." in str(error.value)
+    assert message in str(error.value)
+    if kind == 'lines' and text == '':
+        (tmp_path / 'train.list').write_text('a')
+        cli.build_loops(FakeRunner(), 'train')
 
 
-def test_value_that_a_part_of_ours_refuses(tmp_path):
-    with pytest.raises(cli.UserError, match="orl_mm.ImageList: .*'/no/such/folder'"):
-        with cli.config_errors():
-            DATASETS.build(dict(type='orl_mm.ImageList', data_root='/no/such/folder', pipeline=[]))
+def test_other_errors_of_the_data_pass_unchanged():
+    class FakeRunner:
+        cfg = {}
 
+        @property
+        def val_loop(self):
+            raise ValueError('other')
 
-def test_fault_inside_a_part_keeps_its_traceback():
-    with pytest.raises(TypeError, match="unexpected keyword argument 'sizes'"):
-        with cli.config_errors():
-            PARTS.build(dict(type='Part', size=0))
-
-
-def test_name_of_another_scope_is_found():
-    with pytest.raises(cli.UserError, match="did you mean 'orl_mm.R2O'"), cli.config_errors():
-        MODELS.build(dict(type='orl_mm.R20'))
-    with pytest.raises(cli.UserError, match='EMAHooc'), cli.config_errors():
-        HOOKS.build(dict(type='EMAHooc'))
-
-
-def test_missing_compiled_ops_are_told():
-    with pytest.raises(cli.UserError, match='type: make ops'), cli.config_errors():
-        raise ModuleNotFoundError("No module named 'mmcv._ext'", name='mmcv._ext')
-    with pytest.raises(ModuleNotFoundError), cli.config_errors():
-        raise ModuleNotFoundError('other', name='other')
+    with pytest.raises(ValueError, match='^other$'):
+        cli.build_loops(FakeRunner(), 'val')

@@ -150,16 +150,16 @@ def test_train_then_test_then_resume(config, tmp_path, monkeypatch):
         (['{config}', '--cfg-options', 'optim_wraper.type=X'], "'optim_wrapper'"),
         (
             ['{config}', '--cfg-options', 'model.backbone.dept=18'],
-            "ResNet the argument 'dept'.*'depth'",
+            "ResNet.* argument 'dept'; did you mean 'depth'",
         ),
         (
             ['{config}', '--cfg-options', 'train_dataloader.batchsize=2'],
-            "DataLoader the argument 'batchsize'",
+            "DataLoader.* argument 'batchsize'",
         ),
-        (['{config}', '--cfg-options', 'train_dataloader.dataset.root=x'], "the argument 'root'"),
+        (['{config}', '--cfg-options', 'train_dataloader.dataset.root=x'], "argument 'root'"),
         (
             ['{config}', '--cfg-options', 'model.type=ImageClasifier'],
-            "did you mean 'ImageClassifier'",
+            "Did you mean 'mmpretrain.ImageClassifier'",
         ),
         (['{config}', '--cfg-options', 'train_cfg.max_epoch=2'], "'max_epoch'"),
         (['{config}', '--launcher', 'pytorch'], 'tools/dist_train.sh'),
@@ -182,7 +182,8 @@ def test_mistakes_end_in_one_line(config, tmp_path, monkeypatch, capsys, words, 
         )
     lines = [line for line in capsys.readouterr().err.splitlines() if line.startswith('train.py: ')]
     assert stop.value.code == 2
-    assert len(lines) == 1 and re.search(said, lines[0]), lines
+    assert len(lines) == 1, lines
+    assert re.search(said, lines[0]), lines
 
 
 def test_test_without_checkpoint_or_test_set(config, tmp_path, monkeypatch, capsys):

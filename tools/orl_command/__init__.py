@@ -237,7 +237,9 @@ def command_errors(*kinds: type[Exception]) -> Iterator[None]:
     except expected as error:
         if os.environ.get('ORL_TRACEBACK', '0') != '0':
             raise
-        prog, text = os.path.basename(sys.argv[0]), ' '.join(str(error).split())
+        # A data worker's error begins with the traceback in the worker.
+        text = ' '.join(str(error).split(f'{type(error).__name__}: ')[-1].split())
+        prog = os.path.basename(sys.argv[0])
         if os.environ.get('RANK', '0') == '0':
             print(f'{prog}: {text}', file=sys.stderr)
         elif os.environ.get('LOCAL_RANK') == '0':
