@@ -1,6 +1,7 @@
 """R2O's way to objects with any network's features, outside of training."""
 
 from pathlib import Path
+from typing import Any
 
 from mmengine.config import Config
 from torch import nn
@@ -31,7 +32,7 @@ def build_finder(cfg: Config) -> nn.Module:
     return model.train()  # norms that training freezes are frozen here too
 
 
-def load_features(model: nn.Module, path: str | Path) -> bool:
+def load_features(model: Any, path: str | Path) -> bool:
     """Give R2O the encoder of a checkpoint, of R2O or of any other method.
 
     The target network clusters, if the checkpoint has one; else a copy of the encoder does.

@@ -9,6 +9,7 @@ could not be read, and how many images the step was.
 import os.path as osp
 from collections.abc import Iterator, Sequence
 from importlib.metadata import PackageNotFoundError, version
+from typing import Any
 
 import cv2
 import numpy as np
@@ -203,7 +204,7 @@ class _Images(Dataset):
         return len(self.images)
 
     def __getitem__(self, index: int) -> tuple:
-        sample = dict(img_path=self.images.path(index))
+        sample: Any = dict(img_path=self.images.path(index))
         for step in self.steps:
             sample = step(sample)
             if sample is None:

@@ -1,4 +1,4 @@
-"""What the data pipeline knows of a mini-batch's regions and views, stacked."""
+"""Superpixels and view boxes of a mini-batch, stacked."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -19,7 +19,7 @@ class RegionBatch:
         counts (list[int]): Regions of each image; kept on the host, so that
             shapes that depend on it cost no synchronisation.
         rows (Tensor, optional): (sum(counts),) rows of a flat (B * M) table that
-            are regions of their image; made from ``counts`` where not given.
+            are regions of their image; by default made from ``counts``.
     """
 
     views: Tensor
@@ -40,8 +40,7 @@ class RegionBatch:
         Raises:
             ValueError: A sample lacks ``views``, or label maps differ in size.
         """
-        missing = [k for k in ('views',) if not all(k in s for s in samples)]
-        if missing:
+        if not all('views' in s for s in samples):
             raise ValueError(
                 'data samples lack `views`; let the pipeline end with '
                 "PackInputs(algorithm_keys=('views', 'regions', 'num_regions')) after "
@@ -71,13 +70,13 @@ class RegionBatch:
         return max(self.counts)
 
     def to(self, device, non_blocking: bool = False) -> 'RegionBatch':
-        """The same batch on ``device``; from pinned memory where that can overlap."""
+        """The same batch on ``device``; copied from pinned memory with ``non_blocking``."""
 
-        def move(tensor: Tensor | None) -> Tensor | None:
-            if tensor is None:
-                return None
+        def move(tensor: Tensor) -> Tensor:
             if non_blocking and torch.device(device).type == 'cuda' and not tensor.is_cuda:
                 tensor = tensor.pin_memory()
             return tensor.to(device, non_blocking=non_blocking)
 
+        if self.labels is None or self.rows is None:
+            return RegionBatch(move(self.views))
         return RegionBatch(move(self.views), move(self.labels), self.counts, move(self.rows))

@@ -1,4 +1,4 @@
-"""A rotation and a shift of a whole image, for all that lies in it."""
+"""A rotation and a shift of a whole image, for its pixels, maps and points."""
 
 import math
 from dataclasses import dataclass
@@ -11,12 +11,12 @@ _FILTERS = dict(nearest=cv2.INTER_NEAREST, bilinear=cv2.INTER_LINEAR, bicubic=cv
 
 @dataclass(frozen=True)
 class RigidMotion:
-    """The image is turned about its centre, then shifted; its size stays.
+    """Rotation of an image about its centre, then a shift; the size does not change.
 
     Convention:
         Coordinates are continuous, x to the right and y downwards, (x, y) order; pixel i
-        covers [i, i + 1), as in :class:`~orl_mm.structures.view_geometry.ViewGeometry`, of
-        which this is the companion: first the motion, then the crop of the moved image.
+        covers [i, i + 1), as in :class:`~orl_mm.structures.view_geometry.ViewGeometry`,
+        which crops the moved image.
 
     Args:
         angle (float): Degrees, counter-clockwise as the image is seen.
@@ -47,7 +47,7 @@ class RigidMotion:
             angle (float): Degrees; uniform in [-angle, angle].
             shift (float): Share of the width and of the height; dx and dy are uniform in
                 [-shift, shift] of them, independently.
-            angle_prob, shift_prob (float): Otherwise no turn, no shift.
+            angle_prob, shift_prob (float): Probability of a rotation, of a shift.
         """
         # Always five draws, so that one option does not change what another one draws.
         chance, draw = np.random.rand(2), np.random.uniform(-1, 1, 3)
@@ -69,7 +69,7 @@ class RigidMotion:
         return np.concatenate([turn, shift[:, None]], 1)
 
     def apply_points(self, points: np.ndarray) -> np.ndarray:
-        """Carry points (..., 2) of the image along; they may leave it."""
+        """Where points (..., 2) of the image move to; they may leave it."""
         m = self.matrix()
         return np.asarray(points, np.float64) @ m[:, :2].T + m[:, 2]
 
@@ -81,7 +81,7 @@ class RigidMotion:
         Args:
             img (np.ndarray): (H, W, C) or (H, W) uint8 or float32.
             interpolation (str): nearest, bilinear or bicubic.
-            fill (int): Value of what comes from outside.
+            fill (int): Value of pixels from outside the image.
 
         Returns:
             np.ndarray: As given.
@@ -99,7 +99,7 @@ class RigidMotion:
         return _warp(img, self.matrix(), _FILTERS[interpolation], fill)
 
     def apply_maps(self, maps: np.ndarray) -> np.ndarray:
-        """Move maps of the whole image, of whatever resolution; outside is 0.
+        """Move maps of the whole image, in any resolution of their own; 0 from outside.
 
         Args:
             maps (np.ndarray): (R, h, w) float32.

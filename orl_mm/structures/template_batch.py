@@ -1,4 +1,4 @@
-"""The templates of a mini-batch's guided views."""
+"""The templates of a mini-batch: where the anatomical parts are in each guided view."""
 
 from collections.abc import Sequence
 
@@ -36,8 +36,8 @@ class TemplateBatch:
                 f'{type(samples).__name__}: use mmpretrain.PackInputs with '
                 "algorithm_keys=('template', ), meta_keys=('parts', )"
             )
-        templates = [getattr(sample, 'template', None) for sample in samples]
-        if not all(torch.is_tensor(t) and t.dim() == 4 for t in templates):
+        templates: list = [getattr(sample, 'template', None) for sample in samples]
+        if not all(isinstance(t, Tensor) and t.dim() == 4 for t in templates):
             raise ValueError(
                 'every data sample needs `template`, a tensor (views, parts, h, w): '
                 "put orl_mm.RegisteredTemplate into the pipeline and 'template' into "
@@ -65,7 +65,7 @@ class TemplateBatch:
         return len(self.templates)
 
     def check_range(self) -> None:
-        """Raise where a value lies outside [0, 1]; waits for the device."""
+        """Raise ValueError if a value lies outside [0, 1]; waits for the device."""
         low, high = self.templates.min().item(), self.templates.max().item()
         if not 0.0 <= low <= high <= 1.0:
             raise ValueError(

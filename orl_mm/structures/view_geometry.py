@@ -1,14 +1,15 @@
-"""A view: a half-open crop box and a flip, for all that lies in the image."""
+"""A view of an image: a half-open crop box and a flip, for images, label maps and points."""
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Union
 
 import numpy as np
 import torch
 from PIL import Image
+from torch.nn.modules.utils import _pair
 
-Size = Union[int, tuple[int, int]]
+Size = int | Sequence[int]
 
 _FILTERS = dict(
     nearest=Image.Resampling.NEAREST,
@@ -23,9 +24,9 @@ _FILTERS = dict(
 class ViewGeometry:
     """Where a view was cut from an image and whether it was mirrored.
 
-    A random policy (:meth:`sample`) yields this deterministic transform, which
-    can then be applied to the image, its label maps, points and boxes alike:
-    crop, resize to the view's size, horizontal flip.
+    A random policy (:meth:`sample`) yields this deterministic transform, which can then be
+    applied to the image, its label maps, points and boxes: crop, resize to the view's size,
+    horizontal flip.
 
     Convention:
         Coordinates are continuous, x to the right and y downwards, (x, y)
@@ -61,7 +62,7 @@ class ViewGeometry:
 
     @classmethod
     def whole(cls, height: int, width: int) -> 'ViewGeometry':
-        """The view of x0: everything, not flipped."""
+        """The view of x0: the whole image, not flipped."""
         return cls(0, 0, width, height, height, width)
 
     @classmethod
@@ -151,7 +152,7 @@ class ViewGeometry:
         rows = self.y1 + ((2 * np.arange(h) + 1) * (self.y2 - self.y1)) // (2 * h)
         cols = self.x1 + ((2 * np.arange(w) + 1) * (self.x2 - self.x1)) // (2 * w)
         if self.flip:
-            cols = cols[::-1].copy()
+            cols = np.flip(cols).copy()
         return labels[rows[:, None], cols[None, :]]
 
     def apply_maps(self, maps: np.ndarray, size: Size = 14) -> np.ndarray:
@@ -163,7 +164,7 @@ class ViewGeometry:
             size (int | tuple): Side, or (height, width), of the result.
 
         Returns:
-            np.ndarray: (R, h, w) float32. Exact: a pixel counts by the share
+            np.ndarray: (R, h, w) float32. Exact: a pixel is weighted by the share
             of it that lies in the cell.
         """
         h, w = _pair(size)
@@ -173,7 +174,7 @@ class ViewGeometry:
         return np.ascontiguousarray(out[..., ::-1]) if self.flip else out
 
     def apply_points(self, points: np.ndarray, size: Size = 224):
-        """Carry points of the image into the view.
+        """Coordinates in the view of points of the image.
 
         Args:
             points (np.ndarray): (N, 2) continuous (x, y) in image pixels.
@@ -188,18 +189,18 @@ class ViewGeometry:
         return out
 
     def invert_points(self, points: np.ndarray, size: Size = 224):
-        """Carry points (N, 2) of the view back into the image."""
+        """Coordinates in the image of points (N, 2) of the view."""
         out = np.array(points, dtype=np.float64)
         if self.flip:
             out[..., 0] = _pair(size)[1] - out[..., 0]
         return out / self._scale(size) + self._origin()
 
     def apply_boxes(self, boxes: np.ndarray, size: Size = 224):
-        """Carry half-open boxes (N, 4) x1, y1, x2, y2 into the view, unclipped."""
+        """Half-open boxes (N, 4) x1, y1, x2, y2 of the image, in the view; unclipped."""
         return self._boxes(boxes, size, self.apply_points)
 
     def invert_boxes(self, boxes: np.ndarray, size: Size = 224):
-        """Carry half-open boxes (N, 4) of the view back into the image."""
+        """Half-open boxes (N, 4) of the view, in the image."""
         return self._boxes(boxes, size, self.invert_points)
 
     def to_tensor(self) -> torch.Tensor:
@@ -214,9 +215,9 @@ class ViewGeometry:
             ]
         )
 
-    def _boxes(self, boxes, size, carry):
+    def _boxes(self, boxes, size, transform):
         corners = np.asarray(boxes, dtype=np.float64).reshape(-1, 2, 2)
-        out = carry(corners, size)
+        out = transform(corners, size)
         if self.flip:  # a mirrored box keeps its left edge first
             out[..., 0] = out[:, ::-1, 0]
         return out.reshape(-1, 4)
@@ -248,7 +249,3 @@ def _overlap(start: float, stop: float, length: int, cells: int) -> np.ndarray:
         0
     )
     return (inside / np.diff(edges)[:, None]).astype(np.float32)
-
-
-def _pair(size: Size) -> tuple[int, int]:
-    return (size, size) if isinstance(size, int) else (size[0], size[1])

@@ -70,8 +70,8 @@ def test_m0(golden, batch, refiner):
 @pytest.mark.parametrize('view', [0, 1])
 def test_masks_of_the_views(golden, official, refiner, view):
     m0 = refiner._one_hot(golden['m0'].long(), CLUSTERS)
-    crop_args = MODELS.build(official).crop_args
-    found = crop_masks(m0, golden['views'][:, view], **crop_args)
+    model = MODELS.build(official)
+    found = crop_masks(m0, golden['views'][:, view], model.grid, model.aligned)
     close(found, golden[f'masks_view{view + 1}'])
 
 
@@ -98,7 +98,7 @@ def step(golden, official, change=()):
     feats = [golden[f'online_c5_view{v}'].clone().requires_grad_() for v in (1, 2)]
     targets = [golden[f'target_c5_view{v}'] for v in (1, 2)]
     masks = [golden[f'masks_view{v}'] for v in (1, 2)]
-    pairs = RegionPairs(*masks, **model.pair_args)
+    pairs = RegionPairs(*masks, model.min_area, model.rows)
     online = model._project(model.neck, feats, masks, pairs)
     predictions = model.per_view(
         lambda z: model.head.predict(z, pairs, 2 if model.joined else 1), online

@@ -1,6 +1,7 @@
-"""Features of the training images, for a test that compares with them."""
+"""Compute the features of the training images before a k-NN test."""
 
 from time import perf_counter
+from typing import Any
 
 import torch
 from mmengine.dist import all_reduce, get_world_size, is_main_process
@@ -18,7 +19,7 @@ from orl_mm.registry import HOOKS
 
 @HOOKS.register_module()
 class FeatureBankHook(Hook):
-    """Before a test, run the model over labelled images and hand it their features.
+    """Before a test, compute the features of labelled images and pass them to the model.
 
     For a model with ``extract_feat(images) -> (B, D)`` and ``set_bank(features, labels,
     total)``, such as ``KNNProbe``. Each process keeps the features of its share of the images,
@@ -27,8 +28,8 @@ class FeatureBankHook(Hook):
 
     Args:
         dataloader (dict): Of the images, as ``test_dataloader``; the sampler is this hook's.
-        device (str, optional): Where the features lie. Default: the model's. ``'cpu'``
-            where they do not fit: they are then copied for every batch of the test.
+        device (str, optional): Of the features; the model's by default. Use ``'cpu'`` if
+            they do not fit: they are then copied for every batch of the test.
 
     Raises:
         ValueError: No data set given; a model without these methods, images without a
@@ -44,7 +45,7 @@ class FeatureBankHook(Hook):
         self.dataloader, self.device = dataloader, device
 
     def before_test(self, runner: Runner) -> None:
-        """After the checkpoint was loaded."""
+        """Compute the features; the checkpoint is loaded by then."""
         model = unwrapped_model(runner)
         if not (hasattr(model, 'extract_feat') and hasattr(model, 'set_bank')):
             raise ValueError(
@@ -53,9 +54,10 @@ class FeatureBankHook(Hook):
             )
         start = perf_counter()
         loader = self._loader(runner, model)
-        if len(loader.dataset) < get_world_size():
+        total = len(loader.dataset)  # type: ignore[arg-type]  # torch's Dataset has no len
+        if total < get_world_size():
             raise ValueError(
-                f'{len(loader.dataset)} images to compare with are fewer than the '
+                f'{total} images to compare with are fewer than the '
                 f'{get_world_size()} processes: use fewer'
             )
         with autocast(enabled=runner.test_loop.fp16):
@@ -67,9 +69,9 @@ class FeatureBankHook(Hook):
                 'features of the training images hold values that are not finite: '
                 'the network has diverged, or the checkpoint is not its own'
             )
-        model.set_bank(features, labels, len(loader.dataset))
+        model.set_bank(features, labels, total)
         print_log(
-            f'Features of {len(loader.dataset)} images to compare with, '
+            f'Features of {total} images to compare with, '
             f'{features.shape[1]} numbers each, in {perf_counter() - start:.1f} s',
             logger='current',
         )
@@ -87,10 +89,11 @@ class FeatureBankHook(Hook):
         return runner.build_dataloader(config, seed=runner.seed)
 
     @torch.no_grad()
-    def _features(self, model: torch.nn.Module, loader: DataLoader) -> tuple[Tensor, Tensor]:
-        """(n, D) and (n,) of this process's images; room is taken once."""
+    def _features(self, model: Any, loader: DataLoader) -> tuple[Tensor, Tensor]:
+        """(n, D) and (n,) of this process's images; memory is allocated once."""
         model.eval()
-        count, done, features, labels = len(loader.sampler), 0, None, None
+        count, done = len(loader.sampler), 0  # type: ignore[arg-type]
+        features, labels = torch.empty(0), torch.empty(0, dtype=torch.int64)
         for batch in tqdm(
             loader, 'training features', disable=not is_main_process(), mininterval=2
         ):
@@ -101,7 +104,7 @@ class FeatureBankHook(Hook):
                     'FeatureBankHook needs images with gt_label: use a data set '
                     'with labels, such as mmpretrain.ImageNet'
                 )
-            if features is None:
+            if not done:
                 features = found.new_empty(count, found.shape[1], device=self.device)
                 labels = torch.empty(count, dtype=torch.int64, device=features.device)
             rows = slice(done, done + len(found))

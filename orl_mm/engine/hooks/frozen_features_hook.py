@@ -1,4 +1,4 @@
-"""Features of a frozen backbone are computed once, and all epochs train on them."""
+"""Compute the features of a frozen backbone once, and train all epochs on them."""
 
 from collections.abc import Sequence
 from time import perf_counter
@@ -135,7 +135,7 @@ def frozen_features(runner: Runner, loader: DataLoader, name: str = '') -> Froze
     if labels:
         for sample, label in zip(samples, _joined(all_gather(torch.stack(labels))), strict=False):
             sample.set_gt_score(label)
-    n = len(dataset)
+    n = len(dataset)  # type: ignore[arg-type]  # torch's Dataset has no len
     return FrozenFeatures(
         torch.stack(_joined(all_gather(torch.cat(features)))[:n]),
         samples[:n],
@@ -148,5 +148,5 @@ def _joined(of_process: Sequence[Sequence]) -> list:
     return [item for row in zip(*of_process, strict=False) for item in row]
 
 
-def _as_it_is(batch: dict[str, Any]) -> dict[str, Any]:
+def _as_it_is(batch: Any) -> Any:
     return batch

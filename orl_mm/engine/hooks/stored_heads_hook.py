@@ -1,4 +1,4 @@
-"""The head map of a checkpoint reaches the metrics that ask for it."""
+"""Pass the head map of a checkpoint to the metrics."""
 
 from mmengine.hooks import Hook
 from mmengine.logging import print_log
@@ -14,19 +14,18 @@ from .attention_reg_hook import stored_head_map
 class StoredHeadsHook(Hook):
     """Give ``meta['attention_heads']`` of the checkpoint to the metrics, and log it.
 
-    To every metric of the test and validation evaluators that has an attribute
-    ``stored_heads``, such as ``AttentionAP``; None where the checkpoint guided no head.
+    They are set as ``stored_heads`` of all metrics of the test and validation evaluators that
+    have this attribute, such as ``AttentionAP``; None if no head was guided.
 
     Raises:
         ValueError: On loading, a head beyond the model's ``num_heads``.
     """
 
     def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
-        """Between reading the file and filling the model."""
+        """After the file is read, before its weights are loaded into the model."""
         heads = stored_head_map(checkpoint)
         num_heads = getattr(unwrapped_model(runner), 'num_heads', None)
-        beyond = [head for head in heads or () if num_heads is not None and head >= num_heads]
-        if beyond:
+        if num_heads is not None and any(head >= num_heads for head in heads or ()):
             raise ValueError(
                 f'the checkpoint guided the heads {heads}, but this model has '
                 f'{num_heads} heads, 0 to {num_heads - 1}: use the backbone config '

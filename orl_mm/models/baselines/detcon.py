@@ -100,10 +100,10 @@ class DetCon(SiameseModel):
 
         with torch.no_grad():
             self.update_target_if_pending()
-            feats = self.per_view(lambda x: self.target['backbone'](x)[-1], views)
+            feats = self.per_view(lambda x: self.target_part('backbone')(x)[-1], views)
             if self.target_draw == 'own':
                 target_ids = self.draw(cells)
-            target = self._project(self.target['neck'], feats, cells, target_ids)
+            target = self._project(self.target_part('neck'), feats, cells, target_ids)
         return dict(loss=self.head.loss(predictions, target, ids, target_ids))
 
     @staticmethod
@@ -118,6 +118,7 @@ class DetCon(SiameseModel):
                 a cell owns it; of equal shares the lowest id.
             grid (torch.Size): (h, w).
         """
+        assert batch.labels is not None  # see _batch
         labels = crop_labels(batch.labels, batch.views[:, view], image.shape[-2:])
         return downsample_regions(labels, batch.max_count, grid).argmax(1)
 

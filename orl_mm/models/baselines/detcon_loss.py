@@ -1,4 +1,4 @@
-"""DetCon's contrast: a region against all sampled regions of the batch of all ranks."""
+"""DetCon's contrastive loss over all sampled regions of the batch of all ranks."""
 
 from collections.abc import Sequence
 
@@ -11,7 +11,7 @@ from torch import Tensor
 from orl_mm.models.utils import gather_rows
 from orl_mm.registry import MODELS
 
-_EXCLUDED = -1e9  # finite, as in the public code: where all is excluded, -inf would give NaN
+_EXCLUDED = -1e9  # finite, as in the public code: -inf gives NaN if all keys are excluded
 
 
 @MODELS.register_module()
@@ -77,10 +77,11 @@ class DetConLoss(BaseModule):
             # (S, 2, R, D): both views in one collective.
             everywhere = gather_rows(keys, [len(keys)] * get_world_size())
             first = get_rank() * len(keys)
-            return sum(
+            one, two = (
                 _direction(queries[v], v, keys, everywhere, first, ids[v], target_ids)
                 for v in (0, 1)
             )
+            return one + two
 
 
 def _direction(
@@ -106,8 +107,8 @@ def _direction(
     num, draws = ids.shape
     logits = queries.flatten(0, 1) @ everywhere.flatten(0, 2).t()
     # The keys of the query's own image and view, as (R of keys, B, R of queries). They are
-    # overwritten behind autograd's back, which would copy all logits for it: the
-    # gradient at an excluded key is its softmax, 0, either way.
+    # overwritten without autograd, which would copy all logits: the gradient at an
+    # excluded key is its softmax, 0, either way.
     own = logits.detach().view(num, draws, -1, 2, draws)[:, :, first : first + num, view]
     own = own.diagonal(dim1=0, dim2=2).permute(2, 0, 1)
     own.masked_fill_(_same(ids, target_ids[view]), _EXCLUDED)
@@ -127,14 +128,11 @@ def _same(ids: Tensor, others: Tensor) -> Tensor:
 
 def _check(predictions, targets, ids, target_ids) -> None:
     groups = dict(predictions=predictions, targets=targets, ids=ids, target_ids=target_ids)
-    for name, group in groups.items():
-        if len(group) != 2:
-            raise ValueError(f'{name} must be of two views, got {len(group)}')
     shapes = {name: [tuple(t.shape) for t in group] for name, group in groups.items()}
-    shape = shapes['predictions'][0]
-    if len(shape) != 3 or any(
-        found != (shape if name in ('predictions', 'targets') else shape[:2])
-        for name, pair in shapes.items()
-        for found in pair
-    ):
-        raise ValueError(f'predictions and targets must be (B, R, D) and ids (B, R), got {shapes}')
+    vectors = tuple(predictions[0].shape)
+    wanted = dict(predictions=vectors, targets=vectors, ids=vectors[:2], target_ids=vectors[:2])
+    if len(vectors) != 3 or any(shapes[name] != [wanted[name]] * 2 for name in groups):
+        raise ValueError(
+            'predictions and targets must be two (B, R, D), one of each view, and ids two '
+            f'(B, R), got {shapes}'
+        )

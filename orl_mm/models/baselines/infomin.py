@@ -48,7 +48,7 @@ class InfoMin(MoCo):
         super().__init__(*args, **kwargs)
         self.jigsaw_neck = MODELS.build(jigsaw_neck)
         self.jigsaw_weight = jigsaw_weight
-        self._keys: Tensor | None = None
+        self._keys: list[Tensor] = []
 
     def loss(
         self, inputs: list[Tensor], data_samples: list | None = None, **kwargs
@@ -66,8 +66,8 @@ class InfoMin(MoCo):
         *views, stack = self._three(inputs)
         views_loss = super().loss(views, data_samples, **kwargs)['loss']
 
-        # MoCo's keys wait in _keys: the crops are compared with the same queue.
-        keys, self._keys = self._keys, None
+        # MoCo has not queued its keys yet: the crops are compared with the same queue.
+        keys = self._keys.pop()
         crops = stack.unflatten(2, (self.jigsaw_neck.num_crops, -1)).transpose(1, 2).flatten(0, 1)
         queries = F.normalize(self.jigsaw_neck(self.backbone(crops))[0], dim=1)
         positive = torch.einsum('nc,nc->n', queries, keys)[:, None]
@@ -82,8 +82,8 @@ class InfoMin(MoCo):
         )
 
     def _dequeue_and_enqueue(self, keys: Tensor) -> None:
-        """Where MoCo's step ends, its keys (B, D) of this rank wait for the crops."""
-        self._keys = keys
+        """At the end of MoCo's step: hold back the keys (B, D) of this rank for the crops."""
+        self._keys.append(keys)
 
     def _three(self, inputs: list[Tensor]) -> list[Tensor]:
         num = self.jigsaw_neck.num_crops

@@ -79,7 +79,8 @@ class PixPro(SiameseModel):
         with torch.no_grad():
             self.update_target_if_pending()
             targets = [
-                self.target['neck']((self.target['backbone'](view)[-1],))[0] for view in views
+                self.target_part('neck')((self.target_part('backbone')(view)[-1],))[0]
+                for view in views
             ]
 
         positive = near_cells(first, second, projections[0].shape[-2:], self.pos_ratio)

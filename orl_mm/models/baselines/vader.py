@@ -79,7 +79,7 @@ class VADeR(SiameseModel):
         # Pixel features f of view 1, and g of view 2 by the moving averages.
         online = self.neck(self.backbone(x1))[-1]
         with torch.no_grad():
-            target = self.target['neck'](self.target['backbone'](x2))[-1]
+            target = self.target_part('neck')(self.target_part('backbone')(x2))[-1]
 
         # P pixels of each image that both views show.
         pairs = draw_pixel_pairs(boxes, online.shape[-2:], self.num_pairs, target.shape[-2:])

@@ -83,7 +83,7 @@ class PyramidDecoder(BaseModule):
         sizes = [x.shape[-2:] for x in levels]
         merged = 0
         for level, (x, blocks) in enumerate(zip(levels, self.branches, strict=False)):
-            for i, block in enumerate(blocks):
+            for i, block in enumerate(blocks.children()):
                 x = block(x)
                 if level:
                     x = F.interpolate(

@@ -58,13 +58,14 @@ class DINOHead(BaseModule):
         if min(sizes.values()) < 1:
             raise ValueError(f'every size of DINOHead must be at least 1, got {sizes}')
         widths = [in_channels] + [hid_channels] * (num_layers - 1) + [bottleneck_channels]
-        layers = []
+        layers: list[nn.Module] = []
         for i, (before, after) in enumerate(zip(widths, widths[1:], strict=False)):
-            layers.append(nn.Linear(before, after))
-            nn.init.trunc_normal_(layers[-1].weight, std=0.02)
-            nn.init.zeros_(layers[-1].bias)
+            linear = nn.Linear(before, after)
+            nn.init.trunc_normal_(linear.weight, std=0.02)
+            nn.init.zeros_(linear.bias)
+            layers.append(linear)
             if i < num_layers - 1:
-                layers += [nn.BatchNorm1d(after)] * with_bn + [nn.GELU()]
+                layers += [nn.BatchNorm1d(after), nn.GELU()] if with_bn else [nn.GELU()]
         self.mlp = nn.Sequential(*layers)
         self.last_layer = _Prototypes(bottleneck_channels, out_channels)
         self.last_layer.weight_g.requires_grad_(not norm_last_layer)

@@ -3,6 +3,7 @@
 from abc import ABCMeta, abstractmethod
 from collections.abc import Sequence
 
+import torch
 from mmengine.model import BaseModule
 from torch import Tensor
 
@@ -48,8 +49,8 @@ class BaseRegionHead(BaseModule, metaclass=ABCMeta):
         Returns:
             Tensor: Scalar; 0 but connected to the predictions when R = 0.
         """
-        terms = self.directions(predictions, targets, pairs)
-        return sum(terms) / (len(terms) if self.symmetric == 'mean' else 1)
+        terms = torch.stack(self.directions(predictions, targets, pairs))
+        return terms.mean() if self.symmetric == 'mean' else terms.sum()
 
     @abstractmethod
     def directions(

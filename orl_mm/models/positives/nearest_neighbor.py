@@ -9,6 +9,7 @@ from mmengine.model import BaseModule
 from torch import Tensor
 
 from orl_mm.models.utils import RegionPairs, gather_rows
+from orl_mm.models.utils.feature_queue import enqueue
 from orl_mm.registry import MODELS
 
 _MOST_SIMILARITIES = 2**25  # held at a time: 128 MB of fp32
@@ -45,6 +46,9 @@ class NearestNeighbor(BaseModule):
     Raises:
         ValueError: A size below 1, or a projection of another dimension.
     """
+
+    queue: Tensor
+    progress: Tensor
 
     def __init__(
         self, queue_size: int = 65536, dim: int = 256, same_cluster: bool = False, warmup: int = 0
@@ -112,15 +116,12 @@ class NearestNeighbor(BaseModule):
         return torch.where(allowed.any(1, keepdim=True), support[best].to(target.dtype), target)
 
     def _enqueue(self, rows: Tensor, pairs: RegionPairs) -> None:
-        """Write the rows of all ranks at the queue's end, over the oldest."""
+        """Write the rows of all ranks over the oldest ones of the queue."""
         rows = gather_rows(F.normalize(rows.float(), dim=1), pairs.valid_per_rank)
         if len(rows) > self.queue_size:  # evenly among ranks and images
             steps = torch.arange(self.queue_size, device=rows.device)
             rows = rows[steps * len(rows) // self.queue_size]
-        begin = self._entered % self.queue_size
-        head = min(len(rows), self.queue_size - begin)
-        self.queue[begin : begin + head] = rows[:head]
-        self.queue[: len(rows) - head] = rows[head:]
+        enqueue(self.queue, self.progress[:1] % self.queue_size, rows)
         self._entered += len(rows)
         self.progress[0] += len(rows)
 

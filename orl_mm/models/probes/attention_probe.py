@@ -1,4 +1,4 @@
-"""What does the CLS token look at? A pretrained ViT, and its attention as the prediction."""
+"""The CLS attention of a pretrained ViT as its prediction, for evaluation."""
 
 import torch
 from mmengine.model import BaseModel
@@ -82,4 +82,7 @@ class AttentionProbe(BaseModel):
         with ClsAttentionReader(self.backbone, self.layer) as reader:
             grid = reader.grid(inputs)
             self.backbone(inputs)
-        return reader.take().unflatten(-1, grid)
+        rows = reader.take()
+        if rows is None:
+            raise ValueError(f'block {self.layer} of the backbone did not run: set another layer')
+        return rows.unflatten(-1, grid)

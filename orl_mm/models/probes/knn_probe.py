@@ -1,4 +1,4 @@
-"""What do frozen features know, without any training? Their nearest neighbours vote."""
+"""k-NN classification on the frozen features of a pretrained backbone."""
 
 import torch
 import torch.nn.functional as F
@@ -126,7 +126,7 @@ class KNNProbe(BaseModel):
     @torch.no_grad()
     def scores(self, features: Tensor) -> Tensor:
         """Votes (B, C) for features (B, D) of this process."""
-        if self.bank is None:
+        if self.bank is None or self.labels is None:
             raise ValueError(
                 'KNNProbe has no training features to compare with: add '
                 "dict(type='orl_mm.FeatureBankHook', dataloader=...) to custom_hooks"

@@ -1,4 +1,4 @@
-"""What do frozen features know? One linear layer on them (thesis, table 3.2)."""
+"""A linear layer on the frozen features of a pretrained backbone (thesis, table 3.2)."""
 
 import torch
 import torch.nn.functional as F

@@ -1,7 +1,7 @@
 """Object segmentation via mask refinement: K-means over pooled target features."""
 
 from contextlib import nullcontext
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -91,7 +91,9 @@ class KMeansRefiner(BaseModule):
         self.min_area, self.cluster_empty, self.border = min_area, cluster_empty, border
         self.update_running_stats = update_running_stats
         self.dtype = None if dtype is None else getattr(torch, dtype)
-        self.fit_args = dict(max_iters=max_iters, tol=tol, absolute_tol=absolute_tol)
+        self.fit_args: dict[str, Any] = dict(
+            max_iters=max_iters, tol=tol, absolute_tol=absolute_tol
+        )
         self.seed = seed
         self.register_buffer('clusterings', torch.zeros((), dtype=torch.int64))
         self._done = 0  # the same on the host: reading the buffer would wait for the device
@@ -127,15 +129,14 @@ class KMeansRefiner(BaseModule):
         generator: torch.Generator | None = None,
         update_running_stats: bool = False,
     ) -> Objects:
-        """As :meth:`forward`, without any trace left in the module (for pictures and tools)."""
+        """As :meth:`forward`, without changing the module's state (for pictures and tools)."""
         if self.num_clusters is None:
             if batch.labels is None:
                 raise ValueError(
-                    'clustering is off and there is no prior mask: nothing is left '
-                    'to call an object. Give GenerateSuperpixels another `method`, '
-                    'or a K within the schedule'
+                    'there are no objects: clustering is off (num_clusters=None) and there is no '
+                    'prior mask. Set another `method` of GenerateSuperpixels, or a K'
                 )
-            return self._superpixels_as_objects(batch)
+            return self._superpixels_as_objects(batch.labels, batch.max_count)
         if generator is None:
             generator = self._generator(x0.device, 0)
         feats = self._features(backbone, x0, update_running_stats)
@@ -153,8 +154,8 @@ class KMeansRefiner(BaseModule):
     def _features(self, backbone: nn.Module, x0: Tensor, update_running_stats: bool) -> Tensor:
         keep = nullcontext() if update_running_stats else frozen_statistics(backbone)
         device = x0.device.type
-        # No cache of cast weights: without a target network these are the weights that
-        # the views train, and a cached copy has this pass's dtype and no gradient.
+        # No cache of cast weights: without a target network these are the trained weights,
+        # and a cached copy would have this pass's dtype and no gradient.
         cast = torch.autocast(
             device,
             self.dtype or torch.get_autocast_dtype(device),
@@ -165,8 +166,8 @@ class KMeansRefiner(BaseModule):
                 else self.dtype != torch.float32
             ),
         )
-        # Channels-last inputs alone make every convolution's output so, whatever
-        # the layout of the weights: a fifth less time for this pass on a CPU.
+        # Channels-last inputs make all outputs of convolutions channels-last, whatever the
+        # layout of the weights: this pass takes a fifth less time on a CPU.
         x0 = x0.contiguous(memory_format=torch.channels_last)
         with keep, cast:
             return forward_stage(backbone, x0, self.stage)
@@ -181,7 +182,7 @@ class KMeansRefiner(BaseModule):
             masks = self.shrink(batch.labels, batch.max_count, feats.shape[-2:])
             points = mask_pool(feats, masks, self.min_area)  # (B, M, C)
         shape, points = points.shape[:2], F.normalize(points.flatten(0, 1), dim=1)
-        if batch.labels is None or self.cluster_empty:
+        if batch.labels is None or batch.rows is None or self.cluster_empty:
             return points, None, shape
         return points.index_select(0, batch.rows), batch.rows, shape
 
@@ -200,14 +201,14 @@ class KMeansRefiner(BaseModule):
         regions = downsample_regions(batch.labels, batch.max_count, size).argmax(1)
         return clusters.gather(1, regions.flatten(1)).view(regions.shape)
 
-    def _superpixels_as_objects(self, batch: RegionBatch) -> Objects:
+    def _superpixels_as_objects(self, regions: Tensor, num_regions: int) -> Objects:
         size = (self.mask_size, self.mask_size)
-        healthy = torch.ones((), dtype=torch.bool, device=batch.labels.device)
+        healthy = torch.ones((), dtype=torch.bool, device=regions.device)
         if self.border == 'blend':
-            masks = downsample_regions_bilinear(batch.labels, batch.max_count, size)
+            masks = downsample_regions_bilinear(regions, num_regions, size)
             return Objects(masks, masks.argmax(1), healthy)
-        labels = downsample_regions(batch.labels, batch.max_count, size).argmax(1)
-        return Objects(self._one_hot(labels, batch.max_count), labels, healthy)
+        labels = downsample_regions(regions, num_regions, size).argmax(1)
+        return Objects(self._one_hot(labels, num_regions), labels, healthy)
 
     @staticmethod
     def _one_hot(labels: Tensor, num_objects: int) -> Tensor:

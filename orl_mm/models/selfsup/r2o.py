@@ -76,8 +76,8 @@ class R2O(SiameseModel):
         self.refiner = MODELS.build(refiner)
         self.positives = None if positives is None else MODELS.build(positives)
         self.joined = views == 'joined'
-        self.pair_args = dict(rows=rows, min_area=min_area)
-        self.crop_args = dict(size=grid, aligned=aligned)
+        self.rows, self.min_area = rows, min_area
+        self.grid, self.aligned = grid, aligned
         self.target_update = target_update
         self.timer = StepTimer()
         self.last: SimpleNamespace | None = None
@@ -110,15 +110,17 @@ class R2O(SiameseModel):
 
         # Object segmentation by mask refinement: m0 of x0, from the target's features.
         with self.timer('clustering', x0.device):
-            objects = self.refiner(self._target_part('backbone'), x0, batch)
+            encoder = self.target_part('backbone')
+            objects = self.refiner(encoder, x0, batch)
             # m1 and m2: the same objects in the views (ROIAlign), and which are in both.
-            masks = [crop_masks(objects.masks, batch.views[:, v], **self.crop_args) for v in (0, 1)]
+            m1, m2 = (
+                crop_masks(objects.masks, batch.views[:, v], self.grid, self.aligned)
+                for v in (0, 1)
+            )
             finite = torch.stack([torch.isfinite(f).all() for f in feats]).all()
+            clustered = self.refiner.num_clusters is not None
             pairs = RegionPairs(
-                *masks,
-                healthy=objects.healthy & finite,
-                clustered=self.refiner.num_clusters is not None,
-                **self.pair_args,
+                m1, m2, self.min_area, self.rows, objects.healthy & finite, clustered
             )
 
         # Features of the views by the target, after its update if that is due.
@@ -126,15 +128,15 @@ class R2O(SiameseModel):
         if self.target is not None:
             self.update_target_if_pending()
             with torch.no_grad():
-                target_feats = self.per_view(lambda x: self.target['backbone'](x)[-1], [x1, x2])
+                target_feats = self.per_view(lambda x: encoder(x)[-1], [x1, x2])
 
         # Object-level representation: pool, project, predict (2.2, 2.3).
-        online = target = self._project(self.neck, feats, masks, pairs)
+        online = target = self._project(self.neck, feats, [m1, m2], pairs)
         num_views = 2 if self.joined else 1
         predictions = self.per_view(lambda z: self.head.predict(z, pairs, num_views), online)
         with torch.no_grad():
             if self.target is not None:
-                target = self._project(self.target['neck'], target_feats, masks, pairs)
+                target = self._project(self.target_part('neck'), target_feats, [m1, m2], pairs)
             target = [z.detach() for z in target]
             embeddings = target[0]
             if self.positives is not None:
@@ -164,11 +166,7 @@ class R2O(SiameseModel):
         if num_regions is None:
             num_regions = [] if regions is None else [int(m.max()) + 1 for m in regions]
         batch = RegionBatch(x0.new_zeros(len(x0), 2, 5), regions, list(num_regions))
-        return self.refiner.refine(self._target_part('backbone'), x0, batch).labels
-
-    def _target_part(self, name: str) -> nn.Module:
-        """A part of the target network, or of the online network if there is no target."""
-        return getattr(self, name) if self.target is None else self.target[name]
+        return self.refiner.refine(self.target_part('backbone'), x0, batch).labels
 
     def _project(
         self, neck: nn.Module, feats: list[Tensor], masks: list[Tensor], pairs: RegionPairs

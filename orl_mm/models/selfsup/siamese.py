@@ -41,9 +41,14 @@ class SiameseModel(BaseSelfSupervisor):
         """Create the target network, a copy of backbone and neck."""
         self.target = MomentumNetwork(self, ('backbone', 'neck'), name='target')
 
+    def target_part(self, name: str) -> nn.Module:
+        """A part of the target, or of the online network if there is no target."""
+        return getattr(self, name) if self.target is None else self.target[name]
+
     def update_target(self, momentum: float) -> None:
         """xi <- m xi + (1 - m) theta."""
-        self.target.follow(self, momentum)
+        if self.target is not None:
+            self.target.follow(self, momentum)
 
     def update_target_if_pending(self) -> None:
         """The update within the step, once for each ``pending_momentum`` that was set."""

@@ -1,5 +1,7 @@
 """Read the CLS token's attention of any ViT of mmpretrain while it runs."""
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 from torch.nn.modules.utils import _pair
@@ -8,7 +10,7 @@ from .attention import cls_attention
 
 
 class ClsAttentionReader:
-    """Collects CLS rows of one block; the block's fused attention stays as it is.
+    """Collects the CLS rows of one block without changing its fused attention.
 
     A forward hook on the block's ``qkv`` layer computes the row from q and k. It suits
     backbones with ``layers[i].attn.qkv`` (one linear layer for q, k and v) and a CLS token
@@ -25,26 +27,26 @@ class ClsAttentionReader:
     Attributes:
         num_heads (int): Heads of the block.
         patch_size (int): Side of a patch in pixels.
-        limit (int, optional): Rows to collect at most; the rest is ignored.
+        limit (int, optional): Most rows to collect; the rest is ignored.
 
     Raises:
         ValueError: A backbone without such blocks, without CLS token or with patches that
             are not squares.
     """
 
-    def __init__(self, backbone: nn.Module, layer: int = -1) -> None:
-        name, blocks = type(backbone).__name__, getattr(backbone, 'layers', None)
+    def __init__(self, backbone: Any, layer: int = -1) -> None:
+        name, blocks = type(backbone).__name__, getattr(backbone, 'layers', ())
         try:
             attention = blocks[layer].attn
             self.qkv, self.num_heads = attention.qkv, attention.num_heads
-            self.patch_size = int(_pair(backbone.patch_embed.projection.stride)[0])
+            sides = _pair(backbone.patch_embed.projection.stride)
+            self.patch_size = int(sides[0])
         except (AttributeError, TypeError, IndexError) as error:
             raise ValueError(
                 f'the attention of {name} cannot be read ({error}): it needs layers[{layer}].attn '
                 'with num_heads and one qkv layer, and patch_embed.projection, as the ViTs of '
                 'mmpretrain have'
             ) from error
-        sides = _pair(backbone.patch_embed.projection.stride)
         if sides[0] != sides[1]:
             raise ValueError(f'patches of {name} are {sides[0]} x {sides[1]}, not squares')
         self.num_extra_tokens = getattr(backbone, 'num_extra_tokens', 1)
@@ -66,22 +68,22 @@ class ClsAttentionReader:
         self.detach()
 
     def attach(self) -> None:
-        """Listen to the block; nothing is computed until :meth:`start`."""
+        """Hook into the block; nothing is computed before :meth:`start`."""
         self.detach()
         self._handle = self.qkv.register_forward_hook(self._read)
 
     def detach(self) -> None:
-        """Let go of the block."""
+        """Remove the hook from the block."""
         if self._handle is not None:
             self._handle.remove()
             self._handle = None
 
     def start(self, limit: int | None = None, needs_grad: bool = False) -> None:
-        """Collect from here on; with ``needs_grad`` only passes that have a gradient."""
+        """Start to collect; with ``needs_grad`` only passes that have a gradient."""
         self.limit, self._needs_grad, self._rows = limit, needs_grad, []
 
     def take(self) -> Tensor | None:
-        """(rows, heads, N) collected since :meth:`start`, in order; None where none were."""
+        """(rows, heads, N) collected since :meth:`start`, in order; None if there are none."""
         rows, self._rows = self._rows, None
         return torch.cat(rows) if rows else None
 

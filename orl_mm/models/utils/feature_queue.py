@@ -1,4 +1,4 @@
-"""A queue of features of earlier steps, first in, first out: MoCo's dictionary."""
+"""The queue of features of earlier steps (first in, first out) of VADeR, InfoMin and NNCLR."""
 
 import torch
 import torch.nn.functional as F
@@ -9,19 +9,20 @@ from torch import Tensor, nn
 def enqueue(queue: Tensor, pointer: Tensor, rows: Tensor, valid: Tensor | None = None) -> None:
     """Write rows over the oldest ones of a queue, in place, and move its pointer.
 
-    The queue may have any length: writing goes on at its begin, and of more rows than it
-    holds the last ones stay. Nothing here waits for the device: how many rows enter is
-    never read by the host.
+    The queue may have any length: writing continues at its start, and of more rows than it
+    holds the last ones stay. The number of rows that enter is never read by the host, so
+    nothing waits for the device.
 
     Args:
         queue (Tensor): (K, D), or a view of that shape.
-        pointer (Tensor): int64, one element: the oldest row, the next one to be replaced.
+        pointer (Tensor): int64, one element: the oldest row, which is replaced next.
         rows (Tensor): (N, D), the oldest first; the same on every rank.
         valid (Tensor, optional): (N,) bool: the rows that enter. None: all.
     """
     length, rows = len(queue), rows.to(queue.dtype)
+    entering: int | Tensor = len(rows)
     if valid is None:
-        entering, rows = len(rows), rows[-length:]
+        rows = rows[-length:]
     else:
         # The rows that enter last, in their order; the others before them.
         entering = valid.sum()
@@ -38,8 +39,8 @@ def enqueue(queue: Tensor, pointer: Tensor, rows: Tensor, valid: Tensor | None =
 class FeatureQueue(nn.Module):
     """The last K features of all ranks, unit vectors; part of the checkpoint.
 
-    It starts with random directions. Ranks hold the same queue when they start with the
-    same one, as distributed wrappers see to, and enter the same rows.
+    It starts with random directions. All ranks hold the same queue, since distributed
+    wrappers broadcast buffers at the start and all ranks push the same rows.
 
     Args:
         length (int): K.
@@ -48,6 +49,9 @@ class FeatureQueue(nn.Module):
     Raises:
         ValueError: A length or dimension below 1.
     """
+
+    rows: Tensor
+    pointer: Tensor
 
     def __init__(self, length: int, dim: int) -> None:
         super().__init__()
@@ -60,7 +64,7 @@ class FeatureQueue(nn.Module):
         self.register_buffer('pointer', torch.zeros((), dtype=torch.int64))
 
     def forward(self) -> Tensor:
-        """(K, D): a copy, which later steps do not change under the graph."""
+        """(K, D), a copy: backward needs the rows as they were before :meth:`push`."""
         return self.rows.clone()
 
     def push(self, rows: Tensor, valid: Tensor | None = None) -> None:

@@ -246,7 +246,7 @@ class _LaggingFlag:
 
     def __init__(self, device: torch.device) -> None:
         self.cuda = device.type == 'cuda'
-        self.pending = None
+        self.pending: tuple[Tensor, torch.cuda.Event] | None = None
 
     def seen(self, flag: Tensor, iteration: int) -> bool:
         if not self.cuda:

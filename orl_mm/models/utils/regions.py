@@ -174,9 +174,7 @@ def byol_distance(pred: Tensor, target: Tensor) -> Tensor:
     return 2 - 2 * (pred * target).sum(-1)
 
 
-def region_loss(
-    pred: Tensor, target: Tensor, valid: Tensor, average: str | None = 'image'
-) -> Tensor:
+def region_loss(pred: Tensor, target: Tensor, valid: Tensor, average: str = 'image') -> Tensor:
     """BYOL's loss over the regions of a batch, one direction: equations 2.4 and 2.5.
 
     Args:

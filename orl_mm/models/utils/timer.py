@@ -1,16 +1,17 @@
-"""Time of the parts of a training step, without stopping the device."""
+"""Time of the parts of a training step, measured without synchronising the device."""
 
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 
 import torch
 
 
 class StepTimer:
-    """Brackets parts of a step; a reading, and any wait for it, happens when asked.
+    """Measures parts of a step: events in the stream on CUDA, else the host's clock.
 
-    On CUDA the brackets are events in the stream, elsewhere the host's clock.
+    Any wait for the device happens when a reading is asked for.
     """
 
     def __init__(self) -> None:
@@ -31,7 +32,7 @@ class StepTimer:
 
     def readings(self) -> dict[str, Callable[[], float]]:
         """Seconds of each part of the last step, as functions that may wait for the device."""
-        return {name: lambda span=span: self._seconds(*span) for name, span in self._spans.items()}
+        return {name: partial(self._seconds, *span) for name, span in self._spans.items()}
 
     @staticmethod
     def _seconds(start, stop) -> float:

@@ -6,11 +6,13 @@ its half-open box in [0, 1] of the image's width and height, then 1 if it was mi
 left-right after the crop. Nothing in this file waits for the device.
 """
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 from torch.nn.modules.utils import _pair
 
-Size = int | tuple[int, int]
+Size = int | Sequence[int]
 
 # Boxes are float32 shares of the image. A pixel's centre that lies on the edge of two
 # pixels by exact arithmetic may come out just below it; the nearest one that does not
