@@ -24,10 +24,10 @@ SPLITS = Path(__file__).parent / 'splits'
 class ChestXRayParts(BaseDataset):
     """X-rays with masks of named parts: JSRT, Montgomery, or ``images/`` and ``masks/<part>/``.
 
-    A sample has ``img_path``, ``id`` (the file's stem), ``patient``, and
-    ``part_paths``, part -> mask files whose union is the part;
-    :class:`orl_mm.LoadParts` reads them. Sides are the patient's: where the masks of
-    left_x lie on the viewer's left, the pair is exchanged, and the log says so.
+    A sample has ``img_path``, ``id`` (the file's stem), ``patient``, and ``part_paths``, part ->
+    mask files whose union is the part; :class:`orl_mm.LoadParts` reads them. Sides are the
+    patient's: if the masks of left_x lie on the viewer's left, they are exchanged with those of
+    right_x, with a warning.
 
     Args:
         data_root (str): The folder of the download.
@@ -35,19 +35,20 @@ class ChestXRayParts(BaseDataset):
             (``All247images/*.IMG``, SCR's ``scratch/fold*/masks/<part>/*.gif``),
             ``'montgomery'`` (``CXR_png``, ``ManualMask/leftMask`` and ``rightMask``), or
             ``'auto'``, by the folders that are there.
-        parts (Sequence[str], optional): Their order too. Default: all that the root has.
-        list_file (str, optional): A text file of ids, one a line, also relative to
-            ``data_root``; only these, in its order. ``'jsrt_exemplar'``, ``'jsrt_segmenter'`` and
-            ``'jsrt_score'`` are shipped.
-        exclude_file (str | Sequence[str], optional): Ids to leave out: such a list, or several.
-        missing (str): Where an image lacks a mask file of a part: ``'error'``, ``'skip'``
-            the image, counted and logged, or ``'keep'`` it without the part.
+        parts (Sequence[str], optional): Which parts, in this order. Default: all that exist.
+        list_file (str, optional): A text file with one id per line, possibly relative to
+            ``data_root``; only these are used, in its order. ``'jsrt_exemplar'``,
+            ``'jsrt_segmenter'`` and ``'jsrt_score'`` are included.
+        exclude_file (str | Sequence[str], optional): One or several such lists of ids to leave
+            out.
+        missing (str): If an image lacks a mask file of a part: ``'error'``, ``'skip'`` the
+            image, which is logged, or ``'keep'`` it without the part.
         patient_pattern (str, optional): Regular expression whose first group, found in
             the id, is the patient. Default: each image is of its own patient, as in these sets.
         pipeline, serialize_data, indices, ...: As in mmengine's ``BaseDataset``.
 
     Raises:
-        ValueError: No such layout, part, id or mask.
+        ValueError: An unknown layout, part or id, or a missing mask.
     """
 
     METAINFO = dict(parts=USUAL_PARTS)

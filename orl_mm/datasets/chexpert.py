@@ -27,7 +27,7 @@ FOURTEEN = (
 # Of table 3.2.
 SIX = ('Atelectasis', 'Cardiomegaly', 'Consolidation', 'Edema', 'Pleural Effusion', 'No Finding')
 CLASS_SETS = dict(six=SIX, fourteen=FOURTEEN)
-# The policy that is usual for the five competition classes.
+# The common policy for the five competition classes.
 USUAL_UNCERTAIN = dict(Atelectasis='ones', Edema='ones', default='zeros')
 
 _VIEW = 'Frontal/Lateral'
@@ -38,18 +38,16 @@ _VIEWS = ('frontal', 'lateral')
 class CheXpert(ImageLabelCsv):
     """CheXpert (Irvin et al. 2019, arXiv 1901.07031) in its original csv and folders.
 
-    The frontal images only, by default. A view is read from the column
-    ``Frontal/Lateral`` and from the file's name (``view1_frontal.jpg``); where the two
-    disagree, or neither says, the image is left out, counted and logged.
-    Samples: see :class:`ImageLabelCsv`.
+    By default only the frontal images. The view is read from the column ``Frontal/Lateral`` and
+    from the file's name (``view1_frontal.jpg``); images where the two disagree, or neither tells,
+    are left out and logged. See :class:`ImageLabelCsv` for the samples.
 
     Args:
         ann_file (str): ``train.csv`` or ``valid.csv``, relative to ``data_root``; other
             csv files with these columns too.
-        data_root (str): The folder ``CheXpert-v1.0-small`` itself, under whatever name, or the
-            one above it.
-        classes (str | Sequence[str]): ``'six'`` (table 3.2), ``'fourteen'``, or columns. An
-            empty list for pretraining: no ``gt_score``.
+        data_root (str): The folder ``CheXpert-v1.0-small``, possibly renamed, or its parent.
+        classes (str | Sequence[str]): ``'six'`` (table 3.2), ``'fourteen'``, or columns. For
+            pretraining an empty list, which gives no ``gt_score``.
         uncertain (str | dict, optional): See :class:`ImageLabelCsv`; ``'usual'`` is ones for
             Atelectasis and Edema, else zeros.
         views (str): ``'frontal'``, ``'lateral'`` or ``'all'``.
@@ -57,7 +55,7 @@ class CheXpert(ImageLabelCsv):
         fraction, seed, missing, pipeline, ...: As in :class:`ImageLabelCsv`.
 
     Raises:
-        ValueError: See :class:`ImageLabelCsv`; or rows without a patient.
+        ValueError: See :class:`ImageLabelCsv`.
     """
 
     METAINFO = dict(classes=SIX)
@@ -115,7 +113,7 @@ class CheXpert(ImageLabelCsv):
             )
         ]
         if unused:
-            self.log(f'columns that CheXpert does not have are not used: {unused}')
+            self.log(f"columns other than CheXpert's are not used: {unused}")
         if self.views == 'all':
             return super().select(table)
         by_path = np.array([_view_of(path) for path in table['Path']])
@@ -145,7 +143,7 @@ class CheXpert(ImageLabelCsv):
         return super().patients(table, rows)
 
     def paths(self, names: list[str]) -> list[str]:
-        """The paths begin with the folder's name, which may be ``data_root`` itself."""
+        """Image files; paths in the csv file begin with the folder that ``data_root`` may be."""
         shorter = [names[0].partition('/')[2]]
         if not os.path.isfile(super().paths(names[:1])[0]) and os.path.isfile(
             super().paths(shorter)[0]
@@ -155,13 +153,13 @@ class CheXpert(ImageLabelCsv):
 
 
 def _code(text: str) -> int:
-    """Place in :data:`_VIEWS` of a cell; -1 where it says neither."""
+    """Index in :data:`_VIEWS` of a cell; -1 if it is neither."""
     text = text.strip().lower()
     return _VIEWS.index(text) if text in _VIEWS else -1
 
 
 def _view_of(path: str) -> int:
-    """Place in :data:`_VIEWS` by a file's name; -1 where it says neither, or both."""
+    """Index in :data:`_VIEWS` by a file's name; -1 if it has neither, or both."""
     name = path.rpartition('/')[2].lower()
     said = [view in name for view in _VIEWS]
     return said.index(True) if sum(said) == 1 else -1

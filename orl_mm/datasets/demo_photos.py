@@ -1,13 +1,14 @@
-"""Real photographs that scikit-image and scikit-learn ship inside their packages."""
+"""Photographs that scikit-image and scikit-learn include in their packages."""
 
-import os
 from collections.abc import Iterator
 from importlib.util import find_spec
+from io import BytesIO
 from pathlib import Path
 
 from mmengine.dist import barrier, is_main_process
 from PIL import Image
 
+from orl_mm.io.atomic import write_atomic
 from orl_mm.registry import DATASETS
 
 from .image_list import ImageList
@@ -25,12 +26,12 @@ PHOTOS: dict[str, tuple[str, str]] = dict(
     cameraman=('skimage', 'data/camera.png'),
 )
 
-# Tiles of each photograph: side as a share of its own, and tiles per axis.
+# Tiles of each photograph: side as a fraction of its own, and tiles per axis.
 SCALES = ((1.0, 1), (0.75, 2), (0.5, 3))
 
 
 def photo_paths() -> dict[str, Path]:
-    """The photographs that this installation holds, by name."""
+    """The photographs of this installation, by name."""
     found = {}
     for name, (package, file) in PHOTOS.items():
         spec = find_spec(package)
@@ -55,11 +56,11 @@ def tile_boxes(width: int, height: int) -> Iterator[tuple[int, int, int, int]]:
 def write_demo_photos(folder: str, side: int = 320) -> list[Path]:
     """Cut the photographs into overlapping tiles and write them as JPEG.
 
-    Fourteen tiles a photograph: the whole of it, four of 3/4 and nine of 1/2 of
-    its sides. Tiles already there are kept.
+    Fourteen tiles per photograph: the whole of it, four of 3/4 and nine of 1/2 of its sides.
+    Existing tiles are kept.
 
     Args:
-        folder (str): Where to; made if missing.
+        folder (str): Output folder; created if missing.
         side (int): Longer side of a tile, in pixels.
 
     Returns:
@@ -84,21 +85,20 @@ def write_demo_photos(folder: str, side: int = 320) -> list[Path]:
             if not target.is_file():
                 tile = photo.crop(box)
                 tile.thumbnail((side, side), Image.Resampling.LANCZOS)
-                part = target.with_suffix(f'.part{os.getpid()}')
-                tile.save(part, format='JPEG', quality=92)
-                part.replace(target)
+                data = BytesIO()
+                tile.save(data, format='JPEG', quality=92)
+                write_atomic(target, data.getvalue())
             out.append(target)
     return out
 
 
 @DATASETS.register_module()
 class DemoPhotos(ImageList):
-    """A folder of images; without one, tiles of the photographs shipped with scikit-image
-    and scikit-learn.
+    """A folder of images, or by default tiles of the photographs in scikit-image and scikit-learn.
 
     Args:
-        data_root (str): A folder of one's own images. Empty, or ``tiles``: that
-            folder, written first (:func:`write_demo_photos`).
+        data_root (str): A folder of images. If empty or equal to ``tiles``: that folder, which
+            is then written by :func:`write_demo_photos`.
         tiles (str): Folder for the tiles.
         kwargs: As in :class:`ImageList`.
 

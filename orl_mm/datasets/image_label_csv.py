@@ -11,37 +11,37 @@ from orl_mm.datasets import label_table
 from orl_mm.datasets.label_table import Policy
 from orl_mm.registry import DATASETS
 
-_SAMPLED = 1000  # files that missing='sample' looks for
+_SAMPLED = 1000  # files that missing='sample' checks
 
 
 @DATASETS.register_module()
 class ImageLabelCsv(BaseDataset):
-    """Images and their labels of a csv file: several yes/no findings a row.
+    """Images with several binary labels each, from a csv file.
 
     A sample has ``img_path``, ``patient`` and ``gt_score``, float32 (C, ), 1, 0 or NaN
     where the label is unknown. The classes are ``metainfo['classes']``.
 
     Args:
         ann_file (str): The csv file, with a header; relative to ``data_root``.
-        label_columns (Sequence[str]): The classes. None of them: no ``gt_score``.
+        label_columns (Sequence[str]): The classes. Without any there is no ``gt_score``.
         image_column (str): Column of the image files' paths, which are relative to
             ``data_prefix['img_path']`` below ``data_root``.
         patient_column (str, optional): Column of the patients.
         patient_pattern (str, optional): Regular expression on the image's path, whose first
-            group is the patient. With neither, each image is of its own patient.
-        uncertain (str | dict, optional): What -1 means: ``'zeros'``, ``'ones'``,
-            ``'ignore'`` (NaN), or a dict class -> one of these, with a ``'default'``. There is no
-            default policy: data with -1 asks for one.
-        blank (str): What an empty or NaN cell means, one of the same three.
-        fraction (float): Share of the patients, drawn with ``seed``: the patients of 1%
-            are among those of 10%.
-        missing (str): ``'sample'`` looks for 1,000 files spread over the list, since
-            asking for each of 190,000 takes minutes on a network drive; one missing file is an
-            error. ``'error'`` looks for all. ``'skip'`` looks for all, leaves out, counts and logs.
+            group is the patient. By default each image is of its own patient.
+        uncertain (str | dict, optional): Policy for the label -1: ``'zeros'``, ``'ones'``,
+            ``'ignore'`` (NaN), or a dict class -> one of these, with a ``'default'``. Data with
+            -1 need one; there is no default.
+        blank (str): Policy for an empty or NaN cell, one of the same three.
+        fraction (float): Fraction of the patients, drawn with ``seed``; those of 1% are among
+            those of 10%.
+        missing (str): ``'sample'`` checks 1,000 files spread over the list, since checking
+            190,000 takes minutes on a network drive; a missing file is an error. ``'error'``
+            checks all. ``'skip'`` checks all, and leaves out and logs missing ones.
         data_root, data_prefix, pipeline, indices, ...: As in mmengine's ``BaseDataset``.
 
     Raises:
-        ValueError: A missing file or column, a cell that is no label, an argument.
+        ValueError: A missing file or column, an invalid label, an unknown option.
     """
 
     def __init__(
@@ -64,7 +64,7 @@ class ImageLabelCsv(BaseDataset):
             label_columns = (label_columns,)
         label_table.check_policies(uncertain, blank, label_columns)
         if not 0 < fraction <= 1:
-            raise ValueError(f'fraction={fraction} must be a share in (0, 1]')
+            raise ValueError(f'fraction={fraction} must lie in (0, 1]')
         if missing not in ('sample', 'error', 'skip'):
             raise ValueError(f"missing={missing!r} must be 'sample', 'error' or 'skip'")
         self.label_columns = tuple(label_columns)
@@ -122,7 +122,7 @@ class ImageLabelCsv(BaseDataset):
         return samples
 
     def get_data_info(self, idx: int) -> dict:
-        """A sample; its scores are kept as plain numbers, a fifth of an array's bytes."""
+        """A sample; scores are stored as plain numbers, which take a fifth of an array's bytes."""
         info = super().get_data_info(idx)
         if 'gt_score' in info:
             info['gt_score'] = np.array(info['gt_score'], np.float32)
@@ -145,7 +145,7 @@ class ImageLabelCsv(BaseDataset):
                 f'patient_pattern={self.patient_pattern!r} does not match '
                 f'{names[found.index(None)]!r} of {self.ann_file}'
             )
-        return np.array([match.group(1) for match in found])
+        return np.array([match.group(1) for match in found if match])
 
     def paths(self, names: list[str]) -> list[str]:
         """Image files by the names in the csv file."""
@@ -153,7 +153,7 @@ class ImageLabelCsv(BaseDataset):
         return [name if os.path.isabs(name) else folder + name for name in names]
 
     def log(self, message: str, level: int = logging.INFO) -> None:
-        """One line about this csv file."""
+        """Log a line about this csv file."""
         print_log(f'{self.ann_file}: {message}', logger='current', level=level)
 
     def _there(self, paths: list[str]) -> np.ndarray:
@@ -167,7 +167,7 @@ class ImageLabelCsv(BaseDataset):
         gone = np.flatnonzero(~there)
         if len(gone):
             what = (
-                f'{len(gone)} of the {len(some)} images looked for do not exist, first '
+                f'{len(gone)} of the {len(some)} images checked do not exist, first '
                 f'{paths[gone[0]]}'
             )
             if self.missing != 'skip' or len(gone) == len(paths):

@@ -19,25 +19,22 @@ from orl_mm.registry import DATASETS
 class ImageList(BaseDataset):
     """Images without labels: a folder, class folders of it, or a list file.
 
-    The order is that of the sorted paths, or of the file. The list is kept
-    serialised, as mmengine does, so that workers share one copy of it.
+    The order is that of the sorted paths, or of the file.
 
     Args:
         data_root (str): The folder of images, searched in its sub-folders
             too; or what relative paths in ``list_file`` are relative to.
-        list_file (str, optional): A text file with one path a line; empty
-            lines do not count. Or the name of a list in ``splits``.
-        classes_file (str, optional): A text file naming one sub-folder of
-            ``data_root`` a line; only these are used. ``'imagenet100'`` is
-            the authors' list, shipped beside this file.
-        extensions (Sequence[str] | str): What counts as an image in a folder, in
-            lower case; ``('', )`` is every file. ``'xrays'``: what
-            :class:`orl_mm.LoadXray` reads, DICOM and ``.IMG`` too.
+        list_file (str, optional): A text file with one path per line; empty lines are
+            ignored. Or the name of a list in ``splits``.
+        classes_file (str, optional): A text file with one sub-folder of ``data_root`` per
+            line; only these are used. ``'imagenet100'`` is the authors' list, which is included.
+        extensions (Sequence[str] | str): Of images in a folder, in lower case; ``('', )`` is
+            every file. ``'xrays'``: what :class:`orl_mm.LoadXray` reads, with DICOM and ``.IMG``.
         pipeline, serialize_data, indices, lazy_init, max_refetch, ...: As
             in mmengine's ``BaseDataset``.
 
     Raises:
-        ValueError: A missing or empty folder, list or class; a class named twice; an image of
+        ValueError: A missing or empty folder, list or class; a repeated class; an image of
             the list that does not exist.
     """
 
@@ -64,33 +61,33 @@ class ImageList(BaseDataset):
         if self.classes_file is not None:
             classes = read_class_list(self.classes_file)
         if self.list_file is not None:
-            paths = self._from_list(classes)
+            paths = self._from_list(self.list_file, classes)
         else:
             paths = self._from_folder(classes)
         return [dict(img_path=path) for path in paths]
 
-    def _from_list(self, classes: list[str] | None) -> list[str]:
-        lines = read_lines(self.list_file, 'list_file')
+    def _from_list(self, list_file: str, classes: list[str] | None) -> list[str]:
+        lines = read_lines(list_file, 'list_file')
         if classes is not None:
             keep = set(classes)
             lines = [x for x in lines if Path(x).parts[0] in keep]
             if not lines:
                 raise ValueError(
-                    f'no line of {self.list_file} begins with a class folder of {self.classes_file}'
+                    f'no line of {list_file} begins with a class folder of {self.classes_file}'
                 )
         paths = [os.path.join(self.data_root, line) for line in lines]
         if not os.path.exists(paths[0]):
             raise ValueError(
-                f'the first image of {self.list_file} does not exist: '
+                f'the first image of {list_file} does not exist: '
                 f'{paths[0]}. Relative lines are taken from data_root='
                 f'{self.data_root!r}'
             )
         absent = absent_files(paths)
         if absent:
             raise ValueError(
-                f'{len(absent)} of the {len(paths)} images of {self.list_file} do not exist: '
+                f'{len(absent)} of the {len(paths)} images of {list_file} do not exist: '
                 f'{", ".join(absent[:3])}{", ..." if len(absent) > 3 else ""}; copy them there, '
-                'or take their lines out'
+                'or remove their lines'
             )
         return paths
 
@@ -98,7 +95,7 @@ class ImageList(BaseDataset):
         root = self.data_root
         if not os.path.isdir(root):
             raise ValueError(
-                f'data_root={root!r} is no folder; give it with --cfg-options '
+                f'data_root={root!r} is not a folder; give it with --cfg-options '
                 'train_dataloader.dataset.data_root=FOLDER'
             )
         if classes is None:

@@ -1,4 +1,4 @@
-"""Tables of labels: csv columns to numbers, and patients to draw from."""
+"""Label columns of csv files as numbers, and random subsets of patients."""
 
 import csv
 import difflib
@@ -6,18 +6,17 @@ import gc
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Union
 
 import numpy as np
 
-Policy = Union[str, dict[str, str]]
+Policy = str | dict[str, str]
 POLICIES = dict(zeros=0.0, ones=1.0, ignore=np.nan)
 UNCERTAIN = -1.0
 
 
 @contextmanager
 def without_gc() -> Iterator[None]:
-    """No garbage collection: it halves the time to make a million small lists."""
+    """Switch garbage collection off, which halves the time to make a million small lists."""
     enabled = gc.isenabled()
     gc.disable()
     try:
@@ -31,10 +30,10 @@ def read_table(path: str) -> dict[str, list[str]]:
     """A csv file with a header as column -> cells, all text.
 
     Raises:
-        ValueError: No file, no rows, a column twice, or a row of another length.
+        ValueError: No file, no rows, a repeated column, or a row of another length.
     """
     if not os.path.isfile(path):
-        raise ValueError(f'ann_file={path!r} is no file')
+        raise ValueError(f'ann_file={path!r} is not a file')
     with open(path, newline='', encoding='utf-8-sig') as file:
         rows = [row for row in csv.reader(file) if row]
     if len(rows) < 2:
@@ -53,7 +52,7 @@ def read_table(path: str) -> dict[str, list[str]]:
 
 
 def require_columns(table: dict[str, list[str]], wanted: Sequence[str], path: str) -> None:
-    """Raise ValueError that names the columns that are not there, and what is nearest."""
+    """Raise ValueError for missing columns, with the most similar names that exist."""
     missing = [name for name in wanted if name not in table]
     if not missing:
         return
@@ -84,8 +83,8 @@ def read_labels(table: dict[str, list[str]], columns: Sequence[str], path: str) 
         except KeyError:
             i = next(i for i, cell in enumerate(cells) if cell not in known)
             raise ValueError(
-                f'{path}, row {i + 1}, column {name!r}: {cells[i]!r} is no label; '
-                '1, 0, -1 (uncertain) and blank are'
+                f'{path}, row {i + 1}, column {name!r}: {cells[i]!r} is not a label: '
+                '1, 0, -1 (uncertain) or blank'
             ) from None
     return out
 
@@ -93,11 +92,10 @@ def read_labels(table: dict[str, list[str]], columns: Sequence[str], path: str) 
 def resolve_labels(
     labels: np.ndarray, columns: Sequence[str], uncertain: Policy | None, blank: str
 ) -> np.ndarray:
-    """Uncertain and blank labels as their policies say: (N, C) of 0, 1 and NaN (unknown).
+    """Replace uncertain and blank labels by their policies: (N, C) of 0, 1 and NaN (unknown).
 
     Raises:
-        ValueError: No such policy; or a column has uncertain labels, and no policy
-            was chosen.
+        ValueError: A column has uncertain labels, and no policy was chosen.
     """
     out = np.where(np.isnan(labels), np.float32(POLICIES[blank]), labels)
     for c, name in enumerate(columns):
@@ -115,10 +113,12 @@ def resolve_labels(
 
 
 def check_policies(uncertain: Policy | None, blank: str, columns: Sequence[str]) -> None:
-    """Raise ValueError for a policy that does not exist, or one of an unknown class."""
+    """Raise ValueError for an unknown policy, or one of an unknown class."""
     for policy in (blank, *(uncertain.values() if isinstance(uncertain, dict) else [uncertain])):
         if policy is not None and policy not in POLICIES:
-            raise ValueError(f'{policy!r} is no policy for labels; choose from {list(POLICIES)}')
+            raise ValueError(
+                f'{policy!r} is not a policy for labels; choose one of {list(POLICIES)}'
+            )
     if isinstance(uncertain, dict):
         unknown = sorted(set(uncertain) - set(columns) - {'default'})
         if unknown:
@@ -135,10 +135,10 @@ def policy_of(uncertain: Policy | None, name: str) -> str | None:
 
 
 def draw_patients(patients: np.ndarray, fraction: float, seed: int) -> np.ndarray:
-    """Rows (N,) bool of a share of the patients, at least one.
+    """Select a random fraction of the patients, at least one: rows (N,) bool.
 
-    One seed gives one order of the patients, of which the first are taken: so the
-    1% are among the 10%.
+    A seed determines an order of the patients, whose first ones are taken, so that the 1% are
+    among the 10%.
     """
     names, inverse = np.unique(patients, return_inverse=True)
     order = np.random.default_rng(seed).permutation(len(names))
@@ -148,7 +148,7 @@ def draw_patients(patients: np.ndarray, fraction: float, seed: int) -> np.ndarra
 
 
 def one_class_columns(scores: np.ndarray, columns: Sequence[str]) -> dict[str, str]:
-    """Columns in which not both 0 and 1 occur -> what occurs."""
+    """Columns that lack 0 or 1 -> what they hold."""
     found = {}
     for c, name in enumerate(columns):
         values = np.unique(scores[:, c][~np.isnan(scores[:, c])])

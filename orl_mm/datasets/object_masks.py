@@ -1,4 +1,4 @@
-"""The real objects of images: what regions found without labels are held against."""
+"""Ground-truth objects of images, to evaluate regions that were found without labels."""
 
 import json
 from collections.abc import Iterator
@@ -12,7 +12,7 @@ from skimage.measure import label
 from orl_mm.structures.view_geometry import ViewGeometry
 
 VOC_IGNORE = 255
-SPECK = 1e-3  # share of the image
+SPECK = 1e-3  # fraction of the image
 
 
 class ObjectMasks(NamedTuple):
@@ -21,7 +21,7 @@ class ObjectMasks(NamedTuple):
     Attributes:
         path (Path): The image's file.
         objects (np.ndarray): (N, size, size) bool.
-        ignore (np.ndarray): (size, size) bool: pixels that no one has labelled.
+        ignore (np.ndarray): (size, size) bool: unlabelled pixels.
     """
 
     path: Path
@@ -32,9 +32,9 @@ class ObjectMasks(NamedTuple):
 def voc_objects(root: str | Path, split: str = 'val', size: int = 224) -> list[ObjectMasks]:
     """PASCAL VOC's segmented images.
 
-    With ``SegmentationObject`` each object is one; without it, each connected part of a class
-    (neighbours by edge or corner), so that two touching horses are one object and a horse
-    behind a fence is several; parts below a thousandth of the image are ignored pixels.
+    Objects are those of ``SegmentationObject`` if it exists; otherwise the 8-connected
+    components of each class, so that two touching horses are one object and a horse behind a
+    fence is several. Components below a thousandth of the image are ignored pixels.
 
     Args:
         root (str or Path): ``VOC2012``, with ``JPEGImages``, ``SegmentationClass`` and
@@ -43,7 +43,7 @@ def voc_objects(root: str | Path, split: str = 'val', size: int = 224) -> list[O
         size (int): Side of the masks; nearest neighbour.
 
     Raises:
-        ValueError: A folder, list, or mask that is not there, or an empty list.
+        ValueError: A missing folder, list, or mask, or an empty list.
     """
     root = Path(root)
     listed = root / 'ImageSets' / 'Segmentation' / f'{split}.txt'
@@ -73,7 +73,7 @@ def voc_objects(root: str | Path, split: str = 'val', size: int = 224) -> list[O
 
 
 def coco_objects(annotations: str | Path, folder: str | Path, size: int = 224) -> list[ObjectMasks]:
-    """COCO's images that have objects; crowds are ignored pixels.
+    """Images of COCO that have objects; crowds are ignored pixels.
 
     Args:
         annotations (str or Path): ``instances_*.json``.
@@ -81,7 +81,7 @@ def coco_objects(annotations: str | Path, folder: str | Path, size: int = 224) -
         size (int): Side of the masks; nearest neighbour.
 
     Raises:
-        ValueError: A file that is not there, no image with objects, or no pycocotools.
+        ValueError: A missing file, no image with objects, or no pycocotools.
     """
     try:
         from pycocotools import mask as coco_mask
@@ -94,12 +94,12 @@ def coco_objects(annotations: str | Path, folder: str | Path, size: int = 224) -
     if not annotations.is_file():
         raise ValueError(f'there is no {annotations}')
     content = json.loads(annotations.read_text())
-    of_image = {}
+    of_image: dict[int, list[dict]] = {}
     for item in content['annotations']:
         of_image.setdefault(item['image_id'], []).append(item)
     found = []
     for image in content['images']:
-        items = of_image.get(image['id'], ())
+        items = of_image.get(image['id'], [])
         if not any(not item.get('iscrowd') for item in items):
             continue
         path, shape = folder / image['file_name'], (image['height'], image['width'])
@@ -131,9 +131,9 @@ def _stack(masks: list[np.ndarray], size: int) -> np.ndarray:
 
 
 def batches(images: list[ObjectMasks], size: int, seed: int = 0) -> Iterator[list[int]]:
-    """Indices of mini-batches in an order drawn once; the last one is filled up from the first.
+    """Indices of mini-batches in random order; the last one is filled up from the first.
 
-    K-means shares its clusters among the images of a batch, so each has as many of them.
+    K-means shares its clusters among the images of a batch, so all batches have one size.
     """
     order = np.random.default_rng(seed).permutation(len(images)).tolist()
     for start in range(0, len(order), size):

@@ -1,7 +1,7 @@
-"""Phantoms: analytic chest-like images with known masks, where no X-ray may be shipped.
+"""Phantoms: analytic chest-like images with known masks, for use without X-rays.
 
-Nothing here is an X-ray, or learned from one. Every image says PHANTOM in a
-corner, and so do the names of files and findings.
+They are neither X-rays nor derived from any. PHANTOM is written in a corner of every image and
+in the names of files and findings.
 """
 
 from dataclasses import dataclass
@@ -16,10 +16,10 @@ _CHEST = 0.36  # half the width of the ribcage, which a heart's size is relative
 
 @dataclass(frozen=True)
 class Anatomy:
-    """What differs from phantom to phantom; lengths as shares of the side of the image.
+    """Parameters of a phantom; lengths are fractions of the side of the image.
 
     Attributes:
-        angle (float): Turn of the body, in radians, clockwise as seen.
+        angle (float): Rotation of the body in radians, clockwise for the viewer.
         scale, shift (tuple): Of the body, (x, y).
         heart (float): Cardiothoracic ratio: width of heart / width of ribcage.
         heart_x (float): Of the heart's centre, from the spine to the patient's left.
@@ -60,11 +60,11 @@ class Anatomy:
 
 @dataclass(frozen=True)
 class Phantom:
-    """An image and what is known about it.
+    """An image and its ground truth.
 
     Attributes:
-        image (np.ndarray): (S, S) uint8, dense tissue bright.
-        masks (dict): Part -> (S, S) bool, at pixel centres, exclusive of each other.
+        image (np.ndarray): (S, S) uint8; dense tissue is bright.
+        masks (dict): Part -> (S, S) bool, sampled at pixel centres; they do not overlap.
         findings (dict): Name of :data:`FINDINGS` -> 0 or 1.
     """
 
@@ -137,9 +137,10 @@ def _wall(v: np.ndarray) -> np.ndarray:
 def _attenuation(
     anatomy: Anatomy, u: np.ndarray, v: np.ndarray, levels: dict[str, np.ndarray], pixel: float
 ) -> np.ndarray:
-    """Brightness (S, S), about 0..1; all edges are one pixel or 0.4 % of the side soft."""
+    """Brightness (S, S), about 0..1; edges are blurred over one pixel or 0.4 % of the side."""
+    edge = max(pixel, 0.004)
 
-    def inside(level, soft=max(pixel, 0.004)):
+    def inside(level, soft=edge):
         return 1 / (1 + np.exp(-np.clip(level / soft, -30, 30)))
 
     t = np.abs(u)
@@ -169,7 +170,7 @@ def _attenuation(
 
 
 def _noise(rng: np.random.Generator, size: int) -> np.ndarray:
-    """Grain, and slow differences as of uneven tissue."""
+    """Grain, and slowly varying differences as of uneven tissue."""
     slow = cv2.resize(
         rng.normal(0, 0.025, (9, 9)).astype(np.float32), (size, size), interpolation=cv2.INTER_CUBIC
     )

@@ -207,7 +207,7 @@ def test_mistakes(folders, tmp_path):
     ]:
         with pytest.raises(ValueError, match=message):
             ChestXRayParts(str(folders), **options)
-    with pytest.raises(ValueError, match='nowhere.* is no folder'):
+    with pytest.raises(ValueError, match='nowhere.* is not a folder'):
         ChestXRayParts(str(tmp_path / 'nowhere'))
     files.write(folders / 'images' / 'a.png', HEART)
     with pytest.raises(ValueError, match='one stem'):

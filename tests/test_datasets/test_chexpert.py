@@ -194,7 +194,7 @@ def test_unknown_columns(tmp_path, said):
 
 
 @pytest.mark.parametrize(
-    ('cell', 'message'), [('2', "row 2, column 'Edema': '2'"), ('yes', "'yes' is no label")]
+    ('cell', 'message'), [('2', "row 2, column 'Edema': '2'"), ('yes', "'yes' is not a label")]
 )
 def test_what_is_no_label(tmp_path, cell, message):
     paths = [f'patient{i}/view1_frontal.jpg' for i in (1, 2)]
@@ -314,7 +314,7 @@ def test_broken_tables(tmp_path):
         (tmp_path / 'a.csv').write_text(text)
         with pytest.raises(ValueError, match=message):
             ImageLabelCsv('a.csv', data_root=str(tmp_path))
-    with pytest.raises(ValueError, match='none.csv.* is no file'):
+    with pytest.raises(ValueError, match='none.csv.* is not a file'):
         ImageLabelCsv('none.csv', data_root=str(tmp_path))
 
 

@@ -91,8 +91,8 @@ def test_imagenet100_of_the_sample(shared_data):
 @pytest.mark.parametrize(
     ('options', 'words'),
     [
-        (dict(data_root='nowhere'), "data_root='nowhere' is no folder"),
-        (dict(list_file='no.txt'), "list_file='no.txt' is no file"),
+        (dict(data_root='nowhere'), "data_root='nowhere' is not a folder"),
+        (dict(list_file='no.txt'), "list_file='no.txt' is no"),
         (dict(classes_file='imagenet99'), "classes_file='imagenet99'"),
     ],
 )

@@ -56,6 +56,10 @@ def clear(folder):
     return folder
 
 
+def picture(path):
+    Image.new('RGB', (8, 8)).save(path)
+
+
 @pytest.mark.parametrize(
     ('options', 'counts'),
     [
@@ -146,61 +150,101 @@ def test_no_image_at_all(tmp_path):
     assert f'no image below {tmp_path}/train' in problem(tmp_path)
 
 
-def test_empty_class(whole):
-    clear(whole / 'train' / 'n2')
-    report = check_layout('imagenet', str(whole))
-    assert len(report.problems) == 2
-    said, total = report.problems
-    assert '1 class folders' in said
-    assert 'n2' in said
-    assert 'extract' in said
-    assert '15 images, 5 fewer than the 20' in total
+def _remove(root, *names):
+    for name in names:
+        (root / name).unlink()
 
 
-def test_missing_class_of_the_whole(whole):
-    clear(whole / 'train' / 'n4').rmdir()
-    report = check_layout('imagenet', str(whole))
-    assert len(report.problems) == 2
-    assert '1 of the 1,000 classes' in report.problems[0]
-    assert 'n4' in report.problems[0]
-    assert '15 images, 5 fewer than the 20' in report.problems[1]
+def _move(root, *names):
+    """To the class n1."""
+    for name in names:
+        (root / 'train' / name).rename(root / 'train' / 'n1' / Path(name).name)
 
 
-def test_interrupted_extraction(whole):
-    """All classes are there, one of them cut short."""
-    for i in (0, 1):
-        (whole / 'train' / 'n3' / f'n3_{i}.JPEG').unlink()
-    report = check_layout('imagenet', str(whole))
-    assert len(report.problems) == 2
-    assert '1 classes of' in report.problems[0]
-    assert 'n3 (3)' in report.problems[0]
-    assert '18 images, 2 fewer than the 20' in report.problems[1]
+def _stranger(root):
+    write_classes(root / 'train', ['n0_backup'], 0)
+    picture(root / 'train' / 'n0_backup' / 'a.png')
+    _remove(root, 'train/n1/n1_0.JPEG')
 
 
-def test_one_image_too_many(whole):
-    (whole / 'train' / 'n1' / 'copy.JPEG').write_bytes(
-        (whole / 'train' / 'n1' / 'n1_0.JPEG').read_bytes()
-    )
-    assert '21 images, 1 more than the 20' in problem(whole)
+# What is done to the complete set, its problems, and with labels where they differ.
+FEWER = '15 images, 5 fewer than the 20'
+VAL_FEWER = 'val has 7 images, 1 fewer than the 8'
+FAULTS = {
+    'an empty class': (
+        lambda root: clear(root / 'train/n2'),
+        ['1 class folders .*n2; extract', FEWER],
+    ),
+    'a missing class': (
+        lambda root: clear(root / 'train/n4').rmdir(),
+        ['1 of the 1,000 classes .*n4', FEWER],
+    ),
+    'an interrupted extraction': (
+        lambda root: _remove(root, 'train/n3/n3_0.JPEG', 'train/n3/n3_1.JPEG'),
+        [r'1 classes of .* n3 \(3\)', '18 images, 2 fewer than the 20'],
+    ),
+    'one image too many': (
+        lambda root: picture(root / 'train/n1/copy.JPEG'),
+        ['21 images, 1 more than the 20'],
+    ),
+    'images in the wrong class': (
+        lambda root: _move(root, 'n4/n4_3.JPEG', 'n3/n3_4.JPEG'),
+        [r'1 classes of .*4 to 6 images: n1 \(7\)'],
+    ),
+    'a folder that is not a class': (
+        _stranger,
+        ['1 folders of .*n0_backup; labels .*move them away', r'1 classes of .*n0_backup \(1\)'],
+    ),
+    'an archive': (lambda root: (root / 'train/n5.tar').touch(), ['n5.tar.*extract each']),
+    'a loose image': (
+        lambda root: (picture(root / 'train/a.png'), _remove(root, 'train/n1/n1_0.JPEG')),
+        [],
+        ['1 images lie directly in'],
+    ),
+    'an image missing in val': (
+        lambda root: _remove(root, 'val/n2/n2_1.JPEG'),
+        [],
+        [r'val do not have 2 images: n2 \(1\)', VAL_FEWER],
+    ),
+    'an empty val': (
+        lambda root: [clear(root / 'val' / name).rmdir() for name in CLASSES],
+        [],
+        ['no image below .*val'],
+    ),
+    'no val': (lambda root: (root / 'val').rename(root / 'other'), [], ['has no folder val']),
+    'a cut image': (  # the middle one, which is opened
+        lambda root: (root / 'train/n3/n3_2.JPEG').write_bytes(b'\xff\xd8'),
+        [r'n3_2.JPEG \(.*look at all with --all'],
+    ),
+    'an empty file': (
+        lambda root: (root / 'train/n3/n3_2.JPEG').write_bytes(b''),
+        [r'1 of 4 images of train opened .*n3_2.JPEG \(an empty file\)'],
+    ),
+}
 
 
-def test_images_in_the_wrong_class(whole):
-    """As many as there should be, but one class has more than any of ImageNet's."""
-    for i in (3, 4):
-        name = 'n4' if i == 3 else 'n3'
-        (whole / 'train' / name / f'{name}_{i}.JPEG').rename(
-            whole / 'train' / 'n1' / f'{name}_{i}.JPEG'
-        )
-    said = problem(whole)
-    assert '1 classes of' in said
-    assert 'n1 (7)' in said
-    assert '4 to 6 images' in said
+@pytest.mark.parametrize('fault', FAULTS)
+def test_faults(whole, fault):
+    spoil, *expected = FAULTS[fault]
+    spoil(whole)
+    for labels, wanted in ((False, expected[0]), (True, expected[-1])):
+        found = check_layout('imagenet', str(whole), labels=labels).problems
+        assert len(found) == len(wanted), found
+        for text, pattern in zip(found, wanted, strict=True):
+            assert re.search(pattern, text)
+
+
+def test_every_image_is_opened_if_asked(whole):
+    first = whole / 'train' / 'n3' / 'n3_0.JPEG'
+    first.write_bytes(b'')
+    assert check_layout('imagenet', str(whole)).ok
+    found = problem(whole, every_file=True)
+    assert f'1 of 20 images of train opened are faulty: {first} (an empty file)' in found
 
 
 def test_less_than_half_is_a_sample(whole):
     for name in CLASSES:
-        for i in range(2, 5):
-            (whole / 'train' / name / f'{name}_{i}.JPEG').unlink()
+        _remove(whole, *(f'train/{name}/{name}_{i}.JPEG' for i in range(2, 5)))
     report = check_layout('imagenet', str(whole))
     assert report.ok
     assert 'a sample, or other images: 8 in' in report.notes[0]
@@ -210,70 +254,26 @@ def test_less_than_half_is_a_sample(whole):
     assert 'n2' in problem(whole, labels=True)
 
 
-def test_folder_that_is_no_class(whole):
-    write_classes(whole / 'train', ['n0_backup'], 0)
-    Image.new('RGB', (8, 8)).save(whole / 'train' / 'n0_backup' / 'a.png')
-    (whole / 'train' / 'n1' / 'n1_0.JPEG').unlink()
-    report = check_layout('imagenet', str(whole), labels=True)
-    assert any(
-        '1 folders of' in p and 'n0_backup' in p and 'move them away' in p for p in report.problems
-    )
-
-
-def test_archives_left_and_odd_files(whole):
+def test_only_archives_of_the_listed_classes_matter(whole):
     (whole / 'train' / 'n1' / 'readme.txt').touch()
     (whole / 'train' / '.hidden.tar').touch()
     report = check_layout('imagenet', str(whole))
     assert report.ok
     assert 'n1/readme.txt' in report.notes[0]
     (whole / 'train' / 'n5.tar').touch()
-    assert 'n5.tar' in problem(whole)
-    assert 'extract each' in problem(whole)
-    assert check_layout('imagenet100', str(whole)).ok  # n5 is not of its classes
+    assert check_layout('imagenet100', str(whole)).ok
     (whole / 'train' / 'n2.tar').touch()
     assert 'n2.tar' in problem(whole, 'imagenet100')
 
 
-def test_unreadable_image(whole):
-    path = whole / 'train' / 'n3' / 'n3_2.JPEG'  # the middle one, which is looked at
-    path.write_bytes(path.read_bytes()[:100])
-    assert str(path) in problem(whole)
-    assert 'look at all with --all' in problem(whole)
-    path.write_bytes(b'')
-    assert f'{path} (an empty file)' in problem(whole)
-    first = whole / 'train' / 'n3' / 'n3_0.JPEG'
-    path.write_bytes(first.read_bytes())
-    first.write_bytes(b'')
-    assert check_layout('imagenet', str(whole)).ok
-    assert f'{first} (an empty file)' in problem(whole, every_file=True)
-    assert '1 of 20 images of train opened' in problem(whole, every_file=True)
-
-
-def test_loose_images_have_no_label(whole):
-    Image.new('RGB', (8, 8)).save(whole / 'train' / 'a.png')
-    (whole / 'train' / 'n1' / 'n1_0.JPEG').unlink()
-    assert check_layout('imagenet', str(whole)).ok
-    assert '1 images lie directly in' in problem(whole, labels=True)
+def test_meta_gives_labels_to_loose_images(whole):
+    picture(whole / 'train' / 'a.png')
+    _remove(whole, 'train/n1/n1_0.JPEG')
     (whole / 'meta').mkdir()
     (whole / 'meta' / 'train.txt').write_text('a.png 3\nn2/n2_1.JPEG 1\n')
     report = check_layout('imagenet', str(whole), labels=True)
     assert report.ok
     assert 'names 2 of the 20 images' in report.notes[0]
-
-
-def test_val(whole):
-    (whole / 'val' / 'n2' / 'n2_1.JPEG').unlink()
-    report = check_layout('imagenet', str(whole), labels=True)
-    assert len(report.problems) == 2
-    assert 'n2 (1)' in report.problems[0]
-    assert f'{whole}/val has 7 images, 1 fewer than the 8' in report.problems[1]
-    assert check_layout('imagenet', str(whole)).ok  # nobody asked
-    for name in CLASSES:
-        clear(whole / 'val' / name).rmdir()
-    assert f'no image below {whole}/val' in problem(whole, labels=True)
-    (whole / 'val').rmdir()
-    assert 'has no folder val' in problem(whole, labels=True)
-    assert any('no folder val' in note for note in check_layout('imagenet', str(whole)).notes)
 
 
 def test_flat_val_needs_its_labels(whole):

@@ -107,7 +107,7 @@ FAULTS = {
     ),
     'an unknown label': (
         lambda root: _write(root / 'SegmentationClass/val_1.png', [[0, 20, 255, 77]] * 45),
-        r'1 of 2 .*val opened are faulty: \S+/val_1\.png \(label 77, which is not among 0 to 20 and',
+        r'1 of 2 .*val opened are faulty: \S+/val_1\.png \(label 77, which is not among 0 to 20',
     ),
     'the first label that is not a class': (
         lambda root: _write(root / 'SegmentationClass/val_1.png', np.full((45, 60), 21)),

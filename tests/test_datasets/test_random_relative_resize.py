@@ -54,7 +54,7 @@ def test_each_image_by_its_own_size_and_draws_are_uniform():
 
 
 @pytest.mark.parametrize('ratio', [0.5, 0.77, 1.31, 2.0])
-def test_coordinates_carried_through(ratio):
+def test_coordinates_map_to_pixel_centres(ratio):
     """A picture of x and y: pixel centres go to pixel centres, labels lie on their pixels."""
     height, width = 75, 100
     y, x = np.mgrid[:height, :width].astype(np.float32)
@@ -82,6 +82,6 @@ def test_coordinates_carried_through(ratio):
 
 
 @pytest.mark.parametrize('wrong', [(0, 1.0), (2.0, 0.5), (1.0,), (0.5, float('inf')), (-1.0, 1.0)])
-def test_ranges_that_are_none(wrong):
-    with pytest.raises(ValueError, match='ratio_range=.*least, largest'):
+def test_invalid_ranges(wrong):
+    with pytest.raises(ValueError, match='ratio_range=.*smallest, largest'):
         TRANSFORMS.build(dict(type='orl_mm.RandomRelativeResize', ratio_range=wrong))

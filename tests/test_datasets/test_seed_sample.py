@@ -17,7 +17,7 @@ from orl_mm.datasets.transforms import LoadImage, MultiViewWithGeometry, SeedSam
 def one_image(tmp_path, monkeypatch):
     path = tmp_path / 'good.png'
     Image.new('RGB', (2, 2)).save(path)
-    monkeypatch.setitem(globals(), 'GOOD', str(path))
+    monkeypatch.setattr(Toy, 'good', str(path))
 
 
 def draw(results):
@@ -34,8 +34,10 @@ class Toy(BaseDataset):
     def __init__(self, *pipeline):
         super().__init__(pipeline=[*pipeline, draw], max_refetch=100)
 
+    good = ''  # set by one_image
+
     def load_data_list(self):
-        return [dict(img_path=f'bad{i}.jpg' if i in (5, 6) else GOOD) for i in range(8)]
+        return [dict(img_path=f'bad{i}.jpg' if i in (5, 6) else self.good) for i in range(8)]
 
 
 def epochs(dataset, seeder, numbers, **options):
@@ -89,7 +91,7 @@ def test_workers_make_no_difference():
 
 
 @pytest.mark.slow
-def test_spawned_workers_hear_the_epoch_and_are_heard(tmp_path):
+def test_spawned_workers_share_epoch_and_counts(tmp_path):
     """Shared memory survives pickling: the epoch in, the count out."""
     for i in range(6):
         Image.new('RGB', (40, 30)).save(tmp_path / f'{i}.png')
@@ -146,7 +148,7 @@ def test_copies_stay_in_shared_memory():
     assert subset.pipeline.transforms[0]._epoch.is_shared()
 
 
-def test_workers_say_when_the_epoch_was_never_set(monkeypatch):
+def test_workers_warn_if_the_epoch_was_never_set(monkeypatch):
     said = []
     monkeypatch.setattr(
         'orl_mm.datasets.transforms.seed_sample.print_log',

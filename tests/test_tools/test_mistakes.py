@@ -68,7 +68,7 @@ SMALL = '{files}/small.py'
     [
         (
             [R2O, f'{DATA}.type=orl_mm.ImageList', f'{DATA}.data_root=no/such'],
-            "data_root='no/such' is no folder; give it with --cfg-options",
+            "data_root='no/such' is not a folder; give it with --cfg-options",
         ),
         ([SMALL, f'{DATA}.data_root={{files}}/empty'], 'no image below .*/empty'),
         ([IN100, f'{DATA}.data_root={{files}}/images'], '100 of the 100 classes.*have no folder'),

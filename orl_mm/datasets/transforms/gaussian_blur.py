@@ -1,17 +1,18 @@
 import cv2
 import numpy as np
-from mmcv.transforms import BaseTransform
 from mmcv.transforms.utils import cache_randomness
 
 from orl_mm.registry import TRANSFORMS
 
+from .transform import Transform
+
 
 @TRANSFORMS.register_module()
-class GaussianBlur(BaseTransform):
-    """Blur with a true Gaussian of 23 taps, sigma 0.1 to 2 (BYOL, appendix B).
+class GaussianBlur(Transform):
+    """Blur with a Gaussian of 23 taps and sigma 0.1 to 2 (BYOL, appendix B).
 
-    mmpretrain's ``GaussianBlur`` is Pillow's: three box filters, which only
-    approach a Gaussian and do nothing visible below sigma 0.5.
+    mmpretrain's ``GaussianBlur`` is Pillow's, three box filters that only approximate a
+    Gaussian and have no visible effect below sigma 0.5.
 
     Required Keys:
 
@@ -22,8 +23,8 @@ class GaussianBlur(BaseTransform):
     - img
 
     Args:
-        kernel_size (int): Taps per axis, odd. The border is mirrored without
-            its edge pixel. Defaults to 23.
+        kernel_size (int): Taps per axis, odd. The border is reflected without
+            repeating its edge pixel. Defaults to 23.
         sigma (tuple): Range of the standard deviation in pixels, drawn
             uniformly. Defaults to (0.1, 2.0).
         prob (float): Probability to blur. Defaults to 1.
@@ -51,9 +52,3 @@ class GaussianBlur(BaseTransform):
             taps = (self.kernel_size, self.kernel_size)
             results['img'] = cv2.GaussianBlur(np.ascontiguousarray(results['img']), taps, sigma)
         return results
-
-    def __repr__(self) -> str:
-        return (
-            f'{type(self).__name__}(kernel_size={self.kernel_size}, '
-            f'sigma={self.sigma}, prob={self.prob})'
-        )

@@ -1,6 +1,5 @@
 import numpy as np
 import torch
-from mmcv.transforms import BaseTransform
 
 from orl_mm.map_cache.spec import relative_path
 from orl_mm.registry import TRANSFORMS
@@ -8,9 +7,11 @@ from orl_mm.structures.view_geometry import ViewGeometry
 from orl_mm.superpixels.cache import PriorSpec, SuperpixelCache
 from orl_mm.superpixels.priors import find_label_file, parameters, prior_names, read_label_file
 
+from .transform import Transform
+
 
 @TRANSFORMS.register_module()
-class GenerateSuperpixels(BaseTransform):
+class GenerateSuperpixels(Transform):
     """Add the whole image x0 and its prior mask (thesis 2.2).
 
     The mask is computed, read from a cache, or given as a file.
@@ -131,11 +132,3 @@ class GenerateSuperpixels(BaseTransform):
                 find_label_file(self.folder, relative), self.size, results['img'].shape[:2]
             )
         return self.spec(x0)
-
-    def __repr__(self) -> str:
-        prior = self.spec.to_dict() if self.spec else self.method
-        cache = self.cache.folder if self.cache else None
-        return (
-            f'{type(self).__name__}(size={self.size}, prior={prior}, '
-            f'cache={cache!r}, keep_image={self.keep_image})'
-        )

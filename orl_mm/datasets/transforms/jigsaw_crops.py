@@ -1,18 +1,19 @@
 import numpy as np
-from mmcv.transforms import BaseTransform
 from mmcv.transforms.utils import cache_randomness
 
 from orl_mm.registry import TRANSFORMS
 
+from .transform import Transform
+
 
 @TRANSFORMS.register_module()
-class JigsawCrops(BaseTransform):
-    """Cut one square out of each cell of a grid and stack them in a random order.
+class JigsawCrops(Transform):
+    """Crop one square out of each cell of a grid and stack them in random order.
 
     The input of PIRL's pretext task (Misra and van der Maaten 2020, section 3.2), which
     InfoMin takes as its second branch: from an image of 255 x 255, nine cells of 85 x
-    85, and a crop of 64 x 64 at a uniform position within each. The crops come one above
-    the other, so they are one image to the transforms and the preprocessor that follow.
+    85, and a crop of 64 x 64 at a uniform position within each. The crops are stacked
+    vertically, so that later transforms and the preprocessor see one image.
 
     Required Keys:
 
@@ -25,16 +26,16 @@ class JigsawCrops(BaseTransform):
     - img_shape (tuple): (height, width) of the same.
 
     Args:
-        grid (int): Cells along each side. Pixels that it does not divide are left out at
-            the right and at the bottom. Defaults to 3.
+        grid (int): Cells along each side. Remaining pixels at the right and the bottom are
+            not used. Defaults to 3.
         crop_size (int): Side of a crop in pixels. Defaults to 64.
 
     Raises:
         ValueError: A size below 1, or an image whose cells are smaller than a crop.
 
-    Source: ``JigsawCrop`` in ``datasets/util.py`` of github.com/HobbitLong/PyContrast. Its
-    head shuffles the crops of a batch; here each image's are shuffled in the loader,
-    where the draw depends on seed, epoch and image alone.
+    Source: ``JigsawCrop`` in ``datasets/util.py`` of github.com/HobbitLong/PyContrast. There
+    the head shuffles the crops of a batch; here they are shuffled per image in the loader,
+    where the draw depends only on seed, epoch and image.
     """
 
     def __init__(self, grid: int = 3, crop_size: int = 64) -> None:
@@ -68,6 +69,3 @@ class JigsawCrops(BaseTransform):
         results['img'] = np.concatenate(crops)
         results['img_shape'] = results['img'].shape[:2]
         return results
-
-    def __repr__(self) -> str:
-        return f'{type(self).__name__}(grid={self.grid}, crop_size={self.crop_size})'

@@ -4,26 +4,26 @@ import logging
 
 import numpy as np
 import torch
-from mmcv.transforms import BaseTransform
 from mmengine import fileio
 from mmengine.logging import print_log
 
 from orl_mm.io.image import UnreadableImageError, decode_image
 from orl_mm.registry import TRANSFORMS
 
-SLOTS = 64  # one per worker, so that no two processes write the same number
-_REMEMBERED = 256  # bad files a worker remembers where the others see it
-_GRACE = 1000  # loads before which max_bad counts as max_bad * _GRACE files
+from .transform import Transform
+
+SLOTS = 64  # rows of shared counters, one per worker, so that no two processes write to one
+_REMEMBERED = 256  # bad files per worker in shared memory
+_GRACE = 1000  # max_bad is a fraction of at least this many loads
 
 
 @TRANSFORMS.register_module()
-class LoadImage(BaseTransform):
-    """Load an image file as 8-bit BGR, or return None where it is not whole.
+class LoadImage(Transform):
+    """Load an image file as 8-bit BGR, or return None if it is damaged.
 
-    mmengine's data sets draw another sample for None. Each unreadable file is
-    logged once with its path and the reason, in whichever worker meets it;
-    :attr:`num_bad` counts them over all workers. What is decoded, and how, is
-    said at :func:`orl_mm.io.image.decode_image`.
+    For None, mmengine's data sets draw another sample. Each unreadable file is logged once with
+    its path and the reason; :attr:`num_bad` counts them over all workers. See
+    :func:`orl_mm.io.image.decode_image` for the formats.
 
     Required Keys:
 
@@ -37,17 +37,20 @@ class LoadImage(BaseTransform):
     Args:
         background (int, optional): Grey level under transparent pixels;
             None drops the alpha channel. Defaults to 255, white.
-        apply_exif (bool): Turn images as their EXIF orientation says.
-            Defaults to False, as is ImageNet practice.
-        max_bad (float): The share of loads that may fail. More is an error:
-            then the data set is at fault, not a file. Up to
-            1000 * max_bad failures are always forgiven. Defaults to 0.01.
+        apply_exif (bool): Rotate images by their EXIF orientation. Defaults to False, as is
+            usual for ImageNet.
+        max_bad (float): The fraction of loads that may fail; more is an error. Up to
+            1000 * max_bad failures are always accepted. Defaults to 0.01.
         backend_args (dict, optional): mmengine's file backend, for paths
             that are not local files.
 
     Raises:
         ValueError: More than ``max_bad`` of the loads failed.
     """
+
+    _failures_in_a_row: int
+    _loads: torch.Tensor
+    _bad: torch.Tensor
 
     def __init__(
         self,
@@ -71,12 +74,12 @@ class LoadImage(BaseTransform):
 
     @property
     def num_bad(self) -> int:
-        """How many different unreadable files all workers have met."""
+        """Number of different unreadable files, over all workers."""
         return int((self._bad != 0).sum())
 
     @property
     def num_loads(self) -> int:
-        """How many loads all workers have tried."""
+        """Number of attempted loads, over all workers."""
         return int(self._loads[:, 0].sum())
 
     def read(self, path: str) -> bytes:
@@ -93,14 +96,13 @@ class LoadImage(BaseTransform):
     def transform(self, results: dict) -> dict | None:
         path = results['img_path']
         slot = worker_slot()
-        self._loads.numpy()[slot, 0] += 1  # 10 us less than a tensor's
+        self._loads.numpy()[slot, 0] += 1  # 10 us faster than on a tensor
         try:
             img = self.decode(self.read(path), path)
         except (UnreadableImageError, OSError) as error:
             self._note(path, slot, error)
-            # The data set draws another index from numpy, which SeedSample
-            # seeded by this one: without a difference from try to try, two
-            # bad files could name each other forever.
+            # The data set draws another index from numpy, which SeedSample seeded by this
+            # index: if every attempt drew alike, two bad files could lead to each other forever.
             np.random.rand(self._failures_in_a_row)
             self._failures_in_a_row += 1
             return None
@@ -119,14 +121,14 @@ class LoadImage(BaseTransform):
             print_log(
                 f'unreadable image, another is drawn: {path} ({error})',
                 logger='current',
-                level=logging.ERROR,
-            )  # the least that every rank shows
+                level=logging.ERROR,  # the lowest level that every rank logs
+            )
         loads, bad = self._loads.sum(dim=0).tolist()
         if bad > self.max_bad * max(loads, _GRACE):
             raise ValueError(
                 f'{bad} of {loads} image loads failed, more than '
                 f'max_bad={self.max_bad} allows; the last: {path} ({error}). '
-                'Mend or remove these files (the log names each), or raise '
+                'Repair or remove these files, which the log names, or raise '
                 'LoadImage(max_bad=...)'
             )
 
@@ -136,20 +138,14 @@ class LoadImage(BaseTransform):
         self._bad = torch.zeros(SLOTS, _REMEMBERED, dtype=torch.int64).share_memory_()
 
     def __deepcopy__(self, memo):
-        # A copied tensor would leave shared memory: count anew instead.
+        # A copied tensor would not be in shared memory, so counting starts again.
         clone = copy.copy(self)
         clone._reset()
         return clone
 
-    def __repr__(self) -> str:
-        return (
-            f'{type(self).__name__}(background={self.background}, '
-            f'apply_exif={self.apply_exif}, max_bad={self.max_bad})'
-        )
-
 
 def _key(path: str) -> int:
-    """A non-zero 64-bit number of the path, the same in every process."""
+    """A non-zero 64-bit hash of the path, the same in every process."""
     digest = hashlib.blake2b(path.encode(), digest_size=8).digest()
     return int.from_bytes(digest, 'big', signed=True) or 1
 

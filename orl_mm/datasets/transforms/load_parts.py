@@ -3,25 +3,26 @@ from collections.abc import Sequence
 
 import numpy as np
 import torch
-from mmcv.transforms import BaseTransform
 from mmengine.logging import print_log
 
 from orl_mm.io.part_layouts import read_part
 from orl_mm.registry import TRANSFORMS
 
+from .transform import Transform
+
 
 @TRANSFORMS.register_module()
-class LoadParts(BaseTransform):
+class LoadParts(Transform):
     """Read the masks of an image's parts, at their own full resolution.
 
-    A pixel belongs to a part where a mask file is above half of its largest value, in
-    any of the part's files. Put it anywhere in a pipeline: the masks always
-    cover the whole image as it is stored.
+    A pixel belongs to a part if any of the part's mask files is above half of its largest value
+    there. The masks cover the whole image as it is stored, so this may be anywhere in a
+    pipeline.
 
     Required Keys:
 
     - part_paths (dict): Part -> list of mask files.
-    - ori_shape (optional): (H, W) of the image, which the masks must fit in shape.
+    - ori_shape (optional): (H, W) of the image, whose aspect ratio the masks must have.
 
     Added Keys:
 
@@ -29,15 +30,15 @@ class LoadParts(BaseTransform):
     - parts (tuple[str]): The R names; a part that the image has no file of is absent.
 
     Args:
-        parts (Sequence[str], optional): Which, in which order. Default: all of the sample's.
-        empty (str): A mask without a pixel is an ``'error'``, or the part is left out
-            (``'drop'``) and the log says so.
-        aspect_tolerance (float): How far width / height of mask and image may
-            differ, relatively; rounding in a conversion needs a little.
+        parts (Sequence[str], optional): Which parts, in this order. Default: all of the sample's.
+        empty (str): A mask without a pixel is an ``'error'``, or its part is left out with a
+            warning (``'drop'``).
+        aspect_tolerance (float): Relative difference that the aspect ratios of mask and image
+            may have, as from rounding in a conversion.
 
     Raises:
         ValueError: An empty or unreadable mask, masks of different sizes, or of another
-            shape than the image.
+            aspect ratio than the image.
     """
 
     def __init__(
@@ -70,7 +71,7 @@ class LoadParts(BaseTransform):
                 )
             else:
                 print_log(
-                    f'empty mask of {part} is left out: {paths[part]}',
+                    f'the empty mask of {part} is left out: {paths[part]}',
                     logger='current',
                     level=logging.WARNING,
                 )
@@ -95,9 +96,3 @@ class LoadParts(BaseTransform):
                 f'masks of {h} x {w} do not cover the image of {img_h} x {img_w} '
                 f'(height x width) at {results.get("img_path")}: another aspect ratio'
             )
-
-    def __repr__(self) -> str:
-        return (
-            f'{type(self).__name__}(parts={self.parts}, empty={self.empty!r}, '
-            f'aspect_tolerance={self.aspect_tolerance})'
-        )

@@ -15,8 +15,8 @@ from .load_image import SLOTS, LoadImage, worker_slot
 class LoadXray(LoadImage):
     """Load an X-ray (JPEG, PNG, DICOM, JSRT's ``.IMG``) as 8-bit grey in three equal channels.
 
-    Like :class:`LoadImage`, with :func:`orl_mm.io.xray.read_xray`:
-    an unreadable file is logged, counted and replaced by another.
+    As in :class:`LoadImage`, an unreadable file is logged, counted and replaced by another; see
+    :func:`orl_mm.io.xray.read_xray` for the formats.
 
     Required Keys:
 
@@ -35,7 +35,7 @@ class LoadXray(LoadImage):
         max_bad, backend_args: As in :class:`LoadImage`.
 
     Raises:
-        ValueError: An argument, or more than ``max_bad`` of the loads failed.
+        ValueError: An unknown option, or more than ``max_bad`` of the loads failed.
     """
 
     def __init__(
@@ -43,7 +43,7 @@ class LoadXray(LoadImage):
         polarity: str = 'as_stored',
         window: Window = 'bits',
         max_bad: float = 0.01,
-        backend_args: dict = None,
+        backend_args: dict | None = None,
     ) -> None:
         check_options(polarity, window)
         self.polarity = polarity
@@ -52,7 +52,7 @@ class LoadXray(LoadImage):
 
     @property
     def num_inverted(self) -> int:
-        """How many loads, of all workers, looked inverted (unless ``'as_stored'``)."""
+        """Number of loads, over all workers, that looked inverted (unless ``'as_stored'``)."""
         return int(self._inverted.sum())
 
     def decode(self, data: bytes, path: str) -> np.ndarray:
@@ -61,12 +61,12 @@ class LoadXray(LoadImage):
         if self.polarity != 'as_stored' and looks_inverted(grey):
             slot = worker_slot()
             self._inverted[slot] += 1
-            if self._inverted[slot] <= 20:  # a log is read by people
+            if self._inverted[slot] <= 20:  # keep the log readable
                 print_log(
                     f'X-ray looks inverted, {self.polarity}: {path}',
                     logger='current',
-                    level=logging.ERROR,
-                )  # the least that every rank shows
+                    level=logging.ERROR,  # the lowest level that every rank logs
+                )
             if self.polarity == 'mend':
                 grey = 255 - grey
         return cv2.cvtColor(grey, cv2.COLOR_GRAY2BGR)
@@ -74,9 +74,3 @@ class LoadXray(LoadImage):
     def _reset(self) -> None:
         super()._reset()
         self._inverted = torch.zeros(SLOTS, dtype=torch.int64).share_memory_()
-
-    def __repr__(self) -> str:
-        return (
-            f'{type(self).__name__}(polarity={self.polarity!r}, window={self.window!r}, '
-            f'max_bad={self.max_bad})'
-        )

@@ -1,3 +1,4 @@
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,8 +11,7 @@ from orl_mm.structures.view_geometry import ViewGeometry
 
 from .random_rigid_motion import RandomRigidMotion
 
-# Transforms that move pixels: after the geometry is drawn they would make the
-# recorded box wrong.
+# Geometric transforms, after which the recorded box would be wrong.
 _MOVES_PIXELS = frozenset(
     (
         'Albumentations',
@@ -43,7 +43,7 @@ _MOVES_PIXELS = frozenset(
 
 @dataclass
 class _Policy:
-    """What a view's geometry is drawn from."""
+    """Parameters of the random geometry of one kind of view."""
 
     size: int | tuple[int, int]
     scale: tuple[float, float]
@@ -56,19 +56,17 @@ class _Policy:
 
 @TRANSFORMS.register_module()
 class MultiViewWithGeometry(BaseTransform):
-    """Cut several views and say where each was cut; instead of ``MultiView``.
+    """Crop several views and record where each one lies; replaces ``MultiView``.
 
-    Each view's geometry (motion, random resized crop, flip) is drawn first
-    and recorded; the view's photometric pipeline runs afterwards on the cut
-    view. A template of the image goes through the very same geometry.
+    The geometry of a view (motion, random resized crop, flip) is drawn first and recorded; its
+    photometric pipeline runs afterwards on the cropped view. A template of the image gets the
+    same geometry.
 
-    A pipeline written for ``MultiView`` works unchanged: its own
-    ``RandomResizedCrop`` and ``RandomFlip`` are taken out and drawn here with
-    their parameters, which then count instead of ``size``, ``scale``,
-    ``ratio``, ``interpolation`` and ``flip_prob`` (a crop of its own without
-    a flip means no flip; flipping commutes with everything photometric).
-    ``RandomRigidMotion`` is taken out, too: the image is moved, then cropped.
-    Any other transform that moves pixels is refused.
+    A pipeline written for ``MultiView`` works unchanged: its ``RandomResizedCrop`` and
+    ``RandomFlip`` are taken out, and their parameters replace ``size``, ``scale``, ``ratio``,
+    ``interpolation`` and ``flip_prob`` (a pipeline with a crop and without a flip never flips;
+    flipping commutes with photometric transforms). ``RandomRigidMotion`` is taken out too: the
+    image is moved, then cropped. Other geometric transforms are an error.
 
     Required Keys:
 
@@ -81,40 +79,39 @@ class MultiViewWithGeometry(BaseTransform):
 
     - img (list): The views (h, w, 3) uint8, then ``x0`` if there is one.
     - img_shape (tuple): (h, w) of the first view.
-    - template (torch.Tensor): (G, R, g, g) float32: the share of each cell of
-      the guided views that the part covers, 0 outside of the image. These are
-      the first G views, all that have the size of the first one (the global
-      crops). A mirrored part keeps its name.
+    - template (torch.Tensor): (G, R, g, g) float32: the fraction of each cell that the part
+      covers, 0 outside the image, for the first G views, which are all that have the size of
+      the first one (the global crops). A mirrored part keeps its name.
 
     Added Keys:
 
     - views (torch.Tensor): (V, 5) float32, see
       :meth:`ViewGeometry.to_tensor`; the whole image is not among them.
-    - motions (torch.Tensor): (V, 2, 3) float32, only where a pipeline moves
-      the image: see :meth:`RigidMotion.matrix`. The box is the moved image's.
+    - motions (torch.Tensor): (V, 2, 3) float32, only if a pipeline moves the image, see
+      :meth:`RigidMotion.matrix`; boxes then refer to the moved image.
 
     Args:
         transforms (list): A photometric pipeline (a list of transforms) for
             each kind of view.
         num_views (int | list[int]): How many views of each kind.
         size (int | tuple): Side, or (height, width), of a view.
-        scale (tuple): Share of the image's area. Defaults to (0.08, 1).
+        scale (tuple): Range of the fraction of the image's area. Defaults to (0.08, 1).
         ratio (tuple): Width / height. Defaults to (3/4, 4/3).
-        flip_prob (float): 0.5 (thesis); 1.0 is the ``official`` preset's,
-            whose loader passes the arguments in another order than meant.
+        flip_prob (float): 0.5 (thesis); 1.0 in the ``official`` preset, whose loader passes
+            the arguments in the wrong order.
         interpolation (str): Pillow's filter. Defaults to 'bicubic'.
-        template_size (int): Side g of the template in a view: that of the
-            patch grid, view side / patch size. Defaults to 14.
+        template_size (int): Side g of the template in a view, which is the side of the patch
+            grid: view side / patch size. Defaults to 14.
 
     Raises:
-        ValueError: Lists of different lengths, a pipeline that moves pixels;
-            motions together with ``x0``, whose regions they would not move.
+        ValueError: Lists of different lengths, a geometric transform in a pipeline, or motions
+            together with ``x0``, whose regions they would not move.
     """
 
     def __init__(
         self,
         transforms: list[list],
-        num_views: int | list[int] = (1, 1),
+        num_views: int | Sequence[int] = (1, 1),
         size: int | tuple[int, int] = 224,
         scale: tuple[float, float] = (0.08, 1.0),
         ratio: tuple[float, float] = (3 / 4, 4 / 3),
@@ -131,7 +128,9 @@ class MultiViewWithGeometry(BaseTransform):
             )
         if not 0 <= flip_prob <= 1:
             raise ValueError(f'flip_prob={flip_prob} must lie in [0, 1]')
-        default = _Policy(size, tuple(scale), tuple(ratio), flip_prob, interpolation)
+        default = _Policy(
+            size, (scale[0], scale[1]), (ratio[0], ratio[1]), flip_prob, interpolation
+        )
         self.num_views = list(num_views)
         self.template_size = template_size
         self.pipelines: list[Compose] = []
@@ -150,7 +149,7 @@ class MultiViewWithGeometry(BaseTransform):
         ]
 
     def sample_motions(self, height: int, width: int) -> list[RigidMotion | None]:
-        """Draw the motion of all views of one image, None where none is asked for."""
+        """Draw the motion of all views of one image; None for views without motion."""
         return [
             p.motion.sample(height, width) if p.motion is not None else None
             for p, n in zip(self.policies, self.num_views, strict=False)
@@ -162,11 +161,13 @@ class MultiViewWithGeometry(BaseTransform):
         geometry = self.sample(*img.shape[:2])
         motions = self.sample_motions(*img.shape[:2])
         kinds = [i for i, n in enumerate(self.num_views) for _ in range(n)]
-        views, templates = [], []
+        views: list[np.ndarray] = []
+        templates: list[np.ndarray] = []
         for kind, where, motion in zip(kinds, geometry, motions, strict=False):
             policy = self.policies[kind]
-            moved = motion is not None and not motion.is_identity
-            view = motion.apply_image(img) if moved else img
+            if motion is not None and motion.is_identity:
+                motion = None
+            view = img if motion is None else motion.apply_image(img)
             view = where.apply_image(view, policy.size, policy.interpolation)
             # The guided views: all before the first one of another size.
             if (
@@ -175,10 +176,9 @@ class MultiViewWithGeometry(BaseTransform):
                 and (not views or view.shape == views[0].shape)
             ):
                 maps = results['template']
-                maps = motion.apply_maps(maps) if moved else maps
+                maps = maps if motion is None else motion.apply_maps(maps)
                 templates.append(where.apply_maps(maps, self.template_size))
-            # A shallow copy is enough: the view is new, and nothing
-            # photometric changes another key's value in place.
+            # A shallow copy is enough, as photometric transforms change only the view.
             inputs = dict(results, img=view, img_shape=view.shape[:2])
             outputs = self.pipelines[kind](inputs)
             if outputs is None:
@@ -190,7 +190,7 @@ class MultiViewWithGeometry(BaseTransform):
         results['img'] = views
         results['views'] = torch.stack([g.to_tensor() for g in geometry])
         if templates:
-            # A mean of ones can come out above one by rounding.
+            # Rounding may make a mean of ones larger than one.
             results['template'] = torch.from_numpy(np.stack(templates)).clamp(0, 1)
         if any(motion is not None for motion in motions):
             self._record(results, motions)
@@ -241,7 +241,7 @@ def _split(pipeline: Compose, default: _Policy) -> tuple[_Policy, Compose]:
             motions += 1
             policy.motion = transform
         else:
-            _refuse_geometry(transform)
+            _reject_geometry(transform)
             photometric.append(transform)
     if crops > 1 or flips > 1 or motions > 1:
         raise ValueError(
@@ -249,17 +249,17 @@ def _split(pipeline: Compose, default: _Policy) -> tuple[_Policy, Compose]:
             f'{flips} times and moves {motions} times; once each '
             'can be recorded'
         )
-    if crops and not flips:  # a pipeline with its own geometry, all of it
+    if crops and not flips:  # all geometry is the pipeline's
         policy.flip_prob = 0.0
     return policy, Compose(photometric)
 
 
-def _refuse_geometry(transform) -> None:
+def _reject_geometry(transform) -> None:
     name = type(transform).__name__
     if name in _MOVES_PIXELS:
         raise ValueError(
-            f'{name} moves pixels after the view was cut, so the recorded '
-            'view would be wrong: use the arguments size, scale, ratio and '
+            f'{name} moves pixels after the view was cropped, so the recorded '
+            'box would be wrong: use the arguments size, scale, ratio and '
             'flip_prob of MultiViewWithGeometry, or put it before'
         )
     inner = getattr(transform, 'transforms', None)
@@ -267,4 +267,4 @@ def _refuse_geometry(transform) -> None:
         inner = inner.transforms
     for item in inner if isinstance(inner, (list, tuple)) else ():
         for t in item if isinstance(item, (list, tuple, Compose)) else [item]:
-            _refuse_geometry(t)
+            _reject_geometry(t)

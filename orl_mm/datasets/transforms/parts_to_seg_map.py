@@ -2,21 +2,21 @@ from collections.abc import Sequence
 
 import cv2
 import numpy as np
-from mmcv.transforms import BaseTransform
 
 from orl_mm.registry import TRANSFORMS
 
+from .transform import Transform
+
 
 @TRANSFORMS.register_module()
-class PartsToSegMap(BaseTransform):
-    """Masks of parts become one label map, as mmseg's segmentors and metrics want it.
+class PartsToSegMap(Transform):
+    """Merge masks of parts into one label map, for mmseg's segmentors and metrics.
 
-    Label 0 is the background, label i + 1 is ``parts[i]``. Where parts overlap, the one named
-    last wins, since a label map holds one label a pixel: name what lies in front, such as the
-    heart, last. The map is brought to the size of the image as it was loaded, by nearest
-    neighbour, so the masks may have a resolution of their own (JSRT's images are twice the
-    size of its masks). To train, put this before what moves pixels; to test, after ``Resize``,
-    since mmseg compares at the size that the image had.
+    Label 0 is the background, label i + 1 is ``parts[i]``. Where parts overlap, the last one
+    wins: name what lies in front, such as the heart, last. The map is resized to the size of
+    the image as it was loaded, by nearest neighbour, so the masks may have another resolution
+    (JSRT's images are twice the size of its masks). For training, use this before geometric
+    transforms; for testing, after ``Resize``, since mmseg compares at the original size.
 
     Required Keys:
 
@@ -27,14 +27,14 @@ class PartsToSegMap(BaseTransform):
     Added Keys:
 
     - gt_seg_map (np.ndarray): (H, W) uint8.
-    - seg_fields (list): ``['gt_seg_map']``, which mmcv's geometry carries along.
+    - seg_fields (list): ``['gt_seg_map']``, which mmcv's transforms resize and flip too.
 
     Args:
         parts (sequence): The names of the labels 1, 2, ...
 
     Raises:
-        ValueError: No part, one named twice, or an image that lacks one: its pixels would be
-            taught as background.
+        ValueError: No part, a repeated one, or an image that lacks one, whose pixels would be
+            labelled as background.
     """
 
     def __init__(self, parts: Sequence[str]) -> None:
@@ -53,15 +53,13 @@ class PartsToSegMap(BaseTransform):
                 f'{lacking}: leave them out of PartsToSegMap(parts=...), or leave '
                 'the image out'
             )
-        labels = np.zeros(masks.shape[1:], np.uint8)
+        labels: np.ndarray = np.zeros(masks.shape[1:], np.uint8)
         for label, part in enumerate(self.parts, 1):
             labels[masks[names.index(part)] != 0] = label
         height, width = results['ori_shape'][:2]
         if labels.shape != (height, width):
-            labels = cv2.resize(labels, (width, height), interpolation=cv2.INTER_NEAREST_EXACT)
+            size = (width, height)
+            labels = np.asarray(cv2.resize(labels, size, interpolation=cv2.INTER_NEAREST_EXACT))
         results['gt_seg_map'] = labels
         results['seg_fields'] = ['gt_seg_map']
         return results
-
-    def __repr__(self) -> str:
-        return f'{type(self).__name__}(parts={self.parts})'

@@ -1,16 +1,16 @@
-from mmcv.transforms import BaseTransform
-
 from orl_mm.registry import TRANSFORMS
 from orl_mm.structures.rigid_motion import RigidMotion
 
+from .transform import Transform
+
 
 @TRANSFORMS.register_module()
-class RandomRigidMotion(BaseTransform):
-    """Turn and shift an image, and its template with it (thesis 3.3, after MoCo-CXR).
+class RandomRigidMotion(Transform):
+    """Rotate and shift an image together with its template (thesis 3.3, after MoCo-CXR).
 
-    Within a pipeline of ``MultiViewWithGeometry`` it is taken out and drawn there, before the
-    crop, with the rest of the view's geometry. The thesis names rotation and translation
-    without magnitudes: 10 degrees are MoCo-CXR's, 10% are this project's choice.
+    ``MultiViewWithGeometry`` takes it out of its pipelines and draws it with the rest of a
+    view's geometry, before the crop. The thesis names rotation and translation without
+    magnitudes: 10 degrees are MoCo-CXR's, 10% are this project's choice.
 
     Required Keys:
 
@@ -19,16 +19,16 @@ class RandomRigidMotion(BaseTransform):
 
     Modified Keys:
 
-    - img, template: black and 0 where nothing was.
+    - img, template: filled with 0.
 
     Args:
         angle (float): Degrees; uniform in [-angle, angle]. Defaults to 10.
         angle_prob (float): Defaults to 0.5.
-        shift (float): Share of width and height; uniform in [-shift, shift]. Defaults to 0.1.
+        shift (float): Fraction of width and height; uniform in [-shift, shift]. Defaults to 0.1.
         shift_prob (float): Defaults to 0.5.
 
     Raises:
-        ValueError: A probability or a share outside [0, 1], a negative angle.
+        ValueError: A probability or a fraction outside [0, 1], a negative angle.
     """
 
     def __init__(
@@ -43,14 +43,22 @@ class RandomRigidMotion(BaseTransform):
                 raise ValueError(f'{name}={value} must lie in [0, 1]')
         if angle < 0:
             raise ValueError(
-                f'angle={angle} must not be negative: it is the largest turn, in '
+                f'angle={angle} must not be negative: it is the largest rotation, in '
                 'degrees, to either side'
             )
-        self.options = dict(angle=angle, angle_prob=angle_prob, shift=shift, shift_prob=shift_prob)
+        self.angle, self.angle_prob = angle, angle_prob
+        self.shift, self.shift_prob = shift, shift_prob
 
     def sample(self, height: int, width: int) -> RigidMotion:
         """Draw the motion of one view."""
-        return RigidMotion.sample(height, width, **self.options)
+        return RigidMotion.sample(
+            height,
+            width,
+            angle=self.angle,
+            angle_prob=self.angle_prob,
+            shift=self.shift,
+            shift_prob=self.shift_prob,
+        )
 
     def transform(self, results: dict) -> dict:
         motion = self.sample(*results['img'].shape[:2])
@@ -59,7 +67,3 @@ class RandomRigidMotion(BaseTransform):
             if 'template' in results:
                 results['template'] = motion.apply_maps(results['template'])
         return results
-
-    def __repr__(self) -> str:
-        options = ', '.join(f'{name}={value}' for name, value in self.options.items())
-        return f'{type(self).__name__}({options})'

@@ -2,19 +2,20 @@ import math
 
 import mmcv
 import numpy as np
-from mmcv.transforms import BaseTransform
 from mmcv.transforms.utils import cache_randomness
 
 from orl_mm.registry import TRANSFORMS
 
+from .transform import Transform
+
 
 @TRANSFORMS.register_module()
-class RandomSharpness(BaseTransform):
+class RandomSharpness(Transform):
     """Blur or sharpen by a factor drawn from a range (thesis 3.3).
 
     ``img * factor + smoothed * (1 - factor)`` as in Pillow's ``ImageEnhance.Sharpness``: 0 is
-    smoothed, 1 the image, 2 sharpened. mmpretrain's ``Sharpness`` has a range around 1 that is
-    the same to both sides; here 0.5 and 2 are the same step, the factor is drawn log-uniformly.
+    smoothed, 1 the image, 2 sharpened. The factor is drawn log-uniformly, so 0.5 and 2 are
+    equally strong; mmpretrain's ``Sharpness`` has a range that is symmetric around 1.
 
     Required Keys:
 
@@ -29,7 +30,7 @@ class RandomSharpness(BaseTransform):
         prob (float): Defaults to 0.5.
 
     Raises:
-        ValueError: A range that is not ordered and positive, a probability outside [0, 1].
+        ValueError: A range that is not increasing and positive, a probability outside [0, 1].
     """
 
     def __init__(self, factor=(0.5, 2.0), prob: float = 0.5) -> None:
@@ -41,7 +42,7 @@ class RandomSharpness(BaseTransform):
 
     @cache_randomness
     def _draw(self):
-        chance, draw = np.random.rand(), np.random.uniform(*map(math.log, self.factor))
+        chance, draw = np.random.rand(), np.random.uniform(*np.log(self.factor))
         return math.exp(draw) if chance < self.prob else None
 
     def transform(self, results: dict) -> dict:
@@ -49,6 +50,3 @@ class RandomSharpness(BaseTransform):
         if factor is not None:
             results['img'] = mmcv.adjust_sharpness(results['img'], factor)
         return results
-
-    def __repr__(self) -> str:
-        return f'{type(self).__name__}(factor={self.factor}, prob={self.prob})'

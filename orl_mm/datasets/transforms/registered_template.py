@@ -2,21 +2,22 @@ import os
 from collections.abc import Sequence
 
 import numpy as np
-from mmcv.transforms import BaseTransform
 
 from orl_mm.registration.cache import TemplateCache
-from orl_mm.registration.template import read_template
+from orl_mm.registration.template import Template, read_template
 from orl_mm.registry import TRANSFORMS
+
+from .transform import Transform
 
 
 @TRANSFORMS.register_module()
-class RegisteredTemplate(BaseTransform):
-    """Put an image's template into the sample, in the image's own frame (thesis 3.2).
+class RegisteredTemplate(Transform):
+    """Add an image's template to the sample, in the image's own frame (thesis 3.2).
 
-    It comes before the views are cut; ``MultiViewWithGeometry`` carries it along. The three
-    encodings of the thesis are three kinds of ``source``:
+    Use it before ``MultiViewWithGeometry``, which gives the template the geometry of each view.
+    The three encodings of the thesis are three kinds of ``source``:
 
-    - Spatial heuristic: a ``.json`` file of polygons, or ``'cxr_triangles'``, which is shipped.
+    - Spatial heuristic: a ``.json`` file of polygons, or ``'cxr_triangles'``, which is included.
     - Predicted global template: a ``.npz`` file of ``tools/average_template.py``.
     - Deformable registration: a folder of ``tools/register_templates.py``.
 
@@ -32,13 +33,13 @@ class RegisteredTemplate(BaseTransform):
 
     Args:
         source (str): See above.
-        root (str, optional): With a folder: where the images' relative paths begin, if the
+        root (str, optional): For a folder: the root of the images' relative paths, if the
             images were moved after registration.
         parts (sequence, optional): Which parts, in which order. Default: all.
-        threshold (float, optional): From there on a cell belongs to the part, 0.5 in the
-            thesis. None keeps shares, such as an average's.
+        threshold (float, optional): A cell belongs to the part if it has at least this value,
+            0.5 in the thesis. None keeps soft maps, such as an average.
         size (int): Side of the maps that polygons are drawn on.
-        check (str): With a folder: how an image that has changed since is noticed, see
+        check (str): For a folder: how a changed image is detected, see
             :class:`~orl_mm.registration.cache.TemplateCache`.
 
     Raises:
@@ -58,11 +59,12 @@ class RegisteredTemplate(BaseTransform):
         if threshold is not None and not 0 < threshold <= 1:
             raise ValueError(f'threshold={threshold} must lie in (0, 1], or be None for soft maps')
         self.source, self.threshold = source, threshold
+        self.cache: TemplateCache | None = None
+        known: TemplateCache | Template
         if os.path.isdir(os.path.expanduser(source)):
-            self.cache = known = TemplateCache(os.path.expanduser(source), root, check)
-            self._maps = None
+            known = self.cache = TemplateCache(os.path.expanduser(source), root, check)
         else:
-            known, self.cache = read_template(source, size), None
+            known = read_template(source, size)
             self._maps = known.maps
             if threshold is not None:
                 self._maps = (self._maps >= threshold).astype(np.float32)
@@ -75,15 +77,10 @@ class RegisteredTemplate(BaseTransform):
         self._chosen = [known.parts.index(part) for part in self.parts]
 
     def transform(self, results: dict) -> dict:
-        maps = self._maps
-        if maps is None:  # 0 and 1 alone: a threshold changes nothing
+        if self.cache is None:
+            maps = self._maps
+        else:  # masks of 0 and 1, which need no threshold
             maps = self.cache.read(results['img_path'], results['img']).astype(np.float32)
         results['template'] = maps[self._chosen]
         results['parts'] = self.parts
         return results
-
-    def __repr__(self) -> str:
-        return (
-            f'{type(self).__name__}(source={self.source!r}, parts={self.parts}, '
-            f'threshold={self.threshold})'
-        )

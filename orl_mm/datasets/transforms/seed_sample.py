@@ -3,26 +3,26 @@ import random
 
 import numpy as np
 import torch
-from mmcv.transforms import BaseTransform
 from mmengine.logging import print_log
 
 from orl_mm.registry import TRANSFORMS
 
+from .transform import Transform
+
 
 @TRANSFORMS.register_module()
-class SeedSample(BaseTransform):
-    """Seed every generator from (seed, epoch, sample index); comes first.
+class SeedSample(Transform):
+    """Seed every random generator from (seed, epoch, sample index); the first step of a pipeline.
 
-    mmengine seeds a worker when it starts, in the same way each epoch, and
-    saves no generator's state. So without this the augmentations depend on
-    the number of workers and ranks, and a resumed run differs from an
-    unbroken one. With it they depend on three numbers alone.
+    mmengine seeds a worker when it starts, in the same way each epoch, and saves no generator's
+    state. So without this transform the augmentations depend on the number of workers and
+    ranks, and a resumed run differs from an uninterrupted one. With it they depend only on
+    these three numbers.
 
-    The epoch lives in shared memory, where :class:`SetEpochHook` writes it
-    before the workers draw: persistent workers, forked or spawned, see it.
-    With ``num_workers=0`` this seeds the main process's generators too, so
-    there a model that draws from the global ones draws what the last sample
-    left.
+    The epoch is in shared memory, where :class:`SetEpochHook` writes it before the workers
+    draw, so that persistent workers, forked or spawned, see it. With ``num_workers=0`` this
+    seeds the generators of the main process too, and a model that draws from the global ones
+    continues from the last sample's state.
 
     Required Keys:
 
@@ -42,11 +42,11 @@ class SeedSample(BaseTransform):
 
     @property
     def epoch(self) -> int:
-        """The epoch all workers see; 0 where none was ever set."""
+        """The epoch that all workers see; 0 until one is set."""
         return max(0, int(self._epoch[0]))
 
     def set_epoch(self, epoch: int) -> None:
-        """Tell this process and all workers of the data loader the epoch."""
+        """Set the epoch for this process and all workers of the data loader."""
         self._epoch[0] = int(epoch)
 
     def transform(self, results: dict) -> dict:
@@ -63,8 +63,8 @@ class SeedSample(BaseTransform):
         ).generate_state(6)
         np.random.seed(words[:4])
         random.seed(words[:4].tobytes())
-        # Not torch.manual_seed: it also queues a seed for every GPU, which
-        # costs more than the rest together and is not ours to touch.
+        # Not torch.manual_seed, which also queues a seed for every GPU: that takes longer than
+        # all the rest, and those generators are not used here.
         torch.default_generator.manual_seed(int(words[4]) << 31 ^ int(words[5]))
         return results
 
@@ -72,7 +72,7 @@ class SeedSample(BaseTransform):
         if not self._warned and torch.utils.data.get_worker_info() is not None:
             self._warned = True
             print_log(
-                'SeedSample was never told the epoch, so every epoch gets the '
+                'the epoch of SeedSample was never set, so every epoch gets the '
                 'same augmentations: add dict(type="orl_mm.SetEpochHook") to '
                 'custom_hooks',
                 logger='current',
@@ -80,11 +80,7 @@ class SeedSample(BaseTransform):
             )
 
     def __deepcopy__(self, memo):
-        # A copied tensor would leave shared memory, and its workers would
-        # never hear of an epoch again.
+        # A copied tensor would not be in shared memory, so workers would not see the epoch.
         copy = type(self)(self.seed)
         copy._epoch[0] = self._epoch[0]
         return copy
-
-    def __repr__(self) -> str:
-        return f'{type(self).__name__}(seed={self.seed})'
