@@ -116,7 +116,7 @@ def find_samples(root: str, layout: str = 'auto') -> list[PartSample]:
         ValueError: No such folder, or no layout fits.
     """
     if not os.path.isdir(root):
-        raise ValueError(f'data_root={root!r} is no folder')
+        raise ValueError(f'data_root={root!r} is not a folder')
     names = list(LAYOUTS) if layout == 'auto' else [layout]
     for name in names:
         if LAYOUTS[name].fits(root):
