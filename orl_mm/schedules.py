@@ -8,6 +8,7 @@
 All are closed forms of the position in training, so a resumed run continues exactly.
 """
 
+import logging
 import math
 from bisect import bisect_right
 from collections.abc import Callable, Sequence
@@ -50,6 +51,11 @@ CURVES: dict[str, Callable[[float, float, Any, Any], Any]] = dict(
     quarter_cosine=_quarter_cosine,
 )
 CURVES['step'] = CURVES['piecewise']
+
+
+def _warn(text: str) -> None:
+    if text:
+        print_log(text, logger='current', level=logging.WARNING)
 
 
 @dataclass(frozen=True)
@@ -171,20 +177,18 @@ class Schedule:
 
     def warn_if_unfit(self, name: str, end: float) -> None:
         """Log a warning if an ``end`` or point that was written out does not fit the run."""
-        problem = ''
         if self.end is not None and self.end != end:
             problem = f'end={self.end} of {name} is not the end of this run'
         elif self.points and len(self.values) > 1 and self.points[-1] > end:
             problem = f'{list(self.points)}, the points of {name}, go beyond the end of this run'
         elif self.warmup > end:
             problem = f'warmup={self.warmup} of {name} is longer than this run'
-        if problem:
-            print_log(
-                f'{problem}, {end:g}: values beyond it are never reached. Leave the end out to '
-                'have the schedule follow the length of the run.',
-                logger='current',
-                level=30,
-            )
+        else:
+            return
+        _warn(
+            f'{problem}, {end:g}: leave the end out to have the schedule follow the length of the '
+            'run.'
+        )
 
 
 def position(
@@ -314,16 +318,11 @@ class ParamSchedule(_ParamScheduler):
         epoch_length: int | None = None,
         verbose: bool = False,
     ) -> None:
-        name = type(self).__name__
-        if by_epoch:
+        if by_epoch or end == UNKNOWN_END:
             raise ValueError(
-                f'{name} changes its value at every iteration: add convert_to_iter_based=True, '
-                'or give warmup and end in iterations with by_epoch=False'
-            )
-        if end == UNKNOWN_END:
-            raise ValueError(
-                f'{name} needs end, the length of the run in the unit of warmup; the runner '
-                'fills it in when it builds the scheduler from a config'
+                f'{type(self).__name__} changes its value at every iteration: it needs '
+                'convert_to_iter_based=True, or warmup and end in iterations with by_epoch=False, '
+                f'got by_epoch={by_epoch} and end={end} (which the runner fills in by default)'
             )
         self.factors, self.final, self.epoch_length = list(factors), final, epoch_length
         self.schedule = Schedule(self.factors, curve, points, None, warmup, inclusive=inclusive)
@@ -410,18 +409,13 @@ class ParamSchedule(_ParamScheduler):
         self.last_step = round(state_dict['last_step'] * ratio)
         self._global_step = round(state_dict.get('global_step', state_dict['last_step']) * ratio)
         self._fit_run(warn=False)
-        mine = {
-            key: value
-            for key, value in self.state_dict().items()
-            if key in ('warmup', 'end', 'base_values') and key in state_dict
-        }
+        state = self.state_dict()
+        mine = {key: state[key] for key in ('warmup', 'end', 'base_values') if key in state_dict}
         plan = {key: state_dict[key] for key in mine}
         if plan != mine:
-            print_log(
+            _warn(
                 f'{self.param_name} was planned as {plan} by the checkpoint and is planned as '
-                f"{mine} by this run; continuing at step {self.last_step} of this run's plan.",
-                logger='current',
-                level=30,
+                f"{mine} by this run; continuing at step {self.last_step} of this run's plan."
             )
         self._refresh()
 
@@ -468,8 +462,7 @@ class ParamSchedule(_ParamScheduler):
             self.schedule = replace(self.schedule, warmup=self.end // 10)
         if warn:
             self._checked = True
-            if problem:
-                print_log(problem, logger='current', level=30)
+            _warn(problem)
 
 
 @PARAM_SCHEDULERS.register_module()

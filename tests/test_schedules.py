@@ -245,7 +245,7 @@ def test_schedules_of_dino():
     [
         (dict(warmup=4, end=12), 'convert_to_iter_based'),
         (dict(warmup=-1, end=12, by_epoch=False), 'warmup'),
-        (dict(warmup=4, by_epoch=False), 'needs end'),
+        (dict(warmup=4, by_epoch=False), 'end=1000000000'),
     ],
 )
 def test_wrong_param_schedules(arguments, message):
@@ -436,6 +436,14 @@ def test_what_does_not_fit_the_run_is_warned_of_once(change, message, tmp_path):
     found = unfit(messages)
     assert len(found) == 1
     assert re.search(message, found[0])
+
+
+def test_a_warmup_that_does_not_fit_takes_a_tenth_of_the_run(tmp_path):
+    runner = tiny_runner(tmp_path, param_scheduler=dict(LR, warmup=10), epochs=5, lr=8.0)
+    runner.train()
+    rates = [rates[0] for rates in runner.model.rates]
+    assert rates[:3] == pytest.approx([0.0, 4.0, 8.0])
+    assert rates[11] == pytest.approx(4.0)  # half-way from 2 to 20
 
 
 def test_a_changed_plan_is_logged_and_followed(tmp_path):
