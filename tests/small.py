@@ -1,5 +1,7 @@
 """Configs made small enough to train within a test, killed, resumed and compared."""
 
+import importlib.util
+import re
 from pathlib import Path
 
 import numpy as np
@@ -7,8 +9,12 @@ import pytest
 import torch
 from mmengine.config import Config
 from mmengine.hooks import Hook
+from mmengine.registry import init_default_scope
 from mmengine.runner import Runner
 from PIL import Image
+
+from orl_mm.registry import MODELS
+from orl_mm.weights import load_backbone, load_weights
 
 CONFIGS = Path(__file__).resolve().parents[1] / 'configs' / 'r2o'
 SIDE = 64
@@ -139,3 +145,85 @@ def same(a, b, where=''):
         assert torch.equal(a, b), where
     else:
         assert a == b, where
+
+
+def resumed_equals_unbroken(config, folder, epochs=3, moving=()):
+    """A run killed in its second epoch and resumed ends bit for bit as an unbroken one.
+
+    ``config(work_dir)`` makes the config; the weights called ``moving`` must change after the
+    first epoch. Returns the checkpoints of the first epoch and of the unbroken run.
+    """
+    first = folder / 'broken' / 'epoch_1.pth'
+    for name in ('whole', 'broken', 'resumed'):
+        cfg = config(folder / name)
+        init_default_scope(cfg.default_scope)
+        if name == 'resumed':
+            cfg.resume, cfg.load_from = True, str(first)
+        train(cfg, kill=name == 'broken')
+    whole, resumed = (
+        load_weights(folder / name / f'epoch_{epochs}.pth') for name in ('whole', 'resumed')
+    )
+    before = load_weights(first)
+    for part in ('state_dict', 'optimizer', 'param_schedulers'):
+        same(whole.get(part), resumed.get(part), part)
+    for key in moving:
+        assert not torch.equal(before['state_dict'][key], whole['state_dict'][key]), key
+    scalars, again = (state['message_hub']['log_scalars'] for state in (whole, resumed))
+    for key in {'train/loss', 'train/momentum'} & set(scalars):
+        same(scalars[key].data[0].tolist(), again[key].data[0].tolist(), key)
+    losses = scalars['train/loss'].data[0]
+    assert np.isfinite(losses).all()
+    assert len(set(losses)) > len(losses) / 2
+    return before, whole
+
+
+def backbone_is_handed_on(runner, file, **backbone):
+    """The backbone of a checkpoint loads whole into a stock ResNet, by config and by call."""
+    start = dict(type='orl_mm.PretrainedBackbone', checkpoint=str(file))
+    stock = MODELS.build(dict(type='mmpretrain.ResNet', **{**NARROW, **backbone}, init_cfg=start))
+    stock.init_weights()
+    same(dict(runner.model.backbone.state_dict()), dict(stock.state_dict()))
+    result = load_backbone(stock, file)
+    assert (result.prefix, result.missing) == ('backbone.', [])
+
+
+def some_real_images(shared_data, folder):
+    """A folder with every 130th image of the ImageNet sample."""
+    folder.mkdir()
+    chosen = sorted((shared_data / 'natural' / 'imagenet_sample').rglob('*.jpg'))[::130]
+    assert len(chosen) >= 6
+    for path in chosen:
+        (folder / path.name).symlink_to(path)
+    return len(chosen)
+
+
+def call_tool(monkeypatch, command):
+    """Run ``train CONFIG ...`` in this process; ``train`` is a file of tools/."""
+    name, *words = command.split()
+    path = CONFIGS.parents[1] / 'tools' / f'{name}.py'
+    spec = importlib.util.spec_from_file_location(f'{name}_tool', path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    monkeypatch.setattr('sys.argv', [f'{name}.py', *words])
+    module.main()
+
+
+def ends_in_one_line(monkeypatch, capsys, command, said):
+    """The command exits with code 2 after one line that matches ``said``."""
+    with pytest.raises(SystemExit) as stop:
+        call_tool(monkeypatch, command)
+    name = command.split()[0]
+    lines = [x for x in capsys.readouterr().err.splitlines() if x.startswith(f'{name}.py: ')]
+    assert stop.value.code == 2
+    assert len(lines) == 1, lines
+    assert re.search(said, lines[0]), lines
+
+
+def has(part, **expected):
+    """The attributes of a config, or of a part built from one, have these values."""
+    assert {key: getattr(part, key) for key in expected} == expected
+
+
+def kinds(parts):
+    """The types of transforms, in order, in one text."""
+    return ' '.join(part.type for part in parts)

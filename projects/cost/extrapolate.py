@@ -71,7 +71,7 @@ def extrapolate(run: Run, inputs: dict[str, Any], values: dict[str, float]) -> d
 
     Args:
         run (Run): Which.
-        inputs (dict): Measured ``counts`` and ``kmeans_launches``.
+        inputs (dict): Measured ``counts``.
         values (dict): Of all assumptions.
 
     Returns:
@@ -80,14 +80,14 @@ def extrapolate(run: Run, inputs: dict[str, Any], values: dict[str, float]) -> d
         ``gpu_hours``; ``cores``, which a GPU's loading needs to keep up; core-hours of loading
         (``load_hours``) and of what is computed once (``once_hours``).
     """
-    count, launches = inputs['counts'][run.counts], inputs['kmeans_launches']
+    count = inputs['counts'][run.counts]
     batch, flop_s = count['batch'], values['gpu_tflops'] * 1e12
     gpus = int(values[f'{run.family}_gpus'])
     images = int(values['imagenet_images' if run.family == 'r2o' else 'chexpert_images'])
     kmeans, iterations = 0.0, values['kmeans_iterations']
     if 'superpixels' in count:
         kmeans = kmeans_flops(round(batch * count['superpixels']), iterations) / flop_s
-        kernels = launches['start'] + iterations * launches['each']
+        kernels = values['kmeans_launches'] + iterations * values['iteration_launches']
         kmeans += kernels * values['kernel_us'] * 1e-6
     gb_s = values['between_gb_s' if run.family == 'r2o' else 'within_gb_s']
     ring = ring_seconds(count['gradient_bytes'], gpus, gb_s, values['hop_us'])
@@ -219,9 +219,7 @@ def extrapolation_page(found: dict[str, Any], assumptions: dict[str, dict[str, A
         '## Milliseconds of a step of one GPU',
         markdown(steps),
         *each_epoch,
-        f'By FLOPs R2O takes {r2o / byol:.2f} of BYOL. Measured on this machine with the same '
-        'full-size networks, batch {images}, bfloat16: {value:.2f} ({low:.2f} to '
-        '{high:.2f}).'.format(**inputs['r2o_over_byol']),
+        f'By FLOPs R2O takes {r2o / byol:.2f} of BYOL.',
         '## Assumptions',
         '`--assume NAME=VALUE` or `NAME=BEST..WORST` changes a value.',
         markdown(entries),

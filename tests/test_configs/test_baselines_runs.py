@@ -11,18 +11,27 @@ from mmengine.registry import init_default_scope
 from mmengine.runner import Runner
 
 from orl_mm.registry import MODELS
-from orl_mm.weights import load_backbone, load_weights
-from tests.small import NARROW, SIDE, same, train, write_photographs
+from orl_mm.weights import load_backbone
+from tests.small import (
+    NARROW,
+    SIDE,
+    backbone_is_handed_on,
+    resumed_equals_unbroken,
+    same,
+    train,
+    write_photographs,
+)
 
 CONFIGS = Path(__file__).resolve().parents[2] / 'configs' / 'baselines'
 NAMES = ('supervised', 'mocov1', 'mocov2', 'byol', 'densecl')
-# Beside the network that is trained: what must move, and come back when resumed.
+# What must move beside the trained network, and come back when resumed. (A queue of 16 rows
+# is where it was after four steps of four: its pointer is compared, but need not move.)
 STATE = dict(
     supervised=(),
-    mocov1=('queue', 'queue_ptr'),
-    mocov2=('queue', 'queue_ptr'),
+    mocov1=('queue',),
+    mocov2=('queue',),
     byol=('target_net.steps', 'target_net.module.0.conv1.weight'),
-    densecl=('queue', 'queue2', 'queue2_ptr'),
+    densecl=('queue', 'queue2'),
 )
 
 
@@ -77,11 +86,6 @@ def _shrink(node):
             _shrink(item)
 
 
-def run(cfg, kill=False):
-    init_default_scope(cfg.default_scope)
-    train(cfg, kill)
-
-
 @pytest.fixture(scope='module')
 def photographs(tmp_path_factory):
     """Two classes of four images."""
@@ -93,29 +97,12 @@ def photographs(tmp_path_factory):
 
 @pytest.mark.parametrize('name', NAMES)
 def test_killed_and_resumed_equals_unbroken(name, photographs, tmp_path):
-    """Bit for bit: weights, momentum copies, queues, optimiser, schedules, losses."""
-    run(small(name, photographs, tmp_path / 'whole'))
-    run(small(name, photographs, tmp_path / 'broken'), kill=True)
-    resumed = small(name, photographs, tmp_path / 'resumed')
-    resumed.resume, resumed.load_from = True, str(tmp_path / 'broken' / 'epoch_1.pth')
-    run(resumed)
-    whole, again, before = (
-        load_weights(tmp_path / path)
-        for path in ('whole/epoch_3.pth', 'resumed/epoch_3.pth', 'broken/epoch_1.pth')
+    """Weights, momentum copies, queues, optimiser, schedules, losses."""
+    resumed_equals_unbroken(
+        lambda work_dir: small(name, photographs, work_dir),
+        tmp_path,
+        moving=('backbone.conv1.weight', *STATE[name]),
     )
-    for part in ('state_dict', 'optimizer', 'param_schedulers'):
-        same(whole[part], again[part], part)
-    for key in ('backbone.conv1.weight', *STATE[name]):
-        assert (
-            not torch.equal(before['state_dict'][key], whole['state_dict'][key]) or 'ptr' in key
-        ), key  # a pointer may have come round
-    losses = [
-        state['message_hub']['log_scalars']['train/loss'].data[0].tolist()
-        for state in (whole, again)
-    ]
-    assert losses[0] == losses[1]
-    assert len(losses[0]) == 6
-    assert len(set(losses[0])) > 3
 
 
 @pytest.mark.parametrize('name', NAMES)
@@ -130,18 +117,12 @@ def test_trains_on_real_images_and_hands_its_backbone_on(name, shared_data, tmp_
         images = tmp_path / 'two'
     cfg = small(name, images, tmp_path / 'work', epochs=1)
     cfg.train_dataloader.dataset.indices = 8
-    run(cfg)
-    state = load_weights(tmp_path / 'work' / 'epoch_1.pth')
-    losses = state['message_hub']['log_scalars']['train/loss'].data[0]
+    init_default_scope(cfg.default_scope)
+    runner = train(cfg)
+    losses = runner.message_hub.log_scalars['train/loss'].data[0]
     assert len(losses) == 2
     assert all(abs(loss) < 20 for loss in losses)
-    backbone = MODELS.build(dict(type='mmpretrain.ResNet', **NARROW))
-    loaded = load_backbone(backbone, tmp_path / 'work' / 'epoch_1.pth')
-    assert (loaded.prefix, loaded.matched, loaded.missing) == ('backbone.', loaded.total, [])
-    same(
-        {f'backbone.{key}': value for key, value in backbone.state_dict().items()},
-        {key: value for key, value in state['state_dict'].items() if key.startswith('backbone.')},
-    )
+    backbone_is_handed_on(runner, tmp_path / 'work' / 'epoch_1.pth')
 
 
 class TargetWatch(Hook):

@@ -88,7 +88,7 @@ def test_templates_fit_their_phantoms(phantoms):
                 * (exemplar[part] * truth[part]).sum()
                 / (exemplar[part].sum() + truth[part].sum())
             )
-    assert np.mean(found) > 0.88 and np.mean(found) > np.mean(still) + 0.05, (found, still)
+    assert np.mean(found) > max(0.88, np.mean(still) + 0.05), (found, still)
     report = json.loads((phantoms / 'templates' / 'report.json').read_text())
     assert report
     assert (phantoms / 'templates' / 'report.png').is_file()

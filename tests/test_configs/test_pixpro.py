@@ -9,8 +9,16 @@ from PIL import Image, ImageFilter
 
 from orl_mm.engine.optimizers import LARSConstructor
 from orl_mm.registry import MODELS, TRANSFORMS
-from orl_mm.weights import load_backbone, load_weights
-from tests.small import NARROW, same, train, write_photographs
+from tests.small import (
+    backbone_is_handed_on,
+    has,
+    kinds,
+    resumed_equals_unbroken,
+    same,
+    some_real_images,
+    train,
+    write_photographs,
+)
 from tests.small_pixpro import BASELINES, PIXPRO, load, small_pixpro
 
 EPOCHS = {'pixpro': 400, 'pixpro_100e': 100}
@@ -55,21 +63,10 @@ def test_optimisation(name):
 @pytest.mark.parametrize('name', PIXPRO)
 def test_views_are_byols_by_the_authors_filters(name):
     cut = views(load(name))
-    assert (cut.size, cut.scale, cut.num_views, cut.flip_prob, cut.interpolation) == (
-        224,
-        (0.08, 1.0),
-        [1, 1],
-        0.5,
-        'bilinear',
-    )
+    has(cut, size=224, scale=(0.08, 1.0), num_views=[1, 1], flip_prob=0.5, interpolation='bilinear')
     assert cut.ratio == pytest.approx((3 / 4, 4 / 3))
     for view, (blur, solarize) in zip(cut.transforms, ((1.0, 0.0), (0.1, 0.2)), strict=False):
-        assert [t.type for t in view] == [
-            'RandomApply',
-            'RandomGrayscale',
-            'GaussianBlur',
-            'Solarize',
-        ]
+        assert kinds(view) == 'RandomApply RandomGrayscale GaussianBlur Solarize'
         (jitter,) = view[0].transforms
         assert jitter.type == 'ColorJitter'
         assert [jitter[k] for k in ('brightness', 'contrast', 'saturation', 'hue')] == [
@@ -79,11 +76,7 @@ def test_views_are_byols_by_the_authors_filters(name):
             0.1,
         ]
         assert (view[0].prob, view[1].prob) == (0.8, 0.2)
-        assert (view[2].magnitude_range, view[2].magnitude_std, view[2].prob) == (
-            (0.1, 2.0),
-            'inf',
-            blur,
-        )
+        has(view[2], magnitude_range=(0.1, 2.0), magnitude_std='inf', prob=blur)
         assert (view[3].thr, view[3].prob) == (128, solarize)
     mean, std = (load(name).data_preprocessor[k] for k in ('mean', 'std'))
     assert mean == pytest.approx([255 * m for m in (0.485, 0.456, 0.406)])
@@ -176,66 +169,21 @@ def test_biases_and_norms_are_excluded_from_decay_and_adaptation():
     assert all(g['weight_decay'] == 0 for g in groups if g.get('lars_exclude'))
 
 
-@pytest.mark.parametrize('name', PIXPRO)
-def test_every_config_opens_with_paper_command_and_expectation(name):
-    head = (BASELINES / f'{name}_r50_in1k.py').read_text().split('_base_ =')[0]
-    for words in (
-        '# Paper:',
-        '# Expected:',
-        'not yet run',
-        '# Data:',
-        '8 GPUs x 128',
-        f'# Command:  tools/dist_train.sh configs/baselines/{name}_r50_in1k.py 8 --amp',
-    ):
-        assert words in head, words
-
-
 def test_killed_and_resumed_equals_unbroken(tmp_path):
-    """Bit for bit: weights, optimiser, schedules, losses."""
     images = write_photographs(tmp_path / 'photographs', 6, patch=32)
-
-    def config(work_dir):
-        return small_pixpro(images, tmp_path / work_dir, epochs=3, warmup=1, num_workers=1)
-
-    train(config('whole'))
-    train(config('broken'), kill=True)
-    resumed = config('resumed')
-    resumed.resume, resumed.load_from = True, str(tmp_path / 'broken' / 'epoch_1.pth')
-    train(resumed)
-    whole, again, before = (
-        load_weights(tmp_path / path)
-        for path in ('whole/epoch_3.pth', 'resumed/epoch_3.pth', 'broken/epoch_1.pth')
+    moving = ['backbone.conv1.weight', 'target.backbone.layer4.1.conv2.weight']
+    moving += ['target.neck.fc0.weight', 'head.transform.weight']
+    resumed_equals_unbroken(
+        lambda work_dir: small_pixpro(images, work_dir, epochs=3, warmup=1, num_workers=1),
+        tmp_path,
+        moving=moving,
     )
-    for part in ('state_dict', 'optimizer', 'param_schedulers'):
-        same(whole[part], again[part], part)
-    for key in (
-        'backbone.conv1.weight',
-        'target.backbone.layer4.1.conv2.weight',
-        'target.neck.fc0.weight',
-        'head.transform.weight',
-    ):
-        assert not torch.equal(before['state_dict'][key], whole['state_dict'][key]), key
-    losses, momenta = (
-        [
-            state['message_hub']['log_scalars'][f'train/{key}'].data[0].tolist()
-            for state in (whole, again)
-        ]
-        for key in ('loss', 'momentum')
-    )
-    assert losses[0] == losses[1]
-    assert len(set(losses[0])) == 6
-    assert momenta[0] == momenta[1]
 
 
 def test_trains_on_real_images_and_hands_its_backbone_on(shared_data, tmp_path):
     """A few steps: the loss falls; the checkpoint's backbone loads for other packages."""
-    images = tmp_path / 'images'
-    images.mkdir()
-    chosen = sorted((shared_data / 'natural' / 'imagenet_sample').rglob('*.jpg'))[::130]
-    assert len(chosen) >= 6
-    for path in chosen:
-        (images / path.name).symlink_to(path)
-    cfg = small_pixpro(images, tmp_path / 'work', batch_size=len(chosen) // 2, epochs=8)
+    count = some_real_images(shared_data, tmp_path / 'images')
+    cfg = small_pixpro(tmp_path / 'images', tmp_path / 'work', batch_size=count // 2, epochs=8)
     cfg.optim_wrapper.optimizer.lr = 0.2
     cfg.default_hooks.checkpoint.interval = 8
     runner = train(cfg)
@@ -244,17 +192,4 @@ def test_trains_on_real_images_and_hands_its_backbone_on(shared_data, tmp_path):
     assert np.isfinite(losses).all()
     assert losses[0] > -1
     assert losses[-4:].mean() < losses[0] - 1
-
-    file = tmp_path / 'work' / 'epoch_8.pth'
-    narrow = dict(NARROW, strides=(1, 2, 2, 1))
-    backbone = MODELS.build(
-        dict(
-            type='mmpretrain.ResNet',
-            **narrow,
-            init_cfg=dict(type='orl_mm.PretrainedBackbone', checkpoint=str(file)),
-        )
-    )
-    backbone.init_weights()
-    same(dict(runner.model.backbone.state_dict()), dict(backbone.state_dict()))
-    result = load_backbone(backbone, file)
-    assert (result.prefix, result.missing) == ('backbone.', [])
+    backbone_is_handed_on(runner, tmp_path / 'work' / 'epoch_8.pth', strides=(1, 2, 2, 1))

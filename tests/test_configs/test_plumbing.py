@@ -110,7 +110,7 @@ def transfer(name, kind, config, start, options, pattern):
         *common,
     )
     loaded = re.findall(r'ResNet: (\d+) of (\d+) tensors', said)
-    assert loaded and all(a == b == '265' for a, b in loaded), 'the backbone was not loaded whole'
+    assert set(loaded) == {('265', '265')}, 'the backbone was not loaded whole'
     said = run(
         'test',
         f'configs/transfer/{config}.py',

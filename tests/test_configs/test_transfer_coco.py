@@ -12,6 +12,8 @@ from mmengine.config import Config
 from mmengine.hub import get_config
 from mmengine.optim import LinearLR, MultiStepLR
 
+from tests.small import has, kinds
+
 CONFIGS = Path(__file__).resolve().parents[2] / 'configs'
 SYNC = dict(type='SyncBN', requires_grad=True)
 
@@ -137,12 +139,7 @@ def test_numbers_of_1x(one_x):
     )
     warmup, steps = one_x.param_scheduler
     assert (warmup.type, warmup.start_factor, warmup.end) == ('LinearLR', 0.001, 500)
-    assert (steps.type, steps.by_epoch, steps.milestones, steps.gamma) == (
-        'MultiStepLR',
-        True,
-        [8, 11],
-        0.1,
-    )
+    has(steps, type='MultiStepLR', by_epoch=True, milestones=[8, 11], gamma=0.1)
     (resize,) = [t for t in one_x.train_dataloader.dataset.pipeline if t.type == 'Resize']
     assert resize.scale == (1333, 800)
     assert resize.keep_ratio
@@ -236,15 +233,10 @@ def test_numbers_of_the_published_recipe(published):
 def test_views_of_the_published_recipe(published):
     """train.py: longest side 1024 x U(0.8, 1.25), 1024 crop, flip; at test longest side 1024."""
     pipeline = published.train_dataloader.dataset.pipeline
-    assert [t.type for t in pipeline] == [
-        'LoadImageFromFile',
-        'LoadAnnotations',
-        'RandomResize',
-        'RandomCrop',
-        'FilterAnnotations',
-        'RandomFlip',
-        'PackDetInputs',
-    ]
+    assert kinds(pipeline) == (
+        'LoadImageFromFile LoadAnnotations RandomResize RandomCrop FilterAnnotations '
+        'RandomFlip PackDetInputs'
+    )
     resize, crop, flip = pipeline[2], pipeline[3], pipeline[5]
     assert resize.scale == (1024, 1024)
     assert resize.ratio_range == (0.8, 1.25)

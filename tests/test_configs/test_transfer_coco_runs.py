@@ -18,7 +18,7 @@ from PIL import Image
 from orl_mm.engine.cli import UserError, build_loops, config_errors
 from orl_mm.weights import load_weights
 from tests.coco_files import COLOUR, read_json, write_coco, write_json
-from tests.small import NARROW, same, train
+from tests.small import NARROW, resumed_equals_unbroken, same
 
 pytest.importorskip('mmcv.ops', reason='mmdet needs the compiled ops of mmcv (make ops)')
 
@@ -282,44 +282,22 @@ def test_backbone_computes_what_pretraining_computed(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ('fault', 'said'),
+    ('network', 'prefix', 'said'),
     [
-        ('depth', '(?i)architecture|tensors'),
-        ('stem', '(?i)architecture|holds'),
-        ('prefix', "0 of the 100.*'encoder.'"),
-        ('names', '(?i)of the 100'),
-        ('part', '9[0-8] of the 100'),
-        ('absent', 'no checkpoint'),
-        ('cut', 'cut short'),
-        ('code', 'Path.* is not data'),
+        (dict(depth=34), 'backbone.', '(?i)architecture|tensors'),
+        (dict(type='mmpretrain.ResNetV1c'), 'backbone.', '(?i)architecture|holds'),
+        ({}, 'encoder.', "0 of the 100.*'encoder.'"),
     ],
 )
-def test_wrong_checkpoint_stops_before_training(fault, said, tmp_path):
+def test_wrong_checkpoint_stops_before_training(network, prefix, said, tmp_path):
+    """Other faults: test_transfer_segmentation_runs.py."""
     from mmdet.registry import MODELS
 
-    cfg = tiny('1x', tmp_path, tmp_path / 'work', '')
-    path = tmp_path / 'weights.pth'
-    source = resnet(
-        **{
-            **NARROW,
-            **dict(depth=dict(depth=34), stem=dict(type='mmpretrain.ResNetV1c')).get(fault, {}),
-        }
-    )
-    save(path, source, 'model.body.' if fault == 'names' else 'backbone.')
-    weights = torch.load(path)['state_dict']
-    if fault == 'names':  # another library's
-        weights = {key.replace('layer', 'res'): value for key, value in weights.items()}
-    if fault == 'part':
-        weights = {key: value for key, value in weights.items() if 'layer4.1.conv' not in key}
-    torch.save(dict(state_dict=weights, **(dict(made=Path('/')) if fault == 'code' else {})), path)
-    if fault == 'cut':
-        path.write_bytes(path.read_bytes()[:-2000])
-    cfg.model.backbone.init_cfg.update(
-        checkpoint=str(path if fault != 'absent' else tmp_path / 'none.pth'),
-        **(dict(prefix='encoder.') if fault == 'prefix' else {}),
-    )
+    checkpoint = save(tmp_path / 'weights.pth', resnet(**{**NARROW, **network}))
+    cfg = tiny('1x', tmp_path, tmp_path / 'work', checkpoint)
+    cfg.model.backbone.init_cfg.prefix = prefix
     backbone = MODELS.build(cfg.model.backbone)
-    with pytest.raises((ValueError, FileNotFoundError), match=said):
+    with pytest.raises(ValueError, match=said):
         backbone.init_weights()
 
 
@@ -331,28 +309,16 @@ def coco(tmp_path):
 def test_killed_and_resumed_equals_unbroken(coco, pretrained, tmp_path):
     """1x, three epochs of two steps: flips, sampled anchors and regions, order of the images."""
 
-    def run(name, kill=False, **changes):
-        cfg = tiny('1x', coco, tmp_path / name, pretrained, size=64)
+    def config(work_dir):
+        cfg = tiny('1x', coco, work_dir, pretrained, size=64)
         cfg.train_cfg.max_epochs = 3
         cfg.train_dataloader.update(num_workers=1, persistent_workers=True)
         cfg.val_dataloader = cfg.val_evaluator = cfg.val_cfg = None
-        cfg.update(changes)
-        train(cfg, kill)
-        return None if kill else load_weights(tmp_path / name / 'epoch_3.pth')
+        return cfg
 
-    whole = run('whole')
-    run('broken', kill=True)
-    first = str(tmp_path / 'broken' / 'epoch_1.pth')
-    resumed = run('resumed', resume=True, load_from=first)
-    for part in ('state_dict', 'optimizer', 'param_schedulers'):
-        same(whole[part], resumed[part], part)
-    before = load_weights(first)['state_dict']
-    moved = [
-        key
-        for key, value in before.items()
-        if 'weight' in key and not torch.equal(value, whole['state_dict'][key])
-    ]
-    assert len(moved) == sum('weight' in key for key in before)  # the stem is trained too
+    before, whole = resumed_equals_unbroken(config, tmp_path)
+    for key, value in before['state_dict'].items():  # the stem is trained too
+        assert 'weight' not in key or not torch.equal(value, whole['state_dict'][key])
 
 
 def test_resumed_published_run_sees_the_same_images(coco, pretrained, tmp_path):
@@ -562,17 +528,11 @@ def test_commands_at_full_size(recipe, shared_data, tmp_path):
 @pytest.mark.slow
 def test_missing_image_is_one_line_and_code_2(coco, tmp_path):
     (coco / 'train2017' / '000000000003.jpg').unlink()
-    code, said = command(
-        'train.py',
-        CONFIGS / 'mask-rcnn_r50_fpn_1x.py',
-        '--work-dir',
-        tmp_path / 'work',
-        '--cfg-options',
-        'model.backbone.init_cfg=None',
-        f'train_dataloader.dataset.data_root={coco}/',
-        f'val_dataloader.dataset.data_root={coco}/',
-        f'val_evaluator.ann_file={coco}/annotations/instances_val2017.json',
-    )
+    options = [f'{split}_dataloader.dataset.data_root={coco}/' for split in ('train', 'val')]
+    options.append(f'val_evaluator.ann_file={coco}/annotations/instances_val2017.json')
+    options.append('model.backbone.init_cfg=None')
+    config, work = CONFIGS / 'mask-rcnn_r50_fpn_1x.py', tmp_path / 'work'
+    code, said = command('train.py', config, '--work-dir', work, '--cfg-options', *options)
     assert code == 2
     assert 'Traceback' not in said
     last = said.strip().splitlines()[-1]

@@ -1,10 +1,7 @@
 """Configs of attention AP and linear probes: settings, images that are left out, small runs."""
 
-import importlib.util
 import json
 import logging
-import re
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +12,9 @@ from mmengine.registry import init_default_scope
 from PIL import Image
 
 from orl_mm.datasets.chest_xray_parts import read_split
+from orl_mm.datasets.chexpert import FOURTEEN
 from orl_mm.registry import HOOKS, MODELS
+from tests.small import call_tool, ends_in_one_line, kinds
 from tests.test_engine.guided import VIT, build, dino
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -93,11 +92,7 @@ def test_probes(name):
     assert schedule == dict(type='CosineAnnealingLR', eta_min=0.0, by_epoch=True)
     assert cfg.train_cfg.max_epochs == 100
     for loader in (cfg.train_dataloader, cfg.val_dataloader, cfg.test_dataloader):
-        assert [t.type for t in loader.dataset.pipeline] == [
-            'orl_mm.LoadXray',
-            'Resize',
-            'PackInputs',
-        ]
+        assert kinds(loader.dataset.pipeline) == 'orl_mm.LoadXray Resize PackInputs'
         size = cfg.model.backbone.img_size
         assert loader.dataset.pipeline[1].scale == (size, size)
     assert 'orl_mm.FrozenFeaturesHook' in hooks(cfg)
@@ -125,53 +120,21 @@ def test_probes(name):
         )
 
 
-def call(monkeypatch, name, *words):
-    spec = importlib.util.spec_from_file_location(f'{name}_tool', ROOT / 'tools' / f'{name}.py')
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    monkeypatch.setattr(sys, 'argv', [f'{name}.py', *map(str, words)])
-    module.main()
-
-
 def write_chexpert(root, patients=20):
     """Frontal images of CheXpert's layout, whose brightness says Edema."""
-    columns = [
-        'No Finding',
-        'Enlarged Cardiomediastinum',
-        'Cardiomegaly',
-        'Lung Opacity',
-        'Lung Lesion',
-        'Edema',
-        'Consolidation',
-        'Pneumonia',
-        'Atelectasis',
-        'Pneumothorax',
-        'Pleural Effusion',
-        'Pleural Other',
-        'Fracture',
-        'Support Devices',
-    ]
     draw = np.random.default_rng(0)
     for split in ('train', 'valid'):
-        lines = [','.join(['Path', 'Sex', 'Age', 'Frontal/Lateral', 'AP/PA', *columns])]
+        lines = [','.join(['Path', 'Sex', 'Age', 'Frontal/Lateral', 'AP/PA', *FOURTEEN])]
         for i in range(patients):
             name = f'{split}/patient{i:05}/study1/view1_frontal.jpg'
             path = root / 'chexpert' / name
             path.parent.mkdir(parents=True)
             Image.fromarray(draw.integers(0, 60, (48, 40), np.uint8) + 120 * (i % 2)).save(path)
-            cells = dict.fromkeys(columns, '')
-            cells.update(
-                {
-                    'Edema': f'{i % 2}.0',
-                    'Cardiomegaly': f'{i % 3 // 2}.0',
-                    'Atelectasis': '-1.0' if split == 'train' and i == 3 else '1.0',
-                }
-            )
-            lines.append(
-                ','.join(
-                    [f'CheXpert-v1.0-small/{name}', 'Male', '50', 'Frontal', 'PA', *cells.values()]
-                )
-            )
+            cells = dict.fromkeys(FOURTEEN, '')
+            cells.update(Edema=f'{i % 2}.0', Cardiomegaly=f'{i % 3 // 2}.0')
+            cells['Atelectasis'] = '-1.0' if split == 'train' and i == 3 else '1.0'
+            path = f'CheXpert-v1.0-small/{name}'
+            lines.append(','.join([path, 'Male', '50', 'Frontal', 'PA', *cells.values()]))
         (root / 'chexpert' / f'{split}.csv').write_text('\n'.join(lines) + '\n')
 
 
@@ -199,15 +162,8 @@ visualizer = dict(vis_backends=[dict(type='LocalVisBackend')])
     monkeypatch.setattr(
         logging.Logger, 'handle', lambda self, record: said.append(record.getMessage())
     )
-    call(monkeypatch, 'train', config, '--work-dir', tmp_path / 'run')
-    call(
-        monkeypatch,
-        'test',
-        config,
-        tmp_path / 'run' / 'epoch_10.pth',
-        '--work-dir',
-        tmp_path / 'test',
-    )
+    call_tool(monkeypatch, f'train {config} --work-dir {tmp_path}/run')
+    call_tool(monkeypatch, f'test {config} {tmp_path}/run/epoch_10.pth --work-dir {tmp_path}/test')
     log = '\n'.join(said)
     assert 'Features of 10 train images' in log
     assert 'Features of 20 val images' in log
@@ -227,21 +183,10 @@ def test_probe_without_weights_stops(tmp_path, monkeypatch, capsys):
     write_chexpert(tmp_path)
     monkeypatch.setenv('ORL_CXR', str(tmp_path))
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(SystemExit):
-        call(
-            monkeypatch,
-            'train',
-            TRANSFER / 'chexpert/linear_vits16.py',
-            '--work-dir',
-            'run',
-            '--cfg-options',
-            'train_dataloader.num_workers=0',
-            'val_dataloader.num_workers=0',
-        )
-    assert (
-        'there is no checkpoint work_dirs/vits16_chexpert_deformable/epoch_30.pth'
-        in capsys.readouterr().err
-    )
+    command = f'train {TRANSFER}/chexpert/linear_vits16.py --work-dir run --cfg-options '
+    command += 'train_dataloader.num_workers=0 val_dataloader.num_workers=0'
+    said = 'there is no checkpoint work_dirs/vits16_chexpert_deformable/epoch_30.pth'
+    ends_in_one_line(monkeypatch, capsys, command, said)
 
 
 @pytest.fixture(scope='module')
@@ -249,6 +194,14 @@ def small_vit():
     """The backbone of the small configs, random."""
     init_default_scope('mmpretrain')
     return MODELS.build(dict(load('jsrt/attention_small').model.backbone))
+
+
+def attention_test(folder):
+    """The command that tests ``folder``/x.pth."""
+    return (
+        f'test {TRANSFER}/jsrt/attention_small.py {folder}/x.pth --work-dir {folder} '
+        '--cfg-options test_dataloader.num_workers=0'
+    )
 
 
 def test_attention_through_the_tool(shared_data, tmp_path, monkeypatch, small_vit):
@@ -259,20 +212,7 @@ def test_attention_through_the_tool(shared_data, tmp_path, monkeypatch, small_vi
         dict(state_dict=weights, meta=dict(attention_heads={4: 'heart'})), tmp_path / 'x.pth'
     )
     out = tmp_path / 'metrics.json'
-    call(
-        monkeypatch,
-        'test',
-        TRANSFER / 'jsrt/attention_small.py',
-        tmp_path / 'x.pth',
-        '--work-dir',
-        tmp_path,
-        '--out',
-        out,
-        '--out-item',
-        'metrics',
-        '--cfg-options',
-        'test_dataloader.num_workers=0',
-    )
+    call_tool(monkeypatch, f'{attention_test(tmp_path)} --out {out} --out-item metrics')
     found = json.loads(out.read_text())
     assert found['jsrt/images'] == 47
     assert found['jsrt/heart_head'] == 4
@@ -301,16 +241,4 @@ def test_checkpoints_that_do_not_fit_end_in_one_line(
         for key, value in small_vit.state_dict().items()
     }
     torch.save(dict(state_dict=weights, meta=meta), tmp_path / 'x.pth')
-    with pytest.raises(SystemExit) as stop:
-        call(
-            monkeypatch,
-            'test',
-            TRANSFER / 'jsrt/attention_small.py',
-            tmp_path / 'x.pth',
-            '--work-dir',
-            tmp_path,
-            '--cfg-options',
-            'test_dataloader.num_workers=0',
-        )
-    lines = [x for x in capsys.readouterr().err.splitlines() if x.startswith('test.py: ')]
-    assert stop.value.code == 2 and len(lines) == 1 and re.search(said, lines[0]), lines
+    ends_in_one_line(monkeypatch, capsys, attention_test(tmp_path), said)

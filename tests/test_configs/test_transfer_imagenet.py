@@ -1,9 +1,7 @@
 """Linear probe and k-NN on ImageNet's labels: settings, and real runs on small folders."""
 
-import importlib.util
 import json
 import os
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +15,7 @@ from sklearn.neighbors import KNeighborsClassifier
 
 from orl_mm.registry import DATASETS, MODELS
 from orl_mm.weights import load_weights
-from tests.small import NARROW, same
+from tests.small import NARROW, call_tool, ends_in_one_line, has, kinds, same
 
 ROOT = Path(__file__).resolve().parents[2]
 CONFIGS = ROOT / 'configs' / 'transfer' / 'imagenet'
@@ -33,12 +31,7 @@ def test_settings_of_the_linear_probe():
     """mmpretrain's recipe for BYOL: LARS 1.6 for 4096 images, 90 epochs, cosine, no decay."""
     cfg = load('linear')
     optimizer = cfg.optim_wrapper.optimizer
-    assert (optimizer.type, optimizer.lr, optimizer.momentum, optimizer.weight_decay) == (
-        'LARS',
-        1.6,
-        0.9,
-        0.0,
-    )
+    has(optimizer, type='LARS', lr=1.6, momentum=0.9, weight_decay=0.0)
     assert cfg.train_cfg.max_epochs == 90
     assert cfg.train_dataloader.batch_size * 8 == 4096
     assert cfg.auto_scale_lr.base_batch_size == 4096
@@ -50,13 +43,9 @@ def test_settings_of_the_linear_probe():
     assert cfg.model.head.num_classes == 1000
     assert cfg.model.head.in_channels == 2048
     assert cfg.model.neck.type == 'GlobalAveragePooling'
-    assert [t.type for t in cfg.train_dataloader.dataset.pipeline] == [
-        'orl_mm.SeedSample',
-        'orl_mm.LoadImage',
-        'RandomResizedCrop',
-        'RandomFlip',
-        'PackInputs',
-    ]
+    assert kinds(cfg.train_dataloader.dataset.pipeline) == (
+        'orl_mm.SeedSample orl_mm.LoadImage RandomResizedCrop RandomFlip PackInputs'
+    )
     assert cfg.train_dataloader.dataset.pipeline[2].scale == 224
     for loader in (cfg.val_dataloader, cfg.test_dataloader):
         read, resize, crop, _ = loader.dataset.pipeline
@@ -207,15 +196,6 @@ def test_knn_through_the_config_is_scikit_learns(folders, pretrained, tmp_path):
     assert len(queries) == 6
 
 
-def call(monkeypatch, name, *words):
-    """A tool as it is typed, in this process."""
-    spec = importlib.util.spec_from_file_location(f'{name}_tool', ROOT / 'tools' / f'{name}.py')
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    monkeypatch.setattr(sys, 'argv', [f'{name}.py', *map(str, words)])
-    module.main()
-
-
 @pytest.fixture(scope='module')
 def imagenet(tmp_path_factory):
     """Six images, real ones where they are there, with labels in meta/; val is train backwards."""
@@ -238,58 +218,35 @@ def imagenet(tmp_path_factory):
     return root
 
 
-SMALL = [f'model.backbone.{key}={value}' for key, value in NARROW.items()]
+NETWORK = ' '.join(f'model.backbone.{key}={value}' for key, value in NARROW.items())
+HEAD = f'{NETWORK} model.head.in_channels=64'
+NO_WORKERS = 'test_dataloader.num_workers=0 custom_hooks.0.dataloader.num_workers=0'
 
 
 def test_random_probed_through_the_tools(imagenet, tmp_path, monkeypatch):
     """Row Random, then both probes of it: the commands of the heads, made small."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv('ORL_IMAGENET', str(imagenet))
-    call(
-        monkeypatch,
-        'train',
-        ROOT / 'configs/baselines/random_r50_in1k.py',
-        '--cfg-options',
-        *SMALL,
-        'model.head.in_channels=64',
+    call_tool(
+        monkeypatch, f'train {ROOT}/configs/baselines/random_r50_in1k.py --cfg-options {HEAD}'
     )
     start = Path('work_dirs/random_r50_in1k/epoch_0.pth')
     assert start.is_file()  # where the transfers look for it
-    loaders = [
-        f'{split}_dataloader.{key}={value}'
+    loaders = ' '.join(
+        f'{split}_dataloader.batch_size=3 {split}_dataloader.num_workers=0'
         for split in ('train', 'val', 'test')
-        for key, value in (('batch_size', 3), ('num_workers', 0))
-    ]
-    call(
+    )
+    call_tool(
         monkeypatch,
-        'train',
-        CONFIGS / 'linear_r50.py',
-        '--work-dir',
-        'linear',
-        '--cfg-options',
-        *SMALL,
-        f'model.backbone.init_cfg.checkpoint={start}',
-        'model.head.in_channels=64',
-        'train_cfg.max_epochs=1',
+        f'train {CONFIGS}/linear_r50.py --work-dir linear --cfg-options {HEAD} {loaders} '
+        f'model.backbone.init_cfg.checkpoint={start} train_cfg.max_epochs=1 '
         'default_hooks.checkpoint.interval=1',
-        *loaders,
     )
     # Tested without the pretrained file: the probe's checkpoint is whole.
-    call(
+    call_tool(
         monkeypatch,
-        'test',
-        CONFIGS / 'linear_r50.py',
-        'linear/epoch_1.pth',
-        '--out',
-        'linear.json',
-        '--out-item',
-        'metrics',
-        '--work-dir',
-        'tested',
-        '--cfg-options',
-        *SMALL,
-        'model.head.in_channels=64',
-        *loaders,
+        f'test {CONFIGS}/linear_r50.py linear/epoch_1.pth --out linear.json --out-item metrics '
+        f'--work-dir tested --cfg-options {HEAD} {loaders}',
     )
     scalars = load_weights('linear/epoch_1.pth')['message_hub']['log_scalars']
     found = json.loads(Path('linear.json').read_text())
@@ -297,35 +254,15 @@ def test_random_probed_through_the_tools(imagenet, tmp_path, monkeypatch):
     for key, value in found.items():
         assert value == pytest.approx(json.loads(last_line('linear'))[key], abs=1e-4)
     assert scalars['train/loss'].data[0][0] == pytest.approx(np.log(1000), rel=0.05)
-    same(
-        {
-            key: value
-            for key, value in load_weights(start)['state_dict'].items()
-            if key.startswith('backbone.')
-        },
-        {
-            key: value
-            for key, value in load_weights('linear/epoch_1.pth')['state_dict'].items()
-            if key.startswith('backbone.')
-        },
-    )
-    call(
+    backbones = []
+    for file in (start, 'linear/epoch_1.pth'):
+        weights = load_weights(file)['state_dict'].items()
+        backbones.append({key: value for key, value in weights if key.startswith('backbone.')})
+    same(*backbones)
+    call_tool(
         monkeypatch,
-        'test',
-        CONFIGS / 'knn_r50.py',
-        start,
-        '--out',
-        'knn.json',
-        '--out-item',
-        'metrics',
-        '--work-dir',
-        'knn',
-        '--cfg-options',
-        *SMALL,
-        'model.k=6',
-        'test_dataloader.batch_size=4',
-        'test_dataloader.num_workers=0',
-        'custom_hooks.0.dataloader.num_workers=0',
+        f'test {CONFIGS}/knn_r50.py {start} --out knn.json --out-item metrics --work-dir knn '
+        f'--cfg-options {NETWORK} model.k=6 test_dataloader.batch_size=4 {NO_WORKERS}',
     )
     knn = json.loads(Path('knn.json').read_text())
     assert knn == {'knn/top1': 100.0, 'knn/top5': 100.0}  # each image is its own nearest one
@@ -365,29 +302,16 @@ def test_wrong_data_end_both_probes_before_they_begin(
     if wrong == 'no val':  # its list alone is left: the data set is built, no image is there
         (root / 'meta' / 'val.txt').write_text((imagenet / 'meta' / 'val.txt').read_text())
     monkeypatch.setenv('ORL_IMAGENET', str(root))
-    words = {
-        'train': [
-            CONFIGS / 'linear_r50.py',
-            '--cfg-options',
-            'model.head.in_channels=64',
-            f'model.backbone.init_cfg.checkpoint={pretrained}',
-            *[f'{split}_dataloader.num_workers=0' for split in ('train', 'val', 'test')],
-        ],
-        'test': [
-            CONFIGS / 'knn_r50.py',
-            pretrained,
-            '--cfg-options',
-            'model.k=6',
-            'test_dataloader.num_workers=0',
-            'custom_hooks.0.dataloader.num_workers=0',
-        ],
-    }
+    loaders = ' '.join(f'{split}_dataloader.num_workers=0' for split in ('train', 'val', 'test'))
+    start = f'model.backbone.init_cfg.checkpoint={pretrained}'
+    command = {
+        'train': f'train {CONFIGS}/linear_r50.py --cfg-options {HEAD} {start} {loaders}',
+        'test': f'test {CONFIGS}/knn_r50.py {pretrained} '
+        f'--cfg-options {NETWORK} model.k=6 {NO_WORKERS}',
+    }[tool]
     monkeypatch.setattr('orl_mm.datasets.transforms.LoadImage.transform', None)
-    with pytest.raises(SystemExit) as stop:
-        call(monkeypatch, tool, *words[tool], *SMALL, '--work-dir', tmp_path / 'work')
-    lines = [x for x in capsys.readouterr().err.splitlines() if x.startswith(f'{tool}.py: ')]
-    assert stop.value.code == 2 and len(lines) == 1, lines
-    assert 'the data cannot be used' in lines[0] and said in lines[0], lines
+    said = f'the data cannot be used.*{said}'
+    ends_in_one_line(monkeypatch, capsys, f'{command} --work-dir {tmp_path}/work', said)
     assert not list((tmp_path / 'work').rglob('*.pth'))
 
 
@@ -395,20 +319,9 @@ def test_knn_of_another_network_ends_in_one_line(imagenet, tmp_path, monkeypatch
     monkeypatch.setenv('ORL_IMAGENET', str(imagenet))
     other = MODELS.build(dict(NARROW, type='mmpretrain.ResNet', depth=34))
     torch.save(dict(state_dict=other.state_dict()), tmp_path / 'other.pth')
-    with pytest.raises(SystemExit) as stop:
-        call(
-            monkeypatch,
-            'test',
-            CONFIGS / 'knn_r50.py',
-            tmp_path / 'other.pth',
-            '--work-dir',
-            tmp_path,
-            '--cfg-options',
-            *SMALL,
-            'test_dataloader.num_workers=0',
-        )
-    lines = [x for x in capsys.readouterr().err.splitlines() if x.startswith('test.py: ')]
-    assert stop.value.code == 2 and len(lines) == 1 and 'another architecture' in lines[0], lines
+    command = f'test {CONFIGS}/knn_r50.py {tmp_path}/other.pth --work-dir {tmp_path} '
+    command += f'--cfg-options {NETWORK} test_dataloader.num_workers=0'
+    ends_in_one_line(monkeypatch, capsys, command, 'another architecture')
 
 
 def test_another_network_is_refused(tmp_path):

@@ -9,6 +9,8 @@ from pathlib import Path
 import pytest
 from mmengine.config import Config
 
+from tests.small import has
+
 CONFIGS = Path(__file__).resolve().parents[2] / 'configs'
 TRANSFER = CONFIGS / 'transfer'
 SETS = ('voc', 'cityscapes')
@@ -74,19 +76,8 @@ HEADS = {
 def test_head(configs, name):
     """256 channels, two convolutions with dilation 6."""
     head, want = configs[name].model.decode_head, HEADS[name]
-    assert (
-        head.type,
-        head.in_channels,
-        head.in_index,
-        head.channels,
-        head.num_convs,
-        head.dilation,
-    ) == ('FCNHead', 2048, 3, 256, 2, 6)
-    assert (head.num_classes, head.concat_input, head.align_corners) == (
-        want['classes'],
-        want['concat'],
-        want['align'],
-    )
+    has(head, type='FCNHead', in_channels=2048, in_index=3, channels=256, num_convs=2, dilation=6)
+    has(head, num_classes=want['classes'], concat_input=want['concat'], align_corners=want['align'])
     assert head.norm_cfg == SYNC
     assert head.dropout_ratio == 0.1
     assert head.loss_decode.to_dict() == dict(
@@ -171,12 +162,7 @@ def test_recipe(configs, name):
     assert cfg.train_cfg.type == 'EpochBasedTrainLoop'
     assert cfg.train_cfg.max_epochs == epochs
     (schedule,) = cfg.param_scheduler
-    assert (schedule.type, schedule.by_epoch, schedule.milestones, schedule.gamma) == (
-        'MultiStepLR',
-        True,
-        milestones,
-        0.1,
-    )
+    has(schedule, type='MultiStepLR', by_epoch=True, milestones=milestones, gamma=0.1)
     assert cfg.train_dataloader.batch_size == batch
     assert batch * processes == 16 == cfg.auto_scale_lr.base_batch_size
     text = (TRANSFER / name / 'fcn_r50.py').read_text()

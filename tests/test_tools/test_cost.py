@@ -17,10 +17,7 @@ from small import write_photographs  # noqa: E402
 
 RUN = ex.Run('R2O', 'r2o', 'r2o', 'r2o', 'superpixels')
 COUNT = dict(epochs=2, batch=10, forward=4e8, backward=6e8, gradient_bytes=10**8, norm_calls=100)
-INPUTS = dict(
-    counts=dict(r2o=dict(COUNT, superpixels=30), medino=COUNT),
-    kmeans_launches=dict(start=400, each=100),
-)
+INPUTS = dict(counts=dict(r2o=dict(COUNT, superpixels=30), medino=COUNT))
 VALUES = dict(
     gpu_tflops=1.0,
     kernel_us=5.0,
@@ -39,6 +36,8 @@ VALUES = dict(
     guiding=3.0,
     kmeans_iterations=6.0,
     hop_us=0.0,
+    kmeans_launches=400.0,
+    iteration_launches=100.0,
 )
 
 
@@ -177,12 +176,6 @@ def test_attention_is_counted():
         lambda: nn.functional.scaled_dot_product_attention(x, x, x).sum(), nn.Identity()
     )
     assert found['forward'] == 3 * 2 * (2 * 8 * 8 * 4)
-
-
-def test_launches_of_kmeans_grow_with_iterations():
-    few, more, most = (full_size.kmeans_launches(8, n) for n in (1, 2, 4))
-    assert 10 < more - few == (most - more) / 2  # distances, minimum, sums, ...
-    assert full_size.kmeans_launches(16, 1) > few
 
 
 def tiny(cfg):

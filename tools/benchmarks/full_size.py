@@ -22,17 +22,15 @@ from mmengine.registry import init_default_scope
 from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.nn.modules.batchnorm import _BatchNorm
-from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import FlopCounterMode
 
-from orl_mm.models.utils import fit_kmeans
 from orl_mm.registry import MODELS
 from orl_mm.superpixels.cache import PriorSpec
 
 from .cost import Loader, keep_superpixels, pipeline_of, read_config, set_data
 from .cost import add_arguments as add_arguments  # for tools/benchmark.py
-from .timing import Report, median, spread, watch
-from .training import ROOT, BYOLStep, Step, build_model, build_optimizer, image_files, make_batch
+from .timing import Report, median, watch
+from .training import ROOT, image_files, make_batch
 
 # Key -> (config, sides of its views; R2O's third is x0), of the steps to count.
 STEPS: dict[str, tuple[str, tuple[int, ...]]] = {
@@ -48,23 +46,15 @@ SIZES = dict(natural=(500, 375), xrays=(390, 320))  # of ImageNet and CheXpert-s
 
 
 def run(args: argparse.Namespace) -> Report:
-    """Counts, seconds of loading an image, and R2O's step over BYOL's."""
+    """Counts, and seconds of loading an image."""
     cv2.setNumThreads(1)
     set_data(args)
     report, turns = Report('full-size', args), args.rounds or 3
     photographs = f'{args.natural}/imagenet_sample'
     counts = {key: count_config(key, 8 if key == 'r2o' else 2, photographs) for key in STEPS}
-    start, each = (kmeans_launches(64, n) for n in (0, 1))
     with tempfile.TemporaryDirectory() as folder:
         found = load_seconds(report, args, Path(folder), turns)
-    ratio = step_ratio(report, photographs)
-    report.details['inputs'] = dict(
-        counts=counts,
-        kmeans_launches=dict(start=start, each=each - start),
-        r2o_over_byol=ratio,
-        **found,
-    )
-    report.add('R2O / BYOL, batch 8, bf16 autocast', ratio['value'])
+    report.details['inputs'] = dict(counts=counts, **found)
     for key, seconds in found['load'].items():
         report.add(f'loading an image: {key} / byol', seconds / found['load']['byol'])
     return report
@@ -141,33 +131,6 @@ def count_config(key: str, images: int, folder: str | None = None) -> dict[str, 
     return found
 
 
-class CountLaunches(TorchDispatchMode):
-    """Count the operators that launch a kernel."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.launched = 0
-
-    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
-        name = func.overloadpacket.__name__
-        silent = name.startswith(('empty', 'lift_fresh', '_local_scalar_dense', 'detach'))
-        self.launched += not (silent or getattr(func, 'is_view', False))
-        return func(*args, **(kwargs or {}))
-
-
-def kmeans_launches(clusters: int, iterations: int, points: int = 256) -> int:
-    """Kernels that ``fit_kmeans`` launches one after the other."""
-
-    def launches(rounds: int) -> int:
-        data, generator = torch.randn(points, 8), torch.Generator().manual_seed(0)
-        with CountLaunches() as counter:
-            fit_kmeans(data, clusters, generator, max_iters=rounds, absolute_tol=-1.0)
-        return counter.launched
-
-    first = launches(1)
-    return first + (iterations - 1) * (launches(2) - first)
-
-
 def load_seconds(
     report: Report, args: argparse.Namespace, folder: Path, turns: int
 ) -> dict[str, Any]:
@@ -196,19 +159,3 @@ def load_seconds(
         load={key: median(seconds) / loads[key].size for key, seconds in spent.items()},
         superpixels=readings()['slic'] / ((1 + turns) * loads['r2o_anew'].size),
     )
-
-
-def step_ratio(report: Report, photographs: str, images: int = 8, depth: int = 50) -> dict:
-    """R2O's step over BYOL's, to check the FLOPs, which count products only.
-
-    Returns:
-        dict: ``value`` of the medians, ``low`` and ``high`` of neighbours, ``images``.
-    """
-    inputs, batch, _ = make_batch(images, folder=photographs)
-    model = build_model(depth=depth, num_clusters=64)
-    common = (model, build_optimizer(model), inputs, batch, torch.bfloat16)
-    sides = dict(byol=BYOLStep(*common), r2o=Step(*common))
-    spent = report.time(sides, 3, progress='full-size steps')
-    low, high = spread(spent['r2o'], spent['byol'])
-    value = median(spent['r2o']) / median(spent['byol'])
-    return dict(value=value, low=low, high=high, images=images)

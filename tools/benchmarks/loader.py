@@ -1,28 +1,25 @@
 """What whole images with superpixels add to loading two views: from a cache, and computed anew."""
 
 import argparse
-import subprocess
-import sys
 import tempfile
-import time
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import cv2
 import torch
-from mmcv.transforms import Compose
+from cache_superpixels import main as make_cache
 from mmengine.dataset import default_collate
 from mmengine.registry import DefaultScope
 from torch.utils.data import DataLoader
 
+from orl_mm.datasets.image_list import ImageList
 from orl_mm.engine.hooks.set_epoch_hook import find_epoch_aware
 
-from .timing import Report, Seconds, in_turns, median
-from .training import ROOT, image_files
+from .timing import Report, in_turns
+from .training import image_files
 
 BATCH = 8
-ONLINE = 40  # images with SLIC computed anew, which is slow and steady
 
 
 def run(args: argparse.Namespace) -> Report:
@@ -30,43 +27,50 @@ def run(args: argparse.Namespace) -> Report:
 
     The images are JPEGs of 500 x 375, ImageNet's usual size.
     """
-    threads = cv2.getNumThreads(), torch.get_num_threads()
     cv2.setNumThreads(1)
     torch.set_num_threads(1)
-    try:
-        with (
-            tempfile.TemporaryDirectory() as folder,
-            DefaultScope.overwrite_default_scope('mmpretrain'),
-        ):
-            count = 8 if args.quick else 200
-            paths, origin = image_files(args.images, count, folder, (500, 375))
-            root = str(Path(paths[0]).parent)
-            pipelines = {
-                name: Compose(steps)
-                for name, steps in make_pipelines(cache_superpixels(root, folder), root).items()
-            }
-            for pipeline in pipelines.values():
-                for transform in find_epoch_aware(pipeline):
-                    transform.set_epoch(0)
-            seconds = by_image(pipelines, paths)
-            workers = by_worker(pipelines, paths)
-    finally:
-        cv2.setNumThreads(threads[0])
-        torch.set_num_threads(threads[1])
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        DefaultScope.overwrite_default_scope('mmpretrain'),
+    ):
+        paths, origin = image_files(args.images, 8 if args.quick else 200, folder, (500, 375))
+        root = str(Path(paths[0]).parent)
+        datasets = {
+            name: ImageList(data_root=root, pipeline=steps)
+            for name, steps in make_pipelines(cache_superpixels(root, folder), root).items()
+        }
+        for transform in find_epoch_aware(list(datasets.values())):
+            transform.set_epoch(0)
+        images = [i % len(paths) for i in range(BATCH + len(paths))]  # a first batch warms up
+        sides = {
+            name: partial(next, map(data.__getitem__, images)) for name, data in datasets.items()
+        }
+        seconds = in_turns(sides, len(paths), BATCH, clock='process')
+        workers = in_turns(
+            {
+                name: partial(
+                    list,
+                    DataLoader(
+                        torch.utils.data.Subset(datasets[name], range(min(len(paths), 6 * BATCH))),
+                        batch_size=BATCH,
+                        num_workers=1,
+                        persistent_workers=True,
+                        collate_fn=default_collate,
+                    ),
+                )
+                for name in ('views', 'cached')
+            },
+            5,
+        )
     report = Report('loader', args, num_images=len(paths), images=origin)
-    report.details.update(
-        ms={name: 1000 * median(s) for name, s in seconds.items()}, one_worker=workers
-    )
+    report.details.update(seconds=seconds, one_worker=workers)
     for side, name, target in (
         ('cached', 'x0, cached superpixels and two views / two views', 1.25),
         ('online', 'x0, online SLIC and two views / two views', None),
         ('x0_only', 'x0 and two views / two views', None),
         ('stock', "mmpretrain's own BYOL pipeline / two views", None),
     ):
-        note = 'ms per image: {:.1f} / {:.1f}'.format(
-            *(1000 * median(seconds[s]) for s in (side, 'views'))
-        )
-        report.add(name, median(seconds[side]) / median(seconds['views']), target=target, note=note)
+        report.ratio(name, seconds, side, 'views', target=target)
     name = 'the same through a data loader of one worker, wall clock'
     report.ratio(name, workers, 'cached', 'views', target=1.25)
     report.figures.insert(1, report.figures.pop())
@@ -120,55 +124,8 @@ def make_pipelines(cache: str, root: str) -> dict[str, list[dict[str, Any]]]:
     )
 
 
-def by_image(pipelines: dict[str, Compose], paths: list[str]) -> Seconds:
-    """Processor time of each image; a first batch is not counted.
-
-    Processor time, since all files are in memory after the first pipeline has read them.
-    """
-    seconds: Seconds = {name: [] for name in pipelines}
-    for index, path in enumerate(paths[:BATCH] + paths):
-        for name, pipeline in pipelines.items():
-            if name == 'online' and index >= BATCH + ONLINE:
-                continue
-            start = time.thread_time()
-            pipeline(dict(img_path=path, sample_idx=index))
-            if index >= BATCH:
-                seconds[name].append(time.thread_time() - start)
-    return seconds
-
-
-class Samples(torch.utils.data.Dataset):
-    """The images of ``paths`` through a pipeline."""
-
-    def __init__(self, pipeline: Compose, paths: list[str]) -> None:
-        self.pipeline, self.paths = pipeline, paths
-
-    def __len__(self) -> int:
-        return len(self.paths)
-
-    def __getitem__(self, index: int) -> dict:
-        return self.pipeline(dict(img_path=self.paths[index], sample_idx=index))
-
-
-def by_worker(pipelines: dict[str, Compose], paths: list[str]) -> Seconds:
-    """Wall-clock seconds of passes over some images by one worker, collation included."""
-    loaders = {
-        name: DataLoader(
-            Samples(pipelines[name], paths[: 6 * BATCH]),
-            batch_size=BATCH,
-            num_workers=1,
-            persistent_workers=True,
-            collate_fn=default_collate,
-        )
-        for name in ('views', 'cached')
-    }
-    return in_turns({name: partial(list, loader) for name, loader in loaders.items()}, 5)
-
-
-def cache_superpixels(images: str, folder: str | Path, *options: str) -> str:
-    """Write the SLIC superpixels of all images below a folder; returns the cache."""
-    out = str(Path(folder, 'superpixels'))
-    tool = str(ROOT / 'tools' / 'cache_superpixels.py')
-    command = [sys.executable, tool, '--folder', images, '--out', out, *options]
-    subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+def cache_superpixels(images: str, folder: str) -> str:
+    """Cache the SLIC superpixels of all images below a folder; returns the cache."""
+    out = f'{folder}/superpixels'
+    make_cache(['--folder', images, '--out', out, '--workers', '1'])
     return out

@@ -9,10 +9,7 @@ import argparse
 import os
 import time
 from collections.abc import Callable
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, replace
-from functools import partial
-from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -95,7 +92,6 @@ def run(args: argparse.Namespace) -> Report:
             note = f'{len(others)} images, {describe(result["dice"])}'
             report.add(f'mean Dice on {name}: {setting}', np.mean(result['dice']), '', note=note)
     judge_checks(report, list(everything.values()))
-    compare_processes(report, exemplar, cases, settings[TUNED])
     report.details.update(
         settings={name: s.to_dict() for name, s in settings.items()},
         results=found,
@@ -261,30 +257,6 @@ def judge_checks(report: Report, everything: list[dict[str, dict[str, list]]]) -
                 note += f'; worst result not flagged {scores[~flagged].min():.2f}'
             name = f'results with mean Dice {text}: share that the checks flag'
             report.add(name, flagged[which].mean(), unit='', note=note)
-
-
-def compare_processes(
-    report: Report, exemplar: Exemplar, cases: list[Case], settings: ElastixSettings
-) -> None:
-    """Wall-clock rate of two processes against one."""
-    if (os.cpu_count() or 1) < 2:
-        return
-    work = partial(positions_of, reference=make_reference(exemplar, settings))
-    greys, seconds = [case.grey for case in cases], {}
-    for processes in (1, 2):
-        with ProcessPoolExecutor(processes, get_context('fork')) as pool:
-            list(pool.map(work, greys[: 2 * processes]))  # starts them
-            start = time.perf_counter()
-            list(pool.map(work, greys))
-            seconds[processes] = time.perf_counter() - start
-    report.add(
-        'images a second, two processes / one',
-        seconds[1] / seconds[2],
-        target=1.8,
-        sense='at least',
-        note=f'wall clock {seconds[1]:.1f} s / {seconds[2]:.1f} s, for idle cores only: '
-        f'load {os.getloadavg()[0]:.1f}',
-    )
 
 
 def draw(found: dict[str, dict[str, list]], path: str) -> None:
