@@ -5,15 +5,17 @@ from functools import lru_cache
 from pathlib import Path
 
 import pytest
-import torch
-from mmengine.registry import DefaultScope
-from orl_command import prepare
 
-prepare()  # as every tool does before its imports
 
-import orl_mm  # noqa: F401, E402  (registers every part)
+def pytest_configure(config):
+    """Import what all tests need, but not in the process that only hands tests to others (-n)."""
+    if getattr(config.option, 'numprocesses', None) and not hasattr(config, 'workerinput'):
+        return
+    import torch
 
-torch.set_num_threads(int(os.environ.get('OMP_NUM_THREADS', 2)))
+    import orl_mm  # noqa: F401  (registers every part)
+
+    torch.set_num_threads(int(os.environ.get('OMP_NUM_THREADS', 2)))
 
 
 @pytest.fixture(scope='session', autouse=True)
@@ -39,6 +41,8 @@ def format_each_config_once():
 @pytest.fixture(scope='module', autouse=True)
 def default_scope_put_back():
     """A file starts without the default scope of the one before, as if it ran alone."""
+    from mmengine.registry import DefaultScope
+
     before = DefaultScope._instance_dict.copy()
     yield
     DefaultScope._instance_dict = before

@@ -96,7 +96,7 @@ def photographs(tmp_path_factory):
 
 
 @pytest.mark.parametrize('name', NAMES)
-def test_killed_and_resumed_equals_unbroken(name, photographs, tmp_path):
+def test_resumed_equals_unbroken(name, photographs, tmp_path):
     """Weights, momentum copies, queues, optimiser, schedules, losses."""
     resumed_equals_unbroken(
         lambda work_dir: small(name, photographs, work_dir),

@@ -177,7 +177,7 @@ def test_label_maps_leave_as_many_regions_as_images_of_their_own_size():
 
 
 @pytest.mark.parametrize('name', ['detcon-b', 'detcon-b_paper'])
-def test_killed_and_resumed_equals_unbroken(name, tmp_path):
+def test_resumed_equals_unbroken(name, tmp_path):
     """Regions are drawn in the network."""
     images = write_photographs(tmp_path / 'photographs', 6, patch=32)
     options = dict(epochs=3, warmup=1, num_workers=int(name == 'detcon-b'))

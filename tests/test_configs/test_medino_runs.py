@@ -55,7 +55,7 @@ def run(cfg, work_dir, epochs=3, **changes):
     return load_weights(work_dir / f'epoch_{epochs}.pth')
 
 
-def test_guided_run_killed_and_resumed_equals_unbroken(folder, tmp_path):
+def test_guided_run_resumed_equals_unbroken(folder, tmp_path):
     """Chest augmentation, averaged template, hook: weights, optimiser and schedules bit for bit."""
     name, source = 'vits16_chexpert_average', folder / 'average.npz'
 

@@ -169,7 +169,7 @@ def test_biases_and_norms_are_excluded_from_decay_and_adaptation():
     assert all(g['weight_decay'] == 0 for g in groups if g.get('lars_exclude'))
 
 
-def test_killed_and_resumed_equals_unbroken(tmp_path):
+def test_resumed_equals_unbroken(tmp_path):
     images = write_photographs(tmp_path / 'photographs', 6, patch=32)
     moving = ['backbone.conv1.weight', 'target.backbone.layer4.1.conv2.weight']
     moving += ['target.neck.fc0.weight', 'head.transform.weight']

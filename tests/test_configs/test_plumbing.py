@@ -19,32 +19,21 @@ from mmengine.config import Config
 
 ROOT = Path(__file__).resolve().parents[2]
 OUT = Path(os.environ.get('ORL_PLUMBING', ROOT / 'work_dirs' / 'plumbing')).resolve()
-SYSTEMS = [
-    f'baselines/{name}_r50_in1k'
-    for name in (
-        'supervised',
-        'random',
-        'mocov1',
-        'mocov2',
-        'byol',
-        'densecl',
-        'detcon-b',
-        'detcon-b_100e',
-        'detcon-b_paper',
-        'pixpro',
-        'vader',
-        'infomin',
-    )
-] + ['r2o/r50_in1k', 'r2o/r50_in1k_official']
+BASELINES = (
+    'supervised random mocov1 mocov2 byol densecl detcon-b detcon-b_100e detcon-b_paper pixpro '
+    'vader infomin'
+)
+SYSTEMS = re.sub(r'(\S+)', r'baselines/\1_r50_in1k', BASELINES).split()
+SYSTEMS += ['r2o/r50_in1k', 'r2o/r50_in1k_official']
 
 
-def run(tool, *args):
-    """A tool of this project, as it is typed; what it said."""
+def run(command):
+    """``train CONFIG ...`` as it is typed, ``train`` being a file of tools/; what it said."""
+    tool, *words = command.split()
     done = subprocess.run(
-        [sys.executable, str(ROOT / 'tools' / f'{tool}.py'), *map(str, args)],
+        [sys.executable, str(ROOT / 'tools' / f'{tool}.py'), *words],
         capture_output=True,
         text=True,
-        check=False,
         cwd=ROOT,
         env=dict(os.environ, OMP_NUM_THREADS='1'),
     )
@@ -55,74 +44,46 @@ def run(tool, *args):
 def pretrain(system, data):
     """Two steps of four images; the checkpoint."""
     folder = OUT / Path(system).name
-    options = ['default_hooks.checkpoint.interval=1']
-    cfg = Config.fromfile(str(ROOT / 'configs' / f'{system}.py'))
+    command = f'train configs/{system}.py --work-dir {folder}'
     if 'random' in system:
-        run('train', f'configs/{system}.py', '--work-dir', folder)
+        run(command)
         return folder / 'epoch_0.pth'
-    images = data / 'imagenet_sample' / 'train'
+    cfg = Config.fromfile(str(ROOT / 'configs' / f'{system}.py'))
+    images, dataset = data / 'imagenet_sample' / 'train', 'train_dataloader.dataset'
+    options = f'{dataset}.data_root={images} '
     if 'supervised' in system:
-        options += [
-            f'train_dataloader.dataset.data_root={images.parent}',
-            'train_dataloader.dataset.split=train',
-        ]
+        options = f'{dataset}.data_root={images.parent} {dataset}.split=train '
         if cfg.train_dataloader.dataset.get('data_prefix') is not None:
-            options.append('train_dataloader.dataset.data_prefix=train')
-    else:
-        options.append(f'train_dataloader.dataset.data_root={images}')
+            options += f'{dataset}.data_prefix=train '
     if 'vader' in system:
-        start = OUT / 'mocov2_r50_in1k' / 'epoch_1.pth'
-        options.append(f'model.backbone.init_cfg.checkpoint={start}')
+        options += f'model.backbone.init_cfg.checkpoint={OUT}/mocov2_r50_in1k/epoch_1.pth '
     run(
-        'train',
-        f'configs/{system}.py',
-        '--work-dir',
-        folder,
-        '--no-validate',
-        '--cfg-options',
-        *options,
-        'train_dataloader.dataset.indices=8',
-        'train_dataloader.batch_size=4',
-        'train_dataloader.num_workers=1',
-        'train_cfg.max_epochs=1',
+        f'{command} --no-validate --cfg-options default_hooks.checkpoint.interval=1 {options} '
+        f'{dataset}.indices=8 train_dataloader.batch_size=4 train_dataloader.num_workers=1 '
+        'train_cfg.max_epochs=1'
     )
     return folder / 'epoch_1.pth'
 
 
 def transfer(name, kind, config, start, options, pattern):
     """Train a step or two, test; the numbers that the test prints."""
-    folder = OUT / f'{kind}_{name}'
-    common = [
-        'train_dataloader.num_workers=1',
-        'test_dataloader.num_workers=1',
-        'train_cfg.max_epochs=1',
-        'default_hooks.checkpoint.interval=1',
-        f'model.backbone.init_cfg.checkpoint={start}',
-        *options,
-    ]
-    said = run(
-        'train',
-        f'configs/transfer/{config}.py',
-        '--work-dir',
-        folder,
-        '--no-validate',
-        '--cfg-options',
-        *common,
+    folder, config = OUT / f'{kind}_{name}', f'configs/transfer/{config}.py'
+    common = (
+        f'--work-dir {folder} --cfg-options train_dataloader.num_workers=1 '
+        'test_dataloader.num_workers=1 train_cfg.max_epochs=1 '
+        f'default_hooks.checkpoint.interval=1 model.backbone.init_cfg.checkpoint={start} {options}'
     )
+    said = run(f'train {config} --no-validate {common}')
     loaded = re.findall(r'ResNet: (\d+) of (\d+) tensors', said)
     assert set(loaded) == {('265', '265')}, 'the backbone was not loaded whole'
-    said = run(
-        'test',
-        f'configs/transfer/{config}.py',
-        folder / 'epoch_1.pth',
-        '--work-dir',
-        folder,
-        '--cfg-options',
-        *common,
-    )
+    said = run(f'test {config} {folder}/epoch_1.pth {common}')
     found = {key: float(value) for key, value in re.findall(pattern, said)}
     assert found, said[-2000:]
     return found
+
+
+def data_root(folder, *splits):
+    return ' '.join(f'{split}_dataloader.dataset.data_root={folder}' for split in splits)
 
 
 @pytest.mark.slow
@@ -130,19 +91,14 @@ def transfer(name, kind, config, start, options, pattern):
 def test_pretrains_and_transfers(system, shared_data, tmp_path):
     data, name = shared_data / 'natural', Path(system).name
     start, found = pretrain(system, data), {}
-    voc = data / 'VOCdevkit' / 'VOC2012'
+    splits = ('train', 'val', 'test')
     found['voc'] = transfer(
         name,
         'voc',
         'voc/fcn_r50_train',
         start,
-        [
-            f'train_dataloader.dataset.data_root={voc}',
-            f'test_dataloader.dataset.data_root={voc}',
-            f'val_dataloader.dataset.data_root={voc}',
-            'train_dataloader.batch_size=2',
-            'train_dataloader.dataset.indices=4',
-        ],
+        data_root(data / 'VOCdevkit' / 'VOC2012', *splits)
+        + ' train_dataloader.batch_size=2 train_dataloader.dataset.indices=4',
         r'(mIoU): ([\d.]+)',
     )
     for part in ('leftImg8bit', 'gtFine'):  # the sample is one frame of val
@@ -154,8 +110,8 @@ def test_pretrains_and_transfers(system, shared_data, tmp_path):
         'cityscapes',
         'cityscapes/fcn_r50',
         start,
-        [f'{loader}_dataloader.dataset.data_root={tmp_path}' for loader in ('train', 'val', 'test')]
-        + ['train_dataloader.batch_size=1', 'train_dataloader.drop_last=False'],
+        data_root(tmp_path, *splits)
+        + ' train_dataloader.batch_size=1 train_dataloader.drop_last=False',
         r'(mIoU): ([\d.]+)',
     )
     try:
@@ -169,15 +125,11 @@ def test_pretrains_and_transfers(system, shared_data, tmp_path):
             'coco',
             'coco/mask-rcnn_r50_fpn_1x',
             start,
-            [
-                f'train_dataloader.dataset.data_root={coco}',
-                f'test_dataloader.dataset.data_root={coco}',
-                f'test_evaluator.ann_file={coco}annotations/instances_val2017.json',
-                'train_dataloader.batch_size=1',
-                'train_dataloader.dataset.indices=2',
-                'test_dataloader.dataset.indices=4',
-                'model.test_cfg.rcnn.score_thr=0.',
-            ],  # two steps give no object a score above 0.05
+            # Two steps give no object a score above 0.05.
+            data_root(coco, 'train', 'test')
+            + f' test_evaluator.ann_file={coco}annotations/instances_val2017.json '
+            'train_dataloader.batch_size=1 train_dataloader.dataset.indices=2 '
+            'test_dataloader.dataset.indices=4 model.test_cfg.rcnn.score_thr=0.',
             r'coco/(bbox_mAP|segm_mAP): (-?[\d.]+)',
         )
     OUT.mkdir(parents=True, exist_ok=True)

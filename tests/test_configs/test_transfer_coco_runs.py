@@ -306,7 +306,7 @@ def coco(tmp_path):
     return write_coco(tmp_path / 'coco')
 
 
-def test_killed_and_resumed_equals_unbroken(coco, pretrained, tmp_path):
+def test_resumed_equals_unbroken(coco, pretrained, tmp_path):
     """1x, three epochs of two steps: flips, sampled anchors and regions, order of the images."""
 
     def config(work_dir):

@@ -332,7 +332,7 @@ def written(name, root, **splits):
 
 
 @pytest.mark.parametrize('name', SETS)
-def test_killed_and_resumed_equals_unbroken(name, pretrained, tmp_path):
+def test_resumed_equals_unbroken(name, pretrained, tmp_path):
     """Three epochs of two steps: resizing, crops, flips, dropout, order of the images."""
     root = written(name, tmp_path, train=4, val=1)
 
