@@ -331,9 +331,10 @@ def test_resumed_published_run_sees_the_same_images(coco, pretrained, tmp_path):
         def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None):
             self.ids.append([sample.img_id for sample in data_batch['data_samples']])
 
-    def run(name, iters, **changes):
+    def run(name, **changes):
         cfg = tiny('published', coco, tmp_path / name, pretrained, size=64)
-        cfg.train_cfg.update(max_iters=iters)
+        cfg.train_cfg.update(max_iters=5)
+        cfg.default_hooks.checkpoint.max_keep_ckpts = -1
         cfg.custom_hooks[-1].update(num_samples=2, interval=1)
         cfg.val_dataloader = cfg.val_evaluator = cfg.val_cfg = None
         cfg.update(changes)
@@ -342,10 +343,9 @@ def test_resumed_published_run_sees_the_same_images(coco, pretrained, tmp_path):
         runner.train()
         return seen.ids
 
-    whole = run('whole', 5)
+    whole = run('whole')
     assert len({str(ids) for ids in whole}) > 2
-    run('broken', 2)
-    resumed = run('resumed', 5, resume=True, load_from=str(tmp_path / 'broken' / 'iter_2.pth'))
+    resumed = run('resumed', resume=True, load_from=str(tmp_path / 'whole' / 'iter_2.pth'))
     assert resumed == whole[2:]
 
 
