@@ -13,7 +13,6 @@ from mmengine.dataset import pseudo_collate
 from mmengine.hooks import Hook
 from mmengine.registry import init_default_scope
 from mmengine.runner import Runner
-from orl_mm.engine.checkpoint_fit import checkpoints_must_fit
 from PIL import Image
 from sklearn.metrics import confusion_matrix
 

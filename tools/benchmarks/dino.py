@@ -10,6 +10,7 @@ from mmengine.optim import build_optim_wrapper
 from mmengine.registry import init_default_scope
 from mmpretrain.structures import DataSample
 from torch import Tensor
+from torch.utils.data import DataLoader
 
 from orl_mm.engine.hooks import AttentionRegHook, ClipEachGradHook
 from orl_mm.registry import MODELS
@@ -38,7 +39,13 @@ class DINOStep:
         wrapper = build_optim_wrapper(model, cfg)
         self.model, self.crops, self.samples = model, crops, samples
         self.optimizer, self.hook = wrapper.optimizer, AttentionRegHook()
-        self.runner = SimpleNamespace(model=model, optim_wrapper=wrapper)
+        self.runner = SimpleNamespace(  # what the hooks read of a run, here of one iteration
+            model=model,
+            optim_wrapper=wrapper,
+            train_loop=None,
+            train_dataloader=DataLoader([0]),
+            max_iters=1,
+        )
         ClipEachGradHook(3.0).before_train(self.runner)
 
     def __call__(self, guided: bool = False) -> None:
