@@ -1,6 +1,7 @@
 """Imports point one way; configs import nothing."""
 
 import ast
+from graphlib import TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -9,12 +10,29 @@ ROOT = Path(__file__).resolve().parents[1]
 SOURCES = sorted((ROOT / 'orl_mm').rglob('*.py'))
 CONFIGS = sorted((ROOT / 'configs').rglob('*.py'))
 
+OURS = sorted({path.relative_to(ROOT / 'orl_mm').parts[0].removesuffix('.py') for path in SOURCES})
+
 # Folder -> what no file in it may import.
 FORBIDDEN = {
     'orl_mm': ('mmdet', 'mmseg', 'tools'),
     'orl_mm/structures': ('orl_mm.models', 'orl_mm.engine', 'orl_mm.datasets'),
     'orl_mm/datasets': ('orl_mm.models', 'orl_mm.engine', 'mmpretrain.models'),
-    'orl_mm/superpixels': ('orl_mm.models', 'orl_mm.engine', 'mmpretrain.models'),
+    'orl_mm/io': tuple(
+        f'orl_mm.{name}' for name in OURS if name not in ('io', 'structures', 'registry')
+    ),
+    'orl_mm/map_cache': tuple(
+        f'orl_mm.{name}' for name in OURS if name not in ('io', 'map_cache', 'registry')
+    ),
+    **{
+        f'orl_mm/{name}': (
+            'orl_mm.datasets',
+            'orl_mm.models',
+            'orl_mm.engine',
+            'orl_mm.visualization',
+            'mmpretrain.models',
+        )
+        for name in ('superpixels', 'registration')
+    },
     'orl_mm/models': ('orl_mm.engine', 'orl_mm.datasets'),
     'orl_mm/models/utils': (
         'orl_mm.models.necks',
@@ -76,6 +94,17 @@ def test_imports_point_one_way(folder):
         if any(within(name, package) for package in FORBIDDEN[folder])
     ]
     assert not wrong, '\n'.join(wrong)
+
+
+def test_no_package_imports_one_that_imports_it():
+    """Between the packages of orl_mm, seen as wholes, no chain of imports leads back."""
+    arrows: dict = {}
+    for path in SOURCES:
+        name = path.relative_to(ROOT / 'orl_mm').parts[0].removesuffix('.py')
+        ours = {n.split('.')[1] for n in imported(path) if n.startswith('orl_mm.')} - {name}
+        arrows.setdefault(name, set()).update(ours & set(OURS) - {'__init__'})
+    arrows.pop('__init__')
+    list(TopologicalSorter(arrows).static_order())  # raises CycleError with the chain
 
 
 def test_reader_resolves_relative_imports(tmp_path):

@@ -111,6 +111,7 @@ from orl_mm.registration.elastix import ElastixSettings
 from orl_mm.registration.exemplar import find_exemplar, make_reference, read_exemplar
 from orl_mm.registration.quality import Checks
 from orl_mm.visualization import save_figure
+from orl_mm.visualization.registrations import report_picture
 
 HOW = ('--workers', '--scheduler', '--chunk', '--out', '--truth')  # not part of the result
 
@@ -172,7 +173,7 @@ def exemplar_of(args):
         if args.exemplar_id is None or args.mask:
             raise cli.UserError('--exemplar-root needs --exemplar-id, and no --mask')
         return find_exemplar(args.exemplar_root, args.exemplar_id, parts=args.parts)
-    masks = {}
+    masks: dict[str, list[str]] = {}
     for word in args.mask:
         part, equals, path = word.partition('=')
         if not (part and equals and path):
@@ -216,10 +217,10 @@ def write_report(job, images, truth, unreadable) -> None:
     paths = report.write_report(job.out, cache, records, unreadable)
     chosen = report.choose(records)
     if chosen:
-        figure = report.report_picture(
+        figure = report_picture(
             chosen, cache, lambda path: job.spec.decode(Path(path).read_bytes(), path), truth
         )
-        paths += save_figure(figure, os.path.join(job.out, 'report.png'))
+        paths += map(str, save_figure(figure, os.path.join(job.out, 'report.png')))
     print('report: ' + ' '.join(os.path.relpath(path) for path in paths))
 
 

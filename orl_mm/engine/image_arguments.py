@@ -68,7 +68,7 @@ def image_source(
         UserError: A folder or config that does not exist or does not fit.
         ValueError: See :class:`~orl_mm.datasets.image_list.ImageList`.
     """
-    transforms = {}
+    transforms: dict[str, dict] = {}
     if args.config:
         dataset, transforms = training_data(args.config, args.cfg_options)
         words = ['--config', args.config]

@@ -120,7 +120,7 @@ def _decode_png16(data: bytes, background: int | None, to_8bit: Callable) -> np.
 def _decode_pillow(
     data: bytes, background: int | None, apply_exif: bool, to_8bit: Callable
 ) -> np.ndarray:
-    pil = Image.open(io.BytesIO(data))
+    pil: Image.Image = Image.open(io.BytesIO(data))
     pil.load()
     if apply_exif:
         pil = ImageOps.exif_transpose(pil)

@@ -3,6 +3,7 @@
 import logging
 import os
 from functools import partial
+from typing import Any, cast
 
 import cv2
 import numpy as np
@@ -100,13 +101,15 @@ def to_8bit(samples: np.ndarray, window: Window = 'bits') -> np.ndarray:
     Returns:
         np.ndarray: uint8 of the same shape.
     """
+    low: Any
+    high: Any
     if window == 'bits':
         low, high = 0, 2 ** max(8, int(samples.max()).bit_length()) - 1
     elif window == 'range':
         low, high = np.percentile(samples, (0.1, 99.9))
         high = max(high, low + 1)
     else:
-        low, high = window
+        low, high = cast(tuple[float, float], window)
     scaled = (samples.astype(np.float32) - low) * (255.0 / (high - low))
     return np.clip(np.rint(scaled), 0, 255).astype(np.uint8)
 

@@ -139,4 +139,4 @@ def decode_labels(data: bytes) -> np.ndarray | None:
 
 def checksum(array: np.ndarray) -> int:
     """CRC-32 of an array's bytes in C order."""
-    return zlib.crc32(np.ascontiguousarray(array))
+    return zlib.crc32(np.ascontiguousarray(array).data)

@@ -48,7 +48,8 @@ class PartsAverage:
             raise ValueError(f'an average needs parts and a size, got {parts!r} and {size}')
         self.parts, self.size, self.threshold = tuple(parts), size, threshold
         self.sums = np.zeros((len(self.parts), size, size), np.float64)
-        self.count, self.skipped, self.position = 0, [], 0
+        self.count, self.position = 0, 0
+        self.skipped: list[str] = []
 
     def add(self, maps: np.ndarray) -> None:
         """Count images in.

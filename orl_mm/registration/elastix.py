@@ -212,7 +212,8 @@ def register(
         raise ValueError(f'images must be {shape}, got {fixed.shape} and {moving.shape}')
     start = np.array([[1.0, 1.0], [0.0, 0.0]]) if start is None else np.asarray(start, np.float64)
     try:
-        return Deformation(*_run(fixed, moving, settings, start, where, STAGES))
+        affine, deformable = _run(fixed, moving, settings, start, where, STAGES)
+        return Deformation(affine, deformable)
     except RegistrationError as error:
         (affine,) = _run(fixed, moving, settings, start, where, STAGES[:1])
         return Deformation(affine, None, str(error))

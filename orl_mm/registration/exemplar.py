@@ -67,7 +67,7 @@ class Exemplar:
         state = hashlib.blake2b(digest_size=8)
         for name, array in (('', self.grey), *self.masks.items()):
             state.update(f'{name}\0{array.shape}\0'.encode())
-            state.update(np.ascontiguousarray(array, np.uint8))
+            state.update(np.ascontiguousarray(array, np.uint8).data)
         return state.hexdigest()
 
     def squashed_masks(self, size: int) -> np.ndarray:
@@ -152,7 +152,7 @@ class Reference:
 
     def spec(self) -> dict:
         """What the templates depend on, as JSON values."""
-        content = np.packbits(self.fallback)
+        digest = hashlib.blake2b(np.packbits(self.fallback).data, digest_size=4).hexdigest()
         return dict(
             method='exemplar registered with Elastix: affine, then B-spline',
             library=elastix_version(),
@@ -160,7 +160,7 @@ class Reference:
             exemplar=self.digest,
             settings=self.settings.to_dict(),
             checks=self.checks.to_dict(),
-            fallback=f'{self.fallback_name} {hashlib.blake2b(content, digest_size=4).hexdigest()}',
+            fallback=f'{self.fallback_name} {digest}',
         )
 
 
@@ -185,7 +185,6 @@ def make_reference(
     settings, checks = settings or ElastixSettings(), checks or Checks()
     masks = exemplar.squashed_masks(settings.size)
     _refuse_empty(exemplar.parts, masks, f'at {settings.size} x {settings.size} pixels')
-    name, maps = fallback, None
     if fallback is None:
         triangles = read_template(TRIANGLES, settings.size)
         if set(exemplar.parts) <= set(triangles.parts):
@@ -200,7 +199,7 @@ def make_reference(
                 f'the fallback {fallback} lacks {", ".join(lacking)}; it has '
                 f'{", ".join(template.parts)}'
             )
-        maps = _maps(template, exemplar.parts, settings.size)
+        name, maps = fallback, _maps(template, exemplar.parts, settings.size)
         _refuse_empty(exemplar.parts, maps, f'in the fallback {fallback} at one half')
     moving, seen = (
         prepare(exemplar.grey, settings.size, contrast)

@@ -91,7 +91,7 @@ def coarse_fit(fixed: np.ndarray, moving: np.ndarray, masks: np.ndarray, span: f
     )
     pad = round(PAD * SIDE)
     small = cv2.copyMakeBorder(small, pad, pad, pad, pad, cv2.BORDER_CONSTANT, value=0)
-    box = _box(masks.any(0))
+    box = _box(np.any(masks, axis=0))
     patch = source[box[0, 1] : box[1, 1], box[0, 0] : box[1, 0]]
     shape = np.array(patch.shape[::-1])
     best, origin, wanted = -np.inf, box[0], shape
@@ -128,7 +128,7 @@ def focus(masks: np.ndarray, start: np.ndarray, margin: float) -> np.ndarray:
     """
     size = masks.shape[-1]
     grid = np.stack(np.meshgrid(np.arange(size), np.arange(size)), -1)
-    expected = warp_labels(masks.any(0).astype(np.uint8), grid * start[0] + start[1])
+    expected = warp_labels(np.any(masks, axis=0).astype(np.uint8), grid * start[0] + start[1])
     radius = max(1, round(margin * size))
     disc = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * radius + 1,) * 2)
     return cv2.dilate(expected, disc)

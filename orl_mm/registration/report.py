@@ -1,19 +1,16 @@
-"""How a set of registrations went: numbers, words and a picture."""
+"""How a set of registrations went, in numbers and words."""
 
 import json
 import os
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
-from matplotlib.figure import Figure
 
 from orl_mm.io.part_layouts import exchange_sides, find_samples, read_part
 from orl_mm.map_cache.entry import CacheError
 from orl_mm.structures.view_geometry import ViewGeometry
-from orl_mm.visualization import Cell, contact_sheet
-from orl_mm.visualization.draw import outline_parts, resize_image, resize_labels
 
 from .cache import TemplateCache
 from .quality import STATUSES, Outcome, dice
@@ -58,7 +55,8 @@ def collect(
             outcome = cache.outcome(path)
         except CacheError:  # unreadable images have none, and are listed by the build
             continue
-        masks = dict(zip(cache.parts, outcome.masks, strict=False))
+        assert outcome.masks is not None  # the cache reads them with the outcome
+        masks = dict(zip(cache.parts, outcome.masks, strict=True))
         stem = os.path.splitext(os.path.basename(path))[0]
         scores = {}
         for part, files in (truth or {}).get(stem, {}).items():
@@ -187,48 +185,3 @@ def _kind(reason: str) -> str:
     """A reason without its numbers, so that equal ones can be counted."""
     words = [w for w in reason.split() if not any(c.isdigit() for c in w)]
     return ' '.join(words)
-
-
-def report_picture(
-    chosen: Sequence[tuple[str, Record]],
-    cache: TemplateCache,
-    read_image: Callable[[str], np.ndarray],
-    truth: dict[str, dict[str, list[str]]] | None = None,
-    cell: int = 256,
-) -> Figure:
-    """Rows: chosen images. Columns: the image, its template, the truth where there is any.
-
-    Args:
-        chosen (sequence): Titles and records, see ``report.choose``; at least one.
-        cache (TemplateCache): Where the templates are.
-        read_image (callable): Path to (H, W) uint8 grey.
-        truth (dict, optional): See ``report.read_truth``.
-        cell (int): Side of a picture in pixels.
-    """
-    with_truth = any(record.dice for _, record in chosen)
-    rows = []
-    for title, record in chosen:
-        path = os.path.join(cache.root, record.image)
-        image = resize_image(np.repeat(read_image(path)[..., None], 3, 2), cell)
-        template = cache.outcome(path).masks
-        row = [image, outline_parts(image, template)]
-        words = [os.path.basename(path), _caption(title, record)]
-        if with_truth:
-            files = (truth or {}).get(os.path.splitext(os.path.basename(path))[0], {})
-            true = np.zeros((len(cache.parts), cell, cell), np.uint8)
-            for r, part in enumerate(cache.parts):
-                if files.get(part):
-                    true[r] = resize_labels(read_part(files[part]).astype(np.uint8), cell, cell)
-            row.append(outline_parts(image, true))
-            words.append(
-                ' '.join(f'{value:.2f}' for value in record.dice.values())
-                + ' Dice' * bool(record.dice)
-            )
-        rows.append([Cell(*each) for each in zip(row, words, strict=True)])
-    columns = ['image', 'registered template', 'truth'][: 2 + with_truth]
-    return contact_sheet(rows, columns, 'Registered templates', cell=cell, parts=cache.parts)
-
-
-def _caption(title: str, record: Record) -> str:
-    quality = record.outcome.quality
-    return title + (f', similarity {min(quality.similarity):.2f}' if quality else '')

@@ -100,7 +100,10 @@ def parameters(method: str) -> dict[str, Any]:
 def compute_prior(method: str, img: np.ndarray, **params: Any) -> np.ndarray:
     """Labels (H, W) int32 of an image (H, W, 3) uint8, RGB."""
     prior = get_prior(method)
-    return prior(**params)(img) if inspect.isclass(prior) else prior(img, **params)
+    if inspect.isclass(prior):
+        instance: Callable[[np.ndarray], np.ndarray] = prior(**params)  # type: ignore[assignment]
+        return instance(img)
+    return prior(img, **params)
 
 
 @PRIORS.register_module()
@@ -125,9 +128,8 @@ def slic(
     from skimage.segmentation import slic as skimage_slic
 
     if normalize:
-        pixels = img.astype(np.float32) / np.float32(255)
-        pixels = (pixels - np.float32(IMAGENET_MEAN)) / np.float32(IMAGENET_STD)
-        pixels = pixels.astype(np.float64)
+        mean, std = (np.array(v, np.float32) for v in (IMAGENET_MEAN, IMAGENET_STD))
+        pixels = ((img.astype(np.float32) / np.float32(255) - mean) / std).astype(np.float64)
     else:
         pixels = img / 255.0
     labels = skimage_slic(

@@ -8,16 +8,9 @@ from PIL import Image
 
 from orl_mm.map_cache.entry import CacheError
 from orl_mm.registration.quality import Outcome, Quality
-from orl_mm.registration.report import (
-    Record,
-    choose,
-    collect,
-    read_truth,
-    report_picture,
-    summarize,
-    write_report,
-)
+from orl_mm.registration.report import Record, choose, collect, read_truth, summarize, write_report
 from orl_mm.visualization import figure_to_rgb
+from orl_mm.visualization.registrations import report_picture
 
 PARTS = ('left', 'right')
 

@@ -74,7 +74,7 @@ SMALL = '{files}/small.py'
         ([IN100, f'{DATA}.data_root={{files}}/images'], '100 of the 100 classes.*have no folder'),
         (
             [SMALL, f'{DATA}.pipeline.2.cache={{files}}/empty'],
-            'there are no cached superpixel masks in .*/empty; build them with python tools/cache_superpixels.py',
+            'no cached superpixel masks in .*/empty; build them with python tools/cache_',
         ),
         ([SMALL, f'{DATA}.pipeline.2.cahce=x'], 'GenerateSuperpixels.*cahce'),
         ([SMALL, 'model.views=together'], "views must be one of .*'together'"),
@@ -176,7 +176,9 @@ def test_masks_missing_in_a_cache_are_told_from_training(files, tmp_path, monkey
         ]
         assert stop.value.code == 2
         assert len(lines) == 1
-        assert re.search('the cached mask of .*png is missing .*rebuild it with python', lines[0])
+        assert re.search(
+            'the cached superpixel mask of .*png is missing .*rebuild it with python', lines[0]
+        )
 
 
 def test_errors_inside_training_keep_their_traceback(files, tmp_path, monkeypatch):
