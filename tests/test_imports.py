@@ -18,10 +18,10 @@ FORBIDDEN = {
     'orl_mm/structures': ('orl_mm.models', 'orl_mm.engine', 'orl_mm.datasets'),
     'orl_mm/datasets': ('orl_mm.models', 'orl_mm.engine', 'mmpretrain.models'),
     'orl_mm/io': tuple(
-        f'orl_mm.{name}' for name in OURS if name not in ('io', 'structures', 'registry')
+        f'orl_mm.{name}' for name in OURS if name not in ('errors', 'io', 'structures', 'registry')
     ),
     'orl_mm/map_cache': tuple(
-        f'orl_mm.{name}' for name in OURS if name not in ('io', 'map_cache', 'registry')
+        f'orl_mm.{name}' for name in OURS if name not in ('errors', 'io', 'map_cache', 'registry')
     ),
     **{
         f'orl_mm/{name}': (
