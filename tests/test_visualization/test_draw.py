@@ -26,6 +26,8 @@ def test_resize_labels_takes_the_label_under_the_centre():
     big = resize_labels(labels, 9, 8)
     assert (big == labels.repeat(3, 0).repeat(2, 1)).all()
     assert (resize_labels(big, 3, 4) == labels).all()
+    # Centres of 2 pixels over 3: at 0.75 and 2.25.
+    assert resize_labels(labels[:, :3], 2, 2).tolist() == [[0, 2], [8, 10]]
 
 
 @pytest.mark.parametrize(('shape', 'fitted'), [((60, 30), (40, 20)), ((9, 12), (30, 40))])

@@ -99,13 +99,14 @@ class GenerateSuperpixels(Transform):
         self.method, self.size = method, size
         self.folder, self.root = folder, root
         self.keep_image = keep_image
-        self.spec = self.cache = None
+        self.spec: PriorSpec | None = None
+        self.cache: SuperpixelCache | None = None
         if method in priors:
             names = parameters(method)
             self.spec = PriorSpec(method, {k: v for k, v in params.items() if k in names}, size)
-        if cache is not None:
-            self.cache = SuperpixelCache(cache, self.spec, root, check)
-        # Whether a mask takes x0: to be computed, or to be compared.
+            if cache is not None:
+                self.cache = SuperpixelCache(cache, self.spec, root, check)
+        # A mask needs x0 to be computed, or to be compared with the cached image.
         self._needs_x0 = check == 'pixels' if cache is not None else method in priors
 
     def transform(self, results: dict) -> dict:
@@ -126,9 +127,11 @@ class GenerateSuperpixels(Transform):
     def _labels(self, results: dict, x0: np.ndarray | None) -> np.ndarray:
         if self.cache is not None:
             return self.cache.read(results['img_path'], x0)
-        if self.method == 'files':
+        if self.folder is not None and self.root is not None and self.spec is None:
             relative = relative_path(results['img_path'], self.root)
             return read_label_file(
                 find_label_file(self.folder, relative), self.size, results['img'].shape[:2]
             )
+        assert self.spec is not None  # the constructor allows no other case
+        assert x0 is not None
         return self.spec(x0)
