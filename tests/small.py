@@ -13,13 +13,20 @@ from mmengine.registry import init_default_scope
 from mmengine.runner import Runner
 from PIL import Image
 
+from orl_mm.models import InfoMin, VADeR
 from orl_mm.registry import MODELS
+from orl_mm.structures import RegionBatch
 from orl_mm.weights import load_backbone, load_weights
 
 CONFIGS = Path(__file__).resolve().parents[1] / 'configs' / 'r2o'
 SIDE = 64
 # The last stage of a ResNet-18 that starts with 8 channels has 64.
 NARROW = dict(depth=18, base_channels=8, stem_channels=8)
+ENCODER = dict(type='mmpretrain.ResNet', **NARROW, zero_init_residual=False)
+BASELINES = CONFIGS.parent / 'baselines'
+STAGES = (8, 16, 32, 64)
+DIM = 8
+BATCH_NORM = dict(type='BN')
 
 
 def write_photographs(folder, count, patch=48, seed=0):
@@ -34,29 +41,113 @@ def write_photographs(folder, count, patch=48, seed=0):
 
 
 def small(name, images, work_dir, batch_size=4, epochs=1, warmup=0):
-    """The config with narrow networks, 64 x 64 views and a checkpoint an epoch."""
+    """R2O's config with narrow networks, 64 x 64 views and a checkpoint an epoch."""
     cfg = Config.fromfile(CONFIGS / f'{name}.py')
-    model, loader = cfg.model, cfg.train_dataloader
+    model = cfg.model
     model.backbone.update(NARROW)
     model.update(grid=2)
     model.refiner.update(mask_size=16)
     model.neck.projector.update(in_channels=64, hid_channels=64, out_channels=32)
     model.head.predictor.update(in_channels=32, hid_channels=64, out_channels=32)
-    loader.update(batch_size=batch_size, num_workers=0, persistent_workers=False, pin_memory=False)
+    cfg.train_dataloader.dataset.pop('classes_file', None)
+    cfg.custom_hooks = [h for h in cfg.custom_hooks if h.type != 'orl_mm.ObjectVisualizationHook']
+    cfg.vis_backends = [dict(type='LocalVisBackend')]
+    return _short(cfg, name, images, work_dir, batch_size, epochs, warmup)
+
+
+def _short(cfg, name, images, work_dir, batch_size, epochs, warmup=None, num_workers=0):
+    """A short run on small views of ``images``; schedules follow unless ``warmup`` is None."""
+    loader = cfg.train_dataloader
+    loader.update(
+        batch_size=batch_size,
+        num_workers=num_workers,
+        persistent_workers=num_workers > 0,
+        pin_memory=False,
+    )
     loader.dataset.data_root = str(images)
-    loader.dataset.pop('classes_file', None)
     for transform in loader.dataset.pipeline:
         if transform.type in ('orl_mm.GenerateSuperpixels', 'orl_mm.MultiViewWithGeometry'):
             transform.size = SIDE
-    cfg.custom_hooks = [h for h in cfg.custom_hooks if h.type != 'orl_mm.ObjectVisualizationHook']
     cfg.train_cfg.max_epochs = epochs
-    for scheduler in cfg.param_scheduler:
+    for scheduler in cfg.param_scheduler if warmup is not None else ():
         scheduler.update(warmup=warmup, end=epochs)
-    cfg.vis_backends = cfg.visualizer.vis_backends = [dict(type='LocalVisBackend')]
+    cfg.visualizer.vis_backends = [dict(type='LocalVisBackend')]
     cfg.default_hooks.checkpoint = dict(type='CheckpointHook', interval=1)
-    cfg.work_dir, cfg.experiment_name = str(work_dir), f'{name}_{work_dir.name}'
+    cfg.work_dir, cfg.experiment_name = str(work_dir), f'{name}_{Path(work_dir).name}'
     cfg.log_level = 'WARNING'
     return cfg
+
+
+def load_baseline(name):
+    return Config.fromfile(BASELINES / f'{name}_r50_in1k.py')
+
+
+def small_detcon(name, images, work_dir, batch_size=3, epochs=1, warmup=0, num_workers=0):
+    """DetCon's config with narrow networks, 64 x 64 views (2 x 2 features)."""
+    cfg = load_baseline(name)
+    cfg.model.backbone.update(NARROW)
+    cfg.model.neck.projector.update(in_channels=64, hid_channels=64, out_channels=32)
+    cfg.model.head.predictor.update(in_channels=32, hid_channels=64, out_channels=32)
+    for transform in cfg.train_dataloader.dataset.pipeline:
+        if transform.type == 'orl_mm.GenerateSuperpixels':
+            transform.update(min_size=100)
+    return _short(cfg, name, images, work_dir, batch_size, epochs, warmup, num_workers)
+
+
+def small_pixpro(images, work_dir, name='pixpro', batch_size=3, epochs=1, warmup=0, num_workers=0):
+    """PixPro's config with narrow networks, 64 x 64 views (4 x 4 cells)."""
+    cfg = load_baseline(name)
+    cfg.model.backbone.update(NARROW, strides=(1, 2, 2, 1))
+    cfg.model.neck.update(in_channels=64, hid_channels=64, out_channels=32)
+    cfg.model.head.update(channels=32)
+    return _short(cfg, name, images, work_dir, batch_size, epochs, warmup, num_workers)
+
+
+def small_vader(images, work_dir, moco=None, batch_size=3, epochs=1, num_workers=0, pairs=8):
+    """VADeR's config with narrow networks, 64 x 64 views (16 x 16 pixels), a queue of 40."""
+    cfg = load_baseline('vader')
+    cfg.model.backbone.update(NARROW)
+    cfg.model.neck.update(in_channels=STAGES, pyramid_channels=8, out_channels=DIM, num_groups=2)
+    cfg.model.update(queue_len=40, num_pairs=pairs)
+    if moco is None:
+        cfg.model.backbone.pop('init_cfg')
+    else:
+        cfg.model.backbone.init_cfg.checkpoint = str(moco)
+    cfg.default_hooks.logger.interval = 1
+    return _short(cfg, 'vader', images, work_dir, batch_size, epochs, num_workers=num_workers)
+
+
+def small_infomin(images, work_dir, batch_size=3, epochs=1, num_workers=0):
+    """InfoMin's config with narrow networks, 64 x 64 views, crops of 32 from 111, a queue of 10."""
+    cfg = load_baseline('infomin')
+    cfg.model.backbone.update(NARROW)
+    for neck in (cfg.model.neck, cfg.model.jigsaw_neck.crop_neck):
+        neck.update(in_channels=64, hid_channels=16, out_channels=DIM)
+    cfg.model.jigsaw_neck.update(crop_channels=DIM, out_channels=DIM)
+    cfg.model.update(queue_len=10, feat_dim=DIM)
+    (views,) = (t for t in cfg.train_dataloader.dataset.pipeline if t.type == 'MultiView')
+    for kind, size in zip(views.transforms, (SIDE, 111), strict=True):
+        kind[0].scale = size
+    views.transforms[1][-1].crop_size = 32
+    for scheduler in cfg.param_scheduler:
+        scheduler.update(T_max=epochs, end=epochs)
+    cfg.default_hooks.logger.interval = 1
+    return _short(cfg, 'infomin', images, work_dir, batch_size, epochs, num_workers=num_workers)
+
+
+def mlp(in_channels, norm=None, **kwargs):
+    """A projector or predictor of 8 channels."""
+    return dict(
+        type='orl_mm.RegionMLP',
+        in_channels=in_channels,
+        hid_channels=16,
+        out_channels=8,
+        with_bias=True,
+        with_last_bn=False,
+        with_last_bias=True,
+        norm_cfg=norm or dict(type='BN1d'),
+        **kwargs,
+    )
 
 
 def set_k(cfg, **schedule):
@@ -227,3 +318,62 @@ def has(part, **expected):
 def kinds(parts):
     """The types of transforms, in order, in one text."""
     return ' '.join(part.type for part in parts)
+
+
+def vader(norm=BATCH_NORM, num_pairs=32, queue_len=50, temperature=0.3, loss_weight=2.0, **kwargs):
+    model = VADeR(
+        backbone=dict(ENCODER, norm_cfg=norm, out_indices=(0, 1, 2, 3)),
+        neck=dict(
+            type='orl_mm.PyramidDecoder',
+            in_channels=STAGES,
+            pyramid_channels=8,
+            out_channels=DIM,
+            num_groups=2,
+        ),
+        head=dict(
+            type='orl_mm.PixelContrastHead', temperature=temperature, loss_weight=loss_weight
+        ),
+        num_pairs=num_pairs,
+        queue_len=queue_len,
+        **kwargs,
+    )
+    model.init_weights()
+    return model.train()
+
+
+def two_views(boxes, side=SIDE, seed=0):
+    """Noise for each image of ``boxes`` (B, 2, 5), twice."""
+    generator = torch.Generator().manual_seed(seed)
+    inputs = [torch.randn(len(boxes), 3, side, side, generator=generator) for _ in range(2)]
+    return inputs, RegionBatch(torch.as_tensor(boxes, dtype=torch.float32))
+
+
+def infomin(norm=BATCH_NORM, queue_len=50, temperature=0.3, momentum=0.1, **kwargs):
+    neck = dict(type='mmpretrain.MoCoV2Neck', in_channels=64, hid_channels=16, out_channels=DIM)
+    kwargs.setdefault(
+        'jigsaw_neck',
+        dict(type='orl_mm.JigsawNeck', crop_neck=neck, crop_channels=DIM, out_channels=DIM),
+    )
+    model = InfoMin(
+        backbone=dict(ENCODER, norm_cfg=norm),
+        neck=neck,
+        head=dict(
+            type='mmpretrain.ContrastiveHead',
+            temperature=temperature,
+            loss=dict(type='mmpretrain.CrossEntropyLoss'),
+        ),
+        queue_len=queue_len,
+        feat_dim=DIM,
+        momentum=momentum,
+        **kwargs,
+    )
+    model.init_weights()
+    return model.train()
+
+
+def views_and_crops(num, side=SIDE, crop=32, crops=9, seed=0):
+    generator = torch.Generator().manual_seed(seed)
+    return [
+        torch.randn(num, 3, h, w, generator=generator)
+        for h, w in ((side, side), (side, side), (crops * crop, crop))
+    ]

@@ -11,12 +11,15 @@ from orl_mm.registry import MODELS, TRANSFORMS
 from tests.small import (
     backbone_is_handed_on,
     has,
+    load_baseline,
     resumed_equals_unbroken,
+    small_detcon,
     some_real_images,
     train,
     write_photographs,
 )
-from tests.small_detcon import DETCON, load, small_detcon
+
+DETCON = ['detcon-b', 'detcon-b_100e', 'detcon-b_paper', 'detcon-b_paper_100e']
 
 ROOT = Path(__file__).resolve().parents[2]
 PAPER = dict(
@@ -59,7 +62,7 @@ def hook(cfg, name):
 
 @pytest.mark.parametrize('name', DETCON)
 def test_what_tells_the_configs_apart(name):
-    cfg = load(name)
+    cfg = load_baseline(name)
     model, schedule = cfg.model, cfg.param_scheduler[0]
     mlps = (model.neck.projector, model.head.predictor)
     optimizer = cfg.optim_wrapper.optimizer
@@ -83,7 +86,7 @@ def test_what_tells_the_configs_apart(name):
 
 @pytest.mark.parametrize('name', DETCON)
 def test_what_the_configs_share(name):
-    cfg = load(name)
+    cfg = load_baseline(name)
     model, optimizer = cfg.model, cfg.optim_wrapper.optimizer
     assert (model.type, model.num_masks) == ('orl_mm.DetCon', 16)
     assert (model.head.type, model.head.loss.type) == ('orl_mm.DetConHead', 'orl_mm.DetConLoss')
@@ -141,7 +144,7 @@ def test_sigma_is_the_one_that_both_codes_leave_to_scikit_image():
 @pytest.mark.parametrize('name', ['detcon-b', 'detcon-b_paper'])
 def test_the_networks_are_byols(name):
     """ResNet-50 (its 23,508,032 parameters), both MLPs, SyncBN everywhere, and a target."""
-    cfg = load(name)
+    cfg = load_baseline(name)
     model = MODELS.build(cfg.model)
     last = 256 if SETTINGS[name]['with_last_bias'] else 0
     mlps = [

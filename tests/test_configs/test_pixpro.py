@@ -10,16 +10,20 @@ from PIL import Image, ImageFilter
 from orl_mm.engine.optimizers import LARSConstructor
 from orl_mm.registry import MODELS, TRANSFORMS
 from tests.small import (
+    BASELINES,
     backbone_is_handed_on,
     has,
     kinds,
+    load_baseline,
     resumed_equals_unbroken,
     same,
+    small_pixpro,
     some_real_images,
     train,
     write_photographs,
 )
-from tests.small_pixpro import BASELINES, PIXPRO, load, small_pixpro
+
+PIXPRO = ['pixpro', 'pixpro_100e']
 
 EPOCHS = {'pixpro': 400, 'pixpro_100e': 100}
 
@@ -39,7 +43,7 @@ def views(cfg):
 @pytest.mark.parametrize('name', PIXPRO)
 def test_optimisation(name):
     """tools/pixpro_base_r50_{400,100}ep.sh: LARS, 8 x 128 images, base rate 1 for 256."""
-    cfg, epochs = load(name), EPOCHS[name]
+    cfg, epochs = load_baseline(name), EPOCHS[name]
     optimizer, (schedule,) = cfg.optim_wrapper.optimizer, cfg.param_scheduler
     assert (optimizer.type, optimizer.momentum, optimizer.eta) == ('orl_mm.LARS', 0.9, 1e-3)
     assert optimizer.lr == pytest.approx(4.0)
@@ -62,7 +66,7 @@ def test_optimisation(name):
 
 @pytest.mark.parametrize('name', PIXPRO)
 def test_views_are_byols_by_the_authors_filters(name):
-    cut = views(load(name))
+    cut = views(load_baseline(name))
     has(cut, size=224, scale=(0.08, 1.0), num_views=[1, 1], flip_prob=0.5, interpolation='bilinear')
     assert cut.ratio == pytest.approx((3 / 4, 4 / 3))
     for view, (blur, solarize) in zip(cut.transforms, ((1.0, 0.0), (0.1, 0.2)), strict=False):
@@ -78,14 +82,14 @@ def test_views_are_byols_by_the_authors_filters(name):
         assert (view[0].prob, view[1].prob) == (0.8, 0.2)
         has(view[2], magnitude_range=(0.1, 2.0), magnitude_std='inf', prob=blur)
         assert (view[3].thr, view[3].prob) == (128, solarize)
-    mean, std = (load(name).data_preprocessor[k] for k in ('mean', 'std'))
+    mean, std = (load_baseline(name).data_preprocessor[k] for k in ('mean', 'std'))
     assert mean == pytest.approx([255 * m for m in (0.485, 0.456, 0.406)])
     assert std == pytest.approx([255 * s for s in (0.229, 0.224, 0.225)])
 
 
 def test_blur_is_pillows_with_a_uniform_radius():
     """Radius in [0.1, 2), as ``np.random.uniform(0.1, 2.0)`` of the authors' code."""
-    cfg = load()
+    cfg = load_baseline('pixpro')
     init_default_scope(cfg.default_scope)
     blur = TRANSFORMS.build(views(cfg).transforms[0][2])
     assert isinstance(blur, GaussianBlur)
@@ -112,7 +116,7 @@ def test_blur_is_pillows_with_a_uniform_radius():
 
 def test_model():
     """ResNet-50 (23,508,032 parameters), projector, one transform layer, SyncBN everywhere."""
-    cfg = load()
+    cfg = load_baseline('pixpro')
     assert cfg.model.type == 'orl_mm.PixPro'
     assert cfg.model.backbone.depth == 50
     init_default_scope(cfg.default_scope)

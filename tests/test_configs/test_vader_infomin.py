@@ -9,16 +9,19 @@ from mmengine.runner import Runner
 
 from orl_mm.registry import DATASETS, MODELS, TRANSFORMS
 from tests.small import (
+    BASELINES,
     NARROW,
     backbone_is_handed_on,
     has,
+    load_baseline,
     resumed_equals_unbroken,
     same,
+    small_infomin,
+    small_vader,
     some_real_images,
     train,
     write_photographs,
 )
-from tests.small_contrast import BASELINES, load, small_infomin, small_vader
 
 NAMES = ('vader', 'infomin')
 # torchvision's resnet50 without classifier, and MoCo v2's neck, 2048 - 2048 - 128 with biases.
@@ -37,7 +40,7 @@ def configs_as_they_are(monkeypatch):
 
 
 def built(name):
-    return MODELS.build(load(name).model)
+    return MODELS.build(load_baseline(name).model)
 
 
 def hook(cfg, name):
@@ -58,7 +61,7 @@ def trained(module):
 
 def test_vader_optimisation():
     """SGD; 600 epochs of batch 128; the encoder's rate 3e-7, the decoder's 3e-3; no schedule."""
-    cfg = load('vader')
+    cfg = load_baseline('vader')
     has(cfg.optim_wrapper.optimizer, type='SGD', lr=0.003, momentum=0.9, weight_decay=0.0001)
     assert cfg.train_cfg.max_epochs == 600
     assert 'param_scheduler' not in cfg
@@ -81,7 +84,7 @@ def test_vader_rates_reach_the_parameters(tmp_path):
 
 def test_vader_model():
     """32 pairs, 65,536 negatives of 128; all four stages decoded; SyncBN in the encoder."""
-    cfg = load('vader')
+    cfg = load_baseline('vader')
     assert cfg.model.type == 'orl_mm.VADeR'
     model = built('vader')
     assert (model.num_pairs, tuple(model.queue.rows.shape)) == (32, (65536, 128))
@@ -102,7 +105,7 @@ def test_vader_model():
 
 
 def test_vader_views():
-    cfg = load('vader')
+    cfg = load_baseline('vader')
     (cut,) = [
         t for t in cfg.train_dataloader.dataset.pipeline if t.type == 'orl_mm.MultiViewWithGeometry'
     ]
@@ -137,7 +140,7 @@ def save_moco(path):
 
 def test_vader_starts_from_moco(tmp_path):
     """By one option; the momentum copy, too; a wrong file stops the run."""
-    assert load('vader').model.backbone.init_cfg == dict(
+    assert load_baseline('vader').model.backbone.init_cfg == dict(
         type='orl_mm.PretrainedBackbone', checkpoint='work_dirs/mocov1_r50_in1k/epoch_200.pth'
     )
     weights = save_moco(tmp_path / 'moco.pth')
@@ -155,7 +158,7 @@ def test_vader_starts_from_moco(tmp_path):
 
 def test_infomin_optimisation():
     """SGD 0.03, cosine to 0.03 / 1000 over 200 epochs of batch 256."""
-    cfg = load('infomin')
+    cfg = load_baseline('infomin')
     has(cfg.optim_wrapper.optimizer, type='SGD', lr=0.03, momentum=0.9, weight_decay=0.0001)
     (schedule,) = cfg.param_scheduler
     assert schedule == dict(type='CosineAnnealingLR', by_epoch=True, eta_min_ratio=1e-3)
@@ -169,7 +172,7 @@ def test_infomin_optimisation():
 
 def test_infomin_model():
     """MLP head, temperature 0.15, queue 65,536 of 128, momentum 0.999, 0.5 / 0.5."""
-    assert load('infomin').model.type == 'orl_mm.InfoMin'
+    assert load_baseline('infomin').model.type == 'orl_mm.InfoMin'
     model = built('infomin')
     assert tuple(model.queue.shape) == (128, 65536)
     assert model.head.temperature == 0.15
@@ -185,7 +188,9 @@ def test_infomin_model():
 def test_infomin_views():
     """Crop (0.2, 1), jitter .8 .8 .8 .2 with p .8, blur p .5, RandAugment, grey p .2."""
     (views,) = [
-        t for t in load('infomin').train_dataloader.dataset.pipeline if t.type == 'MultiView'
+        t
+        for t in load_baseline('infomin').train_dataloader.dataset.pipeline
+        if t.type == 'MultiView'
     ]
     assert views.num_views == [2, 1]
     view, jigsaw = views.transforms
@@ -211,7 +216,7 @@ def test_infomin_views():
 
 
 def policies():
-    (augment,) = [t for t in load('infomin').view_pipeline if t.type == 'RandAugment']
+    (augment,) = [t for t in load_baseline('infomin').view_pipeline if t.type == 'RandAugment']
     return TRANSFORMS.build(augment)
 
 
@@ -286,7 +291,7 @@ def test_infomin_keeps_as_many_bits_as_the_authors(level):
 
 def test_infomin_sample_holds_two_views_and_shuffled_crops(tmp_path):
     images = write_photographs(tmp_path / 'photographs', 2, patch=200)
-    cfg = load('infomin').train_dataloader
+    cfg = load_baseline('infomin').train_dataloader
     cfg.dataset.data_root = str(images)
     dataset = DATASETS.build(cfg.dataset)
     first, second, crops = default_collate([dataset[0], dataset[1]])['inputs']
@@ -300,10 +305,10 @@ def test_infomin_sample_holds_two_views_and_shuffled_crops(tmp_path):
 
 @pytest.mark.parametrize('name', NAMES)
 def test_normalised_by_imagenet(name):
-    mean, std = (load(name).data_preprocessor[key] for key in ('mean', 'std'))
+    mean, std = (load_baseline(name).data_preprocessor[key] for key in ('mean', 'std'))
     assert mean == pytest.approx([255 * m for m in (0.485, 0.456, 0.406)])
     assert std == pytest.approx([255 * s for s in (0.229, 0.224, 0.225)])
-    assert load(name).data_preprocessor.to_rgb
+    assert load_baseline(name).data_preprocessor.to_rgb
 
 
 SMALL = dict(vader=small_vader, infomin=small_infomin)

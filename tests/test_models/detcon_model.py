@@ -4,6 +4,7 @@ import torch
 
 from orl_mm.models import DetCon
 from orl_mm.structures import RegionBatch
+from tests.small import ENCODER, mlp
 
 # Arguments that tell the authors' code from the reproduction's.
 CODES = dict(
@@ -13,40 +14,15 @@ CODES = dict(
 DRAWS = 5  # regions an image of `some_vectors`
 
 
-def mlp(in_channels, norm=None):
-    if norm is None:
-        norm = dict(type='BN1d')
-    return dict(
-        type='orl_mm.RegionMLP',
-        in_channels=in_channels,
-        hid_channels=16,
-        out_channels=8,
-        num_layers=2,
-        with_bias=True,
-        with_last_bn=False,
-        with_last_bias=True,
-        norm_cfg=norm,
-    )
-
-
 def build(norm=None, **kwargs):
     torch.manual_seed(0)
     norms = {} if norm is None else dict(norm_cfg=norm)
     model = DetCon(
-        backbone=dict(
-            type='mmpretrain.ResNet',
-            depth=18,
-            base_channels=8,
-            stem_channels=8,
-            zero_init_residual=False,
-            **norms,
-        ),
-        neck=dict(
-            type='orl_mm.MaskPoolNeck', min_area=1.0, projector=mlp(64, norm or dict(type='BN1d'))
-        ),
+        backbone=dict(ENCODER, **norms),
+        neck=dict(type='orl_mm.MaskPoolNeck', min_area=1.0, projector=mlp(64, norm)),
         head=dict(
             type='orl_mm.DetConHead',
-            predictor=mlp(8, norm or dict(type='BN1d')),
+            predictor=mlp(8, norm),
             loss=dict(type='orl_mm.DetConLoss', temperature=0.1),
         ),
         **kwargs,

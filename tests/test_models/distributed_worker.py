@@ -1,97 +1,61 @@
-"""One process of the distributed tests: `python distributed_worker.py OUT`, RANK from the environment.
+"""One process of the distributed tests: `python distributed_worker.py CASES OUT`, RANK set.
 
-Every scenario trains a network without batch norm on given masks for two steps, on
-this rank's half of the batch, and rank 0 saves what came out. With WORLD_SIZE=1
-the joined batch is one process's.
+Both processes compute every scenario on their halves of the batch; rank 0 then computes it on
+the joined batch and saves both. Networks have group norms, whose statistics are those of one
+image; what is drawn at random is drawn for all images, and each process takes its share.
 """
 
 import os
 import sys
+from contextlib import nullcontext
+from pathlib import Path
+from types import ModuleType
+from unittest import mock
 
 import torch
 import torch.distributed as dist
+from torch.nn.functional import normalize
 from torch.nn.parallel import DistributedDataParallel
 
-import orl_mm  # noqa: F401
 from orl_mm.models import R2O
+from orl_mm.models.baselines.detcon_loss import DetConLoss
 from orl_mm.structures import RegionBatch
 
+# The folder of the tests, since a package of that name may be installed.
+sys.modules['tests'] = ModuleType('tests')
+sys.modules['tests'].__path__ = [str(Path(__file__).parents[1])]
+from tests.small import ENCODER, infomin, mlp, two_views, vader, views_and_crops  # noqa: E402
+from tests.test_models import detcon_model, knn_model  # noqa: E402
+
 NUM, SIDE = 4, 64
-WHOLE = [[0, 0, 0.9, 0.9, 0], [0.1, 0.2, 1, 1, 1.0]]
-APART = [[0, 0, 0.25, 0.25, 0], [0.75, 0.75, 1, 1, 0.0]]  # no superpixel in both views
+GROUPS = dict(type='GN', num_groups=2)
+NEAR = [[0, 0, 0.83, 0.91, 0], [0.11, 0.17, 1, 1, 1.0]]
+CORNER = [[0, 0, 0.52, 0.53, 1.0], [0.46, 0.48, 1, 1, 0.0]]  # fewer pixels than are drawn
+APART = [[0, 0, 0.25, 0.25, 0], [0.75, 0.75, 1, 1, 0.0]]  # nothing in both views
 SCENARIOS = {
-    'even': [WHOLE, WHOLE, WHOLE, WHOLE],
-    'uneven': [WHOLE, APART, WHOLE, WHOLE],
-    'empty rank': [WHOLE, WHOLE, APART, APART],
+    'even': [NEAR, NEAR, NEAR, NEAR],
+    'uneven': [NEAR, APART, CORNER, NEAR],
+    'empty rank': [NEAR, CORNER, APART, APART],
     'empty job': [APART, APART, APART, APART],
 }
 
 
-def build(average: str, norm: dict) -> R2O:
-    torch.manual_seed(0)
-
-    def mlp(in_channels):
-        return dict(
-            type='orl_mm.RegionMLP',
-            in_channels=in_channels,
-            hid_channels=16,
-            out_channels=8,
-            with_bias=True,
-            with_last_bn=False,
-            with_last_bias=True,
-            norm_cfg=norm,
-        )
-
-    model = R2O(
-        backbone=dict(
-            type='mmpretrain.ResNet',
-            depth=18,
-            base_channels=8,
-            stem_channels=8,
-            norm_cfg=norm,
-            zero_init_residual=False,
-        ),
-        neck=dict(type='orl_mm.MaskPoolNeck', projector=mlp(64)),
-        head=dict(
-            type='orl_mm.RegionPredictHead',
-            predictor=mlp(8),
-            loss=dict(type='orl_mm.RegionCosineLoss', average=average),
-        ),
-        refiner=dict(type='orl_mm.KMeansRefiner', num_clusters=None, mask_size=16),
-        grid=2,
-    )
-    torch.manual_seed(1)
-    for p in [*model.backbone.parameters(), *model.neck.parameters(), *model.head.parameters()]:
-        torch.nn.init.normal_(p, std=0.2) if p.dim() > 1 else None
-    model.target.copy_from(model)
-    return model.train()
+def share_of(rank, world):
+    return slice(rank * NUM // world, (rank + 1) * NUM // world)
 
 
-def data(views: list) -> tuple:
-    generator = torch.Generator().manual_seed(2)
-    inputs = [torch.randn(NUM, 3, SIDE, SIDE, generator=generator) for _ in range(3)]
-    cell = torch.arange(SIDE) * 4 // SIDE
-    labels = (cell[:, None] * 4 + cell).expand(NUM, -1, -1).to(torch.uint8)
-    return inputs, RegionBatch(torch.tensor(views), labels, [16] * NUM)
-
-
-def share(inputs: list, batch: RegionBatch, rank: int, world: int) -> tuple:
-    mine = slice(rank * NUM // world, (rank + 1) * NUM // world)
-    return [x[mine] for x in inputs], RegionBatch(
-        batch.views[mine], batch.labels[mine], batch.counts[mine]
-    )
-
-
-def train(views: list, average: str, rank: int, world: int, norm: dict) -> dict:
-    model = build(average, norm)
+def train(model, batches, world, draws=None, within_step=False):
+    """Losses of all ranks, the first gradients, the moving average, and every rank's queue."""
     wrapped = DistributedDataParallel(model) if world > 1 else model
     online = [p for p in model.parameters() if p.requires_grad]
-    optimizer = torch.optim.SGD(online, lr=0.1)
-    inputs, batch = share(*data(views), rank, world)
+    optimizer = torch.optim.SGD(online, lr=0.05)
     losses, grads = [], None
-    for _ in range(2):
+    for inputs, samples in batches:
         optimizer.zero_grad()
-        loss = wrapped(inputs, batch, mode='loss')['loss']
+        if within_step:
+            model.pending_momentum = 0.9
+        with mock.patch('torch.rand', draws) if draws else nullcontext():
+            loss = sum(wrapped(inputs, samples, mode='loss').values())
         loss.backward()
         mean = loss.detach().clone()
         if world > 1:
@@ -99,26 +63,130 @@ def train(views: list, average: str, rank: int, world: int, norm: dict) -> dict:
         losses.append(mean / world)
         grads = grads or [p.grad.clone() for p in online]
         optimizer.step()
-        model.update_target(0.9)
+        if hasattr(model, 'update_target') and not within_step:
+            model.update_target(0.9)
+    target = model.target if hasattr(model, 'target') else model.encoder_k
+    queue = getattr(model, 'queue', torch.empty(0))
+    queue = getattr(queue, 'rows', queue)
+    queues = [torch.empty_like(queue) for _ in range(world)]
+    if world > 1:
+        dist.all_gather(queues, queue.contiguous())
     return dict(
         losses=torch.stack(losses),
         grads=grads,
-        target=[p.clone() for p in model.target.parameters()],
+        queues=queues if world > 1 else [queue.clone()],
+        target=[p.clone() for p in target.parameters()],
     )
 
 
-def main(out: str) -> None:
+def r2o(scenario, average, rank, world):
+    """Two steps on superpixels of 4 x 4 as the objects."""
+    torch.manual_seed(0)
+    model = R2O(
+        backbone=dict(ENCODER, norm_cfg=GROUPS),
+        neck=dict(type='orl_mm.MaskPoolNeck', projector=mlp(64, GROUPS)),
+        head=dict(
+            type='orl_mm.RegionPredictHead',
+            predictor=mlp(8, GROUPS),
+            loss=dict(type='orl_mm.RegionCosineLoss', average=average),
+        ),
+        refiner=dict(type='orl_mm.KMeansRefiner', num_clusters=None, mask_size=16),
+        grid=2,
+    )
+    for p in model.parameters():
+        if p.requires_grad and p.dim() > 1:
+            torch.nn.init.normal_(p, std=0.2)
+    model.target.copy_from(model)
+    generator, mine = torch.Generator().manual_seed(2), share_of(rank, world)
+    inputs = [torch.randn(NUM, 3, SIDE, SIDE, generator=generator)[mine] for _ in range(3)]
+    cell = torch.arange(SIDE) * 4 // SIDE
+    labels = (cell[:, None] * 4 + cell).expand(NUM, -1, -1).to(torch.uint8)
+    views = torch.tensor(SCENARIOS[scenario])
+    batch = RegionBatch(views[mine], labels[mine], [16] * len(views[mine]))
+    return train(model.train(), [(inputs, batch)] * 2, world)
+
+
+def detcon(code, rank, world):
+    model, mine = detcon_model.build(GROUPS, **detcon_model.CODES[code]), share_of(rank, world)
+    inputs, batch = detcon_model.sample(NUM)
+    batch = RegionBatch(batch.views[mine], batch.labels[mine], batch.counts[mine])
+    generator = torch.Generator().manual_seed(0)
+
+    def draws(count, num_draws, **kwargs):
+        shares = torch.randn(2, NUM, num_draws, generator=generator).sigmoid()
+        return shares[:, mine].flatten(0, 1)
+
+    batches = [([x[mine] for x in inputs], batch)] * 2
+    return train(model, batches, world, draws, within_step=code == 'reproduction')
+
+
+def detcon_loss(own, rank, world):
+    """The loss on given vectors; gradients of all images, as training sees them."""
+    predictions, targets, ids, others = (
+        [t[share_of(rank, world)] for t in x] for x in detcon_model.some_vectors()
+    )
+    leaves = [p.clone().requires_grad_() for p in predictions]
+    loss = DetConLoss(0.3)(leaves, targets, ids, others if own else None)
+    loss.backward()
+    loss, grads = loss.detach(), torch.cat([p.grad for p in leaves], 1)
+    if world > 1:
+        parts = [torch.empty_like(grads) for _ in range(world)]
+        dist.all_gather(parts, grads)
+        grads = torch.cat(parts) / world
+        dist.all_reduce(loss)
+    return dict(losses=loss / world, grads=[grads], target=[], queues=[torch.empty(0)] * world)
+
+
+def vader_case(scenario, rank, world):
+    torch.manual_seed(0)
+    model = vader(norm=GROUPS, num_pairs=20, queue_len=110)
+    generator, mine, batches = torch.Generator().manual_seed(1), share_of(rank, world), []
+    for step in range(3):
+        inputs, batch = two_views(SCENARIOS[scenario], seed=step)
+        batches.append(([x[mine] for x in inputs], RegionBatch(batch.views[mine])))
+
+    def draws(shape, **kwargs):
+        return torch.empty(NUM, shape[1]).uniform_(generator=generator)[mine]
+
+    return train(model, batches, world, draws)
+
+
+def infomin_case(rank, world):
+    torch.manual_seed(rank)  # also what a rank draws for itself
+    model = infomin(norm=GROUPS, queue_len=10)
+    torch.manual_seed(0)
+    for p in model.parameters():
+        if p.requires_grad:
+            torch.nn.init.normal_(p, std=0.1)
+    model.queue.copy_(normalize(torch.randn_like(model.queue), dim=0))
+    mine = share_of(rank, world)
+    batches = [([x[mine] for x in views_and_crops(NUM, seed=step)], None) for step in range(3)]
+    return train(model, batches, world)
+
+
+CASES = {
+    **{
+        f'r2o, {name}, {average}': (r2o, name, average)
+        for name in SCENARIOS
+        for average in ('image', 'region')
+    },
+    **{f'detcon, {code}': (detcon, code) for code in detcon_model.CODES},
+    **{f'detcon loss, own draws {own}': (detcon_loss, own) for own in (False, True)},
+    **{f'vader, {name}': (vader_case, name) for name in SCENARIOS},
+    'infomin': (infomin_case,),
+    'knn': (knn_model.votes,),
+}
+
+
+def main(out):
     torch.set_num_threads(1)
     rank, world = int(os.environ['RANK']), int(os.environ['WORLD_SIZE'])
-    dist.init_process_group('gloo') if world > 1 else None
-    results = {}
-    for average in ('image', 'region'):
-        for name, views in SCENARIOS.items():
-            results[f'{name}, {average}'] = train(
-                views, average, rank, world, dict(type='GN', num_groups=2)
-            )
+    dist.init_process_group('gloo')
+    together = {name: case(*args, rank, world) for name, (case, *args) in CASES.items()}
+    dist.destroy_process_group()
     if rank == 0:
-        torch.save(results, out)
+        joined = {name: case(*args, 0, 1) for name, (case, *args) in CASES.items()}
+        torch.save(dict(together=together, joined=joined), out)
 
 
 if __name__ == '__main__':

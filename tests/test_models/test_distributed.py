@@ -1,4 +1,4 @@
-"""Two gloo processes are one with the joined batch, where no batch norm and no K-means is."""
+"""Two gloo processes compute what one process computes on the joined batch."""
 
 import os
 import socket
@@ -9,17 +9,20 @@ from pathlib import Path
 import pytest
 import torch
 
-WORKER = Path(__file__).with_name('distributed_worker.py')
-ROOT = WORKER.parents[2]
+from tests.test_models import distributed_worker
+
+ROOT = Path(__file__).parents[2]
 
 
-def launch(world: int, out: Path) -> dict:
+@pytest.fixture(scope='module')
+def runs(tmp_path_factory):
+    out = tmp_path_factory.mktemp('ranks') / 'out.pth'
     with socket.socket() as s:
         s.bind(('127.0.0.1', 0))
         port = s.getsockname()[1]
     env = dict(
         os.environ,
-        WORLD_SIZE=str(world),
+        WORLD_SIZE='2',
         MASTER_ADDR='127.0.0.1',
         MASTER_PORT=str(port),
         OMP_NUM_THREADS='1',
@@ -27,34 +30,40 @@ def launch(world: int, out: Path) -> dict:
     )
     jobs = [
         subprocess.Popen(
-            [sys.executable, str(WORKER), str(out)],
-            env={**env, 'RANK': str(r)},
+            [sys.executable, distributed_worker.__file__, str(out)],
+            env=dict(env, RANK=str(rank)),
             stderr=subprocess.PIPE,
             text=True,
         )
-        for r in range(world)
+        for rank in range(2)
     ]
     for job in jobs:
-        _, err = job.communicate(timeout=240)
+        _, err = job.communicate(timeout=400)
         assert job.returncode == 0, err[-3000:]
     return torch.load(out, weights_only=True)
 
 
-@pytest.fixture(scope='module')
-def runs(tmp_path_factory):
-    folder = tmp_path_factory.mktemp('ranks')
-    return launch(1, folder / 'one.pth'), launch(2, folder / 'two.pth')
-
-
-@pytest.mark.parametrize('average', ['image', 'region'])
-@pytest.mark.parametrize('scenario', ['even', 'uneven', 'empty rank', 'empty job'])
-def test_two_processes_equal_the_joined_batch(runs, scenario, average):
-    """Losses, gradients and the moving average, also where ranks hold unequal shares."""
-    one, two = (run[f'{scenario}, {average}'] for run in runs)
+@pytest.mark.parametrize('case', [name for name in distributed_worker.CASES if name != 'knn'])
+def test_two_processes_equal_the_joined_batch(runs, case):
+    """Losses, gradients, moving average and queue, also if ranks hold unequal shares."""
+    two, one = runs['together'][case], runs['joined'][case]
     torch.testing.assert_close(two['losses'], one['losses'], atol=1e-6, rtol=1e-5)
+    strict = case.startswith('r2o')
     for key in ('grads', 'target'):
-        for mine, joined in zip(two[key], one[key], strict=False):
-            torch.testing.assert_close(mine, joined, atol=2e-6, rtol=1e-4)
-    moving = one['losses'][0] != one['losses'][1]
-    assert bool(moving) == (scenario != 'empty job')
-    assert any(g.abs().max() > 1e-4 for g in one['grads']) == (scenario != 'empty job')
+        for mine, joined in zip(two[key], one[key], strict=True):
+            torch.testing.assert_close(
+                mine, joined, atol=2e-6 if strict else 1e-5, rtol=1e-4 if strict else 1e-3
+            )
+    first, second = two['queues']
+    assert torch.equal(first, second)
+    torch.testing.assert_close(first, one['queues'][0], atol=1e-5, rtol=1e-4)
+    assert any(g.abs().max() > 1e-4 for g in one['grads']) == ('empty job' not in case)
+    assert (one['losses'].sum() > 0) == ('empty job' not in case)
+
+
+def test_knn_of_two_processes(runs):
+    """Neither holds all training images; each of its queries is compared with all, once."""
+    two, one = runs['together']['knn'], runs['joined']['knn']
+    assert two['sizes'] == [4, 3]  # fewer than k in each
+    torch.testing.assert_close(two['scores'], one['scores'], atol=1e-6, rtol=1e-5)
+    assert (one['scores'] > 0).sum() > len(one['scores'])

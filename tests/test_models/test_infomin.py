@@ -8,7 +8,7 @@ import torch
 from torch.nn import functional as F
 
 from orl_mm.models.baselines.infomin_neck import JigsawNeck
-from tests.small_contrast import infomin, views_and_crops
+from tests.small import infomin, views_and_crops
 
 NUM, CROPS = 3, 9
 

@@ -1,11 +1,6 @@
 """k-NN on frozen features: scikit-learn's votes, any chunk, any number of processes."""
 
 import math
-import os
-import socket
-import subprocess
-import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -15,10 +10,7 @@ from sklearn.neighbors import KNeighborsClassifier
 
 from orl_mm.engine.hooks import FeatureBankHook
 from orl_mm.models.utils.knn import nearest_neighbors, weighted_vote
-from tests.test_models.knn_worker import CLASSES, QUERIES, TRAIN, Noise, fill, probe
-
-WORKER = Path(__file__).with_name('knn_worker.py')
-ROOT = WORKER.parents[2]
+from tests.test_models.knn_model import CLASSES, QUERIES, TRAIN, Noise, fill, probe
 
 
 def by_scikit(bank, labels, queries, k, temperature):
@@ -83,46 +75,6 @@ def test_bank_of_the_hook_and_votes_of_the_model(device):
     np.testing.assert_allclose(torch.stack([s.pred_score for s in samples]), expected, atol=1e-5)
     assert [int(s.pred_label) for s in samples] == expected.argmax(1).tolist()
     assert len(set(expected.argmax(1))) > 1
-
-
-def launch(world, out):
-    with socket.socket() as s:
-        s.bind(('127.0.0.1', 0))
-        port = s.getsockname()[1]
-    path = os.pathsep.join([str(ROOT), os.environ.get('PYTHONPATH', '')])
-    env = dict(
-        os.environ,
-        WORLD_SIZE=str(world),
-        MASTER_ADDR='127.0.0.1',
-        MASTER_PORT=str(port),
-        OMP_NUM_THREADS='1',
-        PYTHONPATH=path,
-    )
-    jobs = [
-        subprocess.Popen(
-            [sys.executable, str(WORKER), str(out)],
-            env={**env, 'RANK': str(r)},
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        for r in range(world)
-    ]
-    for job in jobs:
-        _, err = job.communicate(timeout=240)
-        assert job.returncode == 0, err[-3000:]
-    return torch.load(out, weights_only=True)
-
-
-def test_two_processes_are_one(tmp_path):
-    """Neither holds all training images; each of its queries sees all of them, once."""
-    two = launch(2, tmp_path / 'two.pth')
-    assert two['sizes'] == [4, 3]  # fewer than k in each
-    model = probe()
-    fill(model)
-    images = (Noise(QUERIES, 1).images - 127.0) / 60
-    one = torch.stack([sample.pred_score for sample in model(images, mode='predict')])
-    torch.testing.assert_close(two['scores'], one, atol=1e-6, rtol=1e-5)
-    assert (one > 0).sum() > QUERIES
 
 
 @pytest.mark.parametrize(

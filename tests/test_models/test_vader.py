@@ -11,7 +11,7 @@ from torch import nn
 
 from orl_mm.models.baselines.vader_head import PixelContrastHead
 from orl_mm.structures import RegionBatch, ViewGeometry
-from tests.small_contrast import DIM, two_views, vader
+from tests.small import DIM, two_views, vader
 
 SIZE = (60, 80)
 # Overlapping, one flipped; nearly the same, both flipped; apart; the overlap is small.

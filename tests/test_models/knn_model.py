@@ -1,15 +1,9 @@
-"""One process of the k-NN test: `python knn_worker.py OUT`, RANK and WORLD_SIZE by environment.
+"""A small k-NN probe: seven training images, an odd number, and four queries."""
 
-Seven training images, an odd number, and four queries, half of them in each of two processes;
-rank 0 saves the votes for all queries in their order.
-"""
-
-import os
-import sys
 from types import SimpleNamespace
 
 import torch
-import torch.distributed as dist
+from mmengine.dist import all_gather, all_gather_object
 from mmengine.registry import DATASETS
 from mmengine.runner import Runner
 from mmpretrain.structures import DataSample
@@ -78,24 +72,14 @@ def fill(model, **options):
     )
 
 
-def main(out):
-    rank, world = int(os.environ['RANK']), int(os.environ['WORLD_SIZE'])
-    dist.init_process_group('gloo')
+def votes(rank, world):
+    """Scores of all queries in their order, and the features that each process holds."""
     model = probe()
     fill(model)
-    queries = Noise(QUERIES, 1)
-    share = range(rank, QUERIES, world)
-    batch = model.data_preprocessor(dict(inputs=queries.images[list(share)], data_samples=None))
+    images = Noise(QUERIES, 1).images[list(range(rank, QUERIES, world))]
+    batch = model.data_preprocessor(dict(inputs=images, data_samples=None))
     scores = torch.stack([sample.pred_score for sample in model(batch['inputs'], mode='predict')])
-    parts = [torch.empty_like(scores) for _ in range(world)]
-    dist.all_gather(parts, scores)
-    sizes = [None] * world
-    dist.all_gather_object(sizes, len(model.bank))
-    if rank == 0:
-        votes = torch.stack(parts, 1).flatten(0, 1)
-        torch.save(dict(scores=votes, sizes=sizes), out)
-    dist.destroy_process_group()
-
-
-if __name__ == '__main__':
-    main(sys.argv[1])
+    parts = all_gather(scores)
+    return dict(
+        scores=torch.stack(parts, 1).flatten(0, 1), sizes=all_gather_object(len(model.bank))
+    )
