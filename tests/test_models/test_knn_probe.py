@@ -28,7 +28,7 @@ def test_votes_are_those_of_scikit_learn(k, temperature, chunk):
     draw = np.random.default_rng(0)
     labels = np.arange(200) % 5
     centres = draw.normal(size=(5, 12))
-    bank, queries = (centres[l] + draw.normal(size=(len(l), 12)) for l in (labels, labels[:30]))
+    bank, queries = (centres[x] + draw.normal(size=(len(x), 12)) for x in (labels, labels[:30]))
     bank *= draw.uniform(0.1, 10, (200, 1))  # lengths do not count
     unit = [F.normalize(torch.from_numpy(x), dim=1) for x in (queries, bank)]
     near = nearest_neighbors(*unit, torch.from_numpy(labels), k, chunk)

@@ -64,7 +64,7 @@ def test_gradients_reach_the_online_network_alone():
     loss.backward()
     assert 0 < loss.abs() <= 4
     for name, p in trained(model).items():
-        assert p.grad is not None and p.grad.isfinite().all(), name
+        assert p.grad.isfinite().all(), name
         if name != 'neck.fc0.bias':  # batch norm takes the mean away again
             assert p.grad.abs().max() > 1e-5, name
     assert all(p.grad is None and not p.requires_grad for p in model.target.parameters())
@@ -124,7 +124,7 @@ def test_views_without_overlap_are_a_connected_zero():
     loss.backward()
     assert loss == 0
     for name, p in trained(model).items():
-        assert p.grad is not None and (p.grad == 0).all(), name
+        assert (p.grad == 0).all(), name
 
 
 def test_mean_over_processes_is_the_joined_batch():
@@ -212,27 +212,6 @@ def test_autocast(dtype):
     assert losses[1].dtype == torch.float32
     assert abs(losses[1] - losses[0]) < 0.05
     assert all(p.grad.isfinite().all() for p in trained(model).values())
-
-
-def test_data_samples_of_the_stock_preprocessor():
-    inputs, batch = sample()
-    samples = [DataSample() for _ in range(4)]
-    for i, s in enumerate(samples):
-        s.set_field(batch.views[i], 'views')
-    losses = [build().loss(inputs, data)['loss'] for data in (batch, samples)]
-    assert losses[0] == losses[1]
-
-
-def test_checkpoint_of_an_online_network_starts_the_target():
-    source = build()
-    with torch.no_grad():
-        for p in source.parameters():
-            p.add_(0.1)
-    state = {k: v for k, v in source.state_dict().items() if not k.startswith('target.')}
-    model = build()
-    model.load_state_dict(state, strict=False)
-    assert torch.equal(model.target['neck'].fc0.weight, source.neck.fc0.weight)
-    assert 'target.head.transform.weight' not in model.state_dict()
 
 
 def test_bad_input_is_named():

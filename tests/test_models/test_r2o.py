@@ -150,7 +150,7 @@ def test_no_region_in_both_views_is_a_connected_zero():
     assert loss.item() == 0
     assert not model.last.valid.any()
     for name, p in trained(model).items():
-        assert p.grad is not None and torch.equal(p.grad, torch.zeros_like(p)), name
+        assert (p.grad == 0).all(), name
     assert torch.equal(stats, model.neck.projector.bn0.running_mean)
 
 
@@ -201,7 +201,8 @@ def test_autocast(dtype, refiner):
     assert abs(loss - fp32) < 0.15
     assert refiner == {} or not model.last.valid.all()
     for name, p in trained(model).items():
-        assert torch.isfinite(p.grad).all() and p.grad.abs().sum() > 0, name
+        assert torch.isfinite(p.grad).all(), name
+        assert p.grad.abs().sum() > 0, name
 
 
 @pytest.mark.parametrize('target', ['momentum', 'stop-gradient'])
