@@ -44,7 +44,9 @@ def test_batch_statistics_are_those_of_the_batch_and_everything_is_restored(kind
     expected = F.batch_norm(x, None, None, norm.weight, norm.bias, training=True)
     assert torch.allclose(out, expected, atol=1e-6)  # dropout is off
     assert all(m.training for m in model.modules())
-    assert all(torch.equal(v, before[k]) for k, v in model.state_dict().items())
+    after = model.state_dict()
+    assert after.keys() == before.keys()
+    assert all(torch.equal(v, before[k]) for k, v in after.items())
 
 
 def test_a_synchronised_norm_enters_no_collective(tmp_path):
