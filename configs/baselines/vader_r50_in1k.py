@@ -30,11 +30,7 @@ model = dict(
         ),
     ),
     neck=dict(  # own choice: widths and norm, panoptic FPN's
-        type='orl_mm.PyramidDecoder',
-        in_channels=(256, 512, 1024, 2048),
-        pyramid_channels=256,
-        out_channels=128,
-        num_groups=32,
+        type='orl_mm.PyramidDecoder', pyramid_channels=256, out_channels=128, num_groups=32
     ),
     # Own choice: MoCo's temperature; the factor 10 goes with the low rate of the encoder.
     head=dict(type='orl_mm.PixelContrastHead', temperature=0.07, loss_weight=10.0),

@@ -12,10 +12,9 @@
 _base_ = './r50_in1k.py'
 
 model = dict(
-    grid=3,  # 96-pixel views
     backbone=dict(depth=18),
     refiner=dict(num_clusters=16),
-    neck=dict(projector=dict(in_channels=512, hid_channels=1024)),
+    neck=dict(projector=dict(hid_channels=1024)),
     head=dict(predictor=dict(hid_channels=1024)),
 )
 

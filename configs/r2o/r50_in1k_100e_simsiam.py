@@ -25,7 +25,7 @@ model = dict(
     head=dict(
         symmetric='mean',
         loss=dict(shift=0.0, scale=1.0),  # -cos
-        predictor=dict(in_channels=2048, hid_channels=512, out_channels=2048, with_bias=False),
+        predictor=dict(hid_channels=512, with_bias=False),
     ),
 )
 

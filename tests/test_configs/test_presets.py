@@ -145,13 +145,11 @@ ROWS = {
         lambda c: (
             c.model.rows,
             c.model.views,
-            *[
-                (m.in_channels, m.hid_channels, m.out_channels)
-                for m in (c.model.neck.projector, c.model.head.predictor)
-            ],
+            c.model.neck.projector.out_channels,
+            *[m.hid_channels for m in (c.model.neck.projector, c.model.head.predictor)],
         ),
-        ('valid', 'separate', (2048, 4096, 256), (256, 4096, 256)),
-        ('all', 'joined', (2048, 4096, 256), (256, 4096, 256)),
+        ('valid', 'separate', 256, 4096, 4096),
+        ('all', 'joined', 256, 4096, 4096),
     ),
     '20 valid pair': (lambda c: set_or_default(c.model, 'min_area'), 1e-3, 1e-3),
     '21 averaging': (lambda c: c.model.head.loss.average, 'image', 'region'),

@@ -25,7 +25,7 @@ def projector(in_channels, out_channels=8, **kwargs):
     )
 
 
-def build(refiner=None, **kwargs):
+def build(refiner=None, grid=None, **kwargs):
     torch.manual_seed(0)
     model = R2O(
         backbone=dict(type='mmpretrain.ResNet', depth=18, zero_init_residual=False),
@@ -41,7 +41,7 @@ def build(refiner=None, **kwargs):
             'mask_size': 16,
             **(refiner or {}),
         },
-        grid=2,
+        grid=grid,
         **kwargs,
     )
     model.init_weights()
@@ -77,6 +77,17 @@ def test_gradients_reach_the_online_network_alone():
     assert 0 < loss.item() < 8  # two directions of 2 - 2 cos
     assert all(p.grad is not None and p.grad.abs().sum() > 0 for p in trained(model).values())
     assert all(p.grad is None and not p.requires_grad for p in model.target.parameters())
+
+
+def test_masks_have_the_grid_of_the_features():
+    inputs, batch = sample(side=96)  # 3 x 3
+    values = []
+    for grid in (None, 3):
+        model = build(grid=grid)
+        values.append(model.loss(inputs, batch)['loss'])
+    assert torch.equal(*values)
+    with pytest.raises(ValueError, match='grid=2, but the features of the views are 3 x 3'):
+        build(grid=2).loss(inputs, batch)
 
 
 def test_target_starts_as_a_copy_and_follows():

@@ -11,7 +11,6 @@ model = dict(
         min_area=1.0,  # divide by max(area, 1): drawn masks own one cell at least
         projector=dict(
             type='orl_mm.RegionMLP',
-            in_channels=2048,
             hid_channels=4096,
             out_channels=256,
             num_layers=2,
@@ -25,9 +24,7 @@ model = dict(
         loss=dict(type='orl_mm.DetConLoss', temperature=0.1),
         predictor=dict(
             type='orl_mm.RegionMLP',
-            in_channels=256,
             hid_channels=4096,
-            out_channels=256,
             num_layers=2,
             with_bias=True,
             with_last_bn=False,

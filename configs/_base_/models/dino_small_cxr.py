@@ -8,6 +8,5 @@ model = dict(
         drop_path_rate=0.1,
         init_cfg=dict(type='orl_mm.ViTInit', std=0.02),
     ),
-    head=dict(in_channels=192, hid_channels=512, bottleneck_channels=128, out_channels=1024),
-    loss=dict(out_channels=1024),
+    head=dict(hid_channels=512, bottleneck_channels=128, out_channels=1024),
 )

@@ -14,11 +14,10 @@ model = dict(
     ),
     head=dict(
         type='orl_mm.DINOHead',
-        in_channels=384,
         hid_channels=2048,
         bottleneck_channels=256,
         out_channels=65536,
         norm_last_layer=True,
     ),
-    loss=dict(type='orl_mm.DINOLoss', out_channels=65536, student_temp=0.1, center_momentum=0.9),
+    loss=dict(type='orl_mm.DINOLoss', student_temp=0.1, center_momentum=0.9),
 )

@@ -5,7 +5,6 @@ model = dict(
     backbone=dict(type='ResNet', depth=50, norm_cfg=dict(type='SyncBN'), zero_init_residual=True),
     neck=dict(
         type='orl_mm.PixelMLP',  # its norm is SyncBN by default
-        in_channels=2048,
         hid_channels=4096,
         out_channels=256,
         num_layers=2,
@@ -13,5 +12,5 @@ model = dict(
         with_last_bn=False,
         with_last_bias=True,
     ),
-    head=dict(type='orl_mm.PixelPropagationHead', channels=256, power=2.0),
+    head=dict(type='orl_mm.PixelPropagationHead', power=2.0),
 )

@@ -24,7 +24,6 @@ model = dict(
         min_area=0.0,
         projector=dict(
             type='orl_mm.RegionMLP',
-            in_channels=2048,
             hid_channels=4096,
             out_channels=256,
             num_layers=2,
@@ -39,9 +38,7 @@ model = dict(
         loss=dict(type='orl_mm.RegionCosineLoss', average='image'),
         predictor=dict(
             type='orl_mm.RegionMLP',
-            in_channels=256,
             hid_channels=4096,
-            out_channels=256,
             num_layers=2,
             with_bias=True,
             with_last_bn=False,

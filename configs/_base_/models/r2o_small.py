@@ -3,6 +3,6 @@ _base_ = './r2o_r50.py'
 
 model = dict(
     backbone=dict(depth=18, stem_channels=16, base_channels=16, strides=(1, 2, 2, 1)),
-    neck=dict(projector=dict(in_channels=128, hid_channels=512, out_channels=128)),
-    head=dict(predictor=dict(in_channels=128, hid_channels=512, out_channels=128)),
+    neck=dict(projector=dict(hid_channels=512, out_channels=128)),
+    head=dict(predictor=dict(hid_channels=512)),
 )

@@ -15,8 +15,7 @@ model = dict(
     backbone=dict(
         depth=18, stem_channels=16, base_channels=16, strides=(1, 2, 2, 1), zero_init_residual=False
     ),
-    neck=dict(in_channels=128, hid_channels=512, out_channels=128),
-    head=dict(channels=128),
+    neck=dict(hid_channels=512, out_channels=128),
 )
 
 custom_hooks = [

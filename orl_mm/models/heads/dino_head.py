@@ -57,6 +57,7 @@ class DINOHead(BaseModule):
         )
         if min(sizes.values()) < 1:
             raise ValueError(f'every size of DINOHead must be at least 1, got {sizes}')
+        self.out_channels = out_channels
         widths = [in_channels] + [hid_channels] * (num_layers - 1) + [bottleneck_channels]
         layers: list[nn.Module] = []
         for i, (before, after) in enumerate(zip(widths, widths[1:], strict=False)):

@@ -10,6 +10,7 @@ from mmcv.cnn.bricks import DropPath
 from mmpretrain.models import BaseSelfSupervisor
 from torch import Tensor, nn
 
+from orl_mm.models.utils.channels import backbone_channels, fit, fit_parts, projection_channels
 from orl_mm.models.utils.ema import MomentumNetwork
 from orl_mm.registry import MODELS
 
@@ -59,7 +60,14 @@ class DINO(BaseSelfSupervisor):
                 'num_global_crops must be at least 1 and teacher_temp positive, got '
                 f'{num_global_crops} and {teacher_temp}'
             )
+        backbone, neck, _ = fit_parts(backbone, neck, None)
+        width = projection_channels(neck) or (backbone_channels(backbone) or [None])[-1]
+        if width:
+            head = fit(head, 'in_channels', width, f'the output of {type(backbone).__name__}')
         super().__init__(backbone=backbone, neck=neck, head=head, **kwargs)
+        prototypes = getattr(self.head, 'out_channels', None)
+        if prototypes:
+            loss = fit(loss, 'out_channels', prototypes, 'the head')
         self.criterion = MODELS.build(loss)
         self.num_global_crops, self.teacher_temp = num_global_crops, teacher_temp
         self.parts = ('backbone', 'head') if neck is None else ('backbone', 'neck', 'head')

@@ -10,6 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from orl_mm.models.utils import RegionPairs, crop_masks
+from orl_mm.models.utils.channels import fit, projection_channels
+from orl_mm.models.utils.stages import check_stage
 from orl_mm.models.utils.timer import StepTimer
 from orl_mm.registry import MODELS
 from orl_mm.structures import RegionBatch
@@ -40,8 +42,9 @@ class R2O(SiameseModel):
         rows (str): Regions that projector and predictor see: ``'valid'`` pairs or
             ``'all'`` (row 19).
         min_area (float): A region is present in a view if its mask sums to more, in
-            cells of ``grid``.
-        grid (int): Side of the masks in the views, that of the last stage: 7.
+            cells of the view's features.
+        grid (int, optional): Side of the masks in the views. None: that of the features;
+            another value than theirs is an error.
         aligned (bool): ROIAlign with pixel centres at half-integers (row 18).
         positives (dict, optional): Replaces each target by another one, such as
             ``NearestNeighbor``.
@@ -59,7 +62,7 @@ class R2O(SiameseModel):
         views: str = 'separate',
         rows: str = 'valid',
         min_area: float = 1e-3,
-        grid: int = 7,
+        grid: int | None = None,
         aligned: bool = True,
         positives: dict | None = None,
         **kwargs,
@@ -74,6 +77,10 @@ class R2O(SiameseModel):
                 raise ValueError(f'{name} must be one of {legal}, got {value!r}')
         super().__init__(backbone=backbone, neck=neck, head=head, **kwargs)
         self.refiner = MODELS.build(refiner)
+        check_stage(self.backbone, self.refiner.stage)
+        if positives is not None:
+            width = projection_channels(neck)
+            positives = fit(positives, 'dim', width, 'the projection') if width else positives
         self.positives = None if positives is None else MODELS.build(positives)
         self.joined = views == 'joined'
         self.rows, self.min_area = rows, min_area
@@ -114,7 +121,7 @@ class R2O(SiameseModel):
             objects = self.refiner(encoder, x0, batch)
             # m1 and m2: the same objects in the views (ROIAlign), and which are in both.
             m1, m2 = (
-                crop_masks(objects.masks, batch.views[:, v], self.grid, self.aligned)
+                crop_masks(objects.masks, batch.views[:, v], self._grid_of(feats[v]), self.aligned)
                 for v in (0, 1)
             )
             finite = torch.stack([torch.isfinite(f).all() for f in feats]).all()
@@ -152,6 +159,15 @@ class R2O(SiameseModel):
             timers=self.timer.readings(),
         )
         return dict(loss=loss)
+
+    def _grid_of(self, feats: Tensor) -> torch.Size:
+        size = feats.shape[-2:]
+        if self.grid is not None and tuple(size) != (self.grid, self.grid):
+            raise ValueError(
+                f'grid={self.grid}, but the features of the views are {size[0]} x {size[1]}; '
+                'leave grid out, or change the size of the views'
+            )
+        return size
 
     def find_objects(
         self, x0: Tensor, regions: Tensor | None = None, num_regions: Sequence[int] | None = None

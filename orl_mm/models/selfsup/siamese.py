@@ -6,6 +6,7 @@ import torch
 from mmpretrain.models import BaseSelfSupervisor
 from torch import Tensor, nn
 
+from orl_mm.models.utils.channels import fit_parts
 from orl_mm.models.utils.ema import MomentumNetwork
 from orl_mm.structures import RegionBatch
 
@@ -19,6 +20,8 @@ class SiameseModel(BaseSelfSupervisor):
     instead, and :meth:`loss` calls :meth:`update_target_if_pending`.
 
     Args:
+        backbone, neck, head (dict): Channels that they leave out follow from the part before,
+            see :func:`~orl_mm.models.utils.channels.fit_parts`.
         data_preprocessor (dict or nn.Module, optional): Its default type is
             ``RegionDataPreprocessor``.
         **kwargs: See mmpretrain's ``BaseSelfSupervisor``.
@@ -28,11 +31,21 @@ class SiameseModel(BaseSelfSupervisor):
         joined (bool): Both views are normalised together, see :meth:`per_view`.
     """
 
-    def __init__(self, *args, data_preprocessor: dict | nn.Module | None = None, **kwargs) -> None:
+    def __init__(
+        self,
+        backbone: dict,
+        neck: dict | None = None,
+        head: dict | None = None,
+        data_preprocessor: dict | nn.Module | None = None,
+        **kwargs,
+    ) -> None:
         if not isinstance(data_preprocessor, nn.Module):
             data_preprocessor = dict(data_preprocessor or {})
             data_preprocessor.setdefault('type', 'orl_mm.RegionDataPreprocessor')
-        super().__init__(*args, data_preprocessor=data_preprocessor, **kwargs)
+        backbone, neck, head = fit_parts(backbone, neck, head)
+        super().__init__(
+            backbone=backbone, neck=neck, head=head, data_preprocessor=data_preprocessor, **kwargs
+        )
         self.target: MomentumNetwork | None = None
         self.pending_momentum: float | None = None
         self.joined = False

@@ -20,17 +20,8 @@ def forward_stage(backbone: nn.Module, images: Tensor, stage: int) -> Tensor:
         TypeError: The backbone has no ``out_indices``.
         ValueError: It has no such stage, or gives no feature map.
     """
-    if not hasattr(backbone, 'out_indices'):
-        raise TypeError(
-            f'{type(backbone).__name__} has no `out_indices`; clustering needs a '
-            'backbone of mmpretrain that can return an inner stage'
-        )
+    check_stage(backbone, stage)
     layers, out_indices = getattr(backbone, 'res_layers', None), backbone.out_indices
-    if layers is not None and not 0 <= stage < len(layers):
-        raise ValueError(
-            f'stage {stage} does not exist: the backbone has {len(layers)} stages, '
-            f'0..{len(layers) - 1}'
-        )
     try:
         backbone.out_indices = type(out_indices)((stage,))
         if layers is not None:
@@ -46,3 +37,23 @@ def forward_stage(backbone: nn.Module, images: Tensor, stage: int) -> Tensor:
             "a vision transformer needs out_type='featmap'"
         )
     return feats
+
+
+def check_stage(backbone: nn.Module, stage: int) -> None:
+    """Raise if :func:`forward_stage` cannot run a backbone up to ``stage``.
+
+    Raises:
+        TypeError: The backbone has no ``out_indices``.
+        ValueError: It has no such stage.
+    """
+    if not hasattr(backbone, 'out_indices'):
+        raise TypeError(
+            f'{type(backbone).__name__} has no `out_indices`; clustering needs a '
+            'backbone of mmpretrain that can return an inner stage'
+        )
+    layers = getattr(backbone, 'res_layers', None)
+    if layers is not None and not 0 <= stage < len(layers):
+        raise ValueError(
+            f'stage {stage} does not exist: the backbone has {len(layers)} stages, '
+            f'0..{len(layers) - 1}'
+        )
