@@ -66,6 +66,7 @@ def test_samples_are_reproducible_and_leave_the_generators_alone():
 
     np.random.seed(5)
     first = load_samples(Draws(), [3, 0], list, seed=1)
+    assert first[0][1] != first[1][1]  # each sample draws for itself
     after = np.random.rand()
     np.random.seed(5)
     assert np.random.rand() == after
