@@ -133,7 +133,7 @@ def check_complete(
         for name, shape in shapes.items()
         if name in weights
         and tuple(weights[name].shape) != shape
-        and not (resizes and name == 'pos_embed' and weights[name].shape[-1] == shape[-1])
+        and not (resizes and name == 'pos_embed')
     ]
     first = tuple(weights[_PATCHES].shape) if _PATCHES in weights else ()
     if _PATCHES in shapes and first != shapes[_PATCHES] and len(first) == 4:

@@ -268,9 +268,12 @@ def test_wrappers(wrappers, start, tmp_path):
     assert all(torch.equal(found[name], value) for name, value in WEIGHTS.items())
 
 
-def test_a_config_under_a_wrappers_name_is_passed_over(tmp_path):
-    content = dict(model=dict(depth=50), net=WEIGHTS)
-    assert set(read_tensors(write(tmp_path / 'x', content, 'torch'))) == set(WEIGHTS)
+def test_the_trained_weights_come_before_their_average_and_configs_are_passed_over(tmp_path):
+    average = {name: value + 1 for name, value in WEIGHTS.items()}
+    for key in ('state_dict', 'net'):
+        content = dict(state_dict_ema=average, model=dict(depth=50), **{key: WEIGHTS})
+        found = read_tensors(write(tmp_path / 'x', content, 'torch'))
+        assert torch.equal(found['bias'], WEIGHTS['bias'])
 
 
 @pytest.mark.parametrize('keys', [['teacher'], ['student', 'teacher']])
