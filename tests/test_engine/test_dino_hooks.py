@@ -1,4 +1,4 @@
-"""Clipping, frozen prototypes and temperature, at the very step of the optimiser."""
+"""Clipping and frozen prototypes, seen from within the optimizer's step."""
 
 from types import SimpleNamespace
 
@@ -14,7 +14,7 @@ from .tiny import TinyModel, tiny_runner
 
 
 class Watch(Hook):
-    """What the optimiser sees: gradients at its step, parameters after it."""
+    """Record gradients at the optimizer's step and parameters after it."""
 
     priority = 'LOWEST'
 
@@ -88,7 +88,7 @@ def test_a_loss_scaler_is_undone_before_clipping():
     torch.testing.assert_close(seen[0], expected, atol=1e-6, rtol=1e-5)
 
 
-def test_layer_is_frozen_for_the_first_epoch_alone(tmp_path):
+def test_layer_is_frozen_in_the_first_epoch_only(tmp_path):
     freeze = dict(type='orl_mm.FreezeLastLayerHook', epochs=1, name='online')
     wrapper = dict(type='OptimWrapper', optimizer=dict(type='AdamW', lr=0.01, weight_decay=0.5))
     start = {n: p.detach().clone() for n, p in TinyModel().named_parameters()}
@@ -118,7 +118,7 @@ def test_models_that_do_not_fit(tmp_path):
         run(tmp_path / 'a', [dict(type='orl_mm.FreezeLastLayerHook')], epochs=1)
 
 
-def test_fused_optimiser_under_a_scaler_is_refused():
+def test_fused_optimizer_under_a_scaler_raises():
     param = nn.Parameter(torch.zeros(2))
     wrapper = SimpleNamespace(
         optimizer=torch.optim.AdamW([param], fused=True), loss_scaler=torch.amp.GradScaler('cpu')

@@ -58,7 +58,7 @@ def test_factor_multiplies_every_step_once_also_after_a_resume(tmp_path):
     assert run('rest', load_from=str(tmp_path / 'broken/epoch_1.pth'), resume=True) == whole[4:]
 
 
-def test_factor_is_refused_without_clustering_or_scheduler(tmp_path):
+def test_factor_needs_clustering_and_a_scheduler(tmp_path):
     off = _hook(schedule=dict(type='piecewise', epochs=[1, 3], values=[16, 200]), lr_factor_base=16)
     with pytest.raises(ValueError, match='epoch 3'):
         tiny_runner(tmp_path / 'a', hooks=[off], param_scheduler=RATE).train()

@@ -19,7 +19,7 @@ def _byol(step, total, m0=0.9):
     return 1 - (1 - m0) * (math.cos(math.pi * step / total) + 1) / 2
 
 
-def test_once_a_step_after_the_optimiser(tmp_path):
+def test_once_a_step_after_the_optimizer(tmp_path):
     model = TinyModel()
     runner = tiny_runner(tmp_path, model, hooks=[HOOK])
     seen = []
@@ -37,11 +37,11 @@ def test_once_a_step_after_the_optimiser(tmp_path):
     assert model.pending == [None] * 12
     expected = seen[0][1] * momenta[0] + seen[0][0] * (1 - momenta[0])
     torch.testing.assert_close(seen[1][1], expected)
-    assert not torch.equal(seen[0][0], seen[1][0])  # the optimiser had stepped in between
+    assert not torch.equal(seen[0][0], seen[1][0])  # the optimizer had stepped in between
 
 
 @pytest.mark.parametrize(('accumulate', 'updates'), [(4, [4, 8, 12]), (5, [5, 10, 12])])
-def test_once_an_optimiser_step_with_accumulation(tmp_path, accumulate, updates):
+def test_once_an_optimizer_step_with_accumulation(tmp_path, accumulate, updates):
     runner = tiny_runner(tmp_path, hooks=[HOOK], accumulate=accumulate)
     runner.train()
     steps, momenta = zip(*runner.model.momenta, strict=False)

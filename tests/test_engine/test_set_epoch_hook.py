@@ -109,7 +109,7 @@ def test_a_resumed_run_by_iterations_sees_the_same(tmp_path, monkeypatch):
     assert rest == whole[10:]
 
 
-def test_infinite_sampler_is_refused(tmp_path):
+def test_infinite_sampler_raises(tmp_path):
     with pytest.raises(ValueError, match='InfiniteSampler'):
         run(tmp_path, dict(by_epoch=False, max_iters=2), sampler='InfiniteSampler')
 

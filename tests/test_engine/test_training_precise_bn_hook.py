@@ -183,7 +183,7 @@ def test_at_most_one_pass(tmp_path):
     assert sorted(sum(runner.model.seen[5:], [])) == list(range(12))
 
 
-def test_bad_values_are_refused(tmp_path):
+def test_wrong_arguments(tmp_path):
     for options in (dict(num_samples=0), dict(interval=0)):
         with pytest.raises(ValueError, match='at least 1'):
             TrainingPreciseBNHook(**options)
