@@ -14,11 +14,15 @@ from unittest import mock
 
 import torch
 import torch.distributed as dist
+from mmengine.dist import all_gather
 from torch.nn.functional import normalize
 from torch.nn.parallel import DistributedDataParallel
 
 from orl_mm.models import R2O
 from orl_mm.models.baselines.detcon_loss import DetConLoss
+from orl_mm.models.heads.region_contrast_head import RegionContrastHead
+from orl_mm.models.positives.nearest_neighbor import NearestNeighbor
+from orl_mm.models.utils import RegionPairs
 from orl_mm.structures import RegionBatch
 
 # The folder of the tests, since a package of that name may be installed.
@@ -68,13 +72,10 @@ def train(model, batches, world, draws=None, within_step=False):
     target = model.target if hasattr(model, 'target') else model.encoder_k
     queue = getattr(model, 'queue', torch.empty(0))
     queue = getattr(queue, 'rows', queue)
-    queues = [torch.empty_like(queue) for _ in range(world)]
-    if world > 1:
-        dist.all_gather(queues, queue.contiguous())
     return dict(
         losses=torch.stack(losses),
         grads=grads,
-        queues=queues if world > 1 else [queue.clone()],
+        queues=[q.clone() for q in all_gather(queue.contiguous())],
         target=[p.clone() for p in target.parameters()],
     )
 
@@ -129,12 +130,42 @@ def detcon_loss(own, rank, world):
     loss = DetConLoss(0.3)(leaves, targets, ids, others if own else None)
     loss.backward()
     loss, grads = loss.detach(), torch.cat([p.grad for p in leaves], 1)
+    grads = torch.cat(all_gather(grads)) / world
     if world > 1:
-        parts = [torch.empty_like(grads) for _ in range(world)]
-        dist.all_gather(parts, grads)
-        grads = torch.cat(parts) / world
         dist.all_reduce(loss)
     return dict(losses=loss / world, grads=[grads], target=[], queues=[torch.empty(0)] * world)
+
+
+def contrast(name, drop, rows, rank, world):
+    """RegionContrastHead and the queue of NearestNeighbor on given vectors, 5 regions an image.
+
+    K-means runs per process: in the joined batch the clusters of rank 1 are further channels.
+    """
+    generator = torch.Generator().manual_seed(0)
+    valid = torch.rand(NUM, 5, generator=generator) > 0.4
+    if name == 'empty':
+        valid[NUM // 2 :] = False
+    table = [torch.randn(NUM, 5, 6, generator=generator) for _ in range(4)]
+    mine = share_of(rank, world)
+    leaves = [t[mine].clone().requires_grad_() for t in table[:2]]
+    vectors, chosen = [*leaves, *(t[mine] for t in table[2:])], valid[mine]
+    if world > 1:
+        taken = [t.flatten(0, 1) if rows == 'all' else t[chosen] for t in vectors]
+    else:
+        first = (torch.arange(NUM) < NUM // 2)[:, None]
+        chosen, rows = torch.cat([valid & first, valid & ~first], 1), 'valid'
+        taken = [torch.cat([t, t], 1)[chosen] for t in vectors]
+    masks = chosen.float()[..., None, None].expand(-1, -1, 2, 2)
+    pairs = RegionPairs(masks, masks, rows=rows)
+    head = RegionContrastHead(mlp(6, dict(type='BN1d')), 0.3, drop_same_cluster=drop)
+    loss, nearest = head.loss(taken[:2], taken[2:], pairs), NearestNeighbor(50, 6)
+    loss.backward()
+    nearest(taken[2:], pairs)
+    loss, grads = loss.detach(), torch.cat([x.grad for x in leaves], 1)
+    grads, queues = torch.cat(all_gather(grads)) / world, all_gather(nearest.queue)
+    if world > 1:
+        dist.all_reduce(loss)
+    return dict(losses=loss / world, grads=[grads], target=[nearest.progress], queues=queues)
 
 
 def vader_case(scenario, rank, world):
@@ -172,6 +203,15 @@ CASES = {
     },
     **{f'detcon, {code}': (detcon, code) for code in detcon_model.CODES},
     **{f'detcon loss, own draws {own}': (detcon_loss, own) for own in (False, True)},
+    **{
+        f'contrast, {name}, drop={drop}, {rows}': (contrast, name, drop, rows)
+        for name, drop, rows in (
+            ('plain', False, 'valid'),
+            ('plain', True, 'valid'),
+            ('empty', True, 'valid'),
+            ('plain', True, 'all'),
+        )
+    },
     **{f'vader, {name}': (vader_case, name) for name in SCENARIOS},
     'infomin': (infomin_case,),
     'knn': (knn_model.votes,),

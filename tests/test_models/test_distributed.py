@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from orl_mm.models.utils import gather_rows
 from tests.test_models import distributed_worker
 
 ROOT = Path(__file__).parents[2]
@@ -54,7 +55,7 @@ def test_two_processes_equal_the_joined_batch(runs, case):
             torch.testing.assert_close(
                 mine, joined, atol=2e-6 if strict else 1e-5, rtol=1e-4 if strict else 1e-3
             )
-    first, second = two['queues']
+    first, second = two['queues']  # those of both ranks
     assert torch.equal(first, second)
     torch.testing.assert_close(first, one['queues'][0], atol=1e-5, rtol=1e-4)
     assert any(g.abs().max() > 1e-4 for g in one['grads']) == ('empty job' not in case)
@@ -67,3 +68,8 @@ def test_knn_of_two_processes(runs):
     assert two['sizes'] == [4, 3]  # fewer than k in each
     torch.testing.assert_close(two['scores'], one['scores'], atol=1e-6, rtol=1e-5)
     assert (one['scores'] > 0).sum() > len(one['scores'])
+
+
+def test_counts_and_rows_must_agree():
+    with pytest.raises(ValueError, match='3 rows, counts says 2'):
+        gather_rows(torch.zeros(3, 6), [2])

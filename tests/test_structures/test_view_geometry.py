@@ -90,31 +90,28 @@ def test_image_equals_torchvision(flip):
 
 def test_sample_follows_torchvisions_draws(monkeypatch):
     """Given torchvision's own random numbers, the same box comes out."""
-    img = Image.new('RGB', (160, 90))
+    img, draws = Image.new('RGB', (160, 90)), []
+    uniform, integers = torch.Tensor.uniform_, torch.randint
+
+    def recorded(draw):
+        def function(*args, **kwargs):
+            draws.append(draw(*args, **kwargs).item())
+            return torch.tensor([draws[-1]])
+
+        return function
+
     for seed in range(200):
         torch.manual_seed(seed)
-        uniforms, integers = [], []
-        original = torch.Tensor.uniform_, torch.randint
-
-        def uniform_(self, a, b):
-            out = original[0](self, a, b)
-            uniforms.append(float(out))
-            return out
-
-        def randint(low, high, size):
-            out = original[1](low, high, size)
-            integers.append(int(out))
-            return out
-
         with monkeypatch.context() as patch:
-            patch.setattr(torch.Tensor, 'uniform_', uniform_)
-            patch.setattr(torch, 'randint', randint)
+            patch.setattr(torch.Tensor, 'uniform_', recorded(uniform))
+            patch.setattr(torch, 'randint', recorded(integers))
             y, x, h, w = RandomResizedCrop.get_params(img, (0.08, 1.0), (3 / 4, 4 / 3))
         with monkeypatch.context() as patch:
-            patch.setattr(np.random, 'uniform', lambda *a: uniforms.pop(0))
-            patch.setattr(np.random, 'randint', lambda *a: integers.pop(0))
+            patch.setattr(np.random, 'uniform', lambda *a: draws.pop(0))
+            patch.setattr(np.random, 'randint', lambda *a: draws.pop(0))
             view = ViewGeometry.sample(90, 160)
         assert (view.x1, view.y1, view.x2, view.y2) == (x, y, x + w, y + h)
+        assert not draws
 
 
 @pytest.mark.parametrize('size', [(1000, 10), (10, 1000), (30, 40)])
