@@ -129,7 +129,7 @@ def test_wrong_arguments_of_lars(options):
 
 
 class Net(nn.Module):
-    """Norms under names that no pattern would find, a shared layer, and a frozen target."""
+    """Norms under names that no pattern would find, a shared weight, and a frozen target."""
 
     def __init__(self):
         super().__init__()
@@ -139,7 +139,8 @@ class Net(nn.Module):
         self.gn = nn.GroupNorm(2, 4)
         self.attention = nn.MultiheadAttention(4, 2)
         self.token = nn.Parameter(torch.zeros(1, 1, 4))
-        self.tied = self.downsample[0]
+        self.tied = nn.Conv2d(4, 4, 1, bias=False)
+        self.tied.weight = self.downsample[0].weight
         self.target = nn.Linear(4, 4).requires_grad_(False)
 
 
@@ -150,11 +151,7 @@ MATRICES = {
     'attention.out_proj.weight',
     'token',
 }
-VECTORS = {
-    name
-    for name, p in Net().named_parameters()
-    if p.requires_grad and name not in MATRICES | {'tied.weight'}
-}
+VECTORS = {name for name, p in Net().named_parameters() if p.requires_grad and name not in MATRICES}
 
 
 def build(model, constructor, paramwise=None, **optimizer):
