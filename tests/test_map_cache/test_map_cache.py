@@ -277,6 +277,13 @@ def test_moved_and_linked(kind, images, tmp_path, where):
     assert (counts.written, counts.skipped) == (0, 4)
 
 
+def test_images_right_below_the_root_may_move(kind, images, tmp_path):
+    make(kind, images / 'a', tmp_path / 'out', ['0.png'])
+    (images / 'a').rename(tmp_path / 'moved')
+    image = tmp_path / 'moved' / '0.png'
+    assert np.array_equal(kind.read(tmp_path / 'out', image), kind.compute(image))
+
+
 def test_images_that_moved_are_compared(kind, images, tmp_path):
     """Elsewhere times and sizes say nothing: an image of the same size but another content."""
     out, image = tmp_path / 'out', images / NAMES[0]
