@@ -1,6 +1,6 @@
 """DetCon's loss: the public code's numbers, a loop over regions, hand values.
 
-Two processes: test_detcon_distributed.py.
+Two processes: test_distributed.py.
 """
 
 import math

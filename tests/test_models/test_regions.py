@@ -8,6 +8,7 @@ import torch
 import torch.nn.functional as F
 
 from orl_mm.models.utils import (
+    RegionPairs,
     crop_masks,
     downsample_regions,
     downsample_regions_bilinear,
@@ -269,3 +270,10 @@ def test_no_gradient_reaches_the_target():
 def test_region_weights_refuses_unknown_average():
     with pytest.raises(ValueError, match="'image' or 'region', got 'mean'"):
         region_weights(torch.ones(1, 2, dtype=torch.bool), 'mean')
+
+
+def test_pairs_need_more_than_the_minimal_area_in_both_views():
+    first = torch.tensor([0.5, 0.6, 0.6, 0.0])[None, :, None, None]
+    second = torch.tensor([0.6, 0.6, 0.5, 0.6])[None, :, None, None]
+    assert RegionPairs(first, second, min_area=0.5).valid.tolist() == [[False, True, False, False]]
+    assert RegionPairs(first, second, min_area=0.0).valid.tolist() == [[True, True, True, False]]
