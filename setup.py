@@ -1,4 +1,4 @@
-"""All is in pyproject.toml but this: configs, tools and the model index go into the wheel.
+"""The settings are in pyproject.toml; this adds configs, tools and the model index to the wheel.
 
 mim looks for them in ``<package>/.mim``, as mmpretrain, mmdet and mmseg have it. An editable
 install has no such folder: mim looks for it beside the metadata, not beside the source.
@@ -7,7 +7,7 @@ install has no such folder: mim looks for it beside the metadata, not beside the
 import shutil
 from pathlib import Path
 
-from setuptools import setup
+from setuptools import find_packages, setup
 from setuptools.command.build_py import build_py
 
 ROOT = Path(__file__).resolve().parent
@@ -31,4 +31,10 @@ class BuildWithIndex(build_py):
                 shutil.copy(source, mim / name)  # raises where it is missing
 
 
-setup(cmdclass=dict(build_py=BuildWithIndex))
+# The `orl` command is a package of its own, so that it answers without importing orl_mm. Its
+# name comes after orl_mm's: mmengine and mim take the first of top_level.txt for the package.
+setup(
+    packages=[*find_packages(include=['orl_mm*']), 'orl_tools'],
+    package_dir={'orl_tools': 'tools/orl_tools'},
+    cmdclass=dict(build_py=BuildWithIndex),
+)

@@ -17,7 +17,7 @@ import sys
 import time
 from pathlib import Path
 
-from orl_command import (
+from orl_tools import (
     Parser,
     add_image_arguments,
     command_errors,

@@ -13,7 +13,7 @@ import importlib
 import os
 import sys
 
-from orl_command import prepare
+from orl_tools import prepare
 
 os.environ.setdefault('KINETO_LOG_LEVEL', '5')  # torch's profiler: errors only
 

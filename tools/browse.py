@@ -21,7 +21,7 @@ polygons, an average, or a folder of registered templates.
 
 import os.path as osp
 
-from orl_command import (
+from orl_tools import (
     KeyValueAction,
     Parser,
     add_cfg_options,

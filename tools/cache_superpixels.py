@@ -19,7 +19,7 @@ import importlib
 import os
 import sys
 
-from orl_command import (
+from orl_tools import (
     KeyValueAction,
     Parser,
     add_image_arguments,

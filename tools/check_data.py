@@ -15,7 +15,7 @@ import argparse
 import inspect
 import sys
 
-from orl_command import Parser, command_errors, prepare
+from orl_tools import Parser, command_errors, prepare
 
 prepare()
 from orl_mm.datasets.layouts import LAYOUTS, check_layout

@@ -18,7 +18,7 @@ import argparse
 from collections.abc import Iterator
 from pathlib import Path
 
-from orl_command import Parser, command_errors, prepare
+from orl_tools import Parser, command_errors, prepare
 
 prepare()
 from orl_mm.weights.architecture import RESNETS, is_counter

@@ -30,5 +30,7 @@ set -euo pipefail
 root="$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)"
 python="${PYTHON:-$root/.venv/bin/python}"
 [ -x "$(command -v "$python")" ] || python=python
-# -P: the folder of launch.py is no place to import from.
-exec "$python" -P "$root/orl_mm/engine/launch.py" "$0" "$root/tools/train.py" "$@"
+launch="$root/orl_mm/engine/launch.py"  # of a checkout, else of an installed package
+[ -f "$launch" ] || launch="$root/../engine/launch.py"
+# -P: modules beside launch.py must not be imported by name.
+exec "$python" -P "$launch" "$0" "$root/tools/train.py" "$@"

@@ -20,7 +20,7 @@ import sys
 from pathlib import Path
 
 os.environ.setdefault('KINETO_LOG_LEVEL', '5')  # torch's profiler: errors alone
-from orl_command import Parser, command_errors, prepare
+from orl_tools import Parser, command_errors, prepare
 
 prepare()
 import torch

@@ -14,7 +14,7 @@ import os
 import sys
 
 os.environ.setdefault('OMP_NUM_THREADS', '1')  # as many processes as cores: one thread each
-from orl_command import Parser, add_worker_arguments, command_errors, start
+from orl_tools import Parser, add_worker_arguments, command_errors, start
 
 
 def parse_args(argv=None):

@@ -19,7 +19,7 @@ import sys
 from pathlib import Path
 
 os.environ.setdefault('OMP_NUM_THREADS', '1')  # as many processes as cores: one thread each
-from orl_command import (
+from orl_tools import (
     KeyValueAction,
     Parser,
     add_image_arguments,

@@ -17,7 +17,7 @@ Intervals: 95%, over images and trainings.
 import os.path as osp
 from pathlib import Path
 
-from orl_command import Parser, add_cfg_options, command_errors, config_path, existing_folder, start
+from orl_tools import Parser, add_cfg_options, command_errors, config_path, existing_folder, start
 
 
 def parse_args(argv=None):

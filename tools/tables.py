@@ -22,7 +22,7 @@ deformable, random, dino-in1k), or from --row. Rows that nothing is given for sa
 import os
 from pathlib import Path
 
-from orl_command import Parser, add_cfg_options, command_errors, start
+from orl_tools import Parser, add_cfg_options, command_errors, start
 
 
 def parse_args(argv=None):

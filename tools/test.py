@@ -11,7 +11,7 @@ tools/dist_test.sh.
 
 from copy import deepcopy
 
-from orl_command import (
+from orl_tools import (
     Parser,
     add_common_arguments,
     command_errors,

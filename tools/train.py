@@ -8,7 +8,7 @@ The arguments are those of the three packages' own tools. For several processes
 see tools/dist_train.sh.
 """
 
-from orl_command import (
+from orl_tools import (
     Parser,
     add_common_arguments,
     command_errors,

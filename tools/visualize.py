@@ -21,7 +21,7 @@ training images with its template. --heads all draws every head, one picture per
 import os.path as osp
 import re
 
-from orl_command import (
+from orl_tools import (
     Parser,
     add_cfg_options,
     command_errors,

@@ -51,8 +51,24 @@ def load_config(path: str) -> Config:
         cfg = Config.fromfile(path)
     except (FileNotFoundError, ModuleNotFoundError, SyntaxError) as error:
         raise UserError(f'config {path!r} cannot be read: {error}') from error
+    _drop_own_scope(cfg._cfg_dict)
     check_top_level_keys(cfg)
     return cfg
+
+
+def _drop_own_scope(node: object) -> None:
+    """Remove the marks that ``_base_ = 'orl_mm::...'`` leaves in every dict.
+
+    With ``_scope_='orl_mm'`` mmengine would look for mmpretrain's parts in this package only;
+    the configs of this project name its own parts ``orl_mm.X`` and need no mark.
+    """
+    if isinstance(node, dict):
+        if node.get('_scope_') == 'orl_mm':
+            del node['_scope_']
+        node = list(node.values())
+    if isinstance(node, (list, tuple)):
+        for value in node:
+            _drop_own_scope(value)
 
 
 def runner_keys() -> list:

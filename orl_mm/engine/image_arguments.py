@@ -57,7 +57,7 @@ class ImageSource:
 def image_source(
     args: argparse.Namespace, argv: Sequence[str], extensions: Sequence[str] = IMAGE_EXTENSIONS
 ) -> ImageSource:
-    """What ``orl_command.add_image_arguments`` was given.
+    """What ``orl_tools.add_image_arguments`` was given.
 
     Args:
         args: The parsed arguments.

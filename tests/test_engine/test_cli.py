@@ -8,7 +8,7 @@ from mmengine.config import Config
 from mmengine.dataset import BaseDataset
 from mmengine.logging import MMLogger
 from mmengine.registry import DATASETS, MODELS
-from orl_command import Parser, add_common_arguments
+from orl_tools import Parser, add_common_arguments
 
 from orl_mm.engine import cli
 

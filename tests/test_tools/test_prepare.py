@@ -10,7 +10,7 @@ import pytest
 from mmengine.config import Config
 from mmengine.config.utils import MODULE2PACKAGE
 from mmengine.logging import MMLogger, print_log
-from orl_command import config_path, prepare
+from orl_tools import config_path, prepare
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -91,7 +91,7 @@ def test_noise_is_dropped_and_nothing_else(capsys):
 def test_imports_of_a_tool_print_nothing():
     done = run(
         """
-        from orl_command import prepare
+        from orl_tools import prepare
         prepare()
         import orl_mm
         for name in ('mmpretrain.datasets', 'mmdet.datasets', 'mmseg.models', 'mmseg.datasets'):
@@ -128,7 +128,7 @@ def test_yapf_waits_for_a_cache_being_written(torn_cache, written):
         import os, time
         waited = []
         time.sleep = lambda seconds: (waited.append(1), os.replace({str(other)!r}, {str(file)!r}))
-        from orl_command import prepare
+        from orl_tools import prepare
         prepare()
         from mmengine.config import Config
         print(len(waited), Config(dict(lr=0.1)).pretty_text)
@@ -144,7 +144,7 @@ def test_a_damaged_yapf_cache_is_named(torn_cache):
         """
         import itertools, time
         time.sleep, time.monotonic = lambda seconds: None, itertools.count(0, 4).__next__
-        from orl_command import prepare
+        from orl_tools import prepare
         prepare()
         """,
         ROOT / 'tools',

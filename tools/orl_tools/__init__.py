@@ -1,6 +1,6 @@
 """What the commands share before the slow imports: arguments, checks of paths, one-line errors.
 
-A tool begins with ``from orl_command import ...``, defines ``parse_args`` and calls
+A tool begins with ``from orl_tools import ...``, defines ``parse_args`` and calls
 ``start(__name__, parse_args)`` before it imports torch and orl_mm, so that a mistake in the
 command is answered at once. Importing this module also puts a checkout's ``orl_mm`` on
 ``sys.path``. :func:`main` is the ``orl`` command.

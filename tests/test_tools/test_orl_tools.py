@@ -3,12 +3,14 @@
 import argparse
 import os
 import re
+import shutil
 import subprocess
 import sys
+import sysconfig
 from pathlib import Path
 
 import pytest
-from orl_command import (
+from orl_tools import (
     Parser,
     add_common_arguments,
     command_errors,
@@ -149,3 +151,38 @@ except SystemExit as stop:
     assert done.stdout == '2 []\n', done.stderr
     assert 'nope' in done.stderr
     assert done.stderr.count('\n') == 1
+
+
+@pytest.mark.slow
+def test_installed_wheel_works_outside_a_checkout(tmp_path):
+    """Build a wheel, install it beside this environment's packages, train a package config."""
+    source, venv = tmp_path / 'source', tmp_path / 'venv'
+    ignored = shutil.ignore_patterns('.venv', '.git', 'work_dirs', '__pycache__', 'build', 'data')
+    shutil.copytree(ROOT, source, ignore=ignored)
+
+    def run(*words, **kwargs):
+        done = subprocess.run(words, capture_output=True, text=True, timeout=900, **kwargs)
+        assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]
+        return done.stdout
+
+    pip = [sys.executable, '-m', 'pip', '--disable-pip-version-check']
+    run(*pip, 'wheel', '--no-build-isolation', '--no-deps', str(source), '-w', str(tmp_path))
+    run(sys.executable, '-m', 'venv', '--without-pip', str(venv))
+    packages = sysconfig.get_path('purelib', vars=dict(base=str(venv), platbase=str(venv)))
+    Path(packages, 'shared.pth').write_text(sysconfig.get_path('purelib'))
+    wheel = str(next(tmp_path.glob('*.whl')))
+    python = str(venv / 'bin' / 'python')
+    run(*pip, '--python', python, 'install', '--no-deps', wheel)
+
+    out = tmp_path / 'elsewhere'
+    out.mkdir()
+    orl = str(venv / 'bin' / 'orl')
+    assert 'cache-superpixels' in run(orl, cwd=out)
+    (out / 'own.py').write_text("_base_ = 'orl_mm::r2o/demo.py'\ntrain_cfg = dict(max_iters=1)")
+    few = ['train_dataloader.batch_size=2', 'train_dataloader.num_workers=0', 'custom_hooks=[]']
+    run(orl, 'train', 'own.py', '--work-dir', 'own', '--cfg-options', *few, cwd=out)
+    assert (out / 'own' / 'iter_1.pth').is_file()
+    few.append('train_cfg.max_iters=1')
+    words = ['orl_mm::r2o/demo.py', '1', '--work-dir', 'dist', '--cfg-options', *few]
+    run(orl, 'dist-train', *words, cwd=out)
+    assert (out / 'dist' / 'iter_1.pth').is_file()
