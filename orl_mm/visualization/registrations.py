@@ -35,7 +35,7 @@ def report_picture(
     for title, record in chosen:
         path = os.path.join(cache.root, record.image)
         image = resize_image(np.repeat(read_image(path)[..., None], 3, 2), cell)
-        template = cache.outcome(path).masks
+        template = cache.read(path)
         row = [image, outline_parts(image, template)]
         words = [os.path.basename(path), _caption(title, record)]
         if with_truth:

@@ -158,7 +158,7 @@ def test_config(main, images, tmp_path, capfd, data):
         (['--folder', '{images}', '--outt', 'x'], 'did you mean --out'),
         (['--list', '{images}/no.txt', '--out', 'x'], 'no.txt. is no file'),
         (['--config', 'none.py', '--out', 'x'], "config 'none.py' does not exist"),
-        (['--config', '{config}', '--out', 'x'], "ImageList: data_root='/no/such'"),
+        (['--config', '{config}', '--out', 'x'], "data_root='/no/such' is not a folder"),
         (
             ['--config', '{config}', '--out', 'x', '--cfg-options', 'hooks.7.a=1'],
             'does not fit the config',
