@@ -5,23 +5,21 @@
         --voc data/VOCdevkit/VOC2012 --coco data/coco --json objects.json --figure objects.png
 
 NAME=PATH is a checkpoint, or a work directory: then each of its checkpoints, a curve over
-training. A NAME given several times is one network trained as often. The config says how
-objects are found (superpixels, K, images a mini-batch); the encoder may be any method's, for
-its features are all that is taken. Beside them stand the prior masks and K-means on the same
-network with random weights. Best overlap is the IoU of each object with the region that fits
-it best, without labels or matching by class; the other numbers are adjusted Rand indices, over
-all pixels and over those of objects.
-Intervals: 95%, over images and trainings.
+training. A NAME given several times is one network with several trainings. The config sets how
+objects are found (superpixels, K, images per mini-batch); the encoder may be that of any method,
+since only its features are used. The prior masks and K-means on the features of random weights
+are scored for comparison. Best overlap is the IoU of each object with the region that fits it
+best, whatever its class; ARI is the adjusted Rand index over all pixels, and over those of
+objects. Intervals: 95%, over images and trainings.
 """
 
 import os.path as osp
-from pathlib import Path
 
 from orl_tools import Parser, add_cfg_options, command_errors, config_path, existing_folder, start
 
 
 def parse_args(argv=None):
-    parser = Parser(description='Score the objects that R2O finds')
+    parser = Parser(description='Score the objects that R2O finds against real ones')
     parser.add_argument('config', type=config_path, help='of R2O: superpixels, K, mini-batch')
     parser.add_argument(
         'networks',
@@ -63,8 +61,7 @@ def parse_args(argv=None):
 
 
 start(__name__, parse_args)
-from _objects.report import figure, markdown, picture, write_json
-from _objects.score import Scorer, checkpoints_of
+import pandas as pd
 from mmengine.device import get_device
 from mmengine.logging import MMLogger
 from mmengine.registry import init_default_scope
@@ -73,11 +70,17 @@ from mmengine.runner import set_random_seed
 from orl_mm.datasets.object_masks import coco_objects, voc_objects
 from orl_mm.engine import cli
 from orl_mm.engine.object_finder import build_finder, load_features
+from orl_mm.evaluation.results import write_json
+from orl_mm.io.atomic import write_atomic
+from orl_mm.tables import objects
+from orl_mm.tables.markdown import markdown_table
+from orl_mm.visualization import save_figure
+from orl_mm.visualization.forest import save_plot
 from orl_mm.weights import use_safe_loading
 
 
 def read_data(args, size):
-    """The data sets asked for, by name."""
+    """Name -> objects of its images."""
     found = {}
     if args.voc:
         found['VOC'] = voc_objects(args.voc, args.split, size)
@@ -91,15 +94,15 @@ def read_data(args, size):
 
 
 def score(cfg, args):
-    """Every network on every data set."""
-    scorer = Scorer(cfg, args.batch, args.k, args.device or get_device())
+    """Score every network on every data set."""
+    scorer = objects.Scorer(cfg, args.batch, args.k, args.device or get_device())
     scorer.load(read_data(args, scorer.size))
     scorer.add('prior masks', None)
     for seed in range(args.seeds):
         set_random_seed(seed)
         scorer.add('random network', build_finder(cfg), seed=seed)
     for name, path in (item.split('=', 1) for item in args.networks):
-        for step, checkpoint in checkpoints_of(path):
+        for step, checkpoint in objects.checkpoints_of(path):
             for seed in range(args.seeds):
                 set_random_seed(seed)
                 model = build_finder(cfg)
@@ -118,19 +121,18 @@ def main(argv=None):
         init_default_scope(cfg.get('default_scope') or 'mmpretrain')
         MMLogger.get_current_instance().setLevel('WARNING')  # no list of initial weights
         with cli.config_errors():
-            try:
-                scorer = score(cfg, args)
-            except (ValueError, OSError) as error:
-                raise cli.UserError(' '.join(str(error).split())) from error
-        for name, make in (('json', write_json), ('figure', figure), ('picture', picture)):
-            path = getattr(args, name)
-            if path:
-                Path(path).parent.mkdir(parents=True, exist_ok=True)
-                make(scorer, path, args.num)
-        text = markdown(scorer)
+            scorer = score(cfg, args)
+        table = objects.object_table(scorer)
+        body = markdown_table(pd.DataFrame(objects.object_cells(table)))
+        text = f'{body}\n{objects.object_note(table)}'
+        if args.json:
+            write_json(args.json, table)
         if args.markdown:
-            Path(args.markdown).parent.mkdir(parents=True, exist_ok=True)
-            Path(args.markdown).write_text(f'{text}\n', encoding='utf-8')
+            write_atomic(args.markdown, f'{text}\n'.encode())
+        if args.figure:
+            save_plot(objects.object_curves(table), args.figure)
+        if args.picture:
+            save_figure(objects.object_picture(scorer, args.num), args.picture)
         print(text)
 
 

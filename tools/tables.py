@@ -1,22 +1,21 @@
 #!/usr/bin/env python
-"""The thesis's tables with what was run here, as Markdown, JSON and a picture.
+"""The thesis's tables beside what was measured, as Markdown, JSON and a forest plot.
 
     tools/tables.py 2.1 work_dirs/coco_*
     tools/tables.py 2.2 work_dirs/voc_* work_dirs/cityscapes_* --plot table22.svg
     tools/tables.py 2.3 work_dirs/voc_*
-    tools/tables.py 3.1 work_dirs/vits16_chexpert_* --template average=average.npz
+    tools/tables.py 3.1 work_dirs/vits16_chexpert_* --template average=average.npz --test
     tools/tables.py 3.2 work_dirs/linear_vits16_* --json table32.json
 
-2.1 to 2.3 read what the work directories of configs/transfer have recorded of their last
-checkpoint, a test or else the validation of the training, and test where nothing is. Which row
-a run is follows from its name, <transfer>_<config of pretraining>, and the checkpoint it started
-from. Numbers on part of the data, of other settings or of an unfinished run are marked.
+Numbers come from the result.json that tools/train.py and tools/test.py leave in a work directory:
+a test of the last checkpoint, else its validation during the training. With --test, what has no
+such result is tested. 3.1 needs tests on JSRT and Montgomery with the network of each training;
+their results lie beside the checkpoint, in <checkpoint>_jsrt and <checkpoint>_montgomery.
 
-3.1 tests the last checkpoint of each work directory on JSRT and Montgomery, by
-configs/transfer, with the network and image size of its training. 3.2 tests linear probes by
-their own configs. A result is stored beside its checkpoint and taken from there the next time.
-Which row a run is follows from its names (..._dino, dino-cxr-aug, triangular, average,
-deformable, random, dino-in1k), or from --row. Rows that nothing is given for say so.
+Which row a run belongs to follows from its name (<transfer>_<config of pretraining>; for 3.1 and
+3.2 ..._dino, dino-cxr-aug, triangular, average, deformable, random, dino-in1k) and from the
+checkpoint it started from, or from --row. Numbers on part of the data, of other settings or of an
+unfinished run are marked.
 """
 
 import os
@@ -26,142 +25,106 @@ from orl_tools import Parser, add_cfg_options, command_errors, start
 
 
 def parse_args(argv=None):
-    parser = Parser(description="The thesis's tables with what was run here")
+    parser = Parser(description="The thesis's tables beside what was measured")
     parser.add_argument(
         'table',
         choices=('2.1', '2.2', '2.3', '3.1', '3.2'),
         metavar='TABLE',
         help='2.1: COCO; 2.2: VOC and Cityscapes; 2.3: K; 3.1: attention AP; 3.2: linear probes',
     )
-    parser.add_argument(
-        'runs',
-        nargs='*',
-        metavar='RUN',
-        help='work directory, of which the last checkpoint counts, or checkpoint',
-    )
+    parser.add_argument('runs', nargs='*', metavar='RUN', help='work directory, or checkpoint')
     parser.add_argument(
         '--row',
         action='append',
         default=[],
         metavar='NAME=RUN',
-        help='a run for a row by name: byol, detcon-b_100e, r2o, r50_in100_k4 ... '
-        '(configs of pretraining, with or without _r50_in1k); for 3.1 and 3.2 '
-        'dino-in1k, dino, dino-cxr-aug, triangular, average, deformable, random; '
-        'or a row of its own',
+        help='a run for a row by name: byol, detcon-b_100e, r2o, r50_in100_k4 ... (configs of '
+        'pretraining, with or without _r50_in1k); for 3.1 and 3.2 dino-in1k, dino, '
+        'dino-cxr-aug, triangular, average, deformable, random; or a new row',
     )
     parser.add_argument(
         '--template',
         action='append',
         default=[],
         metavar='NAME=PATH',
-        help='3.1: the template of a row, scored itself: .json, .npz, or a '
-        'folder of tools/register_templates.py for the test images (several '
-        'for several sets). Templates that are files are found by themselves',
+        help='3.1: score the template of a row itself: .json, .npz, or a folder of '
+        'tools/register_templates.py for the test images (once for each folder). Templates that '
+        'are files are found through the config of the run',
     )
     parser.add_argument(
-        '--data',
-        metavar='DIR',
-        help='3.1: folder with jsrt and montgomery in it (default: $ORL_CXR, else data)',
+        '--data', metavar='DIR', help='3.1: folder of jsrt and montgomery (default: $ORL_CXR, data)'
     )
     parser.add_argument('--json', metavar='FILE', help='all numbers')
     parser.add_argument('--markdown', metavar='FILE', help='the table as printed')
-    parser.add_argument('--plot', metavar='FILE', help='a picture: .png, .svg or .pdf')
-    parser.add_argument(
-        '--test',
-        action='store_true',
-        default=None,
-        help='2.x: test each last checkpoint, whatever its work directory has recorded',
-    )
-    parser.add_argument(
-        '--no-test',
-        dest='test',
-        action='store_false',
-        help='2.x: test nothing, also where nothing is recorded',
-    )
-    parser.add_argument('--again', action='store_true', help='test anew whatever is stored')
+    parser.add_argument('--plot', metavar='FILE', help='a forest plot: .png, .svg or .pdf')
+    parser.add_argument('--test', action='store_true', help='test what has no result')
+    parser.add_argument('--again', action='store_true', help='test everything')
     add_cfg_options(parser, {})
     args = parser.parse_args(argv)
     for option in ('row', 'template'):
-        for pair in getattr(args, option):
-            if '=' not in pair:
-                parser.error(f'--{option} takes NAME=PATH, got {pair!r}')
+        if bad := [pair for pair in getattr(args, option) if '=' not in pair]:
+            parser.error(f'--{option} takes NAME=PATH, got {bad[0]!r}')
+    if args.table != '3.1' and (args.template or args.data):
+        parser.error('--template and --data belong to table 3.1')
+    if args.plot and Path(args.plot).suffix.lower() not in ('.png', '.svg', '.pdf'):
+        parser.error(f'--plot takes a file ending with .png, .svg or .pdf, got {args.plot!r}')
     return args
 
 
 start(__name__, parse_args)
-from _tables import natural, plot, table31, table32
-from _tables.evaluate import write_json
-from _tables.runs import find_run
-from _tables.thesis import NATURAL
+import pandas as pd
 from mmengine.logging import MMLogger
 from mmengine.registry import init_default_scope
 
-from orl_mm.engine import cli
+from orl_mm.evaluation.results import write_json
+from orl_mm.io.atomic import write_atomic
+from orl_mm.tables import natural, xrays
+from orl_mm.tables.markdown import markdown_table
+from orl_mm.visualization.forest import forest_plot, save_plot
 from orl_mm.weights import use_safe_loading
 
 
 def make(args):
-    """The table as numbers, as text, and as what is drawn."""
+    """The table, its cells, the lines below it, and the panels of its plot."""
     named = [tuple(pair.split('=', 1)) for pair in args.row]
-    if args.table in NATURAL:
-        refuse(args, 'template', 'data')
-        if args.again and args.test is False:
-            raise cli.UserError('--again tests and --no-test does not: leave one out')
-        table = natural.build(args.table, args.runs, named, args.cfg_options, args.test, args.again)
-        return table, natural
-    if args.test is not None:
-        raise cli.UserError(
-            '--test and --no-test belong to tables 2.1 to 2.3; 3.1 and 3.2 test '
-            'whatever is not stored'
-        )
+    how = dict(options=args.cfg_options, test=args.test, again=args.again)
+    if args.table.startswith('2'):
+        table = natural.natural_table(args.table, args.runs, named, **how)
+        cells, notes = natural.natural_cells(table), natural.natural_notes(table)
+        return table, cells, notes, natural.natural_panels(table)
     if args.data:
         os.environ['ORL_CXR'] = args.data
-    runs = [find_run(path) for path in args.runs] + [find_run(path, row) for row, path in named]
-    templates = {}
+    rows = xrays.find_rows(args.runs, named)
+    if args.table == '3.2':
+        table = xrays.probe_table(rows, **how)
+        return table, xrays.probe_cells(table), [], xrays.probe_panels(table)
+    templates: dict[str, list[str]] = {}
     for name, path in (pair.split('=', 1) for pair in args.template):
         templates.setdefault(name, []).append(path)
-    if args.table == '3.2':
-        refuse(args, 'template', 'data')
-        return table32.build(runs, args.cfg_options, args.again), table32
-    return table31.build(runs, templates, args.cfg_options, args.again), table31
-
-
-def refuse(args, *options):
-    """Those that would do nothing."""
-    for option in options:
-        if getattr(args, option):
-            where = (
-                ''
-                if option == 'template'
-                # a dumped config names its folder
-                else (
-                    '; others are tested on the data of their configs: --cfg-options '
-                    'test_dataloader.dataset.data_root=DIR'
-                )
-            )
-            raise cli.UserError(f'--{option} belongs to table 3.1{where}')
+    table = xrays.attention_table(rows, templates, **how)
+    cells, notes = xrays.attention_cells(table), xrays.attention_notes(table)
+    return table, cells, notes, xrays.attention_panels(table)
 
 
 def main(argv=None):
     args = parse_args(argv)
     with command_errors():
-        if args.plot:
-            plot.check_suffix(Path(args.plot))
         use_safe_loading()
         init_default_scope('mmpretrain')
-        MMLogger.get_current_instance().setLevel('WARNING')  # each score is in the table
-        with cli.config_errors():
-            table, layout = make(args)
-        text = layout.to_markdown(table)
+        MMLogger.get_current_instance().setLevel('WARNING')
+        table, cells, notes, panels = make(args)
+        title = f'Table {args.table}: {table["title"]}'
+        body = markdown_table(pd.DataFrame(cells))
+        text = '\n'.join([f'**{title}**', '', body, table['note'], '', *notes, ''])
         if args.json:
-            Path(args.json).parent.mkdir(parents=True, exist_ok=True)
-            write_json(Path(args.json), table)
+            write_json(args.json, table)
         if args.markdown:
-            Path(args.markdown).parent.mkdir(parents=True, exist_ok=True)
-            Path(args.markdown).write_text(text, encoding='utf-8')
+            write_atomic(args.markdown, text.encode())
         if args.plot:
-            figure = plot.plot(text.splitlines()[0].strip('*'), *layout.panels(table))
-            plot.save(figure, Path(args.plot))
+            names = [row['name'] for row in table['rows']]
+            if args.table.startswith('2'):
+                names = [natural.natural_label(row) for row in table['rows']]
+            save_plot(forest_plot(names, panels, title), args.plot)
         print(f'\n{text}')
 
 

@@ -9,6 +9,8 @@ the config's ``default_scope`` decides. For several processes see
 tools/dist_test.sh.
 """
 
+import shlex
+import sys
 from copy import deepcopy
 
 from orl_tools import (
@@ -63,6 +65,7 @@ from mmengine.runner import Runner
 
 from orl_mm.engine import cli
 from orl_mm.engine.cpu_ddp import end_processes, use_cpu_processes
+from orl_mm.engine.hooks import ResultHook
 from orl_mm.weights import checkpoints_must_fit, use_safe_loading
 
 
@@ -172,6 +175,7 @@ def main():
             runner = RUNNERS.build(cfg) if 'runner_type' in cfg else Runner.from_cfg(cfg)
             runner.register_hook(setup)
             cli.build_loops(runner, 'test')
+            runner.register_hook(ResultHook(command=shlex.join(['tools/test.py', *sys.argv[1:]])))
             if dump_predictions and scope != 'mmseg':
                 kind = 'mmdet.DumpDetResults' if scope == 'mmdet' else 'DumpResults'
                 runner.test_evaluator.metrics.append(

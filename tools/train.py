@@ -8,6 +8,9 @@ The arguments are those of the three packages' own tools. For several processes
 see tools/dist_train.sh.
 """
 
+import shlex
+import sys
+
 from orl_tools import (
     Parser,
     add_common_arguments,
@@ -58,6 +61,7 @@ from mmengine.runner import Runner
 
 from orl_mm.engine import cli
 from orl_mm.engine.cpu_ddp import end_processes, use_cpu_processes
+from orl_mm.engine.hooks import ResultHook
 from orl_mm.weights import checkpoints_must_fit, use_safe_loading
 
 
@@ -153,6 +157,7 @@ def main():
             cli.build_loops(runner, 'train', 'val')
             check_epoch(runner)
             count_accumulation(runner)
+            runner.register_hook(ResultHook(command=shlex.join(['tools/train.py', *sys.argv[1:]])))
             runner.train()
             end_processes()
 

@@ -169,13 +169,13 @@ class AttentionAP(BaseMetric):
             self._add(
                 metrics,
                 'mean',
-                np.mean([score.values.mean() for score in every]),
+                float(np.mean([score.values.mean() for score in every])),
                 np.mean([score.means for score in every], 0),
             )
             self._add(
                 metrics,
                 'mean_pooled',
-                np.mean([score.pooled for score in every]),
+                float(np.mean([score.pooled for score in every])),
                 np.mean([score.pools for score in every], 0),
             )
         print_log('\n' + self._table(metrics, found), logger='current')
@@ -183,11 +183,8 @@ class AttentionAP(BaseMetric):
 
     def _assigned(self, num_heads: int) -> dict[str, list[int]]:
         """Part -> its heads."""
-        heads = self.heads
-        if heads == 'stored':
-            heads = self.stored_heads or {}
-        elif heads == 'best':
-            heads = {}
+        stored = (self.stored_heads or {}) if self.heads == 'stored' else {}
+        heads = stored if isinstance(self.heads, str) else self.heads
         beyond = [head for head in heads if not 0 <= head < num_heads]
         if beyond:
             raise ValueError(

@@ -1,7 +1,7 @@
-"""Percentile intervals by resampling patients, and trainings beside them."""
+"""Bootstrap intervals over patients or images, and over seeds of a training."""
 
 from collections.abc import Hashable, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -66,12 +66,12 @@ def weighted_means(values: np.ndarray, counts: np.ndarray) -> np.ndarray:
         return counts @ values / counts.sum(-1)
 
 
-def mean_of_resampled_seeds(values: Sequence[np.ndarray], seed: int = 1) -> np.ndarray:
+def mean_of_resampled_seeds(values: Sequence[np.ndarray] | np.ndarray, seed: int = 1) -> np.ndarray:
     """In each resample, the mean of as many seeds as there are, drawn with replacement.
 
-    With the images of a resample drawn beside it, a two-level bootstrap. It takes the spread of S
-    seeds for too small by the factor sqrt((S - 1) / S): a fifth for three, 0 from one seed. Rows
-    of one table draw the same seeds, so a difference is seed by seed.
+    Together with resampled images this is a two-level bootstrap. It underestimates the spread of
+    S seeds by the factor sqrt((S - 1) / S): by a fifth for three; one seed has no spread. Every
+    call draws the same seeds, so differences between rows are taken seed by seed.
 
     Args:
         values (sequence): For each of S seeds (B,), its score in each resample of the images.
@@ -80,15 +80,55 @@ def mean_of_resampled_seeds(values: Sequence[np.ndarray], seed: int = 1) -> np.n
     Returns:
         np.ndarray: (B,).
     """
-    values = np.stack(values)
-    drawn = np.random.default_rng(seed).integers(len(values), size=values.shape)
-    return np.take_along_axis(values, drawn, 0).mean(0)
+    table = np.stack(list(values))
+    drawn = np.random.default_rng(seed).integers(len(table), size=table.shape)
+    return np.take_along_axis(table, drawn, 0).mean(0)
 
 
-def paired(seeds: Sequence, reference: Sequence) -> None:
-    """Raises ValueError unless there is a reference for each seed."""
-    if len(seeds) != len(reference):
-        raise ValueError(
-            f'{len(seeds)} seeds cannot be compared with {len(reference)}: '
-            'differences are taken seed by seed'
+def image_weights(images: int, resamples: int, seed: int = 0) -> np.ndarray:
+    """Weights of a Bayesian bootstrap (Rubin 1981): every image counts, more or less.
+
+    For scores over rare classes: drawn with replacement, the few images of a class would be
+    missing from many resamples.
+
+    Returns:
+        np.ndarray: (B, images), positive; each row adds up to the number of images.
+    """
+    draw = np.random.default_rng(seed)
+    return images * draw.dirichlet(np.ones(images), resamples)
+
+
+def seed_summary(
+    scores: Sequence[float],
+    resampled: np.ndarray,
+    reference: tuple[Sequence[float], np.ndarray] | None = None,
+) -> dict[str, Any]:
+    """Mean over seeds and its difference from a reference, with 95% intervals.
+
+    Args:
+        scores (sequence): Of each of S seeds, on all images.
+        resampled (np.ndarray): (S, B): of each seed, in each resample of the images.
+        reference (tuple, optional): The same two of the row to compare with, on the same
+            resamples.
+
+    Returns:
+        dict: ``mean``, ``low``, ``high``, ``seeds``; with a reference ``difference``,
+        ``difference_low``, ``difference_high``, of the same resamples, seed by seed.
+
+    Raises:
+        ValueError: Another number of seeds than the reference has.
+    """
+    found: dict[str, Any] = dict(mean=float(np.mean(scores)), seeds=[float(x) for x in scores])
+    found['low'], found['high'] = percentile_interval(mean_of_resampled_seeds(resampled))
+    if reference is not None:
+        other, other_resampled = reference
+        if len(scores) != len(other):
+            raise ValueError(
+                f'{len(scores)} seeds cannot be compared with {len(other)}: '
+                'differences are taken seed by seed'
+            )
+        found['difference'] = found['mean'] - float(np.mean(other))
+        found['difference_low'], found['difference_high'] = percentile_interval(
+            mean_of_resampled_seeds(resampled - other_resampled)
         )
+    return found

@@ -16,6 +16,7 @@ from orl_mm.datasets.object_masks import voc_objects
 from orl_mm.evaluation.object_agreement import object_agreement
 from orl_mm.registry import MODELS
 from orl_mm.superpixels.priors import slic
+from orl_mm.tables.objects import Scorer
 
 ROOT = Path(__file__).parents[2]
 DEMO = str(ROOT / 'configs/r2o/demo.py')
@@ -156,8 +157,6 @@ class Bright(torch.nn.Module):
 
 def test_each_image_meets_its_own_truth(main, voc):
     """Through mini-batches in another order, filled up, and back to the size of the truth."""
-    from _objects.score import Scorer
-
     cfg = Config.fromfile(DEMO)
     cfg.train_dataloader.dataset.pipeline[2].size = 64
     scorer = Scorer(cfg, batch_size=4)

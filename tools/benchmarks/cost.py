@@ -57,7 +57,7 @@ TABLES: dict[str, tuple[tuple[str, ...], dict[str, tuple[str, str]]]] = dict(
         },
     ),
 )
-TEMPLATES = dict(average='average.npz', deformable='registered')  # row -> its templates
+TEMPLATES = dict(average='average/average.npz', deformable='registered')  # row -> its templates
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -69,8 +69,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         '--templates',
         metavar='DIR',
-        default='work_dirs/evidence/templates',
-        help="MeDINO's average.npz and registered, as tools/evidence.py 3.1 makes them",
+        default='work_dirs/small/templates',
+        help="MeDINO's templates, as doit -f projects/medino/small/dodo.py table31 makes them",
     )
 
 

@@ -8,6 +8,7 @@ from .kmeans_refine_hook import KMeansRefineHook
 from .momentum_update_hook import MomentumUpdateHook
 from .object_visualization_hook import ObjectVisualizationHook
 from .plain_bn_on_cpu_hook import PlainBNOnCPUHook
+from .result_hook import ResultHook
 from .save_initial_hook import SaveInitialHook
 from .say_where_hook import SayWhereHook
 from .seed_step_hook import SeedStepHook
@@ -27,6 +28,7 @@ __all__ = [
     'MomentumUpdateHook',
     'ObjectVisualizationHook',
     'PlainBNOnCPUHook',
+    'ResultHook',
     'SaveInitialHook',
     'SayWhereHook',
     'SeedStepHook',

@@ -1,0 +1,1 @@
+"""The thesis's tables beside measured results, and scores of objects and templates."""

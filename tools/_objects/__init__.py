@@ -1,1 +1,0 @@
-"""Parts of tools/score_objects.py."""
