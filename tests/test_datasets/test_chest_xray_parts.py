@@ -14,6 +14,7 @@ from tests import xray_files as files
 # In an X-ray the patient's left is on the viewer's right.
 LEFT, RIGHT = files.disc(32, 0.75), files.disc(32, 0.25)
 HEART = files.disc(32, 0.55, 0.7)
+SCR_PARTS = ('left_lung', 'right_lung', 'heart', 'left_clavicle', 'right_clavicle')
 
 
 @pytest.fixture
@@ -29,17 +30,12 @@ def jsrt(tmp_path):
     """JSRT and SCR as downloaded: odd numbers in fold 1, even ones in fold 2."""
     root = tmp_path / 'jsrt'
     (root / 'All247images').mkdir(parents=True)
+    masks = dict(zip(SCR_PARTS, (LEFT, RIGHT, HEART, LEFT, RIGHT), strict=True))
     for stem, fold in (('JPCLN001', 1), ('JPCLN002', 2), ('JPCNN001', 1)):
         (root / 'All247images' / f'{stem}.IMG').write_bytes(b'')
-        masks = root / 'scratch' / f'fold{fold}' / 'masks'
-        for name, mask in (
-            ('left lung', LEFT),
-            ('right lung', RIGHT),
-            ('heart', HEART),
-            ('left clavicle', LEFT),
-            ('right clavicle', RIGHT),
-        ):
-            files.write(masks / name / f'{stem}.gif', mask)
+        for part, mask in masks.items():
+            folder = root / 'scratch' / f'fold{fold}' / 'masks' / part.replace('_', ' ')
+            files.write(folder / f'{stem}.gif', mask)
     (root / 'scratch/fold1/masks/readme.txt').write_text('x')
     return root
 
@@ -69,6 +65,11 @@ def ids(dataset):
     return [dataset.get_data_info(i)['id'] for i in range(len(dataset))]
 
 
+def assert_sides(masks):
+    """The left lung is on the viewer's right."""
+    assert centre(masks[0]) > 0.5 > centre(masks[1])
+
+
 def centre(mask):
     return float(mask.nonzero()[:, 1].float().mean()) / mask.shape[1]
 
@@ -76,22 +77,14 @@ def centre(mask):
 def test_jsrt_layout(jsrt, said):
     dataset = DATASETS.build(dict(type='orl_mm.ChestXRayParts', data_root=str(jsrt)))
     assert ids(dataset) == ['JPCLN001', 'JPCLN002', 'JPCNN001']
-    assert dataset.metainfo['parts'] == (
-        'left_lung',
-        'right_lung',
-        'heart',
-        'left_clavicle',
-        'right_clavicle',
-    )
+    assert dataset.metainfo['parts'] == SCR_PARTS
     second = dataset.get_data_info(1)
     assert second['img_path'].endswith('All247images/JPCLN002.IMG')
-    assert second['part_paths']['left_lung'] == [
-        str(jsrt / 'scratch/fold2/masks/left lung/JPCLN002.gif')
-    ]
+    mask = str(jsrt / 'scratch/fold2/masks/left lung/JPCLN002.gif')
+    assert second['part_paths']['left_lung'] == [mask]
     assert second['patient'] == 'JPCLN002'
     assert not said
-    out = LoadParts(['left_lung', 'right_lung']).transform(second)
-    assert centre(out['part_masks'][0]) > 0.5 > centre(out['part_masks'][1])
+    assert_sides(LoadParts(['left_lung', 'right_lung']).transform(second)['part_masks'])
 
 
 @pytest.mark.parametrize(
@@ -120,7 +113,7 @@ def test_montgomery_layout(montgomery, said):
         assert dataset.metainfo['parts'] == ('left_lung', 'right_lung')  # no heart
         sample = dataset[0]
         assert sample['parts'] == ('left_lung', 'right_lung')
-        assert centre(sample['part_masks'][0]) > 0.5 > centre(sample['part_masks'][1])
+        assert_sides(sample['part_masks'])
     assert not said
 
 
@@ -130,12 +123,11 @@ def test_sides_come_out_anatomical(montgomery, folders, said):
     (base / 'leftMask').rename(base / 'x')
     (base / 'rightMask').rename(base / 'leftMask')
     (base / 'x').rename(base / 'rightMask')
-    dataset = ChestXRayParts(str(montgomery), pipeline=[LoadParts()])
-    assert centre(dataset[0]['part_masks'][0]) > 0.5
+    assert_sides(ChestXRayParts(str(montgomery), pipeline=[LoadParts()])[0]['part_masks'])
     assert len(said) == 1
     assert 'left_lung' in said[0]
     assert 'exchanged' in said[0]
-    # One image that is itself mirrored does not turn a whole set round.
+    # One mirrored image does not exchange the sides of a whole set.
     for part, mask in (('left_lung', RIGHT), ('right_lung', LEFT)):
         files.write(folders / 'masks' / part / 'a.png', mask)
     ChestXRayParts(str(folders))
@@ -156,12 +148,15 @@ def test_lists(folders, tmp_path):
     keep, drop = tmp_path / 'keep.txt', tmp_path / 'drop.txt'
     keep.write_text('c\na\n\n')
     drop.write_text('a\nnot_here\n')
-    assert ids(ChestXRayParts(str(folders), list_file=str(keep))) == ['c', 'a']
     (folders / 'splits').mkdir()
     (folders / 'splits/b.txt').write_text('b\n')
-    assert ids(ChestXRayParts(str(folders), list_file='splits/b.txt')) == ['b']
-    assert ids(ChestXRayParts(str(folders), exclude_file=str(drop))) == ['b', 'c']
-    assert ids(ChestXRayParts(str(folders), list_file=str(keep), exclude_file=[str(drop)])) == ['c']
+    for options, expected in (
+        (dict(list_file=str(keep)), ['c', 'a']),
+        (dict(list_file='splits/b.txt'), ['b']),
+        (dict(exclude_file=str(drop)), ['b', 'c']),
+        (dict(list_file=str(keep), exclude_file=[str(drop)]), ['c']),
+    ):
+        assert ids(ChestXRayParts(str(folders), **options)) == expected
     with pytest.raises(ValueError, match="1 ids of .*first 'not_here'"):
         ChestXRayParts(str(folders), list_file=str(drop))
     keep.write_text('a\n')
@@ -197,48 +192,38 @@ def test_missing_mask(folders, said):
     assert list(kept.get_data_info(1)['part_paths']) == ['left_lung', 'right_lung']
 
 
-def test_mistakes(folders, tmp_path):
-    for options, message in [
+@pytest.mark.parametrize(
+    ('options', 'message'),
+    [
         (dict(layout='scr'), "layout='scr'.*folders, jsrt, montgomery"),
         (dict(layout='jsrt'), r"has \['images', 'masks'\].*All247images"),
         (dict(missing='drop'), "missing='drop'"),
         (dict(parts=['left_lung', 'liver']), r"no \['liver'\], it has .*aorta"),
         (dict(list_file='none.txt'), 'none.txt'),
-    ]:
-        with pytest.raises(ValueError, match=message):
-            ChestXRayParts(str(folders), **options)
-    with pytest.raises(ValueError, match='nowhere.* is not a folder'):
-        ChestXRayParts(str(tmp_path / 'nowhere'))
+        (dict(data_root='nowhere'), 'nowhere.* is not a folder'),
+    ],
+)
+def test_wrong_arguments(folders, options, message):
+    with pytest.raises(ValueError, match=message):
+        ChestXRayParts(**{'data_root': str(folders), **options})
+
+
+def test_two_images_of_one_stem(folders):
     files.write(folders / 'images' / 'a.png', HEART)
     with pytest.raises(ValueError, match='one stem'):
         ChestXRayParts(str(folders))
 
 
 def test_packed_sample(folders):
-    """What evaluation and registration get, through mmpretrain's PackInputs."""
     init_default_scope('mmpretrain')
-    dataset = ChestXRayParts(
-        str(folders),
-        test_mode=True,
-        pipeline=[
-            dict(type='orl_mm.LoadXray'),
-            dict(type='orl_mm.LoadParts'),
-            dict(
-                type='PackInputs',
-                algorithm_keys=('part_masks',),
-                meta_keys=('img_path', 'id', 'patient', 'parts'),
-            ),
-        ],
-    )
-    sample = dataset[1]
-    assert sample['inputs'].shape == (3, 32, 32)
+    meta_keys = ('img_path', 'id', 'patient', 'parts')
+    pack = dict(type='PackInputs', algorithm_keys=('part_masks',), meta_keys=meta_keys)
+    load = [dict(type='orl_mm.LoadXray'), dict(type='orl_mm.LoadParts')]
+    sample = ChestXRayParts(str(folders), test_mode=True, pipeline=[*load, pack])[1]
     packed = sample['data_samples']
-    assert packed.part_masks.shape == (3, 32, 32)
-    assert (packed.id, packed.patient, packed.parts) == (
-        'b',
-        'b',
-        ('left_lung', 'right_lung', 'aorta'),
-    )
+    assert sample['inputs'].shape == packed.part_masks.shape == (3, 32, 32)
+    assert (packed.id, packed.patient) == ('b', 'b')
+    assert packed.parts == ('left_lung', 'right_lung', 'aorta')
 
 
 @pytest.mark.parametrize(
@@ -252,7 +237,7 @@ def test_real_sets(shared_data, said, name, num, parts):
     for i in range(0, num, 20):
         masks = dataset[i]['part_masks']
         assert masks.shape == (parts, 256, 256)
-        assert centre(masks[0]) > 0.5 > centre(masks[1])
+        assert_sides(masks)
 
 
 def test_real_scores_leave_out_what_was_trained_on(shared_data):

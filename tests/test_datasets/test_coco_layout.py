@@ -10,6 +10,7 @@ from PIL import Image
 from orl_mm.datasets.layouts import LAYOUTS, check_layout, checker
 from orl_mm.datasets.layouts.coco import coco_categories
 from tests.coco_files import json_of, read_json, write_coco, write_json
+from tests.layout_reports import only_problem
 
 
 @pytest.fixture
@@ -18,12 +19,7 @@ def coco(tmp_path):
 
 
 def problem(root, **options):
-    """The one problem of a folder."""
-    report = check_layout('coco', str(root), **options)
-    (found,) = report.problems
-    assert not report.ok
-    assert '\n' not in found
-    return found
+    return only_problem(check_layout('coco', str(root), **options))
 
 
 def change(root, split, **entries):
@@ -33,16 +29,10 @@ def change(root, split, **entries):
 @pytest.mark.parametrize('every_file', [False, True])
 def test_a_sample_is_noted_and_may_run(coco, every_file):
     report = check_layout('coco', str(coco), every_file=every_file)
-    assert report.ok
-    assert report.problems == []
-    assert report.counts == {
-        'train2017 images': 4,
-        'train2017 annotations': 4,
-        'train2017 images opened': 4,
-        'val2017 images': 2,
-        'val2017 annotations': 2,
-        'val2017 images opened': 2,
-    }
+    assert (report.ok, report.problems) == (True, [])
+    kinds = ('images', 'annotations', 'images opened')
+    splits = dict(train2017=4, val2017=2)
+    assert report.counts == {f'{s} {kind}': n for s, n in splits.items() for kind in kinds}
     (note,) = report.notes
     assert 'train2017 has 4 of 118,287 images, val2017 has 2 of 5,000' in note
 
@@ -73,30 +63,21 @@ def test_real_sample(shared_data):
 
 def test_missing_image_is_named(coco):
     (coco / 'train2017' / '000000000003.jpg').unlink()
-    said = problem(coco)
-    for part in (
-        '1 of 4 images',
-        'instances_train2017.json',
-        '000000000003.jpg',
-        'extract train2017.zip of https://cocodataset.org/#download again',
-    ):
-        assert part in said
+    fix = 'extract train2017.zip of https://cocodataset.org/#download again'
+    message = f'1 of 4 images .*instances_train2017.json.*000000000003.jpg.*{fix}'
+    assert re.search(message, problem(coco))
 
 
-def test_of_many_missing_images_the_first_are_named_and_all_counted(coco):
+def test_many_missing_images_are_counted(coco):
     for i in (101, 102):
         (coco / 'val2017' / f'{i:012}.jpg').unlink()
     (coco / 'val2017' / 'other.jpg').touch()  # not an empty folder
     assert '2 of 2 images' in problem(coco)
     images = [dict(id=i, file_name=f'{i}.jpg') for i in range(9)]
-    change(
-        coco,
-        'val2017',
-        images=images,
-        annotations=[dict(a, image_id=0) for a in read_json(coco, 'val2017')['annotations']],
-    )
-    assert '9 of 9 images' in problem(coco)
-    assert re.search(r'/0.jpg, \S+/1.jpg, \S+/2.jpg and 6 more', problem(coco))
+    annotations = [dict(a, image_id=0) for a in read_json(coco, 'val2017')['annotations']]
+    change(coco, 'val2017', images=images, annotations=annotations)
+    message = r'9 of 9 images .*/0.jpg, \S+/1.jpg, \S+/2.jpg and 6 more'
+    assert re.search(message, problem(coco))
 
 
 def test_missing_folder_of_images_is_one_problem(coco):
@@ -118,10 +99,7 @@ def test_images_in_sub_folders_are_found(coco):
 @pytest.mark.parametrize('entries', [dict(images=[], annotations=[]), dict(annotations=[])])
 def test_empty_split(coco, entries):
     change(coco, 'val2017', **entries)
-    said = problem(coco)
-    assert 'instances_val2017.json' in said
-    assert '0 annotations' in said
-    assert 'extract' in said
+    assert re.search('instances_val2017.json.* 0 annotations.*extract', problem(coco))
 
 
 def test_missing_and_cut_json(coco):
@@ -138,8 +116,9 @@ def test_missing_and_cut_json(coco):
 @pytest.mark.parametrize('content', [[], dict(images=[], licenses=[]), None])
 def test_json_of_something_else(coco, content):
     write_json(coco, 'val2017', content)
-    assert 'no list of' in problem(coco)
-    assert 'not a file of instances' in problem(coco)
+    said = problem(coco)
+    assert 'no list of' in said
+    assert 'not a file of instances' in said
 
 
 def test_missing_root(tmp_path):

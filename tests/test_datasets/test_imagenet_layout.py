@@ -1,6 +1,8 @@
-"""The check of ImageNet: what is a problem, and what is only noted."""
+"""The check of ImageNet's layout: problems and notes."""
 
+import os
 import re
+import shutil
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -12,6 +14,7 @@ from orl_mm.datasets.image_list import ImageList
 from orl_mm.datasets.layouts import LAYOUTS, check_layout
 from orl_mm.datasets.layouts import imagenet as layout
 from orl_mm.io.image_list import read_class_list
+from tests.layout_reports import only_problem
 
 CLASSES = ['n1', 'n2', 'n3', 'n4']
 
@@ -26,7 +29,7 @@ def write_classes(folder, classes, each):
 
 @pytest.fixture
 def whole(tmp_path, monkeypatch):
-    """A world in which ImageNet has 4 classes of 4 to 6 images, 20 in all, and 2 each in val."""
+    """A complete ImageNet of 4 classes of 4 to 6 images, 20 in all, and 2 of each class in val."""
     monkeypatch.setattr(layout, 'LIMITS', dict(train=(4, 6), val=(2, 2)))
     for name, images in (('imagenet', dict(train=20, val=8)), ('imagenet100', dict(train=10))):
         monkeypatch.setitem(LAYOUTS, name, replace(LAYOUTS[name], images=images))
@@ -42,12 +45,11 @@ def whole(tmp_path, monkeypatch):
 
 
 def problem(root, name='imagenet', **options):
-    """The one problem of a folder."""
-    report = check_layout(name, str(root), **options)
-    (found,) = report.problems
-    assert not report.ok
-    assert '\n' not in found
-    return found
+    return only_problem(check_layout(name, str(root), **options))
+
+
+def is_ok(root, name='imagenet', **options):
+    return check_layout(name, str(root), **options).ok
 
 
 def clear(folder):
@@ -60,48 +62,24 @@ def picture(path):
     Image.new('RGB', (8, 8)).save(path)
 
 
-@pytest.mark.parametrize(
-    ('options', 'counts'),
-    [
-        (dict(), {'train images': 20, 'train classes': 4, 'images of train opened': 4}),
-        (
-            dict(every_file=True),
-            {'train images': 20, 'train classes': 4, 'images of train opened': 20},
-        ),
-        (
-            dict(labels=True),
-            {
-                'train images': 20,
-                'train classes': 4,
-                'images of train opened': 4,
-                'val images': 8,
-                'images of val opened': 4,
-            },
-        ),
-        (
-            dict(labels=True, every_file=True),
-            {
-                'train images': 20,
-                'train classes': 4,
-                'images of train opened': 20,
-                'val images': 8,
-                'images of val opened': 8,
-            },
-        ),
-    ],
-)
-def test_the_whole(whole, options, counts):
-    report = check_layout('imagenet', str(whole), **options)
+@pytest.mark.parametrize('labels', [False, True])
+@pytest.mark.parametrize('every_file', [False, True])
+def test_complete_set(whole, labels, every_file):
+    report = check_layout('imagenet', str(whole), labels=labels, every_file=every_file)
+    counts = {'train images': 20, 'train classes': 4}
+    counts['images of train opened'] = 20 if every_file else 4
+    if labels:
+        counts |= {'val images': 8, 'images of val opened': 8 if every_file else 4}
     assert (report.problems, report.notes, report.counts) == ([], [], counts)
 
 
 def test_the_real_numbers():
-    """ILSVRC 2012, and the authors' list of 100 (specs)."""
+    """ILSVRC 2012, and the authors' list of 100 classes."""
     assert LAYOUTS['imagenet'].images == dict(train=1281167, val=50000)
     assert LAYOUTS['imagenet100'].images == dict(train=126689)
     known = read_class_list('imagenet')
-    assert len(set(known)) == 1000
-    assert known == sorted(known)
+    assert len(known) == 1000
+    assert known == sorted(set(known))
     assert (known[0], known[281], known[-1]) == ('n01440764', 'n02123045', 'n15075141')
     assert set(read_class_list('imagenet100')) < set(known)
 
@@ -118,28 +96,26 @@ def test_real_sample(shared_data):
 
 def test_train_folder_itself_may_be_named(whole):
     report = check_layout('imagenet', str(whole / 'train'))
-    assert report.ok
-    assert report.counts['train images'] == 20
+    assert (report.ok, report.counts['train images']) == (True, 20)
     assert 'no folder train' in report.notes[0]
-    assert check_layout('imagenet100', str(whole / 'train')).ok
+    assert is_ok(whole / 'train', 'imagenet100')
 
 
 def test_any_folder_of_images_may_pretrain(tmp_path):
-    """As ImageList reads it: flat, or nested deeper than classes, or with other names."""
-    write_classes(tmp_path / 'a', ['photos', 'deep/er'], 0)
+    """Flat, nested deeper than classes, or with other names, as ImageList reads it."""
+    root = tmp_path / 'a'
     for i, place in enumerate(('', 'photos', 'deep/er')):
-        Image.new('RGB', (8, 8)).save(tmp_path / 'a' / place / f'{i}.png')
-    report = check_layout('imagenet', str(tmp_path / 'a'))
+        (root / place).mkdir(parents=True)
+        picture(root / place / f'{i}.png')
+    report = check_layout('imagenet', str(root))
     assert report.ok
-    assert report.counts['train images'] == 3 == len(ImageList(str(tmp_path / 'a')))
-    said = problem(tmp_path / 'a', labels=True)
+    assert report.counts['train images'] == 3 == len(ImageList(str(root)))
+    said = problem(root, labels=True)
     assert 'has no folder train' in said
     assert 'projects/data/README.md' in said
-    for folder in ('photos', 'deep/er'):
-        clear(tmp_path / 'a' / folder)
-        (tmp_path / 'a' / folder).rmdir()
-    (tmp_path / 'a' / 'deep').rmdir()
-    report = check_layout('imagenet', str(tmp_path / 'a'))
+    shutil.rmtree(root / 'photos')
+    shutil.rmtree(root / 'deep')
+    report = check_layout('imagenet', str(root))
     assert report.ok
     assert any('no class folders' in note for note in report.notes)
 
@@ -155,19 +131,21 @@ def _remove(root, *names):
         (root / name).unlink()
 
 
-def _move(root, *names):
-    """To the class n1."""
+def _move_to_n1(root, *names):
     for name in names:
         (root / 'train' / name).rename(root / 'train' / 'n1' / Path(name).name)
 
 
-def _stranger(root):
-    write_classes(root / 'train', ['n0_backup'], 0)
-    picture(root / 'train' / 'n0_backup' / 'a.png')
-    _remove(root, 'train/n1/n1_0.JPEG')
+def _other_folder(root):
+    (root / 'train/n0_backup').mkdir()
+    (root / 'train/n1/n1_0.JPEG').rename(root / 'train/n0_backup/a.JPEG')
 
 
-# What is done to the complete set, its problems, and with labels where they differ.
+def _loose_image(root):
+    (root / 'train/n1/n1_0.JPEG').rename(root / 'train/a.JPEG')
+
+
+# How the complete set is spoilt, its problems, and those with labels=True where they differ.
 FEWER = '15 images, 5 fewer than the 20'
 VAL_FEWER = 'val has 7 images, 1 fewer than the 8'
 FAULTS = {
@@ -188,19 +166,15 @@ FAULTS = {
         ['21 images, 1 more than the 20'],
     ),
     'images in the wrong class': (
-        lambda root: _move(root, 'n4/n4_3.JPEG', 'n3/n3_4.JPEG'),
+        lambda root: _move_to_n1(root, 'n4/n4_3.JPEG', 'n3/n3_4.JPEG'),
         [r'1 classes of .*4 to 6 images: n1 \(7\)'],
     ),
     'a folder that is not a class': (
-        _stranger,
+        _other_folder,
         ['1 folders of .*n0_backup; labels .*move them away', r'1 classes of .*n0_backup \(1\)'],
     ),
     'an archive': (lambda root: (root / 'train/n5.tar').touch(), ['n5.tar.*extract each']),
-    'a loose image': (
-        lambda root: (picture(root / 'train/a.png'), _remove(root, 'train/n1/n1_0.JPEG')),
-        [],
-        ['1 images lie directly in'],
-    ),
+    'a loose image': (_loose_image, [], ['1 images lie directly in']),
     'an image missing in val': (
         lambda root: _remove(root, 'val/n2/n2_1.JPEG'),
         [],
@@ -237,7 +211,7 @@ def test_faults(whole, fault):
 def test_every_image_is_opened_if_asked(whole):
     first = whole / 'train' / 'n3' / 'n3_0.JPEG'
     first.write_bytes(b'')
-    assert check_layout('imagenet', str(whole)).ok
+    assert is_ok(whole)
     found = problem(whole, every_file=True)
     assert f'1 of 20 images of train opened are faulty: {first} (an empty file)' in found
 
@@ -248,9 +222,9 @@ def test_less_than_half_is_a_sample(whole):
     report = check_layout('imagenet', str(whole))
     assert report.ok
     assert 'a sample, or other images: 8 in' in report.notes[0]
-    assert check_layout('imagenet', str(whole), labels=True).ok
+    assert is_ok(whole, labels=True)
     clear(whole / 'train' / 'n2').rmdir()
-    assert check_layout('imagenet', str(whole)).ok
+    assert is_ok(whole)
     assert 'n2' in problem(whole, labels=True)
 
 
@@ -261,85 +235,81 @@ def test_only_archives_of_the_listed_classes_matter(whole):
     assert report.ok
     assert 'n1/readme.txt' in report.notes[0]
     (whole / 'train' / 'n5.tar').touch()
-    assert check_layout('imagenet100', str(whole)).ok
+    assert is_ok(whole, 'imagenet100')
     (whole / 'train' / 'n2.tar').touch()
     assert 'n2.tar' in problem(whole, 'imagenet100')
 
 
+def write_meta(whole, split, text):
+    (whole / 'meta').mkdir(exist_ok=True)
+    (whole / 'meta' / f'{split}.txt').write_text(text)
+
+
 def test_meta_gives_labels_to_loose_images(whole):
-    picture(whole / 'train' / 'a.png')
-    _remove(whole, 'train/n1/n1_0.JPEG')
-    (whole / 'meta').mkdir()
-    (whole / 'meta' / 'train.txt').write_text('a.png 3\nn2/n2_1.JPEG 1\n')
+    _loose_image(whole)
+    write_meta(whole, 'train', 'a.JPEG 3\nn2/n2_1.JPEG 1\n')
     report = check_layout('imagenet', str(whole), labels=True)
     assert report.ok
     assert 'names 2 of the 20 images' in report.notes[0]
 
 
 def test_flat_val_needs_its_labels(whole):
-    names = []
     for i, path in enumerate(sorted((whole / 'val').rglob('*.JPEG'))):
         path.rename(whole / 'val' / f'{i}.JPEG')
-        names.append(f'{i}.JPEG')
     for name in CLASSES:
         (whole / 'val' / name).rmdir()
     said = problem(whole, labels=True)
     assert '8 images lie directly in' in said
     assert 'meta/val.txt' in said
-    (whole / 'meta').mkdir()
-    meta = whole / 'meta' / 'val.txt'
-    meta.write_text('\n'.join(f'{name} {i // 2}' for i, name in enumerate(names)) + '\n')
+    lines = ''.join(f'{i}.JPEG {i // 2}\n' for i in range(8))
+    write_meta(whole, 'val', lines)
     report = check_layout('imagenet', str(whole), labels=True)
-    assert report.ok
-    assert report.counts['val images'] == 8
-    assert report.notes == []
-    meta.write_text(meta.read_text() + 'gone.JPEG 0\n')
-    assert '1 of the 9 images' in problem(whole, labels=True)
-    assert 'gone.JPEG' in problem(whole, labels=True)
-    for line in ('8.JPEG', '0.JPEG n1', '0.JPEG 1000', '0.JPEG -1'):
-        meta.write_text(f'1.JPEG 0\n{line}\n')
-        assert '1 of the 2 lines' in problem(whole, labels=True)
-        assert line in problem(whole, labels=True)
-    meta.write_text('')
-    assert 'it is empty' in problem(whole, labels=True)
+    assert (report.ok, report.counts['val images'], report.notes) == (True, 8, [])
+    for text, *parts in (
+        (f'{lines}gone.JPEG 0\n', '1 of the 9 images', 'gone.JPEG'),
+        ('1.JPEG 0\n8.JPEG\n', '1 of the 2 lines', '8.JPEG'),
+        ('1.JPEG 0\n0.JPEG n1\n', '1 of the 2 lines', '0.JPEG n1'),
+        ('1.JPEG 0\n0.JPEG 1000\n', '1 of the 2 lines', '0.JPEG 1000'),
+        ('1.JPEG 0\n0.JPEG -1\n', '1 of the 2 lines', '0.JPEG -1'),
+        ('', 'it is empty'),
+    ):
+        write_meta(whole, 'val', text)
+        said = problem(whole, labels=True)
+        assert all(part in said for part in parts), said
 
 
 def test_meta_is_read_as_mmpretrain_does(whole):
-    """It takes meta/val.txt wherever that is: lines of a flat val do not fit class folders."""
+    """mmpretrain uses meta/val.txt whenever it exists: lines of a flat val do not fit classes."""
     from mmpretrain.datasets import ImageNet
 
-    (whole / 'meta').mkdir()
-    (whole / 'meta' / 'val.txt').write_text('n1_0.JPEG 0\n')
+    write_meta(whole, 'val', 'n1_0.JPEG 0\n')
     assert 'n1_0.JPEG' in problem(whole, labels=True)
     data = ImageNet(str(whole), split='val', metainfo=dict(classes=CLASSES), pipeline=[])
     assert [x['img_path'] for x in data.load_data_list()] == [f'{whole}/val/n1_0.JPEG']
-    (whole / 'meta' / 'val.txt').write_text('n1/n1_0.JPEG 0\n')
+    write_meta(whole, 'val', 'n1/n1_0.JPEG 0\n')
     report = check_layout('imagenet', str(whole), labels=True)
     assert report.ok
     assert 'names 1 of the 8 images' in report.notes[0]
 
 
-def test_class_list_naming_an_absent_class(whole, tmp_path):
+@pytest.mark.parametrize(
+    ('text', 'messages'),
+    [
+        ('n1\nn9\nn3\n', ['1 of the 3 classes', 'mine.txt', '/train: n9', 'correct the list']),
+        ('n8\nn9\n', ['2 of the 2 classes']),
+        ('n1\nn2\nn1\n', ['mine.txt names n1 more than once']),
+        ('\n', ['has no lines']),
+        (None, ['mine.txt']),
+    ],
+)
+def test_faulty_class_lists(whole, tmp_path, text, messages):
     names = tmp_path / 'mine.txt'
-    names.write_text('n1\nn9\nn3\n')
-    said = problem(whole, 'imagenet100', classes=str(names))
-    for part in ('1 of the 3 classes', 'mine.txt', f'{whole}/train: n9', 'correct the list'):
-        assert part in said
-    names.write_text('n8\nn9\n')
-    assert '2 of the 2 classes' in problem(whole / 'train', 'imagenet100', classes=str(names))
-    names.write_text('n1\nn9\nn3\n')
-    with pytest.raises(ValueError, match='1 of the 3 classes.*n9'):  # and so at a run's start
-        ImageList(str(whole / 'train'), classes_file=str(names))
-
-
-def test_faulty_class_lists(whole, tmp_path):
-    names = tmp_path / 'mine.txt'
-    assert 'mine.txt' in problem(whole, 'imagenet100', classes=str(names))
-    names.write_text('\n')
-    assert 'has no lines' in problem(whole, 'imagenet100', classes=str(names))
-    names.write_text('n1\nn2\nn1\n')
-    assert 'names n1 more than once' in problem(whole, 'imagenet100', classes=str(names))
-    with pytest.raises(ValueError, match='mine.txt names n1 more than once'):
+    if text is not None:
+        names.write_text(text)
+    for root in (whole, whole / 'train'):
+        said = problem(root, 'imagenet100', classes=str(names))
+        assert all(message in said for message in messages), said
+    with pytest.raises(ValueError, match=messages[0]):  # likewise at the start of a run
         ImageList(str(whole / 'train'), classes_file=str(names))
 
 
@@ -347,14 +317,12 @@ def test_imagenet100(whole):
     report = check_layout('imagenet100', str(whole))
     assert report.ok
     assert report.counts == {'train images': 10, 'train classes': 2, 'images of train opened': 2}
-    (whole / 'train' / 'n4' / 'n4_0.JPEG').unlink()  # not one of its classes
-    assert check_layout('imagenet100', str(whole)).ok
-    (whole / 'train' / 'n2' / 'n2_0.JPEG').unlink()
+    _remove(whole, 'train/n4/n4_0.JPEG')  # not one of its classes
+    assert is_ok(whole, 'imagenet100')
+    _remove(whole, 'train/n2/n2_0.JPEG')
     assert '9 images, 1 fewer than the 10' in problem(whole, 'imagenet100')
     clear(whole / 'train' / 'n2')
-    report = check_layout('imagenet100', str(whole))
-    assert '1 class folders' in report.problems[0]
-    assert 'n2' in report.problems[0]
+    assert re.search('1 class folders .*n2', check_layout('imagenet100', str(whole)).problems[0])
 
 
 def test_unknown_layout():
@@ -362,27 +330,22 @@ def test_unknown_layout():
         check_layout('imagnet', '.')
 
 
-def test_no_file_is_asked_for_by_itself(tmp_path, monkeypatch):
-    """Listing 50,000 files takes a fraction of a second: the kind comes with the listing."""
+def test_large_folders_are_listed_without_a_stat_of_each_file(tmp_path, monkeypatch):
     for c in range(50):
         (tmp_path / 'train' / f'c{c}').mkdir(parents=True)
         for i in range(200):
             (tmp_path / 'train' / f'c{c}' / f'{i}.JPEG').touch()
-    import os
-
-    asked = []
-    real = os.stat
+    asked, real = [], os.stat
     monkeypatch.setattr(os, 'stat', lambda *a, **k: asked.append(a) or real(*a, **k))
     monkeypatch.setattr('orl_mm.datasets.layouts.imagenet._open_images', lambda *args: None)
     start = time.perf_counter()
-    report = check_layout('imagenet', str(tmp_path))
-    assert report.counts['train images'] == 10000
+    assert check_layout('imagenet', str(tmp_path)).counts['train images'] == 10000
     assert time.perf_counter() - start < 2
     assert len(asked) < 20
 
 
 def test_the_page_turns_kaggles_csv_into_labels(tmp_path, monkeypatch):
-    """The code of projects/data/README.md, run as it stands."""
+    """Runs the code of projects/data/README.md."""
     root = Path(__file__).resolve().parents[2]
     (code,) = re.findall(
         r'```python\n(.*?)```', (root / 'projects' / 'data' / 'README.md').read_text(), re.S

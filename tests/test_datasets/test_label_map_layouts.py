@@ -1,4 +1,4 @@
-"""The checks of VOC and Cityscapes: each problem names the file and the fix."""
+"""The checks of VOC's and Cityscapes' layouts: each problem names the file and the fix."""
 
 import re
 import time
@@ -8,6 +8,7 @@ import pytest
 from PIL import Image
 
 from orl_mm.datasets.layouts import check_layout
+from tests.layout_reports import only_problem
 from tests.segmentation_files import save_labels, write_cityscapes, write_voc
 
 LISTS = 'ImageSets/Segmentation'
@@ -24,37 +25,25 @@ def cityscapes(tmp_path):
 
 
 def problem(name, root, **options):
-    """The one problem of a folder."""
-    report = check_layout(name, str(root), **options)
-    (found,) = report.problems
-    assert not report.ok
-    assert '\n' not in found
-    return found
+    return only_problem(check_layout(name, str(root), **options))
 
 
 @pytest.mark.parametrize('every_file', [False, True])
-def test_whole_voc(voc, every_file):
-    report = check_layout('voc', str(voc), every_file=every_file)
+@pytest.mark.parametrize(
+    ('name', 'counts', 'notes'),
+    [
+        ('voc', (3, 2, 2), ['train has 3 of 1,464 images', 'aug has 2 of 9,118']),
+        ('cityscapes', (2, 1), ['train has 2 of 2,975', 'val has 1 of 500']),
+    ],
+)
+def test_complete_set(request, name, counts, notes, every_file):
+    root = request.getfixturevalue(name)
+    report = check_layout(name, str(root), every_file=every_file)
     assert report.ok, report.problems
-    assert {key: report.counts[key] for key in ('train images', 'aug images', 'val images')} == {
-        'train images': 3,
-        'aug images': 2,
-        'val images': 2,
-    }
+    splits = ('train', 'aug', 'val') if name == 'voc' else ('train', 'val')
+    assert tuple(report.counts[f'{split} images'] for split in splits) == counts
     (note,) = report.notes
-    assert 'train has 3 of 1,464 images' in note
-    assert 'aug has 2 of 9,118' in note
-
-
-@pytest.mark.parametrize('every_file', [False, True])
-def test_whole_cityscapes(cityscapes, every_file):
-    report = check_layout('cityscapes', str(cityscapes), every_file=every_file)
-    assert report.ok, report.problems
-    assert report.counts['train images'] == 2
-    assert report.counts['val images'] == 1
-    (note,) = report.notes
-    assert 'train has 2 of 2,975' in note
-    assert 'val has 1 of 500' in note
+    assert all(text in note for text in notes)
 
 
 def test_absent_folder(tmp_path):
@@ -71,28 +60,28 @@ def _write(path, marks):
     save_labels(path, np.asarray(marks, np.uint8))
 
 
-# What is done to a VOC2012, and what is said of it.
+def part_of(ann_file, masks='SegmentationClass'):
+    prefix = dict(img_path='JPEGImages', seg_map_path=masks)
+    return dict(ann_file=ann_file, data_prefix=prefix)
+
+
+# A list and its new text (None: deleted), or another change of the folder, and the message.
+LIST_FAULTS = [
+    ('aug', None, r'no list \S+/aug\.txt; convert SBD .*README\.md.*fcn_r50_train\.py'),
+    ('val', '\n', r'list \S+/val\.txt is empty; extract VOCtrainval'),
+    ('val', 'val_0\n\nval_1\n', r'\S+/val\.txt has 1 empty lines'),
+    ('aug', 'JPEGImages/aug_0.jpg\n', r'1 lines of \S+/aug\.txt .*bare names.*JPEGImages/aug_0'),
+    ('aug', '/a/aug_0.jpg /b/aug_0.png\n', r'1 lines of \S+/aug\.txt are not bare names'),
+    ('val', 'val_0\ntrain_0\nval_1\n', r'1 images are in \S+/val\.txt and \S+/train\.txt: train_0'),
+    ('train', 'train_0\ntrain_0\n', r'1 images are in \S+/train\.txt, twice: train_0'),
+]
+MASK_FAULTS = [  # of SegmentationClass/val_1.png
+    ([[0, 20, 255, 77]] * 45, r'1 of 2 .*\S+/val_1\.png \(label 77, which is not among 0 to 20'),
+    (np.full((45, 60), 21), r'val_1\.png \(label 21,'),
+    (np.zeros((45, 61)), r'val_1\.png \(61 x 45, its image 60 x 45\)'),
+    (np.zeros((60, 45)), r'val_1\.png \(45 x 60, its image 60 x 45\)'),
+]
 FAULTS = {
-    'no list': (
-        lambda root: (root / LISTS / 'aug.txt').unlink(),
-        r'no list \S+/aug\.txt; convert SBD .*README\.md.*fcn_r50_train\.py',
-    ),
-    'an empty list': (
-        lambda root: (root / LISTS / 'val.txt').write_text('\n'),
-        r'list \S+/val\.txt is empty; extract VOCtrainval',
-    ),
-    'an empty line': (
-        lambda root: (root / LISTS / 'val.txt').write_text('val_0\n\nval_1\n'),
-        r'\S+/val\.txt has 1 empty lines',
-    ),
-    'a path for a name': (
-        lambda root: (root / LISTS / 'aug.txt').write_text('JPEGImages/aug_0.jpg\n'),
-        r'1 lines of \S+/aug\.txt are not bare names.*JPEGImages/aug_0\.jpg',
-    ),
-    'two paths': (
-        lambda root: (root / LISTS / 'aug.txt').write_text('/a/aug_0.jpg /b/aug_0.png\n'),
-        r'1 lines of \S+/aug\.txt are not bare names',
-    ),
     'no image': (
         lambda root: (root / 'JPEGImages/train_1.jpg').unlink(),
         r'1 of 3 images of train are missing: \S+/train_1\.jpg; extract VOC',
@@ -105,25 +94,9 @@ FAULTS = {
         lambda root: (root / 'SegmentationClassAug').rename(root / 'elsewhere'),
         r'\S+/SegmentationClassAug does not exist or is empty, and 2 label maps of aug .*; convert',
     ),
-    'an unknown label': (
-        lambda root: _write(root / 'SegmentationClass/val_1.png', [[0, 20, 255, 77]] * 45),
-        r'1 of 2 .*val opened are faulty: \S+/val_1\.png \(label 77, which is not among 0 to 20',
-    ),
-    'the first label that is not a class': (
-        lambda root: _write(root / 'SegmentationClass/val_1.png', np.full((45, 60), 21)),
-        r'val_1\.png \(label 21,',
-    ),
     'no folder of images': (
         lambda root: (root / 'JPEGImages').rename(root / 'elsewhere'),
         r'\S+/JPEGImages does not exist or is empty, and 3 images of train',
-    ),
-    'another size': (
-        lambda root: _write(root / 'SegmentationClass/val_1.png', np.zeros((45, 61))),
-        r'val_1\.png \(61 x 45, its image 60 x 45\)',
-    ),
-    'turned': (
-        lambda root: _write(root / 'SegmentationClass/val_1.png', np.zeros((60, 45))),
-        r'val_1\.png \(45 x 60, its image 60 x 45\)',
     ),
     'colours': (
         lambda root: Image.new('RGB', (60, 45)).save(root / 'SegmentationClass/val_0.png'),
@@ -137,14 +110,6 @@ FAULTS = {
         lambda root: (root / 'JPEGImages/train_0.jpg').write_bytes(b'<html>404'),
         r'train_0\.png \(its image: cannot identify',
     ),
-    'scored and trained': (
-        lambda root: (root / LISTS / 'val.txt').write_text('val_0\ntrain_0\nval_1\n'),
-        r'1 images are in \S+/val\.txt and \S+/train\.txt: train_0; extract VOC',
-    ),
-    'trained twice': (
-        lambda root: (root / LISTS / 'train.txt').write_text('train_0\ntrain_0\n'),
-        r'1 images are in \S+/train\.txt, twice: train_0',
-    ),
 }
 
 
@@ -154,9 +119,22 @@ def _cut(path):
 
 @pytest.mark.parametrize('name', FAULTS)
 def test_faults_of_voc(voc, name):
-    spoil, said = FAULTS[name]
+    spoil, message = FAULTS[name]
     spoil(voc)
-    assert re.search(said, problem('voc', voc))
+    assert re.search(message, problem('voc', voc))
+
+
+@pytest.mark.parametrize(('split', 'text', 'message'), LIST_FAULTS)
+def test_faulty_lists_of_voc(voc, split, text, message):
+    path = voc / LISTS / f'{split}.txt'
+    path.unlink() if text is None else path.write_text(text)
+    assert re.search(message, problem('voc', voc))
+
+
+@pytest.mark.parametrize(('marks', 'message'), MASK_FAULTS)
+def test_faulty_masks_of_voc(voc, marks, message):
+    _write(voc / 'SegmentationClass/val_1.png', marks)
+    assert re.search(message, problem('voc', voc))
 
 
 def test_cut_jpeg_is_found_by_opening_all(voc):
@@ -166,12 +144,9 @@ def test_cut_jpeg_is_found_by_opening_all(voc):
 
 
 def test_a_few_are_opened_unless_all_are(tmp_path):
-    """40 masks, of which every second bad one: 32 are opened, evenly."""
+    """32 of 40 masks are opened."""
     root = write_voc(tmp_path, size=(8, 8), val=40)
-    part = dict(
-        ann_file=f'{LISTS}/val.txt',
-        data_prefix=dict(img_path='JPEGImages', seg_map_path='SegmentationClass'),
-    )
+    part = part_of(f'{LISTS}/val.txt')
     assert check_layout('voc', str(root), parts=[part]).counts['label maps of val opened'] == 32
     for i in range(40):
         _write(root / 'SegmentationClass' / f'val_{i}.png', np.full((8, 8), 100 + i))
@@ -183,16 +158,10 @@ def test_a_few_are_opened_unless_all_are(tmp_path):
 
 
 def test_parts_name_what_is_read(voc):
-    """Other lists and folders, as a config names them; what it does not name is no concern."""
+    """Lists and folders as a config names them; others are not checked."""
     (voc / LISTS / 'aug.txt').unlink()
-    parts = [
-        dict(
-            ann_file=str(voc / LISTS / f'{split}.txt'),  # an absolute path, too
-            data_prefix=dict(img_path='JPEGImages', seg_map_path='SegmentationClass'),
-        )
-        for split in ('train', 'val', 'val')
-    ]
-    assert check_layout('voc', str(voc), parts=parts).ok
+    paths = [str(voc / LISTS / f'{split}.txt') for split in ('train', 'val', 'val')]  # absolute
+    assert check_layout('voc', str(voc), parts=[part_of(path) for path in paths]).ok
 
 
 CITY = 'bonn_000001_000019'
@@ -228,7 +197,7 @@ def test_faults_of_cityscapes(cityscapes, name):
 
 
 def test_real_samples(shared_data):
-    """The shipped samples are whole but for what they leave out."""
+    """The shipped samples lack one list and one folder."""
     natural = shared_data / 'natural'
     said = problem('voc', natural / 'VOCdevkit/VOC2012', every_file=True)
     assert 'no list' in said
@@ -239,7 +208,7 @@ def test_real_samples(shared_data):
 
 @pytest.mark.slow
 def test_all_of_voc_takes_seconds(tmp_path):
-    """As many masks as VOC and SBD have: the check before a run looks at folders only once."""
+    """With the 9,118 masks of VOC and SBD."""
     root = write_voc(tmp_path, size=(500, 375), train=1)
     for folder, name in (('JPEGImages', 'train_0.jpg'), ('SegmentationClassAug', 'train_0.png')):
         (root / folder).mkdir(exist_ok=True)
@@ -248,18 +217,10 @@ def test_all_of_voc_takes_seconds(tmp_path):
             (root / folder / name.replace('train_0', f'aug_{i}')).symlink_to(source)
     (root / LISTS / 'aug.txt').write_text(''.join(f'aug_{i}\n' for i in range(9118)))
     (root / LISTS / 'val.txt').write_text('')
-    parts = [
-        dict(
-            ann_file=f'{LISTS}/aug.txt',
-            data_prefix=dict(img_path='JPEGImages', seg_map_path='SegmentationClassAug'),
-        )
-    ]
-    start = time.perf_counter()
-    report = check_layout('voc', str(root), parts=parts)
-    assert report.ok
-    assert time.perf_counter() - start < 2
-    start = time.perf_counter()
-    report = check_layout('voc', str(root), parts=parts, every_file=True)
-    assert report.ok
+    parts = [part_of(f'{LISTS}/aug.txt', 'SegmentationClassAug')]
+    for every_file, seconds in ((False, 2), (True, 240)):
+        start = time.perf_counter()
+        report = check_layout('voc', str(root), parts=parts, every_file=every_file)
+        assert report.ok
+        assert time.perf_counter() - start < seconds
     assert report.counts['label maps of aug opened'] == 9118
-    assert time.perf_counter() - start < 240

@@ -1,4 +1,4 @@
-"""Every kind of cache returns maps as they were made, and notices what is wrong with a map."""
+"""Caches of superpixels and templates: maps come back unchanged, damaged entries are noticed."""
 
 import json
 import os
@@ -8,6 +8,7 @@ import signal
 import time
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from multiprocessing import get_context
+from unittest.mock import Mock
 
 import cv2
 import numpy as np
@@ -118,50 +119,46 @@ def test_maps_come_back_as_computed(kind, images, tmp_path):
     assert found['spec'] == json.loads(json.dumps(kind.spec.to_dict()))
 
 
-def damage(how, entry, images):
-    data = entry.read_bytes()
-    if how == 'missing':
-        entry.unlink()
-    elif how == 'cut':
-        entry.write_bytes(data[:-20])
-    elif how == 'empty':
-        entry.write_bytes(b'')
-    elif how == 'flipped bit':
-        entry.write_bytes(data[:-40] + bytes([data[-40] ^ 1]) + data[-39:])
-    elif how == 'foreign':
-        Image.open(entry).save(entry)  # the same labels, written by another program
-    elif how == 'other key':
-        key = entry_info(data, data).key
-        entry.write_bytes(data.replace(key.encode(), b'deadbeef'))
-    elif how == "another image's":
-        entry.write_bytes((entry.parent / '2.png.png').read_bytes())
-    elif how == 'labels of another':
-        other = (entry.parent / '2.png.png').read_bytes()
-        text = data[data.index(b'tEXt') - 4 : data.index(b'IDAT') - 4]
-        entry.write_bytes(other[:33] + text + other[other.index(b'IDAT') - 4 :])
-    elif how == 'image changed':
-        save(images / NAMES[0], np.asarray(Image.open(images / NAMES[0]))[::-1])
+def other_labels(entry, data):
+    """The labels of another image under this image's head."""
+    other = (entry.parent / '2.png.png').read_bytes()
+    text = data[data.index(b'tEXt') - 4 : data.index(b'IDAT') - 4]
+    return other[:33] + text + other[other.index(b'IDAT') - 4 :]
 
 
-@pytest.mark.parametrize(
-    ('how', 'said'),
-    [
-        ('missing', 'is missing'),
-        ('cut', 'is cut or foreign'),
-        ('empty', 'is cut or foreign'),
-        ('flipped bit', 'is damaged'),
-        ('foreign', 'is cut or foreign'),
-        ('other key', 'belongs to another cache'),
-        ("another image's", 'is stale'),
-        ('labels of another', 'is damaged'),
-        ('image changed', 'is stale'),
-    ],
-)
-def test_bad_entries_are_noticed_and_rebuilt(kind, images, tmp_path, how, said):
+# What an entry (a path and its bytes) is replaced with, and the message; None deletes it.
+DAMAGE = {
+    'missing': (None, 'is missing'),
+    'cut': (lambda entry, data: data[:-20], 'is cut or foreign'),
+    'empty': (lambda entry, data: b'', 'is cut or foreign'),
+    'flipped bit': (
+        lambda entry, data: data[:-40] + bytes([data[-40] ^ 1]) + data[-39:],
+        'is damaged',
+    ),
+    'foreign': (  # the same labels, written by another program
+        lambda entry, data: cv2.imencode('.png', cv2.imread(str(entry), -1))[1].tobytes(),
+        'is cut or foreign',
+    ),
+    'other key': (
+        lambda entry, data: data.replace(entry_info(data, data).key.encode(), b'deadbeef'),
+        'belongs to another cache',
+    ),
+    "another image's": (lambda entry, data: (entry.parent / '2.png.png').read_bytes(), 'is stale'),
+    'labels of another': (other_labels, 'is damaged'),
+    'image changed': (lambda entry, data: data, 'is stale'),
+}
+
+
+@pytest.mark.parametrize('how', DAMAGE)
+def test_bad_entries_are_noticed_and_rebuilt(kind, images, tmp_path, how):
     out, image = tmp_path / 'out', images / NAMES[0]
     make(kind, images, out)
-    damage(how, out / f'{NAMES[0]}.png', images)
-    with pytest.raises(CacheError, match=f'(?s)a/0.png {said}') as error:
+    damage, message = DAMAGE[how]
+    entry = out / f'{NAMES[0]}.png'
+    entry.write_bytes(damage(entry, entry.read_bytes())) if damage else entry.unlink()
+    if how == 'image changed':
+        save(image, np.asarray(Image.open(image))[::-1])
+    with pytest.raises(CacheError, match=f'(?s)a/0.png {message}') as error:
         kind.read(out, image)
     words = command_of(error)
     assert kind.keys[1] in ' '.join(words)
@@ -189,8 +186,8 @@ def test_how_a_changed_image_is_noticed(kind, images, tmp_path):
 
 def test_finished_entries_are_kept(kind, images, tmp_path, monkeypatch):
     out, image = tmp_path / 'out', images / NAMES[0]
+    make(kind, images, out)
     with monkeypatch.context() as patch:
-        make(kind, images, out)
         patch.setattr(kind.made, None)
         with monkeypatch.context() as inner:
             inner.setattr(type(kind.spec), 'decode', None)
@@ -256,20 +253,13 @@ def test_moved_and_linked(kind, images, tmp_path, where):
     make(kind, home, out)
     expected = {name: kind.compute(home / name) for name in NAMES}
     new = tmp_path / 'new'
-    if where == 'together':
-        home.parent.rename(new)
+    if where in ('together', 'link'):
+        home.parent.rename(new) if where == 'together' else new.symlink_to(home.parent)
         home, out = new / 'images', new / 'out'
-    elif where == 'images':
-        home.rename(new)
-        home = new
     elif where == 'cache':
-        out.rename(new)
-        out = new
-    elif where == 'link':
-        new.symlink_to(home.parent)
-        home, out = new / 'images', new / 'out'
+        out = out.rename(new)
     else:
-        new.symlink_to(home)
+        home.rename(new) if where == 'images' else new.symlink_to(home)
         home = new
     for name in NAMES:
         assert np.array_equal(kind.read(out, home / name), expected[name])
@@ -285,7 +275,7 @@ def test_images_right_below_the_root_may_move(kind, images, tmp_path):
 
 
 def test_images_that_moved_are_compared(kind, images, tmp_path):
-    """Elsewhere times and sizes say nothing: an image of the same size but another content."""
+    """Contents, not only times and sizes, are compared in another folder."""
     out, image = tmp_path / 'out', images / NAMES[0]
     for name in NAMES:
         (images / name).write_bytes((images / name).read_bytes().ljust(10000, b'\0'))
@@ -401,17 +391,13 @@ def test_few_tasks_at_a_time(images, tmp_path):
 
 
 def test_errors_of_the_computation_and_of_writing_stop_the_build(images, tmp_path, monkeypatch):
-    """Only what cannot be read is listed and passed over."""
-    for target, error in (('compute_prior', ValueError('prior')), ('', OSError('disk full'))):
+    """Only unreadable images are listed and skipped."""
+    for target, error in (
+        ('orl_mm.superpixels.cache.compute_prior', ValueError('prior')),
+        ('orl_mm.map_cache.build.encode_entry', OSError('disk full')),
+    ):
         with monkeypatch.context() as patch:
-
-            def broken(*_, error=error, **__):
-                raise error
-
-            if target:
-                patch.setattr(f'orl_mm.superpixels.cache.{target}', broken)
-            else:
-                patch.setattr('orl_mm.map_cache.build.encode_entry', broken)
+            patch.setattr(target, Mock(side_effect=error))
             with pytest.raises(type(error), match=str(error)):
                 make(Superpixels(), images, tmp_path / 'out')
 
