@@ -8,7 +8,7 @@ from orl_mm.datasets import DemoPhotos, demo_photos
 from orl_mm.datasets.demo_photos import photo_paths, tile_boxes, write_demo_photos
 
 
-def test_the_photographs_lie_in_the_installed_packages(monkeypatch):
+def test_the_photographs_are_in_the_installed_packages(monkeypatch):
     monkeypatch.setattr(socket, 'socket', None)  # no network, no download
     paths = photo_paths()
     assert len(paths) == len(demo_photos.PHOTOS) == 8
@@ -17,7 +17,7 @@ def test_the_photographs_lie_in_the_installed_packages(monkeypatch):
             assert min(photo.size) >= 300
 
 
-def test_tiles_lie_inside_overlap_and_cover_the_photograph():
+def test_tiles_are_inside_overlap_and_cover_the_photograph():
     seen = np.zeros((427, 640), int)
     boxes = list(tile_boxes(640, 427))
     assert len(set(boxes)) == 14
@@ -45,7 +45,7 @@ def test_tiles_are_written_once_and_differ(tmp_path):
     assert len(pixels) == 112
 
 
-def test_a_folder_of_ones_own_takes_the_place_of_the_photographs(tmp_path):
+def test_a_folder_of_images_replaces_the_photographs(tmp_path):
     own, tiles = tmp_path / 'own', tmp_path / 'tiles'
     own.mkdir()
     Image.new('RGB', (9, 9)).save(own / 'a.png')
@@ -55,7 +55,7 @@ def test_a_folder_of_ones_own_takes_the_place_of_the_photographs(tmp_path):
         assert len(DemoPhotos(data_root=root, tiles=str(tiles))) == 112
 
 
-def test_an_installation_without_photographs_says_what_to_do(monkeypatch, tmp_path):
+def test_error_without_the_photographs(monkeypatch, tmp_path):
     monkeypatch.setattr(demo_photos, 'PHOTOS', dict(cat=('skimage', 'data/no_such.png')))
     with pytest.raises(ValueError, match='folder of images'):
         write_demo_photos(str(tmp_path))

@@ -8,19 +8,12 @@ from orl_mm.datasets import ImageList
 from orl_mm.io.image_list import read_class_list
 from orl_mm.registry import DATASETS
 
+FOUND = ['a/deep/x.png', 'b/10.JPEG', 'b/2.jpg', 'c/1.jpg', 'top.jpg']
+
 
 @pytest.fixture
 def folder(tmp_path):
-    for name in (
-        'b/2.jpg',
-        'b/10.JPEG',
-        'a/deep/x.png',
-        'c/1.jpg',
-        'top.jpg',
-        'notes.txt',
-        'b/.hidden.jpg',
-        '.git/y.jpg',
-    ):
+    for name in FOUND + ['notes.txt', 'b/.hidden.jpg', '.git/y.jpg']:
         path = tmp_path / 'data' / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(b'x')
@@ -34,26 +27,18 @@ def names(dataset, folder):
 
 
 def test_folder_is_searched_in_a_fixed_order(folder):
-    expected = ['a/deep/x.png', 'b/10.JPEG', 'b/2.jpg', 'c/1.jpg', 'top.jpg']
-    assert names(ImageList(str(folder)), folder) == expected
     dataset = DATASETS.build(dict(type='orl_mm.ImageList', data_root=str(folder)))
-    assert names(dataset, folder) == expected
+    assert names(dataset, folder) == FOUND
     assert dataset[0]['sample_idx'] == 0
-
-
-def test_list_is_kept_serialised(folder):
-    dataset = ImageList(str(folder))
-    assert dataset.data_list == []
+    assert dataset.data_list == []  # kept serialized
     assert dataset.data_bytes.nbytes > 0
-    again = pickle.loads(pickle.dumps(dataset))
-    assert names(again, folder) == names(dataset, folder)
+    assert names(pickle.loads(pickle.dumps(dataset)), folder) == FOUND
 
 
 def test_links_are_followed_once(folder):
     (folder / 'a' / 'loop').symlink_to(folder)
     (folder / 'd').symlink_to(folder / 'c')
-    found = names(ImageList(str(folder)), folder)
-    assert len(found) == 5
+    assert len(ImageList(str(folder))) == 5
 
 
 def test_list_file(folder, tmp_path):
@@ -101,49 +86,43 @@ def test_missing_things(folder, options, words):
         ImageList(**dict(dict(data_root=str(folder)), **options))
 
 
-def test_empty_things(folder, tmp_path):
-    empty = tmp_path / 'empty'
-    empty.mkdir()
-    with pytest.raises(ValueError, match='no image below'):
-        ImageList(str(empty))
-    listing = tmp_path / 'list.txt'
-    listing.write_text('\n')
-    with pytest.raises(ValueError, match='no lines'):
-        ImageList(str(folder), list_file=str(listing))
-    listing.write_text('gone.jpg\n')
-    with pytest.raises(ValueError, match='does not exist.*gone.jpg'):
-        ImageList(str(folder), list_file=str(listing))
-    listing.write_text('b\nabsent\n')
-    with pytest.raises(ValueError, match='1 of the 2 classes.*absent'):
-        ImageList(str(folder), classes_file=str(listing))
+@pytest.mark.parametrize(
+    ('option', 'text', 'message'),
+    [
+        ('list_file', '\n', 'no lines'),
+        ('list_file', 'gone.jpg\n', 'does not exist.*gone.jpg'),
+        ('classes_file', 'b\nabsent\n', '1 of the 2 classes.*absent'),
+        ('classes_file', 'void\n', 'void holds no image'),
+    ],
+)
+def test_lists_of_missing_images(folder, tmp_path, option, text, message):
     (folder / 'void').mkdir()
-    listing.write_text('void\n')
-    with pytest.raises(ValueError, match='void holds no image'):
-        ImageList(str(folder), classes_file=str(listing))
+    listing = tmp_path / 'list.txt'
+    listing.write_text(text)
+    with pytest.raises(ValueError, match=message):
+        ImageList(str(folder), **{option: str(listing)})
+    with pytest.raises(ValueError, match='no image below'):
+        ImageList(str(folder / 'void'))
 
 
 def test_stock_data_sets_work_too(shared_data):
     """ImageNet's layout read by mmpretrain, wrapped by mmengine."""
     init_default_scope('mmpretrain')
-    pipeline = [
-        dict(type='orl_mm.SeedSample'),
-        dict(type='orl_mm.LoadImage'),
-        dict(type='orl_mm.GenerateSuperpixels', method='grid'),
-    ]
+    superpixels = dict(type='orl_mm.GenerateSuperpixels', method='grid')
+    pipeline = [dict(type='orl_mm.SeedSample'), dict(type='orl_mm.LoadImage'), superpixels]
     root = str(shared_data / 'natural' / 'imagenet_sample')
     for cfg in (
-        dict(type='mmpretrain.ImageNet', data_root=root, split='train'),
-        dict(
-            type='mmpretrain.CustomDataset', data_root=root, data_prefix='train', with_label=False
-        ),
+        dict(type='mmpretrain.ImageNet', split='train'),
+        dict(type='mmpretrain.CustomDataset', data_prefix='train', with_label=False),
     ):
-        dataset = RepeatDataset(DATASETS.build(dict(cfg, pipeline=pipeline)), 2)
+        cfg = dict(cfg, data_root=root, pipeline=pipeline)
+        dataset = RepeatDataset(DATASETS.build(cfg), 2)
         assert len(dataset) == 2000
         assert dataset[1500]['num_regions'] == 100
 
 
 def test_missing_image_in_the_middle_of_a_list(tmp_path):
-    """The first image alone says nothing of the others: a worker would stop hours later."""
+    """Every listed image is looked for, so that no worker fails hours later."""
     for i in (0, 2, 4):
         (tmp_path / f'{i}.jpg').touch()
     names = tmp_path / 'names.txt'

@@ -71,11 +71,6 @@ def test_draws_follow_numpys_seed():
     assert not np.array_equal(outs[0], outs[2])
 
 
-def test_bad_input():
-    with pytest.raises(ValueError, match='at least 1, got grid=0'):
-        JigsawCrops(grid=0)
-    with pytest.raises(ValueError, match='crop_size=0'):
-        JigsawCrops(crop_size=0)
+def test_image_that_is_too_small():
     with pytest.raises(ValueError, match='cells of 63 x 85.*192 pixels a side.*191 x 255'):
         JigsawCrops()(dict(img=coordinates(191, 255)))
-    assert repr(JigsawCrops()) == 'JigsawCrops(grid=3, crop_size=64)'

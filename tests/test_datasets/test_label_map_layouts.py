@@ -65,7 +65,7 @@ def part_of(ann_file, masks='SegmentationClass'):
     return dict(ann_file=ann_file, data_prefix=prefix)
 
 
-# A list and its new text (None: deleted), or another change of the folder, and the message.
+# A list, its new text (None deletes it), and the message.
 LIST_FAULTS = [
     ('aug', None, r'no list \S+/aug\.txt; convert SBD .*README\.md.*fcn_r50_train\.py'),
     ('val', '\n', r'list \S+/val\.txt is empty; extract VOCtrainval'),
@@ -81,47 +81,48 @@ MASK_FAULTS = [  # of SegmentationClass/val_1.png
     (np.zeros((45, 61)), r'val_1\.png \(61 x 45, its image 60 x 45\)'),
     (np.zeros((60, 45)), r'val_1\.png \(45 x 60, its image 60 x 45\)'),
 ]
-FAULTS = {
-    'no image': (
-        lambda root: (root / 'JPEGImages/train_1.jpg').unlink(),
-        r'1 of 3 images of train are missing: \S+/train_1\.jpg; extract VOC',
-    ),
-    'no mask': (
-        lambda root: (root / 'SegmentationClassAug/aug_1.png').unlink(),
+SPOIL = dict(
+    delete=lambda path: path.unlink(),
+    move=lambda path: path.rename(f'{path}_elsewhere'),
+    cut=lambda path: path.write_bytes(path.read_bytes()[:-40]),
+    text=lambda path: path.write_bytes(b'<html>404'),
+    color=lambda path: Image.new('RGB', (60, 45)).save(path),
+    label=lambda path: Image.new('L', (96, 48), 26).save(path),
+)
+TRAIN_IDS = 'gtFine/train/bonn/bonn_000001_000019_gtFine_labelTrainIds.png'
+FAULTS = [
+    ('voc', 'delete', 'JPEGImages/train_1.jpg', r'1 of 3 images of train .*train_1\.jpg; extract'),
+    (
+        'voc',
+        'delete',
+        'SegmentationClassAug/aug_1.png',
         r'1 of 2 label maps of aug are missing: \S+Aug/aug_1\.png; convert SBD',
     ),
-    'no folder of masks': (
-        lambda root: (root / 'SegmentationClassAug').rename(root / 'elsewhere'),
-        r'\S+/SegmentationClassAug does not exist or is empty, and 2 label maps of aug .*; convert',
+    ('voc', 'move', 'SegmentationClassAug', r'empty, and 2 label maps of aug .*; convert'),
+    ('voc', 'move', 'JPEGImages', r'JPEGImages does not exist or is empty, and 3 images of train'),
+    ('voc', 'color', 'SegmentationClass/val_0.png', r'val_0\.png \(.* 8-bit .*image, not RGB'),
+    ('voc', 'cut', 'SegmentationClass/train_2.png', r'train_2\.png \(\w+'),
+    ('voc', 'text', 'JPEGImages/train_0.jpg', r'train_0\.png \(its image: cannot identify'),
+    (
+        'cityscapes',
+        'delete',
+        TRAIN_IDS,
+        r'1 of 2 label maps of train are missing: \S+TrainIds\.png; extract gtFine_trainvaltest.zip'
+        r' and make them from \*_gtFine_polygons\.json as projects/transfer/README\.md shows',
     ),
-    'no folder of images': (
-        lambda root: (root / 'JPEGImages').rename(root / 'elsewhere'),
-        r'\S+/JPEGImages does not exist or is empty, and 3 images of train',
-    ),
-    'colours': (
-        lambda root: Image.new('RGB', (60, 45)).save(root / 'SegmentationClass/val_0.png'),
-        r'val_0\.png \(a label map must be an 8-bit palette or grey image, not RGB',
-    ),
-    'a cut mask': (
-        lambda root: _cut(root / 'SegmentationClass/train_2.png'),
-        r'train_2\.png \(\w+',
-    ),
-    'no picture': (
-        lambda root: (root / 'JPEGImages/train_0.jpg').write_bytes(b'<html>404'),
-        r'train_0\.png \(its image: cannot identify',
-    ),
-}
+    ('cityscapes', 'move', 'gtFine/val', r'val/bonn .* empty, .* label maps of val .*; extract gt'),
+    ('cityscapes', 'move', 'leftImg8bit/train', r'no image \*_leftImg8bit\.png below .*; extract'),
+    ('cityscapes', 'label', TRAIN_IDS, r'label 26, which is not among 0 to 18 and 255\)'),
+]
 
 
-def _cut(path):
-    path.write_bytes(path.read_bytes()[:-40])
-
-
-@pytest.mark.parametrize('name', FAULTS)
-def test_faults_of_voc(voc, name):
-    spoil, message = FAULTS[name]
-    spoil(voc)
-    assert re.search(message, problem('voc', voc))
+@pytest.mark.parametrize(('name', 'action', 'path', 'message'), FAULTS)
+def test_faulty_files(request, name, action, path, message):
+    root = request.getfixturevalue(name)
+    SPOIL[action](root / path)
+    said = problem(name, root)
+    assert re.search(message, said)
+    assert path.split('/')[-1].split('.')[0] in said
 
 
 @pytest.mark.parametrize(('split', 'text', 'message'), LIST_FAULTS)
@@ -138,7 +139,7 @@ def test_faulty_masks_of_voc(voc, marks, message):
 
 
 def test_cut_jpeg_is_found_by_opening_all(voc):
-    _cut(voc / 'JPEGImages' / 'aug_1.jpg')
+    SPOIL['cut'](voc / 'JPEGImages' / 'aug_1.jpg')
     assert check_layout('voc', str(voc)).ok  # its header is whole
     assert 'aug_1.png (its image: ' in problem('voc', voc, every_file=True)
 
@@ -162,38 +163,6 @@ def test_parts_name_what_is_read(voc):
     (voc / LISTS / 'aug.txt').unlink()
     paths = [str(voc / LISTS / f'{split}.txt') for split in ('train', 'val', 'val')]  # absolute
     assert check_layout('voc', str(voc), parts=[part_of(path) for path in paths]).ok
-
-
-CITY = 'bonn_000001_000019'
-CITY_FAULTS = {
-    'no train ids': (
-        lambda root: (root / f'gtFine/train/bonn/{CITY}_gtFine_labelTrainIds.png').unlink(),
-        rf'1 of 2 label maps of train are missing: \S+{CITY}_gtFine_labelTrainIds\.png; '
-        r'extract gtFine_trainvaltest.zip and make them from \*_gtFine_polygons\.json as '
-        r'projects/transfer/README\.md shows',
-    ),
-    'no labels at all': (
-        lambda root: (root / 'gtFine/val').rename(root / 'other'),
-        r'gtFine/val/bonn does not exist or is empty, .* label maps of val .*; extract gtFine',
-    ),
-    'an empty split': (
-        lambda root: (root / 'leftImg8bit/train').rename(root / 'other'),
-        r'no image \*_leftImg8bit\.png below \S+/leftImg8bit/train; extract',
-    ),
-    'label ids for train ids': (
-        lambda root: Image.new('L', (96, 48), 26).save(
-            root / f'gtFine/train/bonn/{CITY}_gtFine_labelTrainIds.png'
-        ),
-        rf'{CITY}_gtFine_labelTrainIds\.png \(label 26, which is not among 0 to 18 and 255\)',
-    ),
-}
-
-
-@pytest.mark.parametrize('name', CITY_FAULTS)
-def test_faults_of_cityscapes(cityscapes, name):
-    spoil, said = CITY_FAULTS[name]
-    spoil(cityscapes)
-    assert re.search(said, problem('cityscapes', cityscapes))
 
 
 def test_real_samples(shared_data):

@@ -35,11 +35,9 @@ def test_recorded_geometry_makes_the_same_view_again():
     img = image()
     np.random.seed(0)
     out = build(num_views=[2, 1], size=32).transform(dict(img=img))
-    assert out['views'].shape == (3, 5)
-    assert out['views'].dtype == torch.float32
-    assert len(out['img']) == 3
+    assert (out['views'].shape, out['views'].dtype) == ((3, 5), torch.float32)
     assert out['img_shape'] == (32, 32)
-    for view, row in zip(out['img'], out['views'], strict=False):
+    for view, row in zip(out['img'], out['views'], strict=True):
         assert np.array_equal(view, view_from(row, 90, 120).apply_image(img, 32))
     assert len({tuple(r.tolist()) for r in out['views']}) == 3
 
@@ -52,31 +50,25 @@ def test_x0_is_the_last_image_and_no_view():
     assert out['img'][2] is x0
 
 
-@pytest.mark.parametrize(('prob', 'share'), [(0.0, 0.0), (0.5, 0.5), (1.0, 1.0)])
-def test_flip_prob(prob, share):
-    """Row 7: `official` always flips both views."""
+@pytest.mark.parametrize('prob', [0.0, 0.5, 1.0])
+def test_flip_prob(prob):
     np.random.seed(0)
     views = build(flip_prob=prob, size=2)
     flips = [views.transform(dict(img=image(4, 4)))['views'][:, 4] for _ in range(200)]
-    assert abs(torch.stack(flips).mean().item() - share) < 0.08
+    assert abs(torch.stack(flips).mean().item() - prob) < 0.08
 
 
-def test_input_is_left_alone_and_views_are_independent():
+def test_input_is_unchanged_and_views_are_independent():
     img = image()
     before = img.copy()
-    out = build(
-        transforms=[[dict(type='Solarize', thr=0, prob=1.0)], []],
-        scale=(1, 1),
-        ratio=(1, 1),
-        flip_prob=0.0,
-        size=16,
-    )
+    solarize = dict(type='Solarize', thr=0, prob=1.0)
+    whole = dict(scale=(1, 1), ratio=(1, 1), flip_prob=0.0)
     np.random.seed(0)
-    results = out.transform(dict(img=img))
+    results = build(transforms=[[solarize], []], size=16, **whole).transform(dict(img=img))
     assert np.array_equal(img, before)
-    geometry = [view_from(r, 90, 120) for r in results['views']]
-    assert np.array_equal(results['img'][0], 255 - geometry[0].apply_image(img, 16))
-    assert np.array_equal(results['img'][1], geometry[1].apply_image(img, 16))
+    first, second = (view_from(r, 90, 120).apply_image(img, 16) for r in results['views'])
+    assert np.array_equal(results['img'][0], 255 - first)
+    assert np.array_equal(results['img'][1], second)
 
 
 @pytest.mark.parametrize(
@@ -93,12 +85,9 @@ def test_drop_in_for_multi_view(name):
     ours = dict(copy.deepcopy(stock), type='orl_mm.MultiViewWithGeometry')
     reference, views = MMPRETRAIN.build(stock), TRANSFORMS.build(ours)
     assert sum(views.num_views) == 2
-    crop = reference.pipelines[0].transforms[0]
-    policy = views.policies[0]
-    assert policy.size == crop.scale
-    assert policy.scale == crop.crop_ratio_range
-    assert policy.interpolation == crop.interpolation
-    assert policy.flip_prob == 0.5
+    crop, policy = reference.pipelines[0].transforms[0], views.policies[0]
+    assert (policy.size, policy.scale) == (crop.scale, crop.crop_ratio_range)
+    assert (policy.interpolation, policy.flip_prob) == (crop.interpolation, 0.5)
     assert len(views.pipelines[0].transforms) == len(reference.pipelines[0].transforms) - 2
     np.random.seed(3)
     out = views.transform(dict(img=image()))
@@ -108,48 +97,14 @@ def test_drop_in_for_multi_view(name):
 
 def test_stock_crop_and_ours_are_the_same_pixels():
     img = image()
-    stock = MMPRETRAIN.build(
-        dict(type='RandomResizedCrop', scale=32, interpolation='bicubic', backend='pillow')
-    )
-    views = build(
-        transforms=[
-            [dict(type='RandomResizedCrop', scale=32, interpolation='bicubic', backend='pillow')]
-        ],
-        num_views=1,
-    )
+    crop = dict(type='RandomResizedCrop', scale=32, interpolation='bicubic', backend='pillow')
     np.random.seed(5)
     # mmpretrain draws y and then x, as ViewGeometry.sample does.
-    expected = stock.transform(dict(img=img))['img']
+    expected = MMPRETRAIN.build(crop).transform(dict(img=img))['img']
     np.random.seed(5)
-    out = views.transform(dict(img=img))
+    out = build(transforms=[[dict(crop)]], num_views=1).transform(dict(img=img))
     assert np.array_equal(out['img'][0], expected)
     assert not out['views'][0, 4]  # a pipeline without a flip
-
-
-@pytest.mark.parametrize(
-    'bad',
-    [
-        dict(type='Rotate', angle=10.0),
-        dict(type='Resize', scale=(8, 8)),
-        dict(type='RandomApply', transforms=[dict(type='RandomFlip', prob=1.0)]),
-        dict(type='RandomFlip', prob=1.0, direction='vertical'),
-    ],
-)
-def test_moving_pixels_afterwards_is_refused(bad):
-    with pytest.raises(ValueError, match='moves pixels'):
-        build(transforms=[[bad], []])
-
-
-def test_arguments():
-    with pytest.raises(ValueError, match='2 pipelines'):
-        build(num_views=[1])
-    with pytest.raises(ValueError, match='flip_prob'):
-        build(flip_prob=2.0)
-    flip = dict(type='RandomFlip', prob=0.5)
-    with pytest.raises(ValueError, match='flips 2 times'):
-        build(transforms=[[flip, flip], []])
-    with pytest.raises(TypeError):
-        build(wrong=1)
 
 
 def test_one_pixel_image_makes_views():
@@ -158,19 +113,12 @@ def test_one_pixel_image_makes_views():
 
 
 def test_stock_multi_view_takes_our_transforms():
-    stock = MMPRETRAIN.build(
-        dict(
-            type='MultiView',
-            num_views=2,
-            transforms=[[dict(type='orl_mm.GaussianBlur', kernel_size=5)]],
-        )
-    )
+    blur = dict(type='orl_mm.GaussianBlur', kernel_size=5)
+    stock = MMPRETRAIN.build(dict(type='MultiView', num_views=2, transforms=[[blur]]))
     out = stock.transform(dict(img=image()))
     assert [v.shape for v in out['img']] == 2 * [(90, 120, 3)]
 
 
 def test_config_object_is_accepted():
-    cfg = Config(
-        dict(t=dict(type='orl_mm.MultiViewWithGeometry', transforms=[[], []], num_views=[1, 1]))
-    )
-    assert len(TRANSFORMS.build(cfg.t).policies) == 2
+    views = dict(type='orl_mm.MultiViewWithGeometry', transforms=[[], []], num_views=[1, 1])
+    assert len(TRANSFORMS.build(Config(dict(t=views)).t).policies) == 2

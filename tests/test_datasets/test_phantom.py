@@ -92,10 +92,8 @@ def test_edges_of_the_image_are_those_of_the_masks():
     image, mask = phantom.image.astype(float), phantom.masks['left_lung']
     rows = range(90, 140)
     edges = np.array([np.nonzero(mask[row])[0][-1] for row in rows])  # the last pixel inside
-    profiles = np.mean(
-        [image[row, edge - 10 : edge + 12] for row, edge in zip(rows, edges, strict=False)], axis=0
-    )
-    assert abs(int(np.argmax(np.diff(profiles))) - 10) <= 1
+    crossings = [image[r, edge - 10 : edge + 12] for r, edge in zip(rows, edges, strict=True)]
+    assert abs(int(np.argmax(np.diff(np.mean(crossings, axis=0)))) - 10) <= 1
 
 
 def test_findings():
@@ -107,15 +105,14 @@ def test_findings():
     for i in range(20):  # a large heart is large in the mask
         phantom = make_phantom(i, size=128)
         heart = np.ptp(np.nonzero(phantom.masks['heart'].any(axis=0))[0])
-        chest = np.ptp(
-            np.nonzero((phantom.masks['left_lung'] | phantom.masks['right_lung']).any(axis=0))[0]
-        )
+        lungs = phantom.masks['left_lung'] | phantom.masks['right_lung']
+        chest = np.ptp(np.nonzero(lungs.any(axis=0))[0])
         assert (heart / chest > 0.52) == bool(phantom.findings['phantom_large_heart'])
 
 
 @pytest.mark.parametrize('size', [64, 224, 1000])
 def test_every_image_says_phantom(size):
-    """The corner is black with white letters, whatever is below."""
+    """The corner is black with white letters in every image."""
     signs = {make_phantom(i, size=size).image[: size // 40 + 5, :34].tobytes() for i in range(3)}
     assert len(signs) == 1
     corner = np.frombuffer(signs.pop(), np.uint8)

@@ -1,4 +1,4 @@
-"""Row 8 of the presets: stock distortions and our blur against torchvision."""
+"""Stock color distortions as the presets use them, and our blur, against torchvision."""
 
 import numpy as np
 import pytest
@@ -56,29 +56,20 @@ def test_jitter_equals_torchvision_in_every_order(bgr):
 
 
 def test_grey_has_torchvisions_weights(bgr):
-    grey = TRANSFORMS.build(
-        dict(
-            type='RandomGrayscale',
-            prob=1.0,
-            keep_channels=True,
-            channel_weights=(0.114, 0.587, 0.2989),
-        )
-    )
+    weights = dict(keep_channels=True, channel_weights=(0.114, 0.587, 0.2989))
+    grey = TRANSFORMS.build(dict(type='RandomGrayscale', prob=1.0, **weights))
     out = grey.transform(dict(img=bgr))['img']
     expected = to_bgr(F.rgb_to_grayscale(rgb_pil(bgr), 3))
-    # mmcv truncates where Pillow rounds.
     assert out.shape == bgr.shape
+    # mmcv truncates where Pillow rounds.
     assert np.abs(out.astype(int) - expected.astype(int)).max() <= 1
 
 
 def test_solarize_equals_torchvision():
     ramp = np.arange(256, dtype=np.uint8).reshape(16, 16, 1).repeat(3, 2)
-    out = TRANSFORMS.build(dict(type='Solarize', thr=128, prob=1.0)).transform(dict(img=ramp))[
-        'img'
-    ]
+    solarize = TRANSFORMS.build(dict(type='Solarize', thr=128, prob=1.0))
+    out = solarize.transform(dict(img=ramp))['img']
     assert np.array_equal(out, to_bgr(F.solarize(rgb_pil(ramp), 128)))
-    off = TRANSFORMS.build(dict(type='Solarize', thr=128, prob=0.0))
-    assert all((off.transform(dict(img=ramp))['img'] == ramp).all() for _ in range(20))
 
 
 @pytest.mark.parametrize('sigma', [0.1, 0.4, 1.0, 2.0])
@@ -93,19 +84,6 @@ def test_blur_equals_torchvision(bgr, sigma):
     assert np.abs(difference).mean() < 0.6
 
 
-def test_stock_blur_is_another_one():
-    """Why there is a GaussianBlur here: Pillow's boxes are no Gaussian."""
-    point = np.zeros((47, 47, 3), np.uint8)
-    point[23, 23] = 255
-    stock = TRANSFORMS.build(dict(type='GaussianBlur', radius=0.6, prob=1.0))
-    ours = TRANSFORMS.build(dict(type='orl_mm.GaussianBlur', sigma=(0.6, 0.6)))
-    exact = F.gaussian_blur(
-        torch.from_numpy(point).permute(2, 0, 1).double(), [23, 23], [0.6, 0.6]
-    )[0, 23, 23].item()
-    peaks = [int(t.transform(dict(img=point.copy()))['img'][23, 23, 0]) for t in (stock, ours)]
-    assert abs(peaks[1] - exact) <= 2 < abs(peaks[0] - exact)
-
-
 def test_blur_draws_sigma_uniformly():
     np.random.seed(0)
     blur = TRANSFORMS.build(dict(type='orl_mm.GaussianBlur', prob=0.5))
@@ -113,11 +91,3 @@ def test_blur_draws_sigma_uniformly():
     sigmas = [s for s in drawn if s is not None]
     assert abs(len(sigmas) / 2000 - 0.5) < 0.04
     assert stats.kstest(sigmas, stats.uniform(0.1, 1.9).cdf).pvalue > 0.01
-
-
-@pytest.mark.parametrize(
-    'options', [dict(kernel_size=4), dict(sigma=(0, 1)), dict(sigma=(2, 1)), dict(prob=1.1)]
-)
-def test_blur_arguments(options):
-    with pytest.raises(ValueError, match=next(iter(options))):
-        TRANSFORMS.build(dict(type='orl_mm.GaussianBlur', **options))

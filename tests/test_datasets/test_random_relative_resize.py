@@ -25,14 +25,10 @@ def resize(ratio, **arrays):
 )
 def test_sizes(ratio, size, expected):
     width, height = size
-    out = resize(
-        ratio,
-        img=np.zeros((height, width, 3), np.uint8),
-        gt_seg_map=np.zeros((height, width), np.uint8),
-    )
-    assert out['img'].shape == (expected[1], expected[0], 3)
-    assert out['gt_seg_map'].shape == (expected[1], expected[0])
-    assert out['img_shape'] == (expected[1], expected[0])
+    img = np.zeros((height, width, 3), np.uint8)
+    out = resize(ratio, img=img, gt_seg_map=img[..., 0])
+    shape = (expected[1], expected[0])
+    assert out['img'].shape[:2] == out['gt_seg_map'].shape == out['img_shape'] == shape
     assert out['scale'] == expected
     assert out['scale_factor'] == (expected[0] / width, expected[1] / height)
 
@@ -40,8 +36,7 @@ def test_sizes(ratio, size, expected):
 def test_each_image_by_its_own_size_and_draws_are_uniform():
     np.random.seed(0)
     ratios = []
-    for i in range(400):
-        width = (200, 1000)[i % 2]
+    for width in (200, 1000) * 200:
         out = resize((0.5, 2.0), img=np.zeros((2, width, 3), np.uint8))
         ratios.append(out['img'].shape[1] / width)
     assert 0.495 <= min(ratios) < 0.52
@@ -79,9 +74,3 @@ def test_coordinates_map_to_pixel_centres(ratio):
     assert (said // 10 == ((got_y[inner] + 0.5) // 25))[near].all()
     assert near.mean() > 0.5
     assert set(np.unique(out['gt_seg_map'])) <= set(range(30))  # labels are never mixed
-
-
-@pytest.mark.parametrize('wrong', [(0, 1.0), (2.0, 0.5), (1.0,), (0.5, float('inf')), (-1.0, 1.0)])
-def test_invalid_ranges(wrong):
-    with pytest.raises(ValueError, match='ratio_range=.*smallest, largest'):
-        TRANSFORMS.build(dict(type='orl_mm.RandomRelativeResize', ratio_range=wrong))

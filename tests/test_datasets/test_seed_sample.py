@@ -21,11 +21,9 @@ def one_image(tmp_path, monkeypatch):
 
 
 def draw(results):
-    """One number of every generator."""
-    return torch.tensor(
-        [results['sample_idx'], random.random(), np.random.rand(), torch.rand(1).item()],
-        dtype=torch.float64,
-    )
+    """The index and one number of every generator."""
+    numbers = [results['sample_idx'], random.random(), np.random.rand(), torch.rand(1).item()]
+    return torch.tensor(numbers, dtype=torch.float64)
 
 
 class Toy(BaseDataset):
@@ -59,13 +57,8 @@ def test_depends_on_seed_epoch_and_index_only():
     first = numbers(1, 2, 3)
     torch.rand(7), np.random.rand(7)
     assert numbers(1, 2, 3) == first
-    others = [
-        numbers(1, 2, 4),
-        numbers(1, 3, 3),
-        numbers(2, 2, 3),
-        numbers(2, 1, 3),
-        numbers(0, 0, 0),
-    ]
+    changed = ((1, 2, 4), (1, 3, 3), (2, 2, 3), (2, 1, 3), (0, 0, 0))
+    others = [numbers(*key) for key in changed]
     for position in (1, 2, 3):  # every generator tells all of them apart
         assert len({x[position] for x in [first, *others]}) == 6
 
@@ -75,11 +68,8 @@ def test_workers_make_no_difference():
     reference = None
     for workers in (0, 1, 2):
         seeder = SeedSample(3)
-        options = dict(num_workers=workers)
-        if workers:
-            options.update(persistent_workers=True)
-        dataset = Toy(seeder, LoadImage(max_bad=1.0))
-        out = epochs(dataset, seeder, range(6), **options)
+        options = dict(num_workers=workers, persistent_workers=workers > 0)
+        out = epochs(Toy(seeder, LoadImage(max_bad=1.0)), seeder, range(6), **options)
         reference = out if reference is None else reference
         assert torch.equal(out, reference)
     assert not torch.equal(reference[0], reference[1])
@@ -99,41 +89,17 @@ def test_spawned_workers_share_epoch_and_counts(tmp_path):
 
     def passes(**options):
         seeder, loader = SeedSample(2), LoadImage()
-        dataset = ImageList(
-            str(tmp_path),
-            pipeline=[seeder, loader, MultiViewWithGeometry([[]], [2], size=2), _views],
-        )
-        data = DataLoader(dataset, batch_size=2, **options)
-        out = []
-        for epoch in (4, 5):
-            seeder.set_epoch(epoch)
-            out += [batch for batch in data]
-        return torch.cat(out), loader.num_bad
+        pipeline = [seeder, loader, MultiViewWithGeometry([[]], [2], size=2), _views]
+        dataset = ImageList(str(tmp_path), pipeline=pipeline)
+        return epochs(dataset, seeder, (4, 5), **options), loader.num_bad
 
-    def check(a, b):
-        assert torch.equal(a[0], b[0])
-        assert a[1] == b[1] == 1
-
-    check(passes(), passes(num_workers=2, persistent_workers=True, multiprocessing_context='spawn'))
+    spawned = dict(num_workers=2, persistent_workers=True, multiprocessing_context='spawn')
+    (here, bad), (there, bad_there) = passes(), passes(**spawned)
+    assert torch.equal(here, there)
+    assert bad == bad_there == 1
 
 
 _views = operator.itemgetter('views')  # picklable, unlike a test's function
-
-
-def test_without_it_epochs_repeat_themselves():
-    """What mmengine does alone: each epoch's workers start with one seed."""
-    from functools import partial
-
-    from mmengine.dataset import worker_init_fn
-
-    loader = DataLoader(
-        Toy(),
-        batch_size=2,
-        num_workers=1,
-        worker_init_fn=partial(worker_init_fn, num_workers=1, rank=0, seed=0),
-    )
-    first, second = torch.cat(list(loader)), torch.cat(list(loader))
-    assert torch.equal(first, second)
 
 
 def test_copies_stay_in_shared_memory():
@@ -150,10 +116,8 @@ def test_copies_stay_in_shared_memory():
 
 def test_workers_warn_if_the_epoch_was_never_set(monkeypatch):
     said = []
-    monkeypatch.setattr(
-        'orl_mm.datasets.transforms.seed_sample.print_log',
-        lambda message, **_: said.append(message),
-    )
+    log = lambda message, **_: said.append(message)  # noqa: E731
+    monkeypatch.setattr('orl_mm.datasets.transforms.seed_sample.print_log', log)
     seeder = SeedSample()
     seeder.transform(dict(sample_idx=0))
     assert not said  # looking at a sample by hand is no mistake

@@ -1,4 +1,4 @@
-"""Templates in a sample, and through the geometry of its views."""
+"""Templates are added to a sample and follow the geometry of its views."""
 
 import json
 
@@ -19,17 +19,10 @@ from orl_mm.structures import RigidMotion, ViewGeometry
 
 @pytest.fixture
 def polygons(tmp_path):
+    upper = [[[0, 0], [1, 0], [1, 0.5], [0, 0.5]]]
+    right = [[[0.5, 0], [1, 0], [1, 1], [0.5, 1]]]
     path = tmp_path / 'halves.json'
-    path.write_text(
-        json.dumps(
-            dict(
-                parts=dict(
-                    upper=[[[0, 0], [1, 0], [1, 0.5], [0, 0.5]]],
-                    right=[[[0.5, 0], [1, 0], [1, 1], [0.5, 1]]],
-                )
-            )
-        )
-    )
+    path.write_text(json.dumps(dict(parts=dict(upper=upper, right=right))))
     return str(path)
 
 
@@ -47,17 +40,14 @@ def view(size=32, scale=(0.4, 1.0), flip=0.0, motion=True):
 
 
 def test_polygon_template_in_a_sample(polygons):
-    results = RegisteredTemplate(polygons, size=8)(sample())
-    assert results['parts'] == ('upper', 'right')
     expected = np.zeros((2, 8, 8), np.float32)
     expected[0, :4], expected[1, :, 4:] = 1, 1
+    results = RegisteredTemplate(polygons, size=8)(sample())
+    assert results['parts'] == ('upper', 'right')
     assert np.array_equal(results['template'], expected)
-
-
-def test_parts_are_chosen_in_order(polygons):
     results = RegisteredTemplate(polygons, parts=['right'], size=8)(sample())
     assert results['parts'] == ('right',)
-    assert results['template'][0, 0, 4:].all()
+    assert np.array_equal(results['template'], expected[1:])
     with pytest.raises(ValueError, match="lacks.*'heart'"):
         RegisteredTemplate(polygons, parts=['heart'])
 
@@ -72,7 +62,7 @@ def test_average_is_cut_at_one_half_or_kept_soft(tmp_path):
 
 
 def test_a_folder_of_registered_templates_is_asked_with_the_image(tmp_path, monkeypatch):
-    """The cache can only notice a changed image if it gets `check` and the pixels."""
+    """The cache gets `check` and the pixels, by which it notices a changed image."""
     asked = []
 
     class Cache:
@@ -100,20 +90,16 @@ def test_a_folder_of_registered_templates_is_asked_with_the_image(tmp_path, monk
 
 
 def test_template_goes_through_the_geometry_of_its_view(monkeypatch):
-    """A small disc of the template lies where the motion and the crop carry its centre."""
+    """A small disc of the template is where motion and crop move its center."""
     height, width, grid, side = 240, 200, 32, 64
-    drawn = dict(motions=[], views=[])
-    for cls, key in ((RigidMotion, 'motions'), (ViewGeometry, 'views')):
-        plain = cls.sample.__func__
-        monkeypatch.setattr(
-            cls,
-            'sample',
-            classmethod(
-                lambda c, *a, plain=plain, key=key, **k: (
-                    drawn[key].append(plain(c, *a, **k)) or drawn[key][-1]
-                )
-            ),
-        )
+    motions, views = [], []
+    for cls, drawn in ((RigidMotion, motions), (ViewGeometry, views)):
+
+        def record(cls, *args, plain=cls.sample.__func__, drawn=drawn, **kwargs):
+            drawn.append(plain(cls, *args, **kwargs))
+            return drawn[-1]
+
+        monkeypatch.setattr(cls, 'sample', classmethod(record))
     transform = MultiViewWithGeometry([view(side, (0.7, 1.0), flip=0.5)], [40], template_size=grid)
     ys, xs = np.mgrid[:height, :width] + 0.5
     point = np.array([110.0, 100.0])
@@ -124,13 +110,8 @@ def test_template_goes_through_the_geometry_of_its_view(monkeypatch):
     results = transform(dict(results, template=disc[None], parts=('disc',)))
     assert results['template'].shape == (40, 1, grid, grid)
     flipped = 0
-    for k, img, motion, where in zip(
-        results['template'][:, 0].numpy(),
-        results['img'],
-        drawn['motions'],
-        drawn['views'],
-        strict=False,
-    ):
+    templates = results['template'][:, 0].numpy()
+    for k, img, motion, where in zip(templates, results['img'], motions, views, strict=True):
         there = where.apply_points(motion.apply_points([point]), side)[0]
         flipped += where.flip
         for found, scale in ((k, side / grid), (img[..., 0] / 255.0, 1)):
@@ -138,13 +119,12 @@ def test_template_goes_through_the_geometry_of_its_view(monkeypatch):
             mass = np.array([(xx * found).sum(), (yy * found).sum()]) / found.sum()
             assert np.allclose(mass * scale, there, atol=0.6), (motion, where)
     assert 8 < flipped < 32
-    assert torch.allclose(
-        results['motions'][7].double(), torch.from_numpy(drawn['motions'][7].matrix()), atol=1e-4
-    )
+    recorded = results['motions'][7].double()
+    assert torch.allclose(recorded, torch.from_numpy(motions[7].matrix()), atol=1e-4)
 
 
 def test_a_mirrored_part_keeps_its_name(polygons):
-    """Mirrored, the half named `right` lies on the left, in the same channel."""
+    """In a mirrored view the half named `right` is on the left, in the same channel."""
     results = RegisteredTemplate(polygons, size=8)(sample())
     transform = MultiViewWithGeometry(
         [view(32, (1.0, 1.0), flip=1.0, motion=False)], [1], template_size=4
@@ -162,8 +142,7 @@ def test_only_the_global_views_carry_a_template(polygons):
     assert len(out['img']) == 5
     assert out['template'].shape == (2, 2, 4, 4)
     assert out['template'].dtype == torch.float32
-    assert out['template'].min() >= 0
-    assert out['template'].max() <= 1
+    assert 0 <= out['template'].min() <= out['template'].max() <= 1
 
 
 def test_without_motion_the_draws_are_as_they_were():
@@ -181,8 +160,6 @@ def test_without_motion_the_draws_are_as_they_were():
 def test_motion_and_regions_do_not_go_together():
     with pytest.raises(ValueError, match='GenerateSuperpixels'):
         MultiViewWithGeometry([view(16)], [1])(dict(sample(), x0=np.zeros((16, 16, 3), np.uint8)))
-    with pytest.raises(ValueError, match='moves 2 times'):
-        MultiViewWithGeometry([[dict(type='orl_mm.RandomRigidMotion')] * 2], [1])
 
 
 def test_motion_on_its_own_moves_image_and_template():
@@ -194,15 +171,6 @@ def test_motion_on_its_own_moves_image_and_template():
     out = move(dict(img=img, template=template))
     assert not np.array_equal(out['img'], img)
     assert np.abs(out['img'][..., 0] / 255.0 - out['template'][0]).max() < 0.03
-
-
-@pytest.mark.parametrize(
-    ('options', 'word'),
-    [(dict(angle=-1), 'angle'), (dict(shift=2), 'shift'), (dict(angle_prob=1.5), 'angle_prob')],
-)
-def test_wrong_motions_are_refused(options, word):
-    with pytest.raises(ValueError, match=word):
-        RandomRigidMotion(**options)
 
 
 def test_sharpness_against_pillow():
@@ -225,7 +193,3 @@ def test_sharpness_draws_log_uniformly():
     assert -1 <= factors.min() < -0.98
     assert 0.98 < factors.max() <= 1
     assert abs(factors.mean()) < 0.06
-    with pytest.raises(ValueError, match='factor'):
-        RandomSharpness((2.0, 1.0))
-    with pytest.raises(ValueError, match='prob'):
-        RandomSharpness(prob=2.0)

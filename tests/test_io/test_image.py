@@ -70,11 +70,11 @@ def test_truncated_jpeg_with_whole_thumbnail():
 @pytest.mark.parametrize(
     ('data', 'message'),
     [
-        (b'', ''),
-        (b'\xff\xd8\xff', ''),
-        (b'no image at all', ''),
-        (b'\x89PNG\r\n\x1a\n', ''),
-        (b'\0' * 5000, ''),
+        (b'', None),
+        (b'\xff\xd8\xff', None),
+        (b'no image at all', None),
+        (b'\x89PNG\r\n\x1a\n', None),
+        (b'\0' * 5000, None),
         (encode(Image.fromarray(np.ones((2, 2), np.float32)), 'TIFF'), '32-bit'),
     ],
 )

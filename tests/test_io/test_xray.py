@@ -90,12 +90,6 @@ def test_16_bit_tiff():
     assert decode_xray(out.getvalue()).tolist() == [[0, 128, 255]]
 
 
-@pytest.mark.parametrize('window', ['wide', (5, 5), (9, 1), (1, 2, 3)])
-def test_window_is_checked(window):
-    with pytest.raises(ValueError, match='window='):
-        LoadXray(window=window)
-
-
 def test_jsrt_raw(tmp_path):
     shown = np.zeros((2048, 2048), np.uint16)
     shown[0, :4] = 0, 1024, 2048, 4095  # the first row, from the left

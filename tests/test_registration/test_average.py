@@ -1,4 +1,4 @@
-"""The mean of maps against hand values, and taken up again where it stopped."""
+"""Averages of maps against hand values, and resuming them."""
 
 import numpy as np
 import pytest
@@ -16,36 +16,35 @@ def maps(*values):
     return out
 
 
+def average_of(*batches, **options):
+    average = PartsAverage(PARTS, size=2, **options)
+    for values in batches:
+        average.add(maps(*values))
+    return average
+
+
 def test_thresholded_average_is_the_share_of_images():
-    average = PartsAverage(PARTS, size=2)
-    average.add(maps(0.2, 0.5, 0.9))
-    average.add(maps(0.49))
-    found = average.template({})
+    found = average_of((0.2, 0.5, 0.9), (0.49,)).template({})
     assert found.maps[0].tolist() == [[0.5, 0.5], [0.5, 0.5]]  # .5 and .9 of four
     assert found.maps[1].tolist() == [[0, 1], [0, 0]]
     assert found.parts == PARTS
 
 
 def test_soft_average_is_the_mean_probability():
-    average = PartsAverage(PARTS, size=2, threshold=None)
-    average.add(maps(0.2, 0.5))
-    average.add(maps(0.8))
-    np.testing.assert_allclose(average.template({}).maps[0], 0.5, atol=1e-7)
+    found = average_of((0.2, 0.5), (0.8,), threshold=None).template({})
+    np.testing.assert_allclose(found.maps[0], 0.5, atol=1e-7)
+    assert found.provenance['threshold'] == 'soft'
 
 
 def test_provenance():
-    average = PartsAverage(PARTS, size=2, threshold=0.25)
-    average.add(maps(1.0, 1.0))
+    average = average_of((1.0, 1.0), threshold=0.25)
     average.skipped += ['broken.jpg']
     assert average.template(dict(checkpoint='x.pth')).provenance == dict(
         kind='average', threshold=0.25, size=2, images=2, skipped=1, checkpoint='x.pth'
     )
-    soft = PartsAverage(PARTS, size=2, threshold=None)
-    soft.add(maps(1.0))
-    assert soft.template({}).provenance['threshold'] == 'soft'
 
 
-def test_stored_and_taken_up_again(tmp_path):
+def test_saved_and_resumed(tmp_path):
     path, key = tmp_path / 'x.partial', job_key(dict(a=1))
     first = PartsAverage(PARTS, size=2)
     assert not first.resume(path, key)
@@ -65,7 +64,7 @@ def test_stored_and_taken_up_again(tmp_path):
         PartsAverage(PARTS, size=2).resume(path, key)
 
 
-def test_digests_depend_on_all_that_they_are_of(tmp_path):
+def test_digests_depend_on_all_of_their_input(tmp_path):
     keys = {job_key(d) for d in (dict(a=1), dict(a=2), dict(b=1), dict(a=1, b=1))}
     assert len(keys) == 4
     assert job_key(dict(a=1, b=2)) == job_key(dict(b=2, a=1))
@@ -108,9 +107,7 @@ def test_maps(bad, message):
 
 
 def test_no_average_of_nothing():
-    average = PartsAverage(PARTS, size=2)
     with pytest.raises(ValueError, match='no image to average'):
-        average.template({})
-    average.add(maps(0.1, 0.2))
+        average_of().template({})
     with pytest.raises(ValueError, match=r"\['a'\] were found in none of 2 images"):
-        average.template({})
+        average_of((0.1, 0.2)).template({})

@@ -33,14 +33,14 @@ def test_a_strip_that_runs_backwards():
     assert folded_share(field) == pytest.approx(0.3)
 
 
-def test_what_is_not_finite_counts_as_folded():
+def test_nan_counts_as_folded():
     field = grid(4, 4)
     field[0, 0] = np.nan
     assert folded_share(field) == pytest.approx(3 / 16)  # itself and its neighbours
 
 
 @pytest.mark.parametrize('shape', [(4, 4), (4, 4, 3), (1, 4, 2)])
-def test_other_shapes_are_refused(shape):
+def test_wrong_shapes(shape):
     with pytest.raises(ValueError, match='positions must be'):
         jacobian_determinant(np.zeros(shape))
 

@@ -1,4 +1,4 @@
-"""Template files: polygons by hand values, maps there and back, and what is refused."""
+"""Template files: polygons against hand values, maps there and back, and invalid files."""
 
 import json
 import pickle
@@ -25,9 +25,8 @@ def test_corners_are_x_then_y_from_the_upper_left():
 
 def test_shares_of_a_cell():
     """A rectangle that ends in a quarter of a cell covers a quarter of it; two are a union."""
-    drawn = draw_polygons(
-        [[[0, 0], [0.3125, 0], [0.3125, 1], [0, 1]], [[0, 0], [0.25, 0], [0.25, 1], [0, 1]]], 4, 4
-    )
+    rectangles = [[[0, 0], [x, 0], [x, 1], [0, 1]] for x in (0.3125, 0.25)]
+    drawn = draw_polygons(rectangles, 4, 4)
     assert np.allclose(drawn, [[1, 0.25, 0, 0]] * 4)
 
 
@@ -61,7 +60,7 @@ def test_maps_there_and_back(tmp_path):
         (('a',), np.ones((2, 2)), 'needs maps'),
     ],
 )
-def test_no_template(parts, maps, word):
+def test_invalid_templates(parts, maps, word):
     with pytest.raises(ValueError, match=word):
         Template(parts, maps)
 
@@ -77,7 +76,7 @@ def test_no_template(parts, maps, word):
         ('{"parts": {"a": [[["x", 0], [1, 0], [0, 1]]]}}', 'corners'),
     ],
 )
-def test_polygon_files_that_hold_none(tmp_path, content, word):
+def test_invalid_polygon_files(tmp_path, content, word):
     path = tmp_path / 'bad.json'
     path.write_text(content)
     with pytest.raises(ValueError, match=word) as error:
@@ -85,7 +84,7 @@ def test_polygon_files_that_hold_none(tmp_path, content, word):
     assert 'bad.json' in str(error.value)
 
 
-def test_other_files_are_refused(tmp_path):
+def test_invalid_files(tmp_path):
     with pytest.raises(FileNotFoundError, match='cxr_triangles'):
         read_template(tmp_path / 'none.npz')
     (tmp_path / 'x.txt').write_text('')

@@ -1,4 +1,4 @@
-"""A motion carries images, maps and points alike."""
+"""Rigid motions move images, maps and points consistently."""
 
 import numpy as np
 import pytest
@@ -38,7 +38,7 @@ def test_shift_goes_right_and_down():
 
 @pytest.mark.parametrize(('angle', 'dx', 'dy'), [(10, 0, 0), (-7, 9, -5), (35, -12, 8)])
 def test_images_and_maps_go_where_points_go(angle, dx, dy):
-    """A bump drawn at a point lies at the carried point, in the image and in a coarser map."""
+    """A bump drawn at a point is at the moved point, in the image and in a coarser map."""
     height, width = 120, 160
     motion = RigidMotion(angle, dx, dy, height, width)
     for x, y in ((60, 50), (95, 66)):
@@ -60,8 +60,8 @@ def test_outside_is_zero():
     assert np.allclose(moved[:, :, 4:], 1)
 
 
-def test_motion_then_crop_carries_a_point():
-    """The view of a moved image, and the template's cells, show the bump where the points go."""
+def test_motion_then_crop():
+    """A view of a moved image, and the template's cells, show the bump at the mapped point."""
     height, width, grid = 200, 160, 20
     motion = RigidMotion(8.0, 10.0, -6.0, height, width)
     view = ViewGeometry(20, 30, 140, 180, height, width, flip=True)
@@ -79,17 +79,15 @@ def test_draws_cover_their_ranges():
     drawn = [RigidMotion.sample(100, 200, 10.0, 0.5, 0.1, 0.5) for _ in range(2000)]
     turned = np.array([m.angle for m in drawn if m.angle])
     shifted = np.array([(m.dx, m.dy) for m in drawn if m.dx])
-    assert abs(len(turned) - 1000) < 80
-    assert abs(len(shifted) - 1000) < 80
-    assert turned.min() < -9.8
-    assert turned.max() > 9.8
-    assert abs(turned).max() <= 10
+    assert (len(turned), len(shifted)) == pytest.approx((1000, 1000), abs=80)
+    assert -10 <= turned.min() < -9.8
+    assert 9.8 < turned.max() <= 10
     assert (abs(shifted).max(0) <= (20, 10)).all()
     assert (abs(shifted).max(0) > (19.6, 9.8)).all()
     assert 200 < sum(m.is_identity for m in drawn) < 800
 
 
-def test_wrong_size_is_refused():
+def test_wrong_size_and_interpolation():
     with pytest.raises(ValueError, match='100 x 200'):
         RigidMotion(1.0, 0, 0, 100, 200).apply_image(np.zeros((200, 100), np.uint8))
     with pytest.raises(ValueError, match="'cubic'"):

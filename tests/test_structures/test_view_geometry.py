@@ -1,4 +1,4 @@
-"""Geometry is tested by carrying coordinates through it, and against torchvision."""
+"""Geometry of views by coordinates, and against torchvision."""
 
 import numpy as np
 import pytest
@@ -13,7 +13,7 @@ VIEW = dict(x1=30, y1=10, x2=130, y2=90, height=120, width=200)
 
 
 @pytest.mark.parametrize('flip', [False, True])
-def test_image_carries_its_coordinates(flip):
+def test_coordinates_of_the_image_are_found_in_the_view(flip):
     """A ramp of pixel centres shows where each pixel of the view came from."""
     x = np.broadcast_to(np.arange(200) + 0.5, (120, 200))
     y = np.broadcast_to((np.arange(120) + 0.5)[:, None], (120, 200))
@@ -22,8 +22,7 @@ def test_image_carries_its_coordinates(flip):
     h, w = 40, 50
     out = view.apply_image(img, (h, w), 'bilinear').astype(float)
     centres = np.stack(np.meshgrid(np.arange(w) + 0.5, np.arange(h) + 0.5), -1)
-    origin = view.invert_points(centres.reshape(-1, 2), (h, w))
-    origin = origin.reshape(h, w, 2)
+    origin = view.invert_points(centres.reshape(-1, 2), (h, w)).reshape(h, w, 2)
     # Rounded to 8 bits twice, and half a pixel at the border of the crop.
     assert np.abs(out[2:-2, 2:-2, :2] - origin[2:-2, 2:-2]).max() <= 1.0
     assert np.abs((out[..., :2] - origin)[2:-2, 2:-2].mean()) < 0.3
@@ -56,8 +55,7 @@ def test_points_and_boxes_there_and_back(flip):
     out = view.apply_boxes(box, 224)
     # The crop box itself becomes the whole view.
     assert np.allclose(out[0], [0, 0, 224, 224])
-    left = (50 - 30) / 100 * 224
-    right = (90 - 30) / 100 * 224
+    left, right = (50 - 30) / 100 * 224, (90 - 30) / 100 * 224
     expected = (224 - right, 224 - left) if flip else (left, right)
     assert np.allclose(out[1, [0, 2]], expected)
     assert np.allclose(out[1, [1, 3]], [28.0, 140.0])
@@ -88,30 +86,30 @@ def test_image_equals_torchvision(flip):
     assert out.flags.c_contiguous
 
 
+def corners(view):
+    return view.x1, view.y1, view.x2, view.y2
+
+
 def test_sample_follows_torchvisions_draws(monkeypatch):
     """Given torchvision's own random numbers, the same box comes out."""
-    img, draws = Image.new('RGB', (160, 90)), []
-    uniform, integers = torch.Tensor.uniform_, torch.randint
+    img, drawn = Image.new('RGB', (160, 90)), []
+    uniform, randint = torch.Tensor.uniform_, torch.randint
 
-    def recorded(draw):
-        def function(*args, **kwargs):
-            draws.append(draw(*args, **kwargs).item())
-            return torch.tensor([draws[-1]])
-
-        return function
+    def record(value):
+        drawn.append(value.item())
+        return value
 
     for seed in range(200):
         torch.manual_seed(seed)
         with monkeypatch.context() as patch:
-            patch.setattr(torch.Tensor, 'uniform_', recorded(uniform))
-            patch.setattr(torch, 'randint', recorded(integers))
+            patch.setattr(torch.Tensor, 'uniform_', lambda *a: record(uniform(*a)))
+            patch.setattr(torch, 'randint', lambda *a, size: record(randint(*a, size=size)))
             y, x, h, w = RandomResizedCrop.get_params(img, (0.08, 1.0), (3 / 4, 4 / 3))
         with monkeypatch.context() as patch:
-            patch.setattr(np.random, 'uniform', lambda *a: draws.pop(0))
-            patch.setattr(np.random, 'randint', lambda *a: draws.pop(0))
-            view = ViewGeometry.sample(90, 160)
-        assert (view.x1, view.y1, view.x2, view.y2) == (x, y, x + w, y + h)
-        assert not draws
+            patch.setattr(np.random, 'uniform', lambda *a: drawn.pop(0))
+            patch.setattr(np.random, 'randint', lambda *a: drawn.pop(0))
+            assert corners(ViewGeometry.sample(90, 160)) == (x, y, x + w, y + h)
+        drawn.clear()
 
 
 @pytest.mark.parametrize('size', [(1000, 10), (10, 1000), (30, 40)])
@@ -120,7 +118,7 @@ def test_fallback_equals_torchvisions(size):
     # A share above 1 never fits, so both fall back to the centre.
     y, x, h, w = RandomResizedCrop.get_params(Image.new('RGB', size), (2.0, 3.0), (3 / 4, 4 / 3))
     view = ViewGeometry.sample(height, width, scale=(2.0, 3.0))
-    assert (view.x1, view.y1, view.x2, view.y2) == (x, y, x + w, y + h)
+    assert corners(view) == (x, y, x + w, y + h)
 
 
 def test_sample_statistics():
@@ -135,19 +133,18 @@ def test_sample_statistics():
 
 def test_one_pixel_image():
     view = ViewGeometry.sample(1, 1)
-    assert (view.x1, view.y1, view.x2, view.y2) == (0, 0, 1, 1)
+    assert corners(view) == (0, 0, 1, 1)
     out = view.apply_image(np.full((1, 1, 3), 7, np.uint8), 4)
-    assert (out == 7).all()
-    assert out.shape == (4, 4, 3)
+    assert np.array_equal(out, np.full((4, 4, 3), 7))
 
 
 @pytest.mark.parametrize('box', [(5, 5, 5, 9), (-1, 0, 4, 4), (0, 0, 11, 4)])
-def test_box_outside_is_refused(box):
+def test_box_outside_the_image(box):
     with pytest.raises(ValueError, match='lie inside'):
         ViewGeometry(*box, height=10, width=10)
 
 
-def test_another_image_is_refused():
+def test_wrong_size_and_interpolation():
     with pytest.raises(ValueError, match='10 x 10'):
         ViewGeometry.whole(10, 10).apply_image(np.zeros((9, 10, 3), np.uint8))
     with pytest.raises(ValueError, match='interpolation'):

@@ -1,4 +1,4 @@
-"""Which head stands for a part, by which score, and the sheets of one or several networks."""
+"""The head that finds a part best, by each score, and sheets of one or several networks."""
 
 import numpy as np
 import pytest
@@ -54,18 +54,11 @@ def test_heads_by_average_precision(images):
     masks, maps = images
     found = part_heads(NetworkMaps('x', maps), masks, PARTS)
     for r, part in enumerate(found):
-        table = np.array(
-            [
-                [
-                    average_precision_score(masks[b][r].ravel(), enlarged(maps[b, head], 8).ravel())
-                    for head in range(3)
-                ]
-                for b in range(2)
-            ]
-        )
-        assert part.head == table.mean(0).argmax()
+        truth, big = [m[r].ravel() for m in masks], enlarged(maps, 8).reshape(2, 3, -1)
+        table = [[average_precision_score(truth[b], head) for head in big[b]] for b in range(2)]
+        assert part.head == np.mean(table, 0).argmax()
         assert not part.assigned
-        np.testing.assert_allclose(part.scores, table[:, part.head])
+        np.testing.assert_allclose(part.scores, np.array(table)[:, part.head])
 
 
 def test_scores_can_disagree_and_an_assigned_head_wins():
@@ -82,8 +75,7 @@ def test_scores_can_disagree_and_an_assigned_head_wins():
     assert by_ap.scores[0] == pytest.approx(15 / 16)
     assert by_iou.scores[0] == pytest.approx(8 / 9)
     (stored,) = part_heads(NetworkMaps('x', maps, {0: 'a', 1: 'b'}), [mask], ['a'])
-    assert stored.assigned
-    assert stored.head == 0
+    assert (stored.assigned, stored.head) == (True, 0)
     assert stored.scores[0] == pytest.approx(1 / 8 + 7 / 9)
 
 
@@ -93,10 +85,8 @@ def test_an_image_without_a_part_is_left_out(images):
     heart = part_heads(NetworkMaps('x', maps), masks, PARTS)[1]
     assert np.isnan(heart.scores[0])
     assert heart.scores[1] > 0
-    grey = np.full((8, 8, 3), 99, np.uint8)
-    figure = comparison_panel(
-        [grey] * 2, masks, PARTS, [NetworkMaps('x', maps)], ['p', 'q'], cell=16
-    )
+    images, networks = [np.full((8, 8, 3), 99, np.uint8)] * 2, [NetworkMaps('x', maps)]
+    figure = comparison_panel(images, masks, PARTS, networks, ['p', 'q'], cell=16)
     words = set(texts(figure))
     assert {'p · left', 'q · left', 'q · heart'} <= words
     assert 'p · heart' not in words
@@ -130,9 +120,8 @@ def test_shaded_by_rank_only_the_order_counts():
 
     def drawn(values, by_rank):
         network = NetworkMaps('x', np.reshape(values, (1, 1, 2, 2)))
-        return figure_to_rgb(
-            comparison_panel([grey], [mask], ['a'], [network], cell=40, by_rank=by_rank)
-        )
+        panel = comparison_panel([grey], [mask], ['a'], [network], cell=40, by_rank=by_rank)
+        return figure_to_rgb(panel)
 
     steep, flat, other = [0.9, 0.02, 0.01, 0.03], [0.4, 0.2, 0.1, 0.3], [0.4, 0.1, 0.2, 0.3]
     assert (drawn(steep, True) == drawn(flat, True)).mean() > 0.99  # but for the caption

@@ -1,4 +1,4 @@
-"""Ids of objects renamed by size or by overlap: partitions stay the same."""
+"""Renumbering of objects by size or by overlap keeps the partition."""
 
 import itertools
 
@@ -50,6 +50,6 @@ def test_match_with_another_number_of_objects_keeps_the_partition(num_new, num_o
     assert len(shared) == min(num_new, num_old)
 
 
-def test_match_of_other_shapes_is_refused():
+def test_match_rejects_different_shapes():
     with pytest.raises(ValueError, match='same shape'):
         match_ids(np.zeros((2, 2), int), np.zeros((2, 3), int))

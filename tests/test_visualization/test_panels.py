@@ -1,4 +1,4 @@
-"""Contact sheets of objects, views and templates; where views lie, by mapping points forward."""
+"""Contact sheets of objects, views and templates, and the corners of views."""
 
 import numpy as np
 import pytest
@@ -73,16 +73,13 @@ def test_plural():
 
 
 def test_corners_mapped_forward_are_those_of_the_view():
-    """Motion, then crop: the four corners land on those of the view."""
     motion = RigidMotion(angle=8.0, dx=11.0, dy=-4.0, height=90, width=160)
     view = ViewGeometry(20, 10, 120, 70, height=90, width=160)
     corners = view_corners(view.to_tensor().numpy(), motion.matrix(), (90, 160))
     mapped = view.apply_points(motion.apply_points(corners * (160, 90)), size=32)
     np.testing.assert_allclose(mapped, [(0, 0), (32, 0), (32, 32), (0, 32)], atol=1e-4)
-    still = view_corners(view.to_tensor().numpy())
-    np.testing.assert_allclose(
-        still * (160, 90), [(20, 10), (120, 10), (120, 70), (20, 70)], atol=1e-4
-    )
+    still = view_corners(view.to_tensor().numpy()) * (160, 90)
+    np.testing.assert_allclose(still, [(20, 10), (120, 10), (120, 70), (20, 70)], atol=1e-4)
 
 
 @pytest.mark.parametrize(
@@ -90,45 +87,31 @@ def test_corners_mapped_forward_are_those_of_the_view():
     [
         ((0, 0, 1, 0.5, 0), None, '50% of the image'),
         ((0, 0, 1, 0.5, 1), None, '50% of the image, mirrored'),
-        ((0, 0, 0.5, 0.5, 0), RigidMotion(-4.0, 0, 0, 100, 50), '25% of the image, turned -4°'),
-        ((0, 0, 1, 1, 0), RigidMotion(0.0, 5, -2, 100, 50), '100% of the image, moved +10% -2%'),
-        (
-            (0, 0, 1, 1, 0),
-            RigidMotion(7.0, 5, -2, 100, 50),
-            '100% of the image, turned +7°, moved +10% -2%',
-        ),
-        ((0, 0, 1, 1, 0), RigidMotion(0.0, 0, 0, 100, 50), '100% of the image'),
+        ((0, 0, 0.5, 0.5, 0), (-4.0, 0, 0), '25% of the image, turned -4°'),
+        ((0, 0, 1, 1, 0), (0.0, 5, -2), '100% of the image, moved +10% -2%'),
+        ((0, 0, 1, 1, 0), (7.0, 5, -2), '100% of the image, turned +7°, moved +10% -2%'),
+        ((0, 0, 1, 1, 0), (0.0, 0, 0), '100% of the image'),
     ],
 )
 def test_describe_view(box, motion, words):
-    matrix = None if motion is None else motion.matrix()
+    matrix = None if motion is None else RigidMotion(*motion, 100, 50).matrix()
     assert describe_view(np.array(box, np.float64), matrix, (100, 50)) == words
 
 
-def test_templates_side_by_side_keep_the_colour_of_a_part_and_the_aspect():
+def test_templates_keep_the_color_of_a_part_and_the_aspect_ratio():
     image = np.full((50, 100, 3), 120, np.uint8)
     heart, lung = np.zeros((2, 1, 2, 2))
     heart[0, 0], lung[0, 1] = 1, 1  # the upper, the lower half
-    figure = templates_panel(
-        [image, image],
-        [
-            TemplateColumn('both', ('lung', 'heart'), [np.concatenate([lung, heart])] * 2),
-            TemplateColumn('one', ('heart',), [heart, None]),
-        ],
-        ['first', 'second'],
-        'Title',
-        cell=100,
-    )
-    assert {'image', 'both', 'one', 'first', 'second', 'none', 'lung', 'heart'} <= set(
-        texts(figure)
-    )
-    sheet = figure_to_rgb(figure)
+    both = TemplateColumn('both', ('lung', 'heart'), [np.concatenate([lung, heart])] * 2)
+    one = TemplateColumn('one', ('heart',), [heart, None])
+    figure = templates_panel([image] * 2, [both, one], ['first', 'second'], 'Title', cell=100)
+    shown = {'image', 'both', 'one', 'first', 'second', 'none', 'lung', 'heart'}
+    assert shown <= set(texts(figure))
+    sheet = figure_to_rgb(figure).astype(int)
     boxes = [axes.get_window_extent().bounds for axes in figure.axes]
-    cells = [
-        sheet[round(sheet.shape[0] - y - h) :, round(x) :][:50, :100].astype(int)
-        for x, y, w, h in boxes
-    ]
     assert [(round(w), round(h)) for _, _, w, h in boxes] == [(100, 50)] * 6
+    corners = [(round(len(sheet) - y - h), round(x)) for x, y, w, h in boxes]
+    cells = [sheet[y : y + 50, x : x + 100] for y, x in corners]
     plain, both, one, _, _, none = cells
     assert (plain == 120).all()
     assert (none == 120).all()
@@ -142,22 +125,10 @@ def test_views_with_their_templates():
     grey = np.full((64, 64, 3), 80, np.uint8)
     template = np.zeros((2, 8, 8))
     template[0, :, 4:], template[1, 4:, :4] = 1, 1
-    sample = TemplateViews(
-        grey,
-        template,
-        np.array([(0, 0, 1, 1, 0), (0, 0, 0.5, 0.5, 0)]),
-        None,
-        (64, 64),
-        [grey, grey[:32, :32]],
-        template[None, :, ::2, ::2],
-    )
+    boxes, views = np.array([(0, 0, 1, 1, 0), (0, 0, 0.5, 0.5, 0)]), [grey, grey[:32, :32]]
+    small = template[None, :, ::2, ::2]
+    sample = TemplateViews(grey, template, boxes, None, (64, 64), views, small)
     figure = template_views_panel([sample], ['a', 'b'], cell=64)
-    assert {
-        'view 1',
-        'view 2 (not guided)',
-        '100% of the image',
-        '25% of the image',
-        'a',
-        'b',
-    } <= set(texts(figure))
+    shown = {'view 1', 'view 2 (not guided)', '100% of the image', '25% of the image', 'a', 'b'}
+    assert shown <= set(texts(figure))
     assert len(figure.axes) == 3

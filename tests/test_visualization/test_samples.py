@@ -21,22 +21,19 @@ def test_with_whole_image_packs_image_template_and_geometry(tmp_path):
     red[..., 0] = 200
     Image.fromarray(red).save(tmp_path / 'a.png')
     view = [dict(type='RandomResizedCrop', scale=16), dict(type='RandomFlip', prob=0.0)]
+    views = dict(num_views=[2], transforms=[view], template_size=4)
     pipeline = [
         dict(type='orl_mm.LoadImage'),
         dict(type='orl_mm.RegisteredTemplate', source='cxr_triangles', size=32),
-        dict(
-            type='orl_mm.MultiViewWithGeometry', num_views=[2], transforms=[view], template_size=4
-        ),
+        dict(type='orl_mm.MultiViewWithGeometry', **views),
         dict(type='PackInputs', algorithm_keys=('template',), meta_keys=('parts',)),
     ]
     before = [dict(step) for step in pipeline]
     packed = Compose(with_whole_image(pipeline))(dict(img_path=str(tmp_path / 'a.png')))
     sample = packed['data_samples']
     assert (sample.whole_image == red).all()  # RGB
-    assert sample.whole_template.shape == (3, 32, 32)
-    assert sample.template.shape == (2, 3, 4, 4)
-    assert sample.views.shape == (2, 5)
-    assert sample.ori_shape == (40, 60)
+    assert (sample.whole_template.shape, sample.template.shape) == ((3, 32, 32), (2, 3, 4, 4))
+    assert (sample.views.shape, sample.ori_shape) == ((2, 5), (40, 60))
     assert sample.parts == ('left_lung', 'right_lung', 'heart')
     assert pipeline == before
 
@@ -56,7 +53,7 @@ def test_indices_are_spread_evenly():
     assert spread_indices(3, 8) == [0, 1, 2]
 
 
-def test_samples_are_reproducible_and_leave_the_generators_alone():
+def test_samples_are_reproducible_and_do_not_change_the_generators():
     class Draws:
         def __len__(self):
             return 9

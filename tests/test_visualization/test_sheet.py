@@ -32,16 +32,15 @@ def test_other_shapes_keep_their_aspect_in_the_middle_of_their_place():
     assert cols.min() == 10 + (40 - 20) // 2
 
 
-@pytest.mark.parametrize('quad', [[(0.25, 0.2), (0.75, 0.2), (0.75, 0.8), (0.25, 0.8)]])
-def test_outlines_are_drawn_where_they_say(quad):
+def test_outlines_are_drawn_at_their_corners():
     grey = np.full((100, 200, 3), 90, np.uint8)
-    figure = contact_sheet([[Cell(grey, '', [np.array(quad)], [(0, 255, 0)])]], ['a'], cell=200)
+    quad = np.array([(0.25, 0.2), (0.75, 0.2), (0.75, 0.8), (0.25, 0.8)])
+    figure = contact_sheet([[Cell(grey, '', [quad], [(0, 255, 0)])]], ['a'], cell=200)
     sheet = figure_to_rgb(figure)
     box = figure.axes[0].get_window_extent()
     top, left = round(len(sheet) - box.y1), round(box.x0)
     drawn = sheet[top : top + 100, left : left + 200].astype(int)
-    green = (drawn[..., 1] > drawn[..., 0] + 100)[:, :, None].all(-1)
-    lines = green.copy()
+    lines = drawn[..., 1] > drawn[..., 0] + 100
     lines[22:40, 52:70] = False  # the number
     rows, cols = np.nonzero(lines)
     assert {round(v) for v in (rows.min(), rows.max())} <= {19, 20, 79, 80}
@@ -55,16 +54,13 @@ def test_an_outline_beyond_the_picture_stays_inside_of_it():
     quad = np.array([(-0.5, -0.5), (1.5, -0.5), (1.5, 1.5), (-0.5, 1.5)])
     sheet = figure_to_rgb(contact_sheet([[Cell(grey, '', [quad])]], ['a'], cell=40))
     plain = figure_to_rgb(contact_sheet([[Cell(grey)]], ['a'], cell=40))
-    rows, cols = np.nonzero((sheet != plain).any(2))
-    assert np.ptp(rows) <= 42
-    assert np.ptp(cols) <= 42
+    assert np.ptp(np.nonzero((sheet != plain).any(2)), 1).max() <= 42
 
 
 def test_legend_shows_names_in_their_colours_and_a_long_note_is_wrapped():
     plain = contact_sheet([[Cell(RED)]], ['a'], cell=50)
-    figure = contact_sheet(
-        [[Cell(RED)]], ['a'], note='many words ' * 9, cell=50, parts=['left_lung', 'heart']
-    )
+    extras = dict(note='many words ' * 9, parts=['left_lung', 'heart'])
+    figure = contact_sheet([[Cell(RED)]], ['a'], cell=50, **extras)
     words = texts(figure)
     assert {'left lung', 'heart'} <= set(words)
     sheet = figure_to_rgb(figure)
