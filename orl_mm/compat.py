@@ -61,4 +61,3 @@ def _loads(folder: str, name: str) -> bool:
     except (ImportError, OSError):
         return False
     return True
-

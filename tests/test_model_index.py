@@ -123,7 +123,7 @@ def test_names_follow_the_configs(models):
 def test_nothing_is_claimed_that_did_not_run(models):
     """No full-size run: the thesis's numbers are metadata, not results."""
     for model in models:
-        assert model['Results'] is None and model['Weights'] is None, model['Name']
+        assert (model['Results'], model['Weights']) == (None, None), model['Name']
 
 
 def test_metadata_are_the_configs(models):
@@ -183,7 +183,8 @@ def test_the_stock_reader(index, raw, models):
     assert {model.in_collection for model in index.models} == names  # no empty one either
     for model in index.models:
         full = model.full_model  # with what it has from its collection
-        assert full.paper['URL'].startswith('https://') and full.readme_content(), model.name
+        assert full.paper['URL'].startswith('https://'), model.name
+        assert full.readme_content(), model.name
         assert full.metadata.data['Architecture'], model.name
     full = {model.name: model.full_model for model in index.models}['byol_r50_in1k']
     assert full.metadata.data['Training Techniques'] == ['Momentum target', 'LARS']
@@ -195,7 +196,7 @@ def test_what_mim_makes_of_it(raw):
         for item in (*content['Collections'], *content['Models']):
             for key, value in item['Metadata'].items():
                 if isinstance(value, list):
-                    assert value and all(isinstance(word, str) for word in value), item['Name']
+                    assert {type(word) for word in value} == {str}, item['Name']
                 else:
                     assert isinstance(value, (str, int, float)), (item['Name'], key)
                 assert '(' not in key  # read as a unit

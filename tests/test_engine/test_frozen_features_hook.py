@@ -8,6 +8,7 @@ from mmengine.runner import Runner
 from mmpretrain.structures import DataSample
 from torch.utils.data import Dataset
 
+from orl_mm.engine.hooks import FrozenFeaturesHook
 from orl_mm.registry import MODELS
 from tests.test_engine.guided import SIDE, VIT
 from tests.test_engine.tiny import listen
@@ -134,10 +135,8 @@ def test_models_and_loops_that_cannot_serve(tmp_path):
     model.backbone.cls_token.requires_grad_()
     with pytest.raises(ValueError, match='needs a frozen backbone'):
         make_runner(tmp_path / 'a', model=model).train()
+    probe = MODELS.build(dict(type='orl_mm.AttentionProbe', backbone=PROBE['backbone']))
     with pytest.raises(ValueError, match='needs a model with extract_feat.*AttentionProbe'):
-        from orl_mm.engine.hooks import FrozenFeaturesHook
-
-        probe = MODELS.build(dict(type='orl_mm.AttentionProbe', backbone=PROBE['backbone']))
         FrozenFeaturesHook().before_train(SimpleNamespace(model=probe))
     with pytest.raises(ValueError, match='epoch-based'):
         make_runner(tmp_path / 'b', train_cfg=dict(by_epoch=False, max_iters=2)).train()

@@ -122,11 +122,7 @@ class Evil:
         (dict(epoch=1), [], 'no names and tensors'),
         (None, [], 'there is no checkpoint'),
         (dict(model=Evil()), [], 'holds posix.mkdir.*not read'),
-        (
-            'resnet',
-            ['--from', 'moco'],
-            'it is not MoCo .*; it looks like bare names of torchv',
-        ),
+        ('resnet', ['--from', 'moco'], 'it is not MoCo .*; it looks like bare names of torchv'),
         ('resnet', ['--arch', 'resnet50'], 'holds a ResNet-18, stem 8 .* wide, not a resnet50'),
         ('resnet', ['--network', 'target'], 'has no target network, only the online one'),
         ('resnet', ['--prefix', 'a.'], "no known backbone under --prefix 'a.'"),

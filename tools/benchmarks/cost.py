@@ -9,6 +9,7 @@ the middle epoch, on held batches of real images. Loading is what one worker doe
 import argparse
 import os
 import tempfile
+from argparse import Namespace
 from collections.abc import Callable
 from functools import partial
 from itertools import count
@@ -182,7 +183,7 @@ def read_config(path: str, change: Callable[[Config], None] | None = None) -> Co
     """A config whose loader works in this process, without pictures and TensorBoard."""
     cfg = Config.fromfile(str(ROOT / path))
     cfg.train_dataloader.update(num_workers=0, persistent_workers=False, pin_memory=False)
-    cli.set_dataloader_defaults(cfg, SimpleNamespace(no_pin_memory=True))
+    cli.set_dataloader_defaults(cfg, Namespace(no_pin_memory=True))
     cfg.custom_hooks = [h for h in cfg.custom_hooks if not h.type.endswith('VisualizationHook')]
     cfg.vis_backends = cfg.visualizer.vis_backends = [dict(type='LocalVisBackend')]
     cfg.log_level, cfg.launcher = 'WARNING', 'none'

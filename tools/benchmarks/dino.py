@@ -1,6 +1,7 @@
 """DINO's training step against the public code's and lightly's, and guided against not guided."""
 
 import argparse
+from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
 
@@ -10,7 +11,7 @@ from mmengine.optim import build_optim_wrapper
 from mmengine.registry import init_default_scope
 from mmpretrain.structures import DataSample
 from torch import Tensor
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, TensorDataset
 
 from orl_mm.engine.hooks import AttentionRegHook, ClipEachGradHook
 from orl_mm.registry import MODELS
@@ -43,7 +44,7 @@ class DINOStep:
             model=model,
             optim_wrapper=wrapper,
             train_loop=None,
-            train_dataloader=DataLoader([0]),
+            train_dataloader=DataLoader(TensorDataset(torch.zeros(1))),
             max_iters=1,
         )
         ClipEachGradHook(3.0).before_train(self.runner)
@@ -80,7 +81,9 @@ def run(args: argparse.Namespace) -> Report:
             target=1e-5,
         )
         ours = DINOStep(model, crops, samples)
-        sides = dict(plain=ours, guided=lambda: ours(True), published=published)
+        sides: dict[str, Callable[[], object]] = dict(
+            plain=ours, guided=lambda: ours(True), published=published
+        )
         try:
             sides['lightly'] = LightlyStep(crops, prototypes, **narrow)
         except ModuleNotFoundError:

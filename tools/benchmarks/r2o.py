@@ -2,7 +2,7 @@
 
 import argparse
 import copy
-from functools import partial
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -53,18 +53,22 @@ def compare_steps(
     report: Report, model: Any, inputs: list[Tensor], batch: RegionBatch, rounds: int
 ) -> None:
     """BYOL and R2O in both memory formats, C4 of x0 in bfloat16, autocast; the published step."""
-    sides = {}
+    sides: dict[str, Callable[[], object]] = {}
+    steps: dict[str, Step] = {}
     for name, memory_format in FORMATS.items():
         networks = copy.deepcopy(model).to(memory_format=memory_format)
         images = [x.contiguous(memory_format=memory_format) for x in inputs]
         common = (networks, build_optimizer(networks), images, batch)
         sides[f'byol {name}'] = BYOLStep(*common)
         sides[f'r2o {name}'] = Step(*common, refiner_dtype=None)
-        sides[f'r2o {name} x0-bf16'] = Step(*common, refiner_dtype=BF16)
+        sides[f'r2o {name} x0-bf16'] = steps[name] = Step(*common, refiner_dtype=BF16)
     sides['byol autocast'] = BYOLStep(*common, autocast=BF16)
     sides['r2o autocast'] = Step(*common, autocast=BF16, refiner_dtype=None)
     published = PublishedStep(copy.deepcopy(model), model.refiner.num_clusters)
-    sides['published'] = partial(published, *inputs, batch.labels.long(), batch.views)
+    assert batch.labels is not None
+    labels = batch.labels.long()
+    x1, x2, x0 = inputs
+    sides['published'] = lambda: published(x1, x2, x0, labels, batch.views)
     repeat = 5 if report.device == 'cuda' else 1
     seconds = report.time(sides, rounds, repeat=repeat, progress='training steps')
     report.details.update(seconds=seconds, roi_align=published.roi_align_name)
@@ -83,7 +87,7 @@ def compare_steps(
         ratio(f'{text} / published', f'r2o {name}', 'published')
         ratio(f'{text}, C4 of x0 in bf16 / published', f'r2o {name} x0-bf16', 'published', target)
     ratio('R2O bf16 autocast channels-last / published', 'r2o autocast', 'published', 0.45)
-    region_share(report, sides['r2o contiguous x0-bf16'], rounds)
+    region_share(report, steps['contiguous'], rounds)
 
 
 def region_share(

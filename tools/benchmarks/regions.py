@@ -33,6 +33,7 @@ def run(args: argparse.Namespace) -> Report:
         rounds=rounds,
         images=origin,
     )
+    assert batch.labels is not None
     labels, repeat = batch.labels.long(), 1 if device == 'cpu' else 5
     compare_downsampling(report, labels, batch.max_count, rounds, repeat)
     masks = binary_masks((labels % k)[:, ::4, ::4], k).contiguous()
@@ -65,7 +66,7 @@ def compare_downsampling(report: Report, labels: Tensor, m: int, rounds: int, re
         report.ratio(name, seconds, other, 'counted', target=target, sense='at least')
     report.add(
         'labels to 14x14: largest difference to the area average',
-        (sides['counted']() - sides['average']()).abs().max(),
+        float((sides['counted']() - sides['average']()).abs().max()),
         unit='of a cell',
         target=1e-6,
     )
@@ -79,7 +80,7 @@ def compare_crops(report: Report, masks: Tensor, views: Tensor, rounds: int, rep
         sides['compiled'] = lambda: crops(masks, views, compiled, True)
         report.add(
             'masks to a view: largest difference to roi_align',
-            (sides['ours']() - sides['compiled']()).abs().max(),
+            float((sides['ours']() - sides['compiled']()).abs().max()),
             unit='of a mask',
             target=1e-5,
         )
@@ -101,15 +102,15 @@ def memory(batch: RegionBatch, k: int, grid: int, device: str) -> int:
     c4 = torch.randn(b, 1024, grid, grid, device=device)
     c5 = [torch.randn(b, 2048, 7, 7, device=device) for _ in range(2)]
     refiner = KMeansRefiner(num_clusters=k)
-    refiner._features = lambda *args: c4
+    refiner._features = lambda *args: c4  # type: ignore[method-assign]  # given, not computed
 
     def regions() -> list[Tensor]:
-        objects = refiner.refine(None, c4, copy.copy(batch))
-        masks = [crop_masks(objects.masks, batch.views[:, v], 7) for v in (0, 1)]
-        pairs = RegionPairs(*masks, healthy=objects.healthy)
+        objects = refiner.refine(torch.nn.Identity(), c4, copy.copy(batch))
+        m1, m2 = (crop_masks(objects.masks, batch.views[:, v], 7) for v in (0, 1))
+        pairs = RegionPairs(m1, m2, healthy=objects.healthy)
         return [
             mask_pool(f, m).flatten(0, 1).index_select(0, pairs.rows())
-            for f, m in zip(c5, masks, strict=True)
+            for f, m in zip(c5, (m1, m2), strict=True)
         ]
 
     return peak_bytes(regions, device)

@@ -1,4 +1,4 @@
-# 12 epochs of 36 steps from scratch. LARS and the thesis's rate would not leave the start in so few.
+# 12 epochs of 36 steps from scratch, which are too few for LARS at the thesis's rate.
 # bfloat16, which processors with AMX multiply in; fp32: --cfg-options
 # optim_wrapper.type=OptimWrapper.
 optim_wrapper = dict(

@@ -2,7 +2,7 @@
 #
 # Paper:    chapter 2 of the thesis, made small: "Ours" of table 2.2.
 # Command:  ORL_NATURAL=DIR tools/train.py configs/r2o/small/r2o.py
-#           DIR holds imagenet_sample, coco and VOCdevkit as orl_mm/datasets/splits/natural_small.txt
+#           DIR has imagenet_sample, coco and VOCdevkit as orl_mm/datasets/splits/natural_small.txt
 #           lists them; another folder of images: --cfg-options
 #           train_dataloader.dataset.data_root=DIR train_dataloader.dataset.list_file=None
 # Expected: projects/r2o/small/README.md.

@@ -14,8 +14,8 @@
 # Data:     data/VOCdevkit/VOC2012, or ORL_VOC=FOLDER; tools/check_data.py voc says what is
 #           missing. Without SBD's masks: fcn_r50_train.py.
 #
-# The public code counts iterations: 30,000, with steps at 21,000 and 27,000; fcn_r50_published.py does. Here
-# the thesis's 45 epochs of 661 are 29,745. Steps by epoch stay where they are in the run when
+# The public code counts iterations: 30,000, with steps at 21,000 and 27,000 (fcn_r50_published.py);
+# here the thesis's 45 epochs of 661 are 29,745. Steps by epoch stay where they are in the run when
 # the batch is another; 32 and 41 are the nearest to the published ones, 21,152 and 27,101.
 _base_ = [
     '../../_base_/models/fcn_r50.py',

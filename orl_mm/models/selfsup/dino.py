@@ -60,11 +60,11 @@ class DINO(BaseSelfSupervisor):
                 'num_global_crops must be at least 1 and teacher_temp positive, got '
                 f'{num_global_crops} and {teacher_temp}'
             )
-        backbone, neck, _ = fit_parts(backbone, neck, None)
-        width = projection_channels(neck) or (backbone_channels(backbone) or [None])[-1]
+        encoder, neck, _ = fit_parts(backbone, neck, None)
+        width = projection_channels(neck) or (backbone_channels(encoder) or [0])[-1]
         if width:
-            head = fit(head, 'in_channels', width, f'the output of {type(backbone).__name__}')
-        super().__init__(backbone=backbone, neck=neck, head=head, **kwargs)
+            head = fit(head, 'in_channels', width, f'the output of {type(encoder).__name__}')
+        super().__init__(backbone=encoder, neck=neck, head=head, **kwargs)
         prototypes = getattr(self.head, 'out_channels', None)
         if prototypes:
             loss = fit(loss, 'out_channels', prototypes, 'the head')

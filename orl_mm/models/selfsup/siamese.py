@@ -42,9 +42,9 @@ class SiameseModel(BaseSelfSupervisor):
         if not isinstance(data_preprocessor, nn.Module):
             data_preprocessor = dict(data_preprocessor or {})
             data_preprocessor.setdefault('type', 'orl_mm.RegionDataPreprocessor')
-        backbone, neck, head = fit_parts(backbone, neck, head)
+        encoder, neck, head = fit_parts(backbone, neck, head)
         super().__init__(
-            backbone=backbone, neck=neck, head=head, data_preprocessor=data_preprocessor, **kwargs
+            backbone=encoder, neck=neck, head=head, data_preprocessor=data_preprocessor, **kwargs
         )
         self.target: MomentumNetwork | None = None
         self.pending_momentum: float | None = None

@@ -5,7 +5,7 @@
 # Command:  ORL_VOC=DIR/VOCdevkit/VOC2012 tools/train.py configs/transfer/voc/small/linear.py \
 #           --cfg-options model.backbone.init_cfg.checkpoint=work_dirs/r2o/epoch_12.pth
 # Expected: nothing to compare with: the small table fits this layer by logistic regression, without
-#           augmentation (orl_mm/evaluation/linear_fit.py). Of R2O on held-out training images that gave
+#           augmentation (orl_mm/evaluation/linear_fit.py). R2O on held-out training images had
 #           mIoU 6.4 in 7 s; training for 48 epochs gave 6.4, for 12 epochs 5.5.
 _base_ = './fcn.py'
 
