@@ -114,9 +114,10 @@ def check_epoch(runner):
         or len(loader)
     ):
         return
+    images = len(loader.dataset)  # type: ignore[arg-type]  # no IterableDataset here
     share = f' for each of {runner.world_size} processes' if runner.world_size > 1 else ''
     raise cli.UserError(
-        f'an epoch has 0 iterations: {len(loader.dataset)} images, batch '
+        f'an epoch has 0 iterations: {images} images, batch '
         f'{loader.batch_size}{share}, drop_last={loader.drop_last}; lower '
         'train_dataloader.batch_size'
     )

@@ -1,13 +1,13 @@
-"""Several processes on a machine without a GPU.
+"""Training with several processes on a machine without a GPU.
 
-mmengine's own start of a process group binds each process to a GPU and its
-wrapper hands the GPU's number to torch; torch's wrapper refuses SyncBN on a
-CPU. So the group is started here, through gloo, and the model wrapped by a
-class that puts plain BN in SyncBN's place.
+mmengine binds each process of a group to a GPU, and torch's data-parallel wrapper raises for
+SyncBN on a CPU. This module starts the group with gloo and wraps the model in a class that
+replaces SyncBN by plain BN.
 """
 
 import datetime
 import os
+from collections.abc import MutableMapping
 
 import torch
 import torch.distributed as dist
@@ -25,9 +25,8 @@ from .launch import first_host
 class CPUDistributedDataParallel(MMDistributedDataParallel):
     """mmengine's data-parallel wrapper for processes without a GPU.
 
-    Every SyncBN layer becomes plain BN: each process normalises with the
-    statistics of its own images. The log says so. Gradients are averaged over
-    the processes as on GPUs.
+    Every SyncBN layer is replaced by plain BN, so each process normalises with the statistics
+    of its own images; this is logged. Gradients are averaged over the processes as on GPUs.
 
     Args:
         module (nn.Module): The model.
@@ -84,8 +83,8 @@ def end_processes() -> None:
         dist.destroy_process_group()
 
 
-def set_rendezvous(launcher: str, env: dict) -> None:
-    """Write torch's rendezvous variables, from Slurm's or Open MPI's, into ``env``."""
+def set_rendezvous(launcher: str, env: MutableMapping[str, str]) -> None:
+    """Set torch's rendezvous variables in ``env`` from those of Slurm or Open MPI."""
     names = {
         'slurm': ('SLURM_PROCID', 'SLURM_NTASKS', 'SLURM_LOCALID'),
         'mpi': ('OMPI_COMM_WORLD_RANK', 'OMPI_COMM_WORLD_SIZE', 'OMPI_COMM_WORLD_LOCAL_RANK'),

@@ -40,6 +40,11 @@ def build(config, options):
             {**NARROW, 'backbone.depth': 18, 'neck.projector.in_channels': 64},
             {'neck.projector.fc0': (4096, 64)},
         ),
+        (
+            R2O,
+            {**NARROW, 'backbone.depth': 18, 'backbone.out_indices': (2, 3)},
+            {'neck.projector.fc0': (4096, 64)},
+        ),
         (DETCON, {**NARROW, 'backbone.depth': 18}, {'neck.projector.fc0': (4096, 64)}),
         (
             PIXPRO,

@@ -1,4 +1,4 @@
-"""SyncBN exists on GPUs only."""
+"""Replacement of SyncBN, which needs a GPU."""
 
 from mmengine.hooks import Hook
 from mmengine.model import revert_sync_batchnorm
@@ -10,16 +10,15 @@ from orl_mm.registry import HOOKS
 
 @HOOKS.register_module()
 class PlainBNOnCPUHook(Hook):
-    """Put plain BN in the place of SyncBN where the model sits on a CPU, and say so.
+    """Replace SyncBN by plain BN if the model is on a CPU, and log it.
 
     torch's SyncBatchNorm raises on a CPU as soon as a process group exists, even
     of one process. Each process then normalises with the statistics of its own
     images. Parameters and buffers stay the same objects, so optimiser and
     data-parallel wrapper keep their references. Nothing happens on a GPU.
 
-    With several CPU processes torch's wrapper refuses SyncBN before any hook
-    runs: ``CPUDistributedDataParallel``, which ``tools/train.py`` chooses, has
-    done the same by then.
+    With several CPU processes torch's wrapper raises for SyncBN before any hook runs;
+    ``CPUDistributedDataParallel``, which ``tools/train.py`` uses there, replaces it itself.
     """
 
     priority = 'VERY_HIGH'

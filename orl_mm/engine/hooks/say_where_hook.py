@@ -10,12 +10,12 @@ from orl_mm.registry import HOOKS
 
 @HOOKS.register_module()
 class SayWhereHook(Hook):
-    """End a training run by saying where its checkpoint, log and pictures are.
+    """Log where the checkpoint, the log and the pictures are when training has ended.
 
-    Only what exists is named.
+    Files that do not exist are left out.
 
     Args:
-        picture (str): The picture, in the work directory.
+        picture (str): Path of the picture in the work directory.
     """
 
     # After the checkpoint was written and the last picture drawn.
@@ -25,7 +25,7 @@ class SayWhereHook(Hook):
         self.picture = picture
 
     def after_train(self, runner: Runner) -> None:
-        """Log one line for each thing that is there."""
+        """Log one line per file."""
         if not is_main_process():
             return
         folder = Path(runner.work_dir)

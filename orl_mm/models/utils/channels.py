@@ -29,8 +29,9 @@ def fit_parts(
     Raises:
         ValueError: A value given does not fit; the message names both sides.
     """
-    if not isinstance(backbone, nn.Module):
+    if isinstance(backbone, dict):
         backbone = MMPRETRAIN_MODELS.build(backbone)
+    assert isinstance(backbone, nn.Module)
     if isinstance(neck, dict):
         inner = _inner(neck)
         part = neck[inner] if inner else neck
@@ -76,8 +77,9 @@ def fit(cfg: dict, key: str, width: int | Sequence[int], source: str) -> dict:
 
 def projection_channels(neck: dict | None) -> int | None:
     """``out_channels`` of a neck, or of the projector inside it; None if it has none."""
-    inner = _inner(neck or {})
-    return (neck[inner] if inner else neck or {}).get('out_channels')
+    neck = neck or {}
+    inner = _inner(neck)
+    return (neck[inner] if inner else neck).get('out_channels')
 
 
 def backbone_channels(backbone: nn.Module) -> list[int] | None:
