@@ -18,7 +18,7 @@ SCR_PARTS = ('left_lung', 'right_lung', 'heart', 'left_clavicle', 'right_clavicl
 
 
 @pytest.fixture
-def said(monkeypatch):
+def logged(monkeypatch):
     lines = []
     for module in (chest_xray_parts, part_layouts):
         monkeypatch.setattr(module, 'print_log', lambda message, **_: lines.append(message))
@@ -74,7 +74,7 @@ def centre(mask):
     return float(mask.nonzero()[:, 1].float().mean()) / mask.shape[1]
 
 
-def test_jsrt_layout(jsrt, said):
+def test_jsrt_layout(jsrt, logged):
     dataset = DATASETS.build(dict(type='orl_mm.ChestXRayParts', data_root=str(jsrt)))
     assert ids(dataset) == ['JPCLN001', 'JPCLN002', 'JPCNN001']
     assert dataset.metainfo['parts'] == SCR_PARTS
@@ -83,7 +83,7 @@ def test_jsrt_layout(jsrt, said):
     mask = str(jsrt / 'scratch/fold2/masks/left lung/JPCLN002.gif')
     assert second['part_paths']['left_lung'] == [mask]
     assert second['patient'] == 'JPCLN002'
-    assert not said
+    assert not logged
     assert_sides(LoadParts(['left_lung', 'right_lung']).transform(second)['part_masks'])
 
 
@@ -106,7 +106,7 @@ def test_jsrt_unpacked_elsewhere(jsrt, move):
     assert len(dataset.get_data_info(0)['part_paths']['heart']) == 1
 
 
-def test_montgomery_layout(montgomery, said):
+def test_montgomery_layout(montgomery, logged):
     for root in (montgomery, montgomery.parent):  # the folder, or the one it was unpacked into
         dataset = ChestXRayParts(str(root), pipeline=[LoadXray(), LoadParts()])
         assert ids(dataset) == ['MCUCXR_0001_0', 'MCUCXR_0104_1']
@@ -114,24 +114,24 @@ def test_montgomery_layout(montgomery, said):
         sample = dataset[0]
         assert sample['parts'] == ('left_lung', 'right_lung')
         assert_sides(sample['part_masks'])
-    assert not said
+    assert not logged
 
 
-def test_sides_come_out_anatomical(montgomery, folders, said):
+def test_sides_come_out_anatomical(montgomery, folders, logged):
     """Folders named after the viewer's sides are exchanged, and the log says so."""
     base = montgomery / 'ManualMask'
     (base / 'leftMask').rename(base / 'x')
     (base / 'rightMask').rename(base / 'leftMask')
     (base / 'x').rename(base / 'rightMask')
     assert_sides(ChestXRayParts(str(montgomery), pipeline=[LoadParts()])[0]['part_masks'])
-    assert len(said) == 1
-    assert 'left_lung' in said[0]
-    assert 'exchanged' in said[0]
+    assert len(logged) == 1
+    assert 'left_lung' in logged[0]
+    assert 'exchanged' in logged[0]
     # One mirrored image does not exchange the sides of a whole set.
     for part, mask in (('left_lung', RIGHT), ('right_lung', LEFT)):
         files.write(folders / 'masks' / part / 'a.png', mask)
     ChestXRayParts(str(folders))
-    assert len(said) == 1
+    assert len(logged) == 1
 
 
 def test_folders_layout(folders):
@@ -180,14 +180,14 @@ def test_patient_pattern(montgomery):
         ChestXRayParts(str(montgomery), patient_pattern=r'P(\d+)')
 
 
-def test_missing_mask(folders, said):
+def test_missing_mask(folders, logged):
     (folders / 'masks' / 'aorta' / 'b.png').unlink()
     with pytest.raises(ValueError, match="1 of 3 images.*first b of 'aorta'"):
         ChestXRayParts(str(folders))
     assert ids(ChestXRayParts(str(folders), parts=['left_lung'])) == ['a', 'b', 'c']
     assert ids(ChestXRayParts(str(folders), missing='skip')) == ['a', 'c']
-    assert '1 of 3 images' in said[0]
-    assert 'left out' in said[0]
+    assert '1 of 3 images' in logged[0]
+    assert 'left out' in logged[0]
     kept = ChestXRayParts(str(folders), missing='keep')
     assert list(kept.get_data_info(1)['part_paths']) == ['left_lung', 'right_lung']
 
@@ -229,11 +229,11 @@ def test_packed_sample(folders):
 @pytest.mark.parametrize(
     ('name', 'num', 'parts'), [('jsrt', 197, 3), ('montgomery', 110, 2), ('shenzhen', 440, 2)]
 )
-def test_real_sets(shared_data, said, name, num, parts):
+def test_real_sets(shared_data, logged, name, num, parts):
     dataset = ChestXRayParts(str(shared_data / 'cxr' / name), pipeline=[LoadXray(), LoadParts()])
     assert len(dataset) == num
     assert len(dataset.metainfo['parts']) == parts
-    assert not said
+    assert not logged
     for i in range(0, num, 20):
         masks = dataset[i]['part_masks']
         assert masks.shape == (parts, 256, 256)

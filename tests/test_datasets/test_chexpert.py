@@ -36,7 +36,7 @@ def write_images(root, *paths):
 
 
 @pytest.fixture
-def said(monkeypatch):
+def logged(monkeypatch):
     lines = []
     monkeypatch.setattr(image_label_csv, 'print_log', lambda message, **_: lines.append(message))
     return lines
@@ -72,7 +72,7 @@ def patients(dataset):
     return [dataset.get_data_info(i)['patient'] for i in range(len(dataset))]
 
 
-def test_original_download(root, said):
+def test_original_download(root, logged):
     """The folder or the one above it; frontal images; patients by path."""
     for data_root, ann_file in ((root / NAME, 'train.csv'), (root, f'{NAME}/train.csv')):
         options = dict(data_root=str(data_root), ann_file=ann_file, uncertain='usual')
@@ -84,8 +84,8 @@ def test_original_download(root, said):
         assert dataset.metainfo['classes'] == SIX
     (root / NAME).rename(root / 'renamed')
     assert len(CheXpert('train.csv', str(root / 'renamed'), uncertain='ones')) == 4
-    assert any('1 images of the other view' in line for line in said)
-    assert any('4 of 5 images, 3 patients' in line for line in said)
+    assert any('1 images of the other view' in line for line in logged)
+    assert any('4 of 5 images, 3 patients' in line for line in logged)
 
 
 def test_views(load):
@@ -114,7 +114,7 @@ def test_wrong_arguments(root, options, message):
         CheXpert(**{**paths, **options})
 
 
-def test_lateral_among_the_frontals(tmp_path, said):
+def test_lateral_among_the_frontals(tmp_path, logged):
     """An image whose name and column disagree is left out; one of the two is enough."""
     views = [
         ('patient1/view1_lateral.jpg', 'Frontal'),
@@ -132,10 +132,10 @@ def test_lateral_among_the_frontals(tmp_path, said):
         '1 images of unknown view.*patient5',
         '1 images of the other view',
     ):
-        assert any(re.search(message, line) for line in said)
+        assert any(re.search(message, line) for line in logged)
 
 
-def test_uncertain_policies(load, said):
+def test_uncertain_policies(load, logged):
     """Atelectasis 1, -1, blank, blank; Edema -1, blank, 1, 0; Cardiomegaly blank, 0, -1, blank."""
     nan = np.nan
     for policy, name, expected in (
@@ -150,7 +150,7 @@ def test_uncertain_policies(load, said):
         (dict(Edema='ignore', default='ones'), 'Cardiomegaly', [0, 0, 1, 0]),
     ):
         np.testing.assert_array_equal(scores(load(uncertain=policy), name), expected, str(policy))
-    assert any("3 uncertain labels by 'ignore', 16 blank ones by 'zeros'" in x for x in said)
+    assert any("3 uncertain labels by 'ignore', 16 blank ones by 'zeros'" in x for x in logged)
     assert len(load(classes=['No Finding'])) == 4  # has no uncertain label
 
 
@@ -162,7 +162,7 @@ def test_classes(load):
     assert 'gt_score' not in load(classes=[]).get_data_info(0)  # for pretraining
 
 
-def test_unknown_columns(tmp_path, said):
+def test_unknown_columns(tmp_path, logged):
     header = [name.replace('Pleural Effusion', 'Pleural_Effusion') for name in HEADER] + ['Extra']
     write_csv(tmp_path / 'a.csv', [row('x/patient1/view1_frontal.jpg') + ['9']], header)
     message = r"lacks the columns 'Pleural Effusion' \(is it 'Pleural_Effusion'\?\); .*'Extra'"
@@ -170,7 +170,7 @@ def test_unknown_columns(tmp_path, said):
         CheXpert('a.csv', str(tmp_path))
     write_images(tmp_path, 'x/patient1/view1_frontal.jpg')
     CheXpert('a.csv', str(tmp_path), classes=['Edema'])
-    assert any("not used: ['Pleural_Effusion', 'Extra']" in line for line in said)
+    assert any("not used: ['Pleural_Effusion', 'Extra']" in line for line in logged)
 
 
 def write_edema(tmp_path, *cells):
@@ -196,16 +196,16 @@ def test_blank_labels(tmp_path):
     np.testing.assert_array_equal(unknown, [np.nan, np.nan, 1, 0])
 
 
-def test_warning_where_a_class_has_one_kind_of_label(load, said):
+def test_warning_where_a_class_has_one_kind_of_label(load, logged):
     load(classes=['Edema', 'Consolidation', 'Atelectasis'], uncertain=dict(default='ignore'))
-    (warned,) = [line for line in said if 'cannot be scored' in line]
+    (warned,) = [line for line in logged if 'cannot be scored' in line]
     assert "'Consolidation' has only 0" in warned
-    said.clear()
+    logged.clear()
     load(classes=['Consolidation'], blank='ignore')
-    assert any("'Consolidation' has no label" in line for line in said)
+    assert any("'Consolidation' has no label" in line for line in logged)
 
 
-def test_missing_images(root, load, said):
+def test_missing_images(root, load, logged):
     gone = root / NAME / 'train/patient00002/study1/view1_frontal.jpg'
     gone.unlink()
     for missing in ('sample', 'error'):
@@ -214,7 +214,7 @@ def test_missing_images(root, load, said):
     dataset = load(uncertain='ones', missing='skip')
     assert patients(dataset) == ['patient00001'] * 2 + ['patient00003']
     assert scores(dataset, 'No Finding') == [0, 0, 1]  # each with its own labels
-    assert any('1 of the 4 images' in line and 'left out' in line for line in said)
+    assert any('1 of the 4 images' in line and 'left out' in line for line in logged)
 
 
 def test_long_lists_are_sampled(tmp_path, monkeypatch):

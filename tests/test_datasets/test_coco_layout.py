@@ -82,9 +82,9 @@ def test_many_missing_images_are_counted(coco):
 
 def test_missing_folder_of_images_is_one_problem(coco):
     shutil.rmtree(coco / 'val2017')
-    said = problem(coco)
-    assert f'{coco}/val2017 does not exist' in said
-    assert 'val2017.zip' in said
+    found = problem(coco)
+    assert f'{coco}/val2017 does not exist' in found
+    assert 'val2017.zip' in found
 
 
 def test_images_in_sub_folders_are_found(coco):
@@ -116,9 +116,9 @@ def test_missing_and_cut_json(coco):
 @pytest.mark.parametrize('content', [[], dict(images=[], licenses=[]), None])
 def test_json_of_something_else(coco, content):
     write_json(coco, 'val2017', content)
-    said = problem(coco)
-    assert 'no list of' in said
-    assert 'not a file of instances' in said
+    found = problem(coco)
+    assert 'no list of' in found
+    assert 'not a file of instances' in found
 
 
 def test_missing_root(tmp_path):
@@ -129,16 +129,16 @@ def test_other_categories(coco):
     categories = read_json(coco, 'train2017')['categories']
     categories[11]['id'] = 12  # numbered through: the stop sign is 13 in COCO
     change(coco, 'train2017', categories=categories)
-    said = problem(coco)
-    assert "1 of COCO's 80" in said
-    assert "13: 'stop sign'" in said
+    found = problem(coco)
+    assert "1 of COCO's 80" in found
+    assert "13: 'stop sign'" in found
     categories[11] = dict(id=13, name='halt')
     change(coco, 'train2017', categories=categories)
     assert "13: 'stop sign'" in problem(coco)
 
 
 @pytest.mark.parametrize(
-    ('key', 'value', 'said'),
+    ('key', 'value', 'message'),
     [
         ('image_id', 77, '1 annotations of an image that is not listed'),
         ('category_id', 12, '1 annotations of a category that is not listed'),
@@ -147,11 +147,11 @@ def test_other_categories(coco):
         ('id', 2, '1 annotations that share their id'),
     ],
 )
-def test_faulty_annotation(coco, key, value, said):
+def test_faulty_annotation(coco, key, value, message):
     content = read_json(coco, 'train2017')
     content['annotations'][0][key] = value
     write_json(coco, 'train2017', content)
-    assert said in problem(coco)
+    assert message in problem(coco)
 
 
 def test_unreadable_and_resized_images(coco):

@@ -110,9 +110,9 @@ def test_any_folder_of_images_may_pretrain(tmp_path):
     report = check_layout('imagenet', str(root))
     assert report.ok
     assert report.counts['train images'] == 3 == len(ImageList(str(root)))
-    said = problem(root, labels=True)
-    assert 'has no folder train' in said
-    assert 'projects/data/README.md' in said
+    found = problem(root, labels=True)
+    assert 'has no folder train' in found
+    assert 'projects/data/README.md' in found
     shutil.rmtree(root / 'photos')
     shutil.rmtree(root / 'deep')
     report = check_layout('imagenet', str(root))
@@ -258,9 +258,9 @@ def test_flat_val_needs_its_labels(whole):
         path.rename(whole / 'val' / f'{i}.JPEG')
     for name in CLASSES:
         (whole / 'val' / name).rmdir()
-    said = problem(whole, labels=True)
-    assert '8 images lie directly in' in said
-    assert 'meta/val.txt' in said
+    found = problem(whole, labels=True)
+    assert '8 images lie directly in' in found
+    assert 'meta/val.txt' in found
     lines = ''.join(f'{i}.JPEG {i // 2}\n' for i in range(8))
     write_meta(whole, 'val', lines)
     report = check_layout('imagenet', str(whole), labels=True)
@@ -274,8 +274,8 @@ def test_flat_val_needs_its_labels(whole):
         ('', 'it is empty'),
     ):
         write_meta(whole, 'val', text)
-        said = problem(whole, labels=True)
-        assert all(part in said for part in parts), said
+        found = problem(whole, labels=True)
+        assert all(part in found for part in parts), found
 
 
 def test_meta_is_read_as_mmpretrain_does(whole):
@@ -307,8 +307,8 @@ def test_faulty_class_lists(whole, tmp_path, text, messages):
     if text is not None:
         names.write_text(text)
     for root in (whole, whole / 'train'):
-        said = problem(root, 'imagenet100', classes=str(names))
-        assert all(message in said for message in messages), said
+        found = problem(root, 'imagenet100', classes=str(names))
+        assert all(message in found for message in messages), found
     with pytest.raises(ValueError, match=messages[0]):  # likewise at the start of a run
         ImageList(str(whole / 'train'), classes_file=str(names))
 

@@ -51,9 +51,9 @@ def test_absent_folder(tmp_path):
         ('voc', 'VOCtrainval_11-May-2012.tar'),
         ('cityscapes', 'leftImg8bit_trainvaltest.zip'),
     ):
-        said = problem(name, tmp_path / 'none')
-        assert f'{tmp_path}/none is not a folder' in said
-        assert archive in said
+        found = problem(name, tmp_path / 'none')
+        assert f'{tmp_path}/none is not a folder' in found
+        assert archive in found
 
 
 def _write(path, marks):
@@ -72,7 +72,7 @@ LIST_FAULTS = [
     ('val', 'val_0\n\nval_1\n', r'\S+/val\.txt has 1 empty lines'),
     ('aug', 'JPEGImages/aug_0.jpg\n', r'1 lines of \S+/aug\.txt .*bare names.*JPEGImages/aug_0'),
     ('aug', '/a/aug_0.jpg /b/aug_0.png\n', r'1 lines of \S+/aug\.txt are not bare names'),
-    ('val', 'val_0\ntrain_0\nval_1\n', r'1 images are in \S+/val\.txt and \S+/train\.txt: train_0'),
+    ('val', 'train_0\nval_1\n', r'1 .* in \S+/val\.txt and \S+/train\.txt: train_0; extract VOC'),
     ('train', 'train_0\ntrain_0\n', r'1 images are in \S+/train\.txt, twice: train_0'),
 ]
 MASK_FAULTS = [  # of SegmentationClass/val_1.png
@@ -120,9 +120,9 @@ FAULTS = [
 def test_faulty_files(request, name, action, path, message):
     root = request.getfixturevalue(name)
     SPOIL[action](root / path)
-    said = problem(name, root)
-    assert re.search(message, said)
-    assert path.split('/')[-1].split('.')[0] in said
+    found = problem(name, root)
+    assert re.search(message, found)
+    assert path.split('/')[-1].split('.')[0] in found
 
 
 @pytest.mark.parametrize(('split', 'text', 'message'), LIST_FAULTS)
@@ -151,11 +151,11 @@ def test_a_few_are_opened_unless_all_are(tmp_path):
     assert check_layout('voc', str(root), parts=[part]).counts['label maps of val opened'] == 32
     for i in range(40):
         _write(root / 'SegmentationClass' / f'val_{i}.png', np.full((8, 8), 100 + i))
-    said = problem('voc', root, parts=[part])
-    assert re.search(r'32 of 32 label maps.*val_0\.png \(label 100.*and 29 more.*--all', said)
-    said = problem('voc', root, parts=[part], every_file=True)
-    assert '40 of 40' in said
-    assert '--all' not in said
+    found = problem('voc', root, parts=[part])
+    assert re.search(r'32 of 32 label maps.*val_0\.png \(label 100.*and 29 more.*--all', found)
+    found = problem('voc', root, parts=[part], every_file=True)
+    assert '40 of 40' in found
+    assert '--all' not in found
 
 
 def test_parts_name_what_is_read(voc):
@@ -168,11 +168,11 @@ def test_parts_name_what_is_read(voc):
 def test_real_samples(shared_data):
     """The shipped samples lack one list and one folder."""
     natural = shared_data / 'natural'
-    said = problem('voc', natural / 'VOCdevkit/VOC2012', every_file=True)
-    assert 'no list' in said
-    assert 'aug.txt' in said
-    said = problem('cityscapes', natural / 'cityscapes', every_file=True)
-    assert 'leftImg8bit/train' in said
+    found = problem('voc', natural / 'VOCdevkit/VOC2012', every_file=True)
+    assert 'no list' in found
+    assert 'aug.txt' in found
+    found = problem('cityscapes', natural / 'cityscapes', every_file=True)
+    assert 'leftImg8bit/train' in found
 
 
 @pytest.mark.slow

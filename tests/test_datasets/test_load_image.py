@@ -44,16 +44,16 @@ def test_keys(folder):
 
 
 def test_unreadable_is_none_and_counted_once(folder, monkeypatch):
-    said = []
-    log = lambda message, **_: said.append(message)  # noqa: E731
+    logged = []
+    log = lambda message, **_: logged.append(message)  # noqa: E731
     monkeypatch.setattr('orl_mm.datasets.transforms.load_image.print_log', log)
     transform = LoadImage()
     for _ in range(3):
         assert transform.transform(dict(img_path=str(folder / '3.jpg'))) is None
     assert transform.transform(dict(img_path=str(folder / 'no.jpg'))) is None
-    assert (transform.num_bad, transform.num_loads, len(said)) == (2, 4, 2)
-    assert str(folder / '3.jpg') in said[0]
-    assert 'truncated' in said[0]
+    assert (transform.num_bad, transform.num_loads, len(logged)) == (2, 4, 2)
+    assert str(folder / '3.jpg') in logged[0]
+    assert 'truncated' in logged[0]
 
 
 def test_counts_of_workers_reach_the_main_process(folder):

@@ -70,8 +70,8 @@ def test_kinds_of_files(tmp_path, array, suffix):
 
 
 def test_empty_mask(sample, tmp_path, monkeypatch):
-    said = []
-    log = lambda message, **_: said.append(message)  # noqa: E731
+    logged = []
+    log = lambda message, **_: logged.append(message)  # noqa: E731
     monkeypatch.setattr('orl_mm.datasets.transforms.load_parts.print_log', log)
     empty = str(files.write(tmp_path / 'empty.png', np.zeros((80, 160), np.uint8)))
     sample['part_paths']['heart'] = [empty]
@@ -79,7 +79,7 @@ def test_empty_mask(sample, tmp_path, monkeypatch):
         LoadParts().transform(dict(sample))
     out = LoadParts(empty='drop').transform(dict(sample))
     assert (out['parts'], len(out['part_masks'])) == (('left',), 1)
-    (message,) = said
+    (message,) = logged
     assert 'heart' in message
     assert 'empty.png' in message
 

@@ -9,7 +9,7 @@ from skimage.draw import polygon2mask
 
 from orl_mm.datasets.object_masks import batches, coco_objects, voc_objects
 
-# Of pycocotools; said once a mask.
+# pycocotools warns once for each mask.
 pytestmark = pytest.mark.filterwarnings('ignore:__array__ implementation:DeprecationWarning')
 
 

@@ -50,7 +50,7 @@ def test_each_image_by_its_own_size_and_draws_are_uniform():
 
 @pytest.mark.parametrize('ratio', [0.5, 0.77, 1.31, 2.0])
 def test_coordinates_map_to_pixel_centres(ratio):
-    """A picture of x and y: pixel centres go to pixel centres, labels lie on their pixels."""
+    """A picture of x and y: pixel centres go to pixel centres, labels stay on their pixels."""
     height, width = 75, 100
     y, x = np.mgrid[:height, :width].astype(np.float32)
     out = resize(
@@ -69,8 +69,8 @@ def test_coordinates_map_to_pixel_centres(ratio):
         (np.abs((got_x + 0.5 + 5) % 10 - 5) > reach)
         & (np.abs((got_y + 0.5 + 12.5) % 25 - 12.5) > reach)
     )[inner]
-    said = out['gt_seg_map'][inner].astype(int)
-    assert (said % 10 == ((got_x[inner] + 0.5) // 10))[near].all()
-    assert (said // 10 == ((got_y[inner] + 0.5) // 25))[near].all()
+    labels = out['gt_seg_map'][inner].astype(int)
+    assert (labels % 10 == ((got_x[inner] + 0.5) // 10))[near].all()
+    assert (labels // 10 == ((got_y[inner] + 0.5) // 25))[near].all()
     assert near.mean() > 0.5
     assert set(np.unique(out['gt_seg_map'])) <= set(range(30))  # labels are never mixed

@@ -115,17 +115,17 @@ def test_copies_stay_in_shared_memory():
 
 
 def test_workers_warn_if_the_epoch_was_never_set(monkeypatch):
-    said = []
-    log = lambda message, **_: said.append(message)  # noqa: E731
+    logged = []
+    log = lambda message, **_: logged.append(message)  # noqa: E731
     monkeypatch.setattr('orl_mm.datasets.transforms.seed_sample.print_log', log)
     seeder = SeedSample()
     seeder.transform(dict(sample_idx=0))
-    assert not said  # looking at a sample by hand is no mistake
+    assert not logged  # looking at a sample by hand is no mistake
     monkeypatch.setattr(torch.utils.data, 'get_worker_info', lambda: object())
     seeder.transform(dict(sample_idx=0))
     seeder.transform(dict(sample_idx=0))
-    assert len(said) == 1
-    assert 'SetEpochHook' in said[0]
+    assert len(logged) == 1
+    assert 'SetEpochHook' in logged[0]
 
 
 def test_needs_an_index():

@@ -135,7 +135,7 @@ def test_a_mirrored_part_keeps_its_name(polygons):
     assert not out['template'][0, 1, :, 2:].any()
 
 
-def test_only_the_global_views_carry_a_template(polygons):
+def test_only_the_global_views_have_a_template(polygons):
     results = RegisteredTemplate(polygons)(sample())
     transform = MultiViewWithGeometry([view(32), view(32), view(16)], [1, 1, 3], template_size=4)
     out = transform(results)

@@ -226,18 +226,18 @@ def test_the_error_without_pydicom_says_how_to_install_it(monkeypatch, tmp_path)
 
 
 def test_polarity(tmp_path, monkeypatch):
-    said = []
-    monkeypatch.setattr(xray_io, 'print_log', lambda message, **_: said.append(message))
+    logged = []
+    monkeypatch.setattr(xray_io, 'print_log', lambda message, **_: logged.append(message))
     right, wrong = tmp_path / 'right.png', tmp_path / 'wrong.png'
     right.write_bytes(png(chest()))
     wrong.write_bytes(png(255 - chest()))
     assert (read_xray(str(wrong)) == 255 - read_xray(str(right))).all()
-    assert not said
+    assert not logged
     assert (read_xray(str(wrong), 'check') == 255 - read_xray(str(right))).all()
     assert (read_xray(str(wrong), 'mend') == read_xray(str(right), 'mend')).all()
-    assert len(said) == 2
-    assert 'wrong.png' in said[0]
-    assert 'mended' in said[1]
+    assert len(logged) == 2
+    assert 'wrong.png' in logged[0]
+    assert 'mended' in logged[1]
     with pytest.raises(ValueError, match="polarity='fix'"):
         read_xray(str(right), 'fix')
 
@@ -299,13 +299,13 @@ def test_folder_of_mixed_files_through_workers(folder):
 
 
 def test_inverted_images_are_named_in_the_log(folder, monkeypatch):
-    said = []
-    log = lambda message, level, **_: said.append((message, level))  # noqa: E731
+    logged = []
+    log = lambda message, level, **_: logged.append((message, level))  # noqa: E731
     monkeypatch.setattr('orl_mm.datasets.transforms.load_xray.print_log', log)
     transform = LoadXray(polarity='check')
     for _ in range(30):
         transform.transform(dict(img_path=str(folder / 'c.png')))
     assert transform.num_inverted == 30
-    assert len(said) == 20
-    assert 'c.png' in said[0][0]
-    assert said[0][1] == logging.ERROR
+    assert len(logged) == 20
+    assert 'c.png' in logged[0][0]
+    assert logged[0][1] == logging.ERROR

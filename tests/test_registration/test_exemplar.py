@@ -67,7 +67,7 @@ def mask_of(height, width):
 
 
 @pytest.mark.parametrize(
-    ('masks', 'said'),
+    ('masks', 'message'),
     [
         ({}, 'masks of 1 to 16 parts, got 0'),
         ({str(i): mask_of(8, 8) for i in range(17)}, 'got 17'),
@@ -76,8 +76,8 @@ def mask_of(height, width):
         (dict(disc=np.ones((8, 8, 3), bool)), 'mask of disc is'),
     ],
 )
-def test_wrong_exemplars(masks, said):
-    with pytest.raises(ValueError, match=said):
+def test_wrong_exemplars(masks, message):
+    with pytest.raises(ValueError, match=message):
         Exemplar(np.zeros((8, 8), np.uint8), masks)
 
 

@@ -84,7 +84,7 @@ def test_similarity_is_of_each_part():
 
 
 @pytest.mark.parametrize(
-    ('quality', 'said'),
+    ('quality', 'message'),
     [
         (GOOD, None),
         (Quality((0.9, 0.2, 0.7), (1, 1, 1), 0.0), 'similarity 0.20 at bar'),
@@ -94,10 +94,10 @@ def test_similarity_is_of_each_part():
         (Quality((0.9, 0.8, 0.7), (1, 1, 1), 0.02), '2.00% of the field folded'),
     ],
 )
-def test_checks_name_what_is_wrong(quality, said):
+def test_checks_name_what_is_wrong(quality, message):
     checks = Checks(similarity=0.5, affine_similarity=0.1, folded=0.001, area=3.0)
     reason = checks.reason(quality, PARTS)
-    assert reason is None if said is None else reason.startswith(said)
+    assert reason is None if message is None else reason.startswith(message)
 
 
 def test_an_affine_result_may_fit_less_closely():

@@ -62,7 +62,7 @@ def test_views_panel_shows_the_objects_that_each_view_holds():
     assert words.count('50% of the image, mirrored') == 2
 
 
-def test_views_alone():
+def test_views_without_images():
     figure = views_panel(None, None, [IMAGES, IMAGES, IMAGES], None, cell=64)
     assert len(figure.axes) == 2 * 3
     assert _holds(figure, IMAGES[1])

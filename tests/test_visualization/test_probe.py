@@ -91,7 +91,7 @@ def test_to_rgb_undoes_the_preprocessor(to_rgb_):
 
 @pytest.mark.parametrize('flip', [False, True])
 def test_labels_in_view_agree_with_the_geometry_of_the_image(flip):
-    """Where a cell of the view lies inside one region, crop_masks and pixels agree."""
+    """Where a cell of the view is inside one region, crop_masks and pixels agree."""
     labels = np.kron(np.array([[5, 0, 2], [9, 5, 1]]), np.ones((16, 20), int))  # 32 x 60
     view = ViewGeometry(10, 4, 50, 28, 32, 60, flip)
     seen = labels_in_view(labels, view.to_tensor(), 8)
