@@ -1,4 +1,4 @@
-"""model-index.yml and the metafiles: complete, true to the configs, read by the stock readers."""
+"""model-index.yml and the metafiles: as projects/metafiles.py makes them, for the stock readers."""
 
 import os
 import shutil
@@ -13,234 +13,133 @@ from mmengine.config import Config
 from mmengine.config.utils import _get_cfg_metainfo
 from modelindex.load_model_index import load
 
+from orl_mm.tables.natural import NATURAL, THESIS
+from projects import metafiles
+
 ROOT = Path(__file__).resolve().parents[1]
 INDEX = ROOT / 'model-index.yml'
-CONFIGS = {
-    path.relative_to(ROOT).as_posix()
-    for path in (ROOT / 'configs').rglob('*.py')
-    if '_base_' not in path.parts
-}
-COLUMNS = {
-    'box': 'Thesis COCO Box AP',
-    'mask': 'Thesis COCO Mask AP',
-    'voc': 'Thesis VOC mIoU',
-    'cityscapes': 'Thesis Cityscapes mIoU',
-}
-# specs: the names that people type.
-PROMISED = (
-    [
-        f'configs/r2o/{name}.py'
-        for name in (
-            'r50_in1k',
-            'r50_in1k_100e',
-            'r50_in1k_official',
-            'r50_in100_k4',
-            'r50_in100_k16',
-            'r50_in100_k64',
-            'demo',
-        )
-    ]
-    + [
-        f'configs/baselines/{name}_r50_in1k.py'
-        for name in (
-            'supervised',
-            'random',
-            'mocov1',
-            'mocov2',
-            'byol',
-            'densecl',
-            'detcon-b',
-            'detcon-b_100e',
-            'detcon-b_paper',
-            'pixpro',
-            'vader',
-            'infomin',
-        )
-    ]
-    + [
-        f'configs/medino/vits16_chexpert_{name}.py'
-        for name in ('dino', 'dino-cxr-aug', 'triangular', 'average', 'deformable')
-    ]
-)
+SPECS = """r2o/r50_in1k r2o/r50_in1k_100e r2o/r50_in1k_official r2o/r50_in100_k4 r2o/r50_in100_k16
+r2o/r50_in100_k64 r2o/demo baselines/supervised_r50_in1k baselines/random_r50_in1k
+baselines/mocov1_r50_in1k baselines/mocov2_r50_in1k baselines/byol_r50_in1k
+baselines/densecl_r50_in1k baselines/detcon-b_r50_in1k baselines/detcon-b_100e_r50_in1k
+baselines/detcon-b_paper_r50_in1k baselines/pixpro_r50_in1k baselines/vader_r50_in1k
+baselines/infomin_r50_in1k medino/vits16_chexpert_dino medino/vits16_chexpert_dino-cxr-aug
+medino/vits16_chexpert_triangular medino/vits16_chexpert_average
+medino/vits16_chexpert_deformable"""
 
 
 @pytest.fixture(scope='module')
-def index():
-    return load(str(INDEX))
+def pages():
+    """Project -> content of the committed metafile."""
+    files = yaml.safe_load(INDEX.read_text())['Import']
+    return {Path(file).parent.name: yaml.safe_load((ROOT / file).read_text()) for file in files}
 
 
 @pytest.fixture(scope='module')
-def raw():
-    """The metafiles as they are written: page -> content."""
-    return {
-        Path(path).parent.name: yaml.safe_load((ROOT / path).read_text())
-        for path in yaml.safe_load(INDEX.read_text())['Import']
-    }
+def models(pages):
+    return [model for page in pages.values() for model in page['Models']]
 
 
-@pytest.fixture(scope='module')
-def models(raw):
-    return [model for content in raw.values() for model in content['Models']]
+def test_files_are_as_the_command_writes_them(pages, models):
+    """For the configs that are listed: one of a user's own beside them need not be."""
+    assert metafiles.metafiles([model['Config'] for model in models]) == pages
 
 
-@pytest.fixture
-def hub(monkeypatch):
-    """mmpretrain's, with its own models and ours."""
-    from mmpretrain.apis.model import ModelHub
-
-    ModelHub._register_mmpretrain_models()
-    monkeypatch.setattr(ModelHub, '_models_dict', dict(ModelHub._models_dict))
-    # Paths of configs start at the repository, as in mmpretrain's and mmdet's own metafiles.
-    ModelHub.register_model_index(INDEX, config_prefix=ROOT)
-    return ModelHub
-
-
-def test_all_metafiles_are_imported(raw):
-    files = {path.parent.name for path in (ROOT / 'projects').glob('*/metafile.yml')}
-    assert set(raw) == files
-    pages = {path.parent.name for path in (ROOT / 'projects').glob('*/README.md')}
-    assert files <= pages
-
-
-def test_every_config_is_listed_once(models):
+def test_configs_that_people_type_are_listed_once(models):
     listed = Counter(model['Config'] for model in models)
-    assert sorted(CONFIGS - set(listed)) == [], 'list them in projects/*/metafile.yml'
-    assert sorted(set(listed) - CONFIGS) == []
-    assert max(listed.values()) == 1
-    assert sorted(set(PROMISED) - set(listed)) == []
+    assert set(listed.values()) == set(Counter(m['Name'] for m in models).values()) == {1}
+    assert {f'configs/{name}.py' for name in SPECS.split()} <= set(listed)
+    assert not [config for config in listed if not (ROOT / config).is_file()]
 
 
-def test_names_follow_the_configs(models):
-    """One config, one name, which also no other folder's config has."""
-    for model in models:
-        words = list(Path(model['Config']).with_suffix('').parts[1:])
-        if words[0] in ('baselines', 'transfer'):
-            del words[0]
-        assert model['Name'] == '_'.join(words)
-    assert max(Counter(model['Name'] for model in models).values()) == 1
+def test_entries_by_hand(models):
+    entries = {model['Config']: model for model in models}
+    assert entries['configs/r2o/r50_in1k.py'] == {
+        'Name': 'r2o_r50_in1k',
+        'Metadata': {
+            'Epochs': 300,
+            'Batch Size': 4096,
+            'Training Techniques': ['LARS'],
+            'Training Data': 'ImageNet-1k',
+            'Thesis COCO Box AP': 40.9,
+            'Thesis COCO Mask AP': 37.8,
+            'Thesis VOC mIoU': 74.3,
+            'Thesis Cityscapes mIoU': 75.6,
+        },
+        'In Collection': 'R2O',
+        'Results': None,
+        'Weights': None,
+        'Config': 'configs/r2o/r50_in1k.py',
+    }
+    guided = entries['configs/medino/vits16_chexpert_average.py']['Metadata']
+    assert guided['Thesis CheXpert mAUC'] == 86.2
+    assert guided['Thesis Montgomery Right Lung AP'] == 50.3
+    small = entries['configs/r2o/small/r2o.py']['Metadata']
+    assert (small['Batch Size'], small['Training Data']) == (32, '1,152 photographs')
+    # Every number of the thesis is listed.
+    numbers = [v for m in models for k, v in m['Metadata'].items() if k.startswith('Thesis')]
+    rows = {row for table in NATURAL.values() for row in table}
+    printed = {(r, c) for t in NATURAL.values() for r in rows for c in t.get(r, {})}
+    columns = len([1 for _, column in printed if column in metafiles.COLUMNS])
+    assert len(numbers) == columns + 5 * 6
+    assert set(THESIS['columns']) == set(metafiles.COLUMNS)
 
 
-def test_nothing_is_claimed_that_did_not_run(models):
-    """No full-size run: the thesis's numbers are metadata, not results."""
-    for model in models:
-        assert (model['Results'], model['Weights']) == (None, None), model['Name']
-
-
-def test_metadata_are_the_configs(models):
-    for model in models:
-        cfg = Config.fromfile(str(ROOT / model['Config']), import_custom_modules=False)
-        meta, name = model['Metadata'], model['Name']
-        loop = cfg.get('train_cfg') or {}
-        assert meta.get('Epochs') == loop.get('max_epochs'), name
-        assert meta.get('Iterations') == loop.get('max_iters'), name
-        if 'Batch Size' in meta:
-            made_small = 'small' in name or 'demo' in name
-            assert meta['Batch Size'] == (
-                cfg.train_dataloader.batch_size if made_small else cfg.auto_scale_lr.base_batch_size
-            ), name
-        if 'Training Techniques' in meta:
-            assert meta['Training Techniques'] == [
-                cfg.optim_wrapper.optimizer.type.removeprefix('orl_mm.')
-            ], name
-        assert ('Batch Size' in meta) == bool(loop.get('max_epochs') or loop.get('max_iters')), name
-
-
-def test_numbers_of_the_thesis(models):
-    """Those of tools/tables.py, which its own tests hold against two copies."""
-    sys.path.insert(0, str(ROOT / 'tools'))
-    from _tables.thesis import NATURAL, TABLE_3_1, TABLE_3_2
-
-    wanted = {}
-    for table in NATURAL.values():
-        for row in table:
-            wanted.setdefault(row.key, {}).update(
-                {COLUMNS[column]: number for column, number in row.numbers.items()}
-            )
-    for key in ('dino', 'dino-cxr-aug', 'triangular', 'average', 'deformable'):
-        wanted[f'vits16_chexpert_{key}'] = {
-            'Thesis CheXpert mAUC': TABLE_3_2[key],
-            **{
-                f'Thesis {title} {part.replace("_", " ").title()} AP': column[key]
-                for name, title in (('jsrt', 'JSRT'), ('montgomery', 'Montgomery'))
-                for part, column in TABLE_3_1[name].items()
-            },
-        }
-    for model in models:
-        path = Path(model['Config'])
-        key = path.stem if path.parent.name in ('r2o', 'baselines', 'medino') else None
-        assert {
-            name: number for name, number in model['Metadata'].items() if name.startswith('Thesis')
-        } == wanted.pop(key, {}), path
-    assert wanted == {}
-
-
-def test_the_stock_reader(index, raw, models):
-    """modelindex, which mim and mmpretrain read with: no complaint, nothing lost."""
+def test_stock_readers(pages, models):
+    """modelindex has no complaint and loses nothing; mim joins lists of text by commas."""
+    index = load(str(INDEX))
     assert index.check(silent=True) == []
     assert len(index.models) == len(models)
     names = {collection.name for collection in index.collections}
-    assert len(names) == sum(len(content['Collections']) for content in raw.values())
-    assert {model.in_collection for model in index.models} == names  # no empty one either
-    for model in index.models:
-        full = model.full_model  # with what it has from its collection
-        assert full.paper['URL'].startswith('https://'), model.name
-        assert full.readme_content(), model.name
-        assert full.metadata.data['Architecture'], model.name
-    full = {model.name: model.full_model for model in index.models}['byol_r50_in1k']
-    assert full.metadata.data['Training Techniques'] == ['Momentum target', 'LARS']
-
-
-def test_what_mim_makes_of_it(raw):
-    """mim joins lists by commas and takes lists of dicts for inference times."""
-    for content in raw.values():
-        for item in (*content['Collections'], *content['Models']):
+    assert len(names) == sum(len(page['Collections']) for page in pages.values())
+    assert {model.in_collection for model in index.models} == names
+    full = {model.name: model.full_model for model in index.models}
+    for name, model in full.items():
+        assert model.paper['URL'].startswith('https://'), name
+        assert model.readme_content(), name
+        assert model.metadata.data['Architecture'], name
+    techniques = full['byol_r50_in1k'].metadata.data['Training Techniques']
+    assert techniques == ['Momentum target', 'LARS']
+    for page in pages.values():
+        for item in (*page['Collections'], *page['Models']):
             for key, value in item['Metadata'].items():
-                if isinstance(value, list):
-                    assert {type(word) for word in value} == {str}, item['Name']
-                else:
-                    assert isinstance(value, (str, int, float)), (item['Name'], key)
+                assert isinstance(value, (str, int, float, list)), (item['Name'], key)
                 assert '(' not in key  # read as a unit
+                assert not isinstance(value, list) or all(isinstance(v, str) for v in value)
 
 
-def test_mmpretrain_lists_and_builds_them(hub, models):
+def test_mmpretrain_lists_and_builds_them(monkeypatch, models):
+    import mmpretrain
     from mmpretrain import get_model, list_models
+    from mmpretrain.apis.model import ModelHub
 
-    assert {model['Name'] for model in models} <= set(list_models())
-    assert list_models('detcon-b')[0] == 'detcon-b_100e_r50_in1k'
+    ModelHub._register_mmpretrain_models()
+    theirs = set(ModelHub._models_dict)
+    monkeypatch.setattr(ModelHub, '_models_dict', dict(ModelHub._models_dict))
+    # Paths of configs start at the repository, as in mmpretrain's own metafiles.
+    ModelHub.register_model_index(INDEX, config_prefix=ROOT)
+    names = {model['Name'] for model in models}
+    assert names <= set(list_models())
+    stock = load(os.path.join(os.path.dirname(mmpretrain.__file__), '.mim', 'model-index.yml'))
+    assert not names & ({model.name.lower() for model in stock.models} | theirs)
     for model in models:
-        found = hub._models_dict[model['Name']]
+        found = ModelHub._models_dict[model['Name']]
         assert Path(found.config) == ROOT / model['Config']
         assert found.weights is None
-    config = hub.get('r2o_r50_in1k').config
-    assert config.model.type == 'orl_mm.R2O'
-    assert config.train_cfg.max_epochs == 300
+    assert ModelHub.get('r2o_r50_in1k').config.train_cfg.max_epochs == 300
     built = get_model('r2o_small_r2o')
-    assert type(built).__name__ == 'R2O'
-    assert built.backbone.depth == 18
+    assert (type(built).__name__, built.backbone.depth) == ('R2O', 18)
 
 
-def test_names_are_not_mmpretrains(models):
-    import mmpretrain
-
-    theirs = load(os.path.join(os.path.dirname(mmpretrain.__file__), '.mim', 'model-index.yml'))
-    assert not {model['Name'] for model in models} & {m.name.lower() for m in theirs.models}
-
-
-def test_in_an_installed_package(tmp_path):
+def test_in_an_installed_package(tmp_path, models):
     """setup.py puts all where mim and mmengine look, with every file that an index names."""
     source = tmp_path / 'source'
     for name in ('orl_mm', 'configs', 'tools', 'projects'):
-        shutil.copytree(
-            ROOT / name, source / name, ignore=shutil.ignore_patterns('__pycache__', '*.egg-info')
-        )
-    for name in (
-        'setup.py',
-        'pyproject.toml',
-        'MANIFEST.in',
-        'model-index.yml',
-        'requirements.txt',
-    ):
+        ignore = shutil.ignore_patterns('__pycache__', '*.egg-info')
+        shutil.copytree(ROOT / name, source / name, ignore=ignore)
+    for name in ('setup.py', 'pyproject.toml', 'MANIFEST.in', 'model-index.yml'):
         shutil.copy(ROOT / name, source)
+    shutil.copy(ROOT / 'requirements.txt', source)
     subprocess.run(
         [sys.executable, 'setup.py', '-q', 'build_py', '--build-lib', tmp_path / 'lib'],
         cwd=source,
@@ -249,13 +148,14 @@ def test_in_an_installed_package(tmp_path):
     )
     package = tmp_path / 'lib' / 'orl_mm'
     assert (package / 'models' / 'selfsup' / 'r2o.py').is_file()
+    assert (package / 'tables' / 'thesis.yml').is_file()
     mim = package / '.mim'
     found = _get_cfg_metainfo(str(package), 'baselines/byol_r50_in1k.py')  # as mmengine.hub does
     assert found['Name'] == 'byol_r50_in1k'
     assert (mim / found['Config']).is_file()
     index = load(str(mim / 'model-index.yml'))
     assert index.check(silent=True) == []
-    assert {model.config for model in index.models} == CONFIGS
+    assert {model.config for model in index.models} == {model['Config'] for model in models}
     assert all((mim / model.config).is_file() for model in index.models)
     assert Config.fromfile(str(mim / 'configs/r2o/r50_in1k.py')).model.type == 'orl_mm.R2O'
     assert (mim / 'tools' / 'train.py').is_file()
