@@ -7,6 +7,7 @@ import inspect
 from pathlib import Path
 
 import pytest
+import yaml
 from mmengine.config import Config
 
 from orl_mm.engine.hooks import KMeansRefineHook
@@ -15,7 +16,8 @@ from orl_mm.registry import MODELS
 TESTS = Path(__file__).parents[1]
 CONFIGS = TESTS.parent / 'configs' / 'r2o'
 # Those of small/, at a batch of their own, are in test_small_natural.py and test_all_configs.py.
-FILES = sorted(path for path in CONFIGS.rglob('*.py') if path.parent.name != 'small')
+LISTED = yaml.safe_load((TESTS.parent / 'projects' / 'r2o' / 'metafile.yml').read_text())['Models']
+FILES = [TESTS.parent / model['Config'] for model in LISTED if 'small' not in model['Config']]
 
 
 @pytest.fixture(scope='module')
