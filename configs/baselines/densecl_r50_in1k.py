@@ -33,5 +33,7 @@ train_dataloader = dict(
     ),
 )
 
+# As in mmpretrain, but without its `T_max` and `end`: the cosine ends with the run.
+param_scheduler = [dict(type='CosineAnnealingLR', by_epoch=True)]
 env_cfg = dict(cudnn_benchmark=True)
 randomness = dict(_delete_=True, seed=0, diff_rank_seed=True)
