@@ -15,18 +15,15 @@ import argparse
 import inspect
 import sys
 
-from orl_tools import Parser, command_errors, prepare
-
-prepare()
-from orl_mm.datasets.layouts import LAYOUTS, check_layout
-from orl_mm.engine import cli
+from orl_tools import Parser, command_errors, existing_folder, start
 
 
 def parse_args(argv=None):
     parser = Parser(description=__doc__)
-    parser.add_argument('name', choices=list(LAYOUTS), help='the data set')
-    roots = sorted({layout.root for layout in LAYOUTS.values()})
-    parser.add_argument('root', nargs='?', help=f'its folder (default: {", ".join(roots)})')
+    parser.add_argument('name', help='the data set, such as imagenet, coco, voc or cityscapes')
+    parser.add_argument(
+        'root', nargs='?', type=existing_folder, help='its folder (default: as in its configs)'
+    )
     parser.add_argument(
         '--all', action='store_true', dest='every_file', help='open every file, not a few of them'
     )
@@ -45,9 +42,16 @@ def parse_args(argv=None):
     return parser.parse_intermixed_args(argv)  # ROOT may follow an option
 
 
+start(__name__, parse_args)
+from orl_mm.datasets.layouts import LAYOUTS, check_layout
+from orl_mm.engine import cli
+
+
 def main(argv=None) -> int:
     options = vars(parse_args(argv))
     name, root, every_file = (options.pop(key) for key in ('name', 'root', 'every_file'))
+    if name not in LAYOUTS:
+        raise cli.UserError(f'{name!r} is not one of the data sets {", ".join(LAYOUTS)}')
     layout = LAYOUTS[name]
     taken = inspect.signature(layout.check).parameters
     for option in options:

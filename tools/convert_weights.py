@@ -18,35 +18,28 @@ import argparse
 from collections.abc import Iterator
 from pathlib import Path
 
-from orl_tools import Parser, command_errors, prepare
-
-prepare()
-from orl_mm.weights.architecture import RESNETS, is_counter
-from orl_mm.weights.convert import TARGETS, Backbone, provenance, read_backbone, write_backbone
-from orl_mm.weights.names import ALIASES, KEYS, NETWORKS, count_starts, few
+from orl_tools import Parser, command_errors, existing_file, start
 
 
 def parse_args(argv=None) -> argparse.Namespace:
     """The command line."""
     parser = Parser(description=__doc__)
-    parser.add_argument('source', type=Path, help='the file to read')
+    parser.add_argument('source', type=existing_file, help='the file to read')
     parser.add_argument('out', type=Path, help='the file to write; a .pkl for detectron2')
     parser.add_argument(
         '--from',
         dest='source_format',
         default='auto',
-        choices=('auto', *KEYS, *ALIASES),
-        help='whose file it is (default auto: recognised by its names)',
+        help='whose file it is, such as dino or torchvision (default: recognized by its names)',
     )
     parser.add_argument(
         '--to',
         default='openmmlab',
-        choices=tuple(TARGETS),
-        help='who reads OUT (default openmmlab: mmpretrain, mmdet, mmseg)',
+        help='who reads OUT: torchvision, timm, detectron2 or openmmlab (the default)',
     )
     parser.add_argument(
         '--network',
-        choices=tuple(NETWORKS),
+        choices=('online', 'student', 'target', 'teacher'),
         help='of a file with two: the trained one (online, student) or its moving average '
         '(target, teacher); default: teacher of DINO, else online',
     )
@@ -56,16 +49,21 @@ def parse_args(argv=None) -> argparse.Namespace:
         "recognised, e.g. encoder. or ''",
     )
     parser.add_argument(
-        '--arch',
-        choices=(*(f'resnet{depth}' for depth in RESNETS), 'vit'),
-        help='stop if it is any other network',
+        '--arch', help='resnet50 (or another depth) or vit: stop if it is any other network'
     )
     return parser.parse_args(argv)
+
+
+start(__name__, parse_args)
+from orl_mm.weights.architecture import RESNETS, is_counter
+from orl_mm.weights.convert import TARGETS, Backbone, provenance, read_backbone, write_backbone
+from orl_mm.weights.names import ALIASES, KEYS, count_starts, few
 
 
 def main(argv=None) -> None:
     """Convert, write, and report what was done."""
     args = parse_args(argv)
+    args.source = Path(args.source)
     with command_errors():
         try:
             run(args)
@@ -74,6 +72,13 @@ def main(argv=None) -> None:
 
 
 def run(args: argparse.Namespace) -> None:
+    for option, value, known in (
+        ('--from', args.source_format, ('auto', *KEYS, *ALIASES)),
+        ('--to', args.to, TARGETS),
+        ('--arch', args.arch or 'vit', (*(f'resnet{depth}' for depth in RESNETS), 'vit')),
+    ):
+        if value not in known:
+            raise ValueError(f'{option} {value!r} is not one of {", ".join(known)}')
     if args.prefix is not None and args.network is not None:
         raise ValueError('--prefix already chooses the network; leave --network out')
     if args.out.exists() and args.source.exists() and args.out.samefile(args.source):

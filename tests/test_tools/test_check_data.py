@@ -78,7 +78,7 @@ def test_options_of_one_data_set(tool, tmp_path, capsys):
 
 @pytest.mark.parametrize(
     ('arguments', 'code', 'said'),
-    [(['imagnet'], 2, "invalid choice: 'imagnet'"), (['coco', 'none'], 1, 'none is not a folder')],
+    [(['imagnet'], 2, "'imagnet' is not one of"), (['coco', 'none'], 2, "'none' is no folder")],
 )
 def test_from_the_shell(arguments, code, said, tmp_path):
     done = subprocess.run(

@@ -120,7 +120,7 @@ class Evil:
     [
         ({'layer1.0.conv1.weight': torch.zeros(1)}, [], 'not recognised: it holds 1 tensors'),
         (dict(epoch=1), [], 'no names and tensors'),
-        (None, [], 'there is no checkpoint'),
+        (None, [], 'does not exist'),
         (dict(model=Evil()), [], 'holds posix.mkdir.*not read'),
         ('resnet', ['--from', 'moco'], 'it is not MoCo .*; it looks like bare names of torchv'),
         ('resnet', ['--arch', 'resnet50'], 'holds a ResNet-18, stem 8 .* wide, not a resnet50'),
@@ -134,7 +134,7 @@ def test_mistakes_end_in_one_line(tool, content, options, message, resnet, tmp_p
     source, out = tmp_path / 'in.pth', tmp_path / 'out.pth'
     if content is not None:
         torch.save(resnet if content == 'resnet' else content, source)
-    stop(tool, [source, out, *options], rf'^\S+: {source}: .*{message}', capsys)
+    stop(tool, [source, out, *options], rf'^\S+: .*{source}.*{message}', capsys)
     assert not out.exists()
 
 
