@@ -288,15 +288,20 @@ def some_real_images(shared_data, folder):
     return len(chosen)
 
 
-def call_tool(monkeypatch, command):
-    """Run ``train CONFIG ...`` in this process; ``train`` is a file of tools/."""
-    name, *words = command.split()
+def load_tool(name):
+    """The module of a file of tools/, imported again."""
     path = CONFIGS.parents[1] / 'tools' / f'{name}.py'
     spec = importlib.util.spec_from_file_location(f'{name}_tool', path)
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
+    return module
+
+
+def call_tool(monkeypatch, command):
+    """Run ``train CONFIG ...`` in this process; ``train`` is a file of tools/."""
+    name, *words = command.split()
     monkeypatch.setattr('sys.argv', [f'{name}.py', *words])
-    module.main()
+    load_tool(name).main()
 
 
 def ends_in_one_line(monkeypatch, capsys, command, said):

@@ -14,6 +14,7 @@ from orl_mm.engine.hooks import AttentionRegHook
 from orl_mm.engine.hooks.attention_reg_hook import stored_head_map
 from orl_mm.models.utils import ClsAttentionReader, attention_diagnostics, attention_spread_loss
 from orl_mm.weights import load_weights
+from tests.small import same
 
 from .guided import (
     GRID,
@@ -31,6 +32,7 @@ from .guided import (
 from .tiny import listen
 
 HEAD_MAP = {2: 'left', 0: 'right'}
+HOOK = dict(type='orl_mm.AttentionRegHook', heads=HEAD_MAP)
 MODELS = dict(dino=dino, mocov3=mocov3)
 
 
@@ -73,12 +75,19 @@ def expected_terms(attn, samples, views=2):
         for b, sample in enumerate(samples):
             for head, part in HEAD_MAP.items():
                 a = attn[v * len(samples) + b, head].view(GRID, GRID)
-                a = a.repeat_interleave(PATCH, 0).repeat_interleave(PATCH, 1)
                 k = sample.template[v, PARTS.index(part)]
-                k = k.repeat_interleave(SIDE // len(k), 0).repeat_interleave(SIDE // len(k), 1)
+                a, k = (
+                    x.repeat_interleave(SIDE // len(x), 0).repeat_interleave(SIDE // len(x), 1)
+                    for x in (a, k)
+                )
                 inside += (a * k).sum().item() / (views * len(samples))
                 outside += (a * (1 - k)).sum().item() / (views * len(samples))
     return inside, outside
+
+
+def stacked_templates(samples):
+    """Templates view by view: (V B, 2, h, w)."""
+    return torch.stack([s.template for s in samples]).transpose(0, 1).flatten(0, 1)
 
 
 @pytest.mark.parametrize('size', [GRID, SIDE])
@@ -156,15 +165,12 @@ def test_gradient_reaches_the_students_q_and_k_of_guided_heads():
 
 @pytest.mark.parametrize('name', MODELS)
 def test_training_moves_attention_into_the_parts(name, tmp_path):
-    """By the runner, 30 iterations; the free head is not guided."""
-    data = Guided()
+    """30 iterations in a runner; the third head is not guided."""
+    data, model = Guided(), build(MODELS[name]())
     views, samples = data.batch(8)
-    model = build(MODELS[name]())
-    k = torch.stack([s.template for s in samples]).transpose(0, 1).flatten(0, 1)[:, [0, 1]]
+    k = stacked_templates(samples)
     before = attention_diagnostics(attention_of(model, views), k, [2, 0])
-    hook = dict(
-        type='orl_mm.AttentionRegHook', heads=HEAD_MAP, lambda1=1e-2, lambda2=1e-2, interval=2
-    )
+    hook = dict(HOOK, lambda1=1e-2, lambda2=1e-2, interval=2)
     runner = guided_runner(tmp_path, model, hook, epochs=15, data=data, lr=3e-3)
     runner.train()
     after = attention_diagnostics(attention_of(model, views), k, [2, 0])
@@ -172,30 +178,29 @@ def test_training_moves_attention_into_the_parts(name, tmp_path):
     assert (after.outside < before.outside).all()
     scalars = runner.message_hub.log_scalars
     assert {'train/loss_attn_inside', 'train/loss_attn_outside', 'train/loss'} <= set(scalars)
-    for what in ('inside', 'outside', 'cls', 'coverage', 'ap'):
-        for key in ('2_left', '0_right'):
-            assert 0 <= scalars[f'train/attn_{what}/{key}'].current() <= 1
-    total = sum(
-        scalars[f'train/attn_{what}/2_left'].current() for what in ('inside', 'outside', 'cls')
-    )
-    assert total == pytest.approx(1, abs=1e-5)
-    # Nothing of it stays on the model.
+    for key in ('2_left', '0_right'):
+        names = ('inside', 'outside', 'cls', 'coverage', 'ap')
+        found = {what: scalars[f'train/attn_{what}/{key}'].current() for what in names}
+        assert all(0 <= value <= 1 for value in found.values())
+        assert sum(found[what] for what in names[:3]) == pytest.approx(1, abs=1e-5)
+    # The hook removes itself from the model.
     assert not model._forward_hooks
     assert not model._forward_pre_hooks
     assert not model.backbone.layers[-1].attn.qkv._forward_hooks
 
 
 def test_strengths_of_zero_change_nothing(tmp_path):
-    """Both strengths 0: the baseline, with the same readings."""
-
-    def final(folder, hook):
-        runner = guided_runner(tmp_path / folder, build(dino()), hook)
-        runner.train()
-        return runner
-
-    watched = final('a', dict(type='orl_mm.AttentionRegHook', heads=HEAD_MAP, lambda1=0, lambda2=0))
-    plain = final('b', dict(type='IterTimerHook'))
-    for mine, its in zip(watched.model.parameters(), plain.model.parameters(), strict=False):
+    """With both strengths 0 the run equals the baseline, and the diagnostics are still logged."""
+    watched, plain = (
+        guided_runner(tmp_path / folder, build(dino()), hook)
+        for folder, hook in (
+            ('a', dict(HOOK, lambda1=0, lambda2=0)),
+            ('b', dict(type='IterTimerHook')),
+        )
+    )
+    watched.train()
+    plain.train()
+    for mine, its in zip(watched.model.parameters(), plain.model.parameters(), strict=True):
         assert torch.equal(mine, its)
     scalars = watched.message_hub.log_scalars
     assert 'train/attn_ap/0_right' in scalars
@@ -205,15 +210,14 @@ def test_strengths_of_zero_change_nothing(tmp_path):
 
 
 def test_head_map_is_in_the_checkpoint(tmp_path):
-    hook = dict(type='orl_mm.AttentionRegHook', heads=HEAD_MAP)
-    guided_runner(tmp_path, build(dino()), hook, epochs=1).train()
-    checkpoint = load_weights(tmp_path / 'epoch_1.pth')
+    guided_runner(tmp_path, build(dino()), HOOK, epochs=1).train()
+    file = tmp_path / 'epoch_1.pth'
+    checkpoint = load_weights(file)
     assert stored_head_map(checkpoint) == HEAD_MAP
     assert stored_head_map({}) is None
-    # Another map is logged when a run is resumed.
-    runner = guided_runner(
-        tmp_path / 'b', build(dino()), hook, resume=True, load_from=str(tmp_path / 'epoch_1.pth')
-    )
+    # A different map is logged when a run is resumed.
+    resume = dict(resume=True, load_from=str(file))
+    runner = guided_runner(tmp_path / 'b', build(dino()), HOOK, **resume)
     runner.train()
     messages = listen(runner)
     AttentionRegHook(heads=HEAD_MAP).after_load_checkpoint(runner, checkpoint)
@@ -224,35 +228,19 @@ def test_head_map_is_in_the_checkpoint(tmp_path):
 
 
 def test_strengths_follow_the_epoch_and_resuming_continues(tmp_path):
-    hook = dict(
-        type='orl_mm.AttentionRegHook',
-        heads=HEAD_MAP,
-        interval=1,
-        lambda1=dict(values=[0.0, 1e-2], epochs=[0, 2]),
-        lambda2=dict(type='step', values=[0.0, 1e-3], epochs=[0, 1]),
-    )
-
-    def strengths(runner):
-        scalars = runner.message_hub.log_scalars
-        return [scalars[f'train/lambda{i}'].data[0].tolist() for i in (1, 2)]
-
+    linear = dict(values=[0.0, 1e-2], epochs=[0, 2])
+    step = dict(type='step', values=[0.0, 1e-3], epochs=[0, 1])
+    hook = dict(HOOK, interval=1, lambda1=linear, lambda2=step)
     whole = guided_runner(tmp_path / 'a', build(dino()), hook, epochs=3)
     whole.train()
-    assert strengths(whole)[0] == pytest.approx([0.0, 0.0025, 0.005, 0.0075, 0.01, 0.01])
-    assert strengths(whole)[1] == pytest.approx([0.0, 0.0, 0.001, 0.001, 0.001, 0.001])
-    resumed = guided_runner(
-        tmp_path / 'b',
-        build(dino(), seed=9),
-        hook,
-        epochs=3,
-        resume=True,
-        load_from=str(tmp_path / 'a' / 'epoch_1.pth'),
-    )
+    scalars = whole.message_hub.log_scalars
+    first, second = (scalars[f'train/lambda{i}'].data[0].tolist() for i in (1, 2))
+    assert first == pytest.approx([0.0, 0.0025, 0.005, 0.0075, 0.01, 0.01])
+    assert second == pytest.approx([0.0, 0.0, 0.001, 0.001, 0.001, 0.001])
+    resume = dict(resume=True, load_from=str(tmp_path / 'a' / 'epoch_1.pth'))
+    resumed = guided_runner(tmp_path / 'b', build(dino(), seed=9), hook, epochs=3, **resume)
     resumed.train()
-    for mine, its in zip(
-        resumed.model.state_dict().values(), whole.model.state_dict().values(), strict=False
-    ):
-        assert torch.equal(mine, its)
+    same(resumed.model.state_dict(), whole.model.state_dict())
 
 
 @pytest.mark.parametrize('skip', [True, False])
@@ -264,8 +252,7 @@ def test_empty_mask(skip):
     hook._log = True
     found = model(views, samples, mode='loss')['loss_attn_outside'].item()
     attn = attention_of(model, views)
-    right = torch.stack([s.template[:, 1] for s in samples]).transpose(0, 1)
-    right = right.flatten(0, 1).flatten(1)
+    right = stacked_templates(samples)[:, 1].flatten(1)
     expected = (attn[:, 0] * (1 - right)).sum(-1).mean()
     expected = expected if skip else expected + attn[:, 2].sum(-1).mean()
     assert found == pytest.approx(PATCH**2 * expected.item(), rel=1e-4)
@@ -279,7 +266,7 @@ def test_spread_is_an_option():
     attn = attention_of(model, views)
     guide(model, lambda1=1e-3, lambda2=1e-3, spread=0.5)
     losses = model(views, samples, mode='loss')
-    k = torch.stack([s.template for s in samples]).transpose(0, 1).flatten(0, 1)[:, [0, 1]]
+    k = stacked_templates(samples)
     expected = 0.5 * attention_spread_loss(attn, k, [2, 0]).item()
     assert losses['loss_attn_spread'].item() == pytest.approx(expected, rel=1e-4)
     assert expected > 0
@@ -304,6 +291,8 @@ def test_half_precision():
 
 
 def _change(**fields):
+    """Set fields of the second sample."""
+
     def change(samples):
         for name, value in fields.items():
             field_type = 'metainfo' if name == 'parts' else 'data'
@@ -314,6 +303,8 @@ def _change(**fields):
 
 
 def _all(function):
+    """Apply a function to every template."""
+
     def change(samples):
         for sample in samples:
             sample.set_field(function(sample.template), 'template')

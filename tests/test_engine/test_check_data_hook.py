@@ -17,7 +17,7 @@ MASKS = dict(img_path='JPEGImages', seg_map_path='SegmentationClass')
 
 
 @pytest.fixture(autouse=True)
-def alone(monkeypatch):
+def no_local_rank(monkeypatch):
     monkeypatch.delenv('LOCAL_RANK', raising=False)
 
 
@@ -26,32 +26,24 @@ def build(layout='voc', **options):
 
 
 def runner(validates=True, **datasets):
-    """What the hook knows a runner by: loaders of ``train``, ``val`` and ``test``."""
+    """The part of a runner that the hook uses: loaders of ``train``, ``val`` and ``test``."""
     lines = []
+    loaders = {f'{name}_dataloader': dict(dataset=dataset) for name, dataset in datasets.items()}
     return SimpleNamespace(
-        cfg=Config(
-            dict(
-                {f'{name}_dataloader': dict(dataset=dataset) for name, dataset in datasets.items()}
-            )
-        ),
+        cfg=Config(loaders),
         val_loop=object() if validates else None,
         logger=SimpleNamespace(info=lines.append),
         lines=lines,
     )
 
 
-def voc(root, split, **changes):
-    return dict(
-        type='PascalVOCDataset',
-        data_root=str(root),
-        ann_file=f'{LISTS}/{split}.txt',
-        data_prefix=MASKS,
-        **changes,
-    )
+def voc(root, split):
+    lists = f'{LISTS}/{split}.txt'
+    return dict(type='PascalVOCDataset', data_root=str(root), ann_file=lists, data_prefix=MASKS)
 
 
 def test_each_phase_checks_what_it_reads(tmp_path):
-    """train, val and test may lie in three folders; one that is not read may be absent."""
+    """train, val and test may be in three folders; one that is not read may be absent."""
     train, val = write_voc(tmp_path / 'a', train=2), write_voc(tmp_path / 'b', val=1)
     run = runner(train=voc(train, 'train'), val=voc(val, 'val'), test=voc(tmp_path / 'c', 'val'))
     build().before_train(run)
@@ -74,27 +66,25 @@ def test_each_phase_checks_what_it_reads(tmp_path):
 
 def test_wrapped_data_sets_are_checked(tmp_path):
     root = write_voc(tmp_path, train=2)
-    wrapped = dict(
-        type='RepeatDataset',
-        times=2,
-        dataset=dict(type='ConcatDataset', datasets=[voc(root, 'train'), voc(root, 'aug')]),
-    )
+    joined = dict(type='ConcatDataset', datasets=[voc(root, 'train'), voc(root, 'aug')])
+    wrapped = dict(type='RepeatDataset', times=2, dataset=joined)
     with pytest.raises(UserError, match=r'no list \S+/aug\.txt'):
         build().before_train(runner(validates=False, train=wrapped))
 
 
-def test_the_config_says_which_folders_are_checked(tmp_path):
-    """A sample without train: trained and scored on val."""
+def test_the_config_names_the_folders_that_are_checked(tmp_path):
+    """A sample of the data without train: trained and scored on val."""
     root = write_cityscapes(tmp_path, val=1)
-    dataset = dict(
-        data_root=str(root), data_prefix=dict(img_path='leftImg8bit/val', seg_map_path='gtFine/val')
+    val, train = (
+        dict(
+            data_root=str(root),
+            data_prefix=dict(img_path=f'leftImg8bit/{split}', seg_map_path=f'gtFine/{split}'),
+        )
+        for split in ('val', 'train')
     )
-    build('cityscapes').before_train(runner(train=dataset, val=dataset))
-    dataset = dict(
-        dataset, data_prefix=dict(img_path='leftImg8bit/train', seg_map_path='gtFine/train')
-    )
+    build('cityscapes').before_train(runner(train=val, val=val))
     with pytest.raises(UserError, match='no image .*leftImg8bit/train'):
-        build('cityscapes').before_train(runner(validates=False, train=dataset))
+        build('cityscapes').before_train(runner(validates=False, train=train))
 
 
 def test_a_check_without_parts_gets_the_folder_and_its_options(monkeypatch):
@@ -142,14 +132,11 @@ def test_all_processes_stop_for_the_one_that_checked(monkeypatch, tmp_path):
     assert str(error.value) == 'the data cannot be used: lost'
 
 
-def test_in_a_runner_before_the_first_step(monkeypatch, tmp_path):
-    """Without data set configs there is nothing to look at; with one, no step is taken."""
-    tiny_runner(
-        tmp_path / 'a', hooks=[dict(type='orl_mm.CheckDataHook', layout='voc')], epochs=1
-    ).train()
-    made = tiny_runner(
-        tmp_path / 'b', hooks=[dict(type='orl_mm.CheckDataHook', layout='voc')], epochs=1
-    )
+def test_in_a_runner_before_the_first_step(tmp_path):
+    """Without data set configs nothing is checked; with one, no step is taken."""
+    hooks = [dict(type='orl_mm.CheckDataHook', layout='voc')]
+    tiny_runner(tmp_path / 'a', hooks=hooks, epochs=1).train()
+    made = tiny_runner(tmp_path / 'b', hooks=hooks, epochs=1)
     messages = listen(made)
     made.cfg.train_dataloader = dict(dataset=voc(tmp_path / 'none', 'train'))
     with pytest.raises(UserError, match='none is not a folder'):

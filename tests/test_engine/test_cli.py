@@ -1,4 +1,4 @@
-"""Reading a config, and what a user is told about a wrong one."""
+"""Reading a config, and the errors that name a mistake in it."""
 
 import argparse
 import os
@@ -25,40 +25,29 @@ def common(*words, **more):
 
 
 @pytest.mark.parametrize(
-    ('key', 'meant'),
+    'key_meant',
     [
-        ('optim_wraper', 'optim_wrapper'),
-        ('train_dataloder', 'train_dataloader'),
-        ('custom_hook', 'custom_hooks'),
-        ('modle', 'model'),
-        ('load_form', 'load_from'),
-        ('env_cgf', 'env_cfg'),
-        ('defualt_scope', 'default_scope'),
+        'optim_wraper optim_wrapper',
+        'train_dataloder train_dataloader',
+        'custom_hook custom_hooks',
+        'modle model',
+        'load_form load_from',
+        'env_cgf env_cfg',
+        'defualt_scope default_scope',
     ],
 )
-def test_misspelt_runner_key_names_the_right_one(key, meant):
+def test_misspelled_runner_key_names_the_right_one(key_meant):
+    key, meant = key_meant.split()
     with pytest.raises(cli.UserError, match=f"'{key}'.*'{meant}'"):
         cli.check_top_level_keys(config(**{key: 1}))
 
 
-@pytest.mark.parametrize(
-    'key',
-    [
-        'train_pipeline',
-        'test_pipeline',
-        'dataset_type',
-        'data_root',
-        'conv_cfg',
-        'custom_keys',
-        'gallery_dataloader',
-        'max_epochs',
-        'optim_wrapper',
-        'tta_model',
-        'custom_imports',
-    ],
-)
-def test_own_variables_stay_legal(key):
-    cli.check_top_level_keys(config(**{key: 1}))
+def test_own_variables_stay_legal():
+    keys = (
+        'train_pipeline test_pipeline dataset_type data_root conv_cfg custom_keys max_epochs '
+        'gallery_dataloader optim_wrapper tta_model custom_imports'
+    )
+    cli.check_top_level_keys(config(**dict.fromkeys(keys.split(), 1)))
 
 
 def test_stock_configs_pass():
@@ -77,22 +66,21 @@ def test_stock_configs_pass():
 @pytest.mark.parametrize(
     'text', ["_base_ = './none.py'", 'model = dict(', "_base_ = 'mmrotate::a/b.py'"]
 )
-def test_unreadable_config_is_told(tmp_path, text):
+def test_unreadable_config(tmp_path, text):
     path = tmp_path / 'c.py'
     path.write_text(text)
     with pytest.raises(cli.UserError, match='c.py.* cannot be read: .+'):
         cli.load_config(str(path))
 
 
-def test_work_dir_from_command_then_config_then_name():
-    cfg = config()
-    cli.merge_common_arguments(cfg, common())
-    assert cfg.work_dir == 'work_dirs/name'
-    cfg = config(work_dir='own')
-    cli.merge_common_arguments(cfg, common())
-    assert cfg.work_dir == 'own'
-    cli.merge_common_arguments(cfg, common(work_dir='typed'))
-    assert cfg.work_dir == 'typed'
+@pytest.mark.parametrize(
+    ('own', 'typed', 'expected'),
+    [({}, None, 'work_dirs/name'), (dict(work_dir='a'), None, 'a'), (dict(work_dir='a'), 'b', 'b')],
+)
+def test_work_dir_from_command_then_config_then_name(own, typed, expected):
+    cfg = config(**own)
+    cli.merge_common_arguments(cfg, common(work_dir=typed))
+    assert cfg.work_dir == expected
 
 
 def test_cfg_options_reach_the_config_and_are_checked():
@@ -105,63 +93,56 @@ def test_cfg_options_reach_the_config_and_are_checked():
         cli.merge_common_arguments(config(hooks=[1]), common('--cfg-options', 'hooks.7.a=1'))
 
 
-def test_launcher_without_torchrun_is_told(monkeypatch):
+def test_messages_name_the_command_or_key(monkeypatch):
     monkeypatch.delenv('RANK', raising=False)
     with pytest.raises(cli.UserError, match='tools/dist_train.sh CONFIG GPUS'):
         cli.merge_common_arguments(config(), common('--launcher', 'pytorch'))
-
-
-def loaders(scope, **loader):
-    return config(
-        default_scope=scope,
-        train_dataloader=dict(dict(num_workers=2), **loader),
-        val_dataloader=None,
-    )
-
-
-@pytest.fixture
-def device(monkeypatch):
-    monkeypatch.setattr(cli, 'get_device', lambda: 'cuda')
-
-
-def test_only_mmpretrain_gets_the_default_collate(device):
-    cfg = loaders('mmpretrain')
-    cli.set_dataloader_defaults(cfg, common())
-    assert cfg.train_dataloader.collate_fn == dict(type='default_collate')
-    assert cfg.train_dataloader.persistent_workers is True
-    assert cfg.train_dataloader.pin_memory is True
-    for scope in ('mmdet', 'mmseg'):
-        cfg = loaders(scope)
-        cli.set_dataloader_defaults(cfg, common())
-        assert cfg.train_dataloader == dict(num_workers=2)
-
-
-def test_nothing_is_pinned_without_a_device(monkeypatch):
-    monkeypatch.setattr(cli, 'get_device', lambda: 'cpu')
-    cfg = loaders('mmseg', pin_memory=True)
-    cli.set_dataloader_defaults(cfg, common())
-    assert cfg.train_dataloader.pin_memory is False
-
-
-def test_loader_switches(device):
-    cfg = loaders('mmdet', pin_memory=True, persistent_workers=True)
-    cli.set_dataloader_defaults(cfg, common('--no-pin-memory', no_persistent_workers=True))
-    assert cfg.train_dataloader.pin_memory is False
-    assert cfg.train_dataloader.persistent_workers is False
-    cfg = loaders('mmpretrain', num_workers=0, persistent_workers=True)
-    cli.set_dataloader_defaults(cfg, common())
-    assert cfg.train_dataloader.persistent_workers is False
-
-
-def test_mark_of_an_external_base_does_not_reach_collate():
-    cfg = loaders('mmpretrain', collate_fn=dict(type='default_collate', _scope_='mmpretrain'))
-    cli.set_dataloader_defaults(cfg, common())
-    assert cfg.train_dataloader.collate_fn == dict(type='default_collate')
-
-
-def test_config_without_a_part_is_told():
     with pytest.raises(cli.UserError, match='testing needs test_dataloader'):
         cli.check_parts(config(), 'testing', 'test_dataloader')
+    with pytest.raises(cli.UserError, match='type: make ops'), cli.config_errors():
+        raise ModuleNotFoundError("No module named 'mmcv._ext'", name='mmcv._ext')
+
+
+OFF = dict(no_pin_memory=True, no_persistent_workers=True)
+ON = dict(pin_memory=True, persistent_workers=True)
+COLLATE = dict(type='default_collate')
+
+
+@pytest.mark.parametrize(
+    ('scope', 'loader', 'args', 'expected'),
+    [
+        ('mmpretrain', {}, {}, dict(ON, collate_fn=COLLATE)),
+        ('mmdet', {}, {}, {}),
+        ('mmseg', {}, {}, {}),
+        ('mmdet', ON, OFF, dict(pin_memory=False, persistent_workers=False)),
+        (
+            'mmpretrain',
+            dict(ON, num_workers=0),
+            {},
+            dict(pin_memory=True, persistent_workers=False, collate_fn=COLLATE),
+        ),
+        # A base config of another package adds its scope to collate_fn.
+        (
+            'mmpretrain',
+            dict(collate_fn=dict(COLLATE, _scope_='mmpretrain')),
+            {},
+            dict(ON, collate_fn=COLLATE),
+        ),
+    ],
+)
+def test_defaults_of_loaders(scope, loader, args, expected, monkeypatch):
+    monkeypatch.setattr(cli, 'get_device', lambda: 'cuda')
+    loader = dict(dict(num_workers=2), **loader)
+    cfg = config(default_scope=scope, train_dataloader=loader, val_dataloader=None)
+    cli.set_dataloader_defaults(cfg, common(**args))
+    assert cfg.train_dataloader == dict(num_workers=loader['num_workers'], **expected)
+
+
+def test_no_pinned_memory_without_a_device(monkeypatch):
+    monkeypatch.setattr(cli, 'get_device', lambda: 'cpu')
+    cfg = config(default_scope='mmseg', train_dataloader=dict(num_workers=2, pin_memory=True))
+    cli.set_dataloader_defaults(cfg, common())
+    assert cfg.train_dataloader.pin_memory is False
 
 
 @MODELS.register_module()
@@ -187,11 +168,6 @@ def test_error_of_building_is_one_line(cfg, message):
     registry = DATASETS if 'data_root' in cfg else MODELS
     with pytest.raises(cli.UserError, match=message), cli.config_errors():
         registry.build(cfg)
-
-
-def test_missing_compiled_ops_name_the_command():
-    with pytest.raises(cli.UserError, match='type: make ops'), cli.config_errors():
-        raise ModuleNotFoundError("No module named 'mmcv._ext'", name='mmcv._ext')
 
 
 def test_traceback_is_in_the_log_file(tmp_path):

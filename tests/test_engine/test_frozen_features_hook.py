@@ -22,7 +22,7 @@ PROBE = dict(
 
 
 class Labelled(Dataset):
-    """Random images of two findings, one label unknown."""
+    """Random images of two findings; one label is unknown."""
 
     metainfo = dict(classes=('a', 'b'))
     seen = []  # of the class: a runner copies its data sets

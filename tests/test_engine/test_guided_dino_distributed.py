@@ -1,10 +1,7 @@
 """DINO with guided attention in two processes is one process with the joined batch."""
 
 import os
-import socket
-import subprocess
 import sys
-from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -14,7 +11,6 @@ import torch.distributed as dist
 from orl_mm.engine.cpu_ddp import CPUDistributedDataParallel
 from orl_mm.engine.hooks import AttentionRegHook
 
-ROOT = Path(__file__).parents[2]
 BATCH, STEPS = 4, 3
 
 
@@ -52,38 +48,14 @@ def train(rank, world):
     )
 
 
-def launch(world, out):
-    with socket.socket() as s:
-        s.bind(('127.0.0.1', 0))
-        port = s.getsockname()[1]
-    path = f'{ROOT}{os.pathsep}{os.environ.get("PYTHONPATH", "")}'
-    env = dict(
-        os.environ,
-        WORLD_SIZE=str(world),
-        MASTER_ADDR='127.0.0.1',
-        MASTER_PORT=str(port),
-        OMP_NUM_THREADS='1',
-        PYTHONPATH=path,
-    )
-    jobs = [
-        subprocess.Popen(
-            [sys.executable, __file__, str(out)],
-            env={**env, 'RANK': str(r)},
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        for r in range(world)
-    ]
-    for job in jobs:
-        _, error = job.communicate(timeout=240)
-        assert job.returncode == 0, error[-3000:]
-    return torch.load(out, weights_only=True)
-
-
 @pytest.fixture(scope='module')
 def runs(tmp_path_factory):
+    from tests.ranks import run_ranks  # not found when this file runs as a script
+
     folder = tmp_path_factory.mktemp('ranks')
-    return launch(1, folder / 'one.pth'), launch(2, folder / 'two.pth')
+    for world in (1, 2):
+        run_ranks(__file__, folder / f'{world}.pth', world)
+    return [torch.load(folder / f'{world}.pth', weights_only=True) for world in (1, 2)]
 
 
 @pytest.mark.parametrize('what', ['losses', 'grads', 'center', 'teacher'])

@@ -32,7 +32,7 @@ def changed(change):
     return model
 
 
-def test_without_schedule_the_refiner_keeps_its_k(tmp_path):
+def test_without_schedule_k_is_unchanged(tmp_path):
     model = TinyModel()
     model.refiner.num_clusters = 200
     tiny_runner(tmp_path, model, hooks=[_hook(schedule=None)], epochs=1).train()
@@ -40,34 +40,27 @@ def test_without_schedule_the_refiner_keeps_its_k(tmp_path):
 
 
 def test_factor_multiplies_every_step_once_also_after_a_resume(tmp_path):
-    def run(name, **kwargs):
-        hook = _hook(lr_factor_base=16)
-        runner = tiny_runner(tmp_path / name, hooks=[hook], param_scheduler=RATE, lr=2.0, **kwargs)
+    def rates(name, hook=None, **kwargs):
+        hooks = [hook or _hook(lr_factor_base=16)]
+        runner = tiny_runner(tmp_path / name, hooks=hooks, param_scheduler=RATE, lr=2.0, **kwargs)
         runner.train()
         return [group[0] for group in runner.model.rates]
 
-    plain = tiny_runner(tmp_path / 'plain', hooks=[_hook()], param_scheduler=RATE, lr=2.0)
-    plain.train()
     factors = [8 / 16] * 4 + [12 / 16] * 4 + [16 / 16] * 4
-    expected = [
-        group[0] * factor for group, factor in zip(plain.model.rates, factors, strict=False)
-    ]
-    whole = run('whole')
+    plain, whole = rates('plain', _hook()), rates('whole')
+    expected = [rate * factor for rate, factor in zip(plain, factors, strict=True)]
     assert whole == pytest.approx(expected, rel=1e-12)
-    run('broken', stop_after=1)
-    assert run('rest', load_from=str(tmp_path / 'broken/epoch_1.pth'), resume=True) == whole[4:]
+    rates('broken', stop_after=1)
+    assert rates('rest', load_from=str(tmp_path / 'broken/epoch_1.pth'), resume=True) == whole[4:]
 
 
 def test_factor_needs_clustering_and_a_scheduler(tmp_path):
     off = _hook(schedule=dict(type='piecewise', epochs=[1, 3], values=[16, 200]), lr_factor_base=16)
     with pytest.raises(ValueError, match='epoch 3'):
         tiny_runner(tmp_path / 'a', hooks=[off], param_scheduler=RATE).train()
+    hooks, cosine = [_hook(lr_factor_base=16)], dict(type='CosineAnnealingLR', T_max=3)
     with pytest.raises(ValueError, match='WarmupCosineLR'):
-        tiny_runner(
-            tmp_path / 'b',
-            hooks=[_hook(lr_factor_base=16)],
-            param_scheduler=dict(type='CosineAnnealingLR', T_max=3),
-        ).train()
+        tiny_runner(tmp_path / 'b', hooks=hooks, param_scheduler=cosine).train()
 
 
 def test_scalars_in_the_log_line_and_in_the_back_ends(tmp_path):

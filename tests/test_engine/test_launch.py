@@ -1,13 +1,13 @@
 """What dist_train.sh starts, by environment and devices; no GPU needed."""
 
 import os
-import socket
 import subprocess
 import sys
 
 import pytest
 
 from orl_mm.engine.launch import LaunchError, Machine, first_host, main, plan
+from tests.ranks import free_port
 
 SHELL = 'tools/dist_train.sh'
 GPU8 = Machine(gpus=8, cores=64, host='node0')
@@ -23,9 +23,15 @@ def launch(gpus, env=None, machine=GPU8, extra=(), shell=SHELL):
 
 
 def refusal(gpus, env=None, machine=GPU8, extra=(), shell=SHELL):
+    """The error of a launch that cannot work."""
     with pytest.raises(LaunchError) as error:
         launch(gpus, env, machine, extra, shell)
     return str(error.value)
+
+
+def words(text):
+    """Options written as ``name=value``, as a dict."""
+    return dict(word.split('=', 1) for word in text.split())
 
 
 def options(argv):
@@ -36,104 +42,113 @@ def options(argv):
     return {pair[0]: pair[-1] for pair in pairs}, argv[script + 1 :]
 
 
-def test_one_node_starts_all():
-    given, rest = options(launch(8, extra=['--amp', '--seed=1']).argv)
-    assert given == {
-        'standalone': 'standalone',
-        'nnodes': '1',
-        'nproc-per-node': '8',
-        'max-restarts': '0',
-    }
+@pytest.mark.parametrize(
+    ('gpus', 'env', 'expected'),
+    [
+        (8, {}, 'standalone=standalone nnodes=1 nproc-per-node=8'),
+        (
+            8,
+            dict(PORT='29555'),
+            'nnodes=1 node-rank=0 master-addr=localhost master-port=29555 nproc-per-node=8',
+        ),
+        (
+            128,
+            RENDEZVOUS,
+            'nnodes=16 node-rank=3 master-addr=10.0.0.1 master-port=29500 nproc-per-node=8',
+        ),
+    ],
+)
+def test_torchrun_options(gpus, env, expected):
+    given, rest = options(launch(gpus, env, extra=['--amp', '--seed=1']).argv)
+    assert given == {**words(expected), 'max-restarts': '0'}
     assert rest == ['c.py', '--launcher', 'pytorch', '--amp', '--seed=1']
 
 
-def test_port_of_the_stock_script_is_kept():
-    given, _ = options(launch(8, dict(PORT='29555')).argv)
-    assert given['master-port'] == '29555'
-    assert 'standalone' not in given
+STEP = words(
+    'SLURM_STEP_ID=1 SLURM_STEP_NUM_NODES=2 SLURM_STEP_NUM_TASKS=2 '
+    'SLURM_STEP_NODELIST=gpu[07-08] SLURM_NODEID=1'
+)
 
 
-def test_each_of_16_nodes_starts_8_of_128():
-    given, _ = options(launch(128, RENDEZVOUS).argv)
-    assert given == {
-        'nnodes': '16',
-        'node-rank': '3',
-        'master-addr': '10.0.0.1',
-        'master-port': '29500',
-        'nproc-per-node': '8',
-        'max-restarts': '0',
-    }
-
-
-@pytest.mark.parametrize('more', [{}, dict(SLURM_STEP_ID='0')])
-def test_slurm_node_starts_its_share(more):
-    given, _ = options(launch(128, {**SLURM, **more}).argv)
-    assert (given['nnodes'], given['node-rank'], given['nproc-per-node'], given['master-addr']) == (
-        '16',
-        '3',
-        '8',
-        'gpu03',
-    )
+@pytest.mark.parametrize(
+    ('gpus', 'more', 'expected'),
+    [
+        (128, {}, 'nnodes=16 node-rank=3 nproc-per-node=8 master-addr=gpu03'),
+        (128, dict(SLURM_STEP_ID='0'), 'nnodes=16 node-rank=3 nproc-per-node=8 master-addr=gpu03'),
+        (16, STEP, 'nnodes=2 node-rank=1 nproc-per-node=8 master-addr=gpu07'),
+    ],
+    ids=['batch script', 'whole step', 'step on part of the allocation'],
+)
+def test_slurm_node_starts_its_share(gpus, more, expected):
+    given, _ = options(launch(gpus, {**SLURM, **more}).argv)
+    assert words(expected).items() <= given.items()
     assert given['master-port'] == str(20000 + 4711)
-
-
-def test_slurm_step_on_part_of_the_allocation():
-    env = dict(
-        SLURM,
-        SLURM_STEP_ID='1',
-        SLURM_STEP_NUM_NODES='2',
-        SLURM_STEP_NUM_TASKS='2',
-        SLURM_STEP_NODELIST='gpu[07-08]',
-        SLURM_NODEID='1',
-    )
-    given, _ = options(launch(16, env).argv)
-    assert (given['nnodes'], given['node-rank'], given['nproc-per-node'], given['master-addr']) == (
-        '2',
-        '1',
-        '8',
-        'gpu07',
-    )
 
 
 def test_batch_script_starts_itself_on_every_node():
     machine = Machine(gpus=8, cores=64, host='gpu03', has_srun=True)
     env = dict(SLURM, SLURM_NODEID='0')
-    argv = launch(128, env, machine, ['--amp']).argv
-    assert argv == [
-        'srun',
-        '--nodes=16',
-        '--ntasks=16',
-        '--ntasks-per-node=1',
-        '--kill-on-bad-exit=1',
-        SHELL,
-        'c.py',
-        '128',
-        '--amp',
-    ]
+    srun = 'srun --nodes=16 --ntasks=16 --ntasks-per-node=1 --kill-on-bad-exit=1'
+    assert launch(128, env, machine, ['--amp']).argv == f'{srun} {SHELL} c.py 128 --amp'.split()
     # The step that srun made is a node of its own.
     step = dict(env, SLURM_STEP_ID='0', SLURM_STEP_NUM_NODES='16', SLURM_STEP_NUM_TASKS='16')
     assert options(launch(128, step, machine).argv)[0]['node-rank'] == '0'
 
 
-def test_slurm_with_a_task_a_gpu_is_refused():
-    env = dict(SLURM, SLURM_STEP_ID='0', SLURM_STEP_NUM_NODES='16', SLURM_STEP_NUM_TASKS='128')
-    assert ('  srun --nodes=16 --ntasks-per-node=1 tools/dist_train.sh c.py 128') in refusal(
-        128, env
-    ).splitlines()
+TASK_PER_GPU = dict(SLURM, SLURM_STEP_ID='0', SLURM_STEP_NUM_NODES='16', SLURM_STEP_NUM_TASKS='128')
+
+
+@pytest.mark.parametrize(
+    ('gpus', 'env', 'fragments'),
+    [
+        (
+            128,
+            TASK_PER_GPU,
+            ['\n  srun --nodes=16 --ntasks-per-node=1 tools/dist_train.sh c.py 128'],
+        ),
+        (10, {}, ['NNODES=2 NODE_RANK=0', 'NNODES=2 NODE_RANK=1', '--gpus-per-node=5']),
+        (
+            128,
+            dict(RENDEZVOUS, NNODES='8'),
+            ['8 nodes would start 16 processes each', 'NNODES=16 NODE_RANK=0'],
+        ),
+        (
+            128,
+            dict(RENDEZVOUS, NNODES='6'),
+            [
+                'do not divide over 6 nodes',
+                '\n  tools/dist_train.sh c.py 126\n  tools/dist_train.sh c.py 132',
+            ],
+        ),
+        *(
+            (
+                128,
+                {key: value for key, value in RENDEZVOUS.items() if key != missing},
+                [f'also needs {missing};', 'NNODES=16 NODE_RANK=R MASTER_ADDR=node0'],
+            )
+            for missing in ('NODE_RANK', 'MASTER_ADDR')
+        ),
+        (128, dict(RENDEZVOUS, NODE_RANK='16'), ['0 to 15']),
+        *((gpus, {}, [f'got {gpus!r}']) for gpus in ('0', '-1', 'two', '1.5')),
+        (16, dict(ALLOW_OVERSUBSCRIBE='1'), ['has 8 GPUs']),
+        (32, dict(NNODES='2:4'), ['RDZV_ENDPOINT=node0:29500']),
+    ],
+)
+def test_errors(gpus, env, fragments):
+    text = refusal(gpus, env)
+    assert all(fragment in text for fragment in fragments), text
 
 
 def test_128_on_one_node_prints_every_command():
     lines = refusal(128, extra=['--amp']).splitlines()
+    command = 'tools/dist_train.sh c.py 128 --amp'
     assert '128 processes cannot run here: this machine has 8 GPUs' in lines[0]
-    nodes = [line for line in lines if line.startswith('  NNODES=')]
-    assert nodes == [
-        f'  NNODES=16 NODE_RANK={rank} MASTER_ADDR=node0 tools/dist_train.sh c.py 128 --amp'
-        for rank in range(16)
+    assert [line for line in lines if line.startswith('  NNODES=')] == [
+        f'  NNODES=16 NODE_RANK={rank} MASTER_ADDR=node0 {command}' for rank in range(16)
     ]
-    assert (
-        '  srun --nodes=16 --ntasks-per-node=1 --gpus-per-node=8 tools/dist_train.sh c.py 128 --amp'
-    ) in lines
+    assert f'  srun --nodes=16 --ntasks-per-node=1 --gpus-per-node=8 {command}' in lines
     assert lines[-1] == '  tools/dist_train.sh c.py 8 --amp --auto-scale-lr'
+    assert '--auto-scale-lr' not in refusal(128, shell='tools/dist_test.sh')
 
 
 def test_printed_commands_are_right():
@@ -149,50 +164,11 @@ def test_printed_commands_are_right():
     assert started == 24
 
 
-def test_more_processes_than_divide_take_more_nodes():
-    lines = refusal(10).splitlines()
-    assert sum('NNODES=2 ' in line for line in lines) == 2
-    assert any('--gpus-per-node=5' in line for line in lines)
-
-
-def test_test_script_is_not_told_to_scale_the_rate():
-    assert '--auto-scale-lr' not in refusal(128, shell='tools/dist_test.sh')
-
-
 def test_many_nodes_are_abbreviated():
     lines = [line for line in refusal(1024).splitlines() if line[:2] == '  ']
     ranks = [line.split()[1] for line in lines if 'NODE_RANK' in line]
     assert ranks == ['NODE_RANK=0', 'NODE_RANK=1', 'NODE_RANK=127']
     assert '  ...' in lines
-
-
-def test_share_beyond_a_node_is_refused():
-    text = refusal(128, dict(RENDEZVOUS, NNODES='8'))
-    assert '8 nodes would start 16 processes each' in text
-    assert 'NNODES=16 NODE_RANK=0' in text
-
-
-def test_uneven_share_is_refused():
-    lines = refusal(128, dict(RENDEZVOUS, NNODES='6')).splitlines()
-    assert 'do not divide over 6 nodes' in lines[0]
-    assert lines[1:] == ['  tools/dist_train.sh c.py 126', '  tools/dist_train.sh c.py 132']
-
-
-@pytest.mark.parametrize('left_out', ['NODE_RANK', 'MASTER_ADDR'])
-def test_incomplete_rendezvous_is_refused(left_out):
-    env = {key: value for key, value in RENDEZVOUS.items() if key != left_out}
-    text = refusal(128, env)
-    assert f'also needs {left_out};' in text
-    assert 'NNODES=16 NODE_RANK=R MASTER_ADDR=node0' in text
-
-
-def test_rank_outside_is_refused():
-    assert '0 to 15' in refusal(128, dict(RENDEZVOUS, NODE_RANK='16'))
-
-
-@pytest.mark.parametrize('gpus', ['0', '-1', 'two', '1.5'])
-def test_gpus_must_be_a_number(gpus):
-    assert f'got {gpus!r}' in refusal(gpus)
 
 
 def test_cpu_machine_takes_a_process_a_core():
@@ -203,7 +179,7 @@ def test_cpu_machine_takes_a_process_a_core():
     assert launch(1, dict(OMP_NUM_THREADS='1'), CPU2).env == {}
 
 
-def test_cpu_machine_refuses_more_unless_forced():
+def test_more_processes_than_cores_must_be_forced():
     text = refusal(4, machine=CPU2)
     assert 'this machine has 2 cores and no GPU' in text
     assert '  tools/dist_train.sh c.py 2 --auto-scale-lr' in text.splitlines()
@@ -212,55 +188,39 @@ def test_cpu_machine_refuses_more_unless_forced():
     assert given['nproc-per-node'] == '4'
 
 
-def test_gpus_are_never_oversubscribed():
-    assert 'has 8 GPUs' in refusal(16, dict(ALLOW_OVERSUBSCRIBE='1'))
-
-
 def test_elastic():
     env = dict(NNODES='2:4', RDZV_ENDPOINT='node0:29500', RDZV_ID='r2o', MAX_RESTARTS='3')
-    given, rest = options(launch(32, env, extra=['--resume']).argv)
-    assert given == {
-        'nnodes': '2:4',
-        'rdzv-backend': 'c10d',
-        'rdzv-endpoint': 'node0:29500',
-        'rdzv-id': 'r2o',
-        'nproc-per-node': '8',
-        'max-restarts': '3',
-    }
+    done = launch(32, env, extra=['--resume'])
+    given, rest = options(done.argv)
+    assert given == words(
+        'nnodes=2:4 rdzv-backend=c10d rdzv-endpoint=node0:29500 rdzv-id=r2o nproc-per-node=8 '
+        'max-restarts=3'
+    )
     assert rest[-1] == '--resume'
     # Without it restarted processes wait for those that died.
-    assert launch(32, env, extra=['--resume']).env['TORCH_DISABLE_SHARE_RDZV_TCP_STORE'] == '1'
+    assert done.env['TORCH_DISABLE_SHARE_RDZV_TCP_STORE'] == '1'
 
 
-def test_restarts_never_meet_statically():
-    """torchrun's static meeting point keeps the addresses of dead processes."""
+def test_restarts_use_dynamic_rendezvous():
+    """torchrun's static rendezvous keeps the addresses of dead processes."""
     more = dict(MAX_RESTARTS='3')
     done = launch(128, {**RENDEZVOUS, **more}, extra=['--resume'])
-    assert options(done.argv)[0] == {
-        'nnodes': '16',
-        'rdzv-backend': 'c10d',
-        'rdzv-id': 'orl_mm',
-        'rdzv-endpoint': '10.0.0.1:29500',
-        'rdzv-conf': 'is_host=0',
-        'nproc-per-node': '8',
-        'max-restarts': '3',
-    }
+    assert options(done.argv)[0] == words(
+        'nnodes=16 rdzv-backend=c10d rdzv-id=orl_mm rdzv-endpoint=10.0.0.1:29500 '
+        'rdzv-conf=is_host=0 nproc-per-node=8 max-restarts=3'
+    )
     first = launch(128, {**RENDEZVOUS, **more, 'NODE_RANK': '0'}, extra=['--resume'])
     assert '--rdzv-conf=is_host=1' in first.argv
-    alone = launch(8, more, extra=['--resume'])
-    assert '--standalone' in alone.argv
+    single = launch(8, more, extra=['--resume'])
+    assert '--standalone' in single.argv
     port = launch(8, dict(more, PORT='29555'), extra=['--resume'])
     assert '--rdzv-endpoint=localhost:29555' in port.argv
-    for found in (done, alone, port):
+    for found in (done, single, port):
         assert found.env['TORCH_DISABLE_SHARE_RDZV_TCP_STORE'] == '1'
     assert 'TORCH_DISABLE_SHARE_RDZV_TCP_STORE' not in launch(8).env
 
 
-def test_elastic_without_a_meeting_point_is_refused():
-    assert 'RDZV_ENDPOINT=node0:29500' in refusal(32, dict(NNODES='2:4'))
-
-
-def test_restart_without_resume_is_refused():
+def test_restarts_need_resume():
     assert 'add --resume' in refusal(8, dict(MAX_RESTARTS='3'))
     for resume in (['--resume'], ['--resume=a.pth'], ['--resume', 'a.pth']):
         argv = launch(8, dict(MAX_RESTARTS='3'), extra=resume).argv
@@ -283,22 +243,19 @@ def test_first_host_of_slurm(nodelist, host):
 
 
 @pytest.mark.parametrize(
-    ('words', 'said'),
+    ('words', 'message'),
     [
-        ([SHELL, 'train.py'], 'CONFIG GPUS'),
-        ([SHELL, 'train.py', 'none.py', '2'], "config 'none.py' does not exist"),
-        (
-            ['tools/dist_test.sh', 'test.py', __file__, 'none.pth', '2'],
-            "checkpoint 'none.pth' does not exist",
-        ),
+        (f'{SHELL} train.py', 'CONFIG GPUS'),
+        (f'{SHELL} train.py none.py 2', "config 'none.py' does not exist"),
+        (f'tools/dist_test.sh test.py {__file__} none.pth 2', "checkpoint 'none.pth' does not"),
     ],
 )
-def test_wrong_command_ends_in_one_line(words, said, capsys):
+def test_wrong_command_ends_in_one_line(words, message, capsys):
     with pytest.raises(SystemExit) as stop:
-        main(words)
-    message = capsys.readouterr().err
-    assert (stop.value.code, message.count('\n')) == (2, 1)
-    assert said in message
+        main(words.split())
+    error = capsys.readouterr().err
+    assert (stop.value.code, error.count('\n')) == (2, 1)
+    assert message in error
 
 
 WORKER = """
@@ -318,29 +275,15 @@ dist.destroy_process_group()
 """
 
 
-def free_port():
-    with socket.socket() as probe:
-        probe.bind(('127.0.0.1', 0))
-        return str(probe.getsockname()[1])
-
-
 def start(folder, name, gpus, **env):
-    """Start a node's share for real, as dist_train.sh does."""
+    """Start the processes of one node, as dist_train.sh does."""
     script = folder / 'train.py'
     script.write_text(WORKER)
-    done = plan(
-        SHELL,
-        str(script),
-        ['c.py'],
-        str(gpus),
-        ['--resume'],
-        env,
-        Machine(gpus=0, cores=2, host='localhost'),
-    )
+    machine = Machine(gpus=0, cores=2, host='localhost')
+    done = plan(SHELL, str(script), ['c.py'], str(gpus), ['--resume'], env, machine)
+    env = {**os.environ, **done.env, **env}
     with open(folder / f'{name}.txt', 'w') as log:
-        return subprocess.Popen(
-            done.argv, env={**os.environ, **done.env, **env}, stdout=log, stderr=subprocess.STDOUT
-        )
+        return subprocess.Popen(done.argv, env=env, stdout=log, stderr=subprocess.STDOUT)
 
 
 def sums(folder, name, node):

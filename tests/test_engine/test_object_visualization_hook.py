@@ -1,3 +1,5 @@
+"""Pictures of the objects while training; they do not change the run."""
+
 import os
 import random
 import subprocess
@@ -13,6 +15,7 @@ from mmengine.runner import Runner
 from PIL import Image
 
 from orl_mm.datasets.demo_photos import write_demo_photos
+from orl_mm.engine.hooks import ObjectVisualizationHook
 from tests.small import NARROW
 
 VIEW = [[dict(type='RandomGrayscale', prob=0.5, keep_channels=True)]] * 2
@@ -20,18 +23,13 @@ HOOK = dict(type='orl_mm.ObjectVisualizationHook', interval=2, num_images=2, bat
 
 
 def projector(channels):
+    layers = dict(num_layers=2, with_last_bn=False, with_avg_pool=False)
     return dict(
-        type='NonLinearNeck',
-        in_channels=channels,
-        hid_channels=16,
-        out_channels=8,
-        num_layers=2,
-        with_last_bn=False,
-        with_avg_pool=False,
+        type='NonLinearNeck', in_channels=channels, hid_channels=16, out_channels=8, **layers
     )
 
 
-def run(work_dir, photos, hooks, prior='grid', stop=False, **loader):
+def run(work_dir, photos, hooks, prior='grid'):
     """Three steps of R2O with a narrow ResNet-18 on tiles of photographs; the runner."""
     pipeline = [
         dict(type='orl_mm.LoadImage'),
@@ -39,47 +37,40 @@ def run(work_dir, photos, hooks, prior='grid', stop=False, **loader):
         dict(type='orl_mm.MultiViewWithGeometry', num_views=[1, 1], transforms=VIEW, size=64),
         dict(type='PackInputs', algorithm_keys=('views', 'regions', 'num_regions')),
     ]
-    cfg = Config(
-        dict(
-            default_scope='mmpretrain',
-            work_dir=str(work_dir),
-            experiment_name=str(work_dir)[-60:].replace('/', '_'),
-            model=dict(
-                type='orl_mm.R2O',
-                grid=2,
-                data_preprocessor=dict(mean=[120.0] * 3, std=[60.0] * 3, to_rgb=True),
-                backbone=dict(type='ResNet', norm_cfg=dict(type='SyncBN'), **NARROW),
-                refiner=dict(type='orl_mm.KMeansRefiner', num_clusters=3, mask_size=16),
-                neck=dict(type='orl_mm.MaskPoolNeck', projector=projector(64)),
-                head=dict(
-                    type='orl_mm.RegionPredictHead',
-                    predictor=projector(8),
-                    loss=dict(type='orl_mm.RegionCosineLoss'),
-                ),
-            ),
-            train_dataloader=dict(
-                batch_size=4,
-                num_workers=0,
-                sampler=dict(type='DefaultSampler', shuffle=True),
-                collate_fn=dict(type='default_collate'),
-                dataset=dict(
-                    type='orl_mm.ImageList', data_root=str(photos), indices=12, pipeline=pipeline
-                ),
-                **loader,
-            ),
-            optim_wrapper=dict(optimizer=dict(type='SGD', lr=0.1)),
-            train_cfg=dict(by_epoch=True, max_epochs=1),
-            custom_hooks=hooks,
-            default_hooks=dict(checkpoint=None),
-            visualizer=dict(
-                type='Visualizer',
-                vis_backends=[dict(type='LocalVisBackend'), dict(type='TensorboardVisBackend')],
-            ),
-            randomness=dict(seed=0),
-        )
+    loss = dict(type='orl_mm.RegionCosineLoss')
+    model = dict(
+        type='orl_mm.R2O',
+        grid=2,
+        data_preprocessor=dict(mean=[120.0] * 3, std=[60.0] * 3, to_rgb=True),
+        backbone=dict(type='ResNet', norm_cfg=dict(type='SyncBN'), **NARROW),
+        refiner=dict(type='orl_mm.KMeansRefiner', num_clusters=3, mask_size=16),
+        neck=dict(type='orl_mm.MaskPoolNeck', projector=projector(64)),
+        head=dict(type='orl_mm.RegionPredictHead', predictor=projector(8), loss=loss),
+    )
+    data = dict(type='orl_mm.ImageList', data_root=str(photos), indices=12, pipeline=pipeline)
+    loader = dict(
+        batch_size=4,
+        num_workers=0,
+        sampler=dict(type='DefaultSampler', shuffle=True),
+        collate_fn=dict(type='default_collate'),
+        dataset=data,
+    )
+    back_ends = [dict(type='LocalVisBackend'), dict(type='TensorboardVisBackend')]
+    cfg = dict(
+        default_scope='mmpretrain',
+        work_dir=str(work_dir),
+        experiment_name=str(work_dir)[-60:].replace('/', '_'),
+        model=model,
+        train_dataloader=loader,
+        optim_wrapper=dict(optimizer=dict(type='SGD', lr=0.1)),
+        train_cfg=dict(by_epoch=True, max_epochs=1),
+        custom_hooks=hooks,
+        default_hooks=dict(checkpoint=None),
+        visualizer=dict(type='Visualizer', vis_backends=back_ends),
+        randomness=dict(seed=0),
     )
     init_default_scope('mmpretrain')
-    runner = Runner.from_cfg(cfg)
+    runner = Runner.from_cfg(Config(cfg))
     runner.train()
     return runner
 
@@ -147,7 +138,7 @@ def test_tensorboard_has_the_pictures_and_the_scalars(with_pictures):
 
 
 def test_the_same_images_and_views_every_time(with_pictures):
-    """View pixels lie in the third and fifth column and depend on no weights."""
+    """View pixels are in the third and fifth column and depend on no weights."""
     folder = with_pictures[0].work_dir + '/objects/'
     a, b = (np.asarray(Image.open(f'{folder}views_{s:07d}.png')) for s in (0, 3))
     for column in (2, 4):
@@ -162,50 +153,32 @@ def test_without_a_prior(photos, tmp_path):
     assert runner.iter == 3
 
 
-def test_what_cannot_be_drawn_is_said_before_the_first_step(photos, tmp_path):
+def test_wrong_arguments(photos, tmp_path):
     with pytest.raises(ValueError, match=r'indices \[12\] lie outside .* 12 images'):
         run(tmp_path, photos, [dict(HOOK, indices=[0, 12])])
-
-
-@pytest.mark.parametrize(
-    ('bad', 'message'), [(dict(num_images=0), 'num_images=0'), (dict(indices=[]), 'indices=')]
-)
-def test_bad_arguments(bad, message):
-    from orl_mm.engine.hooks import ObjectVisualizationHook
-
-    with pytest.raises(ValueError, match=message):
-        ObjectVisualizationHook(**bad)
+    with pytest.raises(ValueError, match='num_images=0'):
+        ObjectVisualizationHook(num_images=0)
+    with pytest.raises(ValueError, match='indices='):
+        ObjectVisualizationHook(indices=[])
 
 
 @pytest.mark.slow
 def test_two_processes_draw_once_and_none_waits(photos, tmp_path):
     """Only rank 0 draws, between steps whose collectives both ranks enter."""
-    root = Path(__file__).parents[2]
+    options = (
+        'train_cfg.max_iters=2 train_dataloader.batch_size=2 param_scheduler.0.end=2 '
+        'param_scheduler.0.warmup=0 custom_hooks.4.interval=1 custom_hooks.4.num_images=2 '
+        'train_dataloader.num_workers=0 train_dataloader.persistent_workers=False '
+        f'train_dataloader.dataset.data_root={photos}'
+    )
+    train = f'bash tools/dist_train.sh configs/r2o/demo.py 2 --work-dir {tmp_path} --cfg-options'
     subprocess.run(
-        [
-            'bash',
-            'tools/dist_train.sh',
-            'configs/r2o/demo.py',
-            '2',
-            '--work-dir',
-            str(tmp_path),
-            '--cfg-options',
-            'train_cfg.max_iters=2',
-            'train_dataloader.batch_size=2',
-            'param_scheduler.0.end=2',
-            'param_scheduler.0.warmup=0',
-            'custom_hooks.4.interval=1',
-            'custom_hooks.4.num_images=2',
-            'train_dataloader.num_workers=0',
-            'train_dataloader.persistent_workers=False',
-            f'train_dataloader.dataset.data_root={photos}',
-        ],
+        f'{train} {options}'.split(),
         check=True,
         timeout=900,
-        cwd=root,
+        cwd=Path(__file__).parents[2],
         env=dict(os.environ, OMP_NUM_THREADS='1'),
     )
     names = sorted(path.name for path in (tmp_path / 'objects').iterdir())
-    assert names == ['latest.png', 'latest_views.png'] + [
-        f'{kind}_{step:07d}.png' for kind in ('step', 'views') for step in range(3)
-    ]
+    drawn = [f'{kind}_{step:07d}.png' for kind in ('step', 'views') for step in range(3)]
+    assert names == ['latest.png', 'latest_views.png', *drawn]

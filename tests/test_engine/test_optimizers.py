@@ -7,7 +7,6 @@ import pytest
 import torch
 from mmengine.optim import build_optim_wrapper
 from mmpretrain.engine.optimizers import LARS as StockLARS
-from mmpretrain.registry import MODELS
 from torch import nn
 
 from orl_mm.engine.optimizers import LARS
@@ -155,16 +154,9 @@ VECTORS = {name for name, p in Net().named_parameters() if p.requires_grad and n
 
 
 def build(model, constructor, paramwise=None, **optimizer):
-    optimizer = optimizer or dict(type='orl_mm.LARS', lr=4.8, weight_decay=1e-6)
-    return build_optim_wrapper(
-        model,
-        dict(
-            type='OptimWrapper',
-            constructor=f'orl_mm.{constructor}',
-            optimizer=optimizer,
-            paramwise_cfg=paramwise,
-        ),
-    )
+    cfg = dict(type='OptimWrapper', constructor=f'orl_mm.{constructor}', paramwise_cfg=paramwise)
+    cfg['optimizer'] = optimizer or dict(type='orl_mm.LARS', lr=4.8, weight_decay=1e-6)
+    return build_optim_wrapper(model, cfg)
 
 
 def names_of(model, wrapper):
@@ -185,25 +177,10 @@ def test_lars_excludes_norms_and_biases(include):
     assert (excluded['weight_decay'], excluded['lars_exclude']) == (0.0, True)
 
 
-def test_lars_on_a_resnet():
-    model = MODELS.build(dict(type='mmpretrain.ResNet', depth=50, norm_cfg=dict(type='SyncBN')))
-    adapted, excluded = build(model, 'LARSConstructor').param_groups
-    assert len(adapted['params']) == 53  # its convolutions
-    assert all(p.ndim == 4 for p in adapted['params'])
-    assert len(excluded['params']) == 2 * 53
-
-
 def test_wrapped_model_and_logged_rate():
-    class Wrapped(nn.Module):
-        def __init__(self, module):
-            super().__init__()
-            self.module = module
-
-    wrapper = build(Wrapped(nn.Linear(2, 2)), 'LARSConstructor')
+    wrapper = build(nn.DataParallel(nn.Linear(2, 2)), 'LARSConstructor')
     assert [len(g['params']) for g in wrapper.param_groups] == [1, 1]
     assert wrapper.get_lr() == dict(lr=[4.8, 4.8])
-    wrapper.load_state_dict(wrapper.state_dict())
-    assert len(wrapper.param_groups) == 2
 
 
 def test_only_matrices_are_decayed():

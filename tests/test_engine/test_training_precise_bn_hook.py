@@ -1,9 +1,6 @@
 """Precise batch-norm statistics: averages of batches, from the pass that training makes."""
 
 import itertools
-import os
-import socket
-import subprocess
 import sys
 from pathlib import Path
 
@@ -105,24 +102,20 @@ def run(tmp_path, hook=True, epochs=None, workers=0, batch_sampler=None, **optio
     return runner, watch
 
 
-def statistics(batches, power=1):
+def check(mean, var, batches, power=1):
     """Averages over batches of their mean and unbiased variance, by numpy."""
     x = np.array([[[n, 2 * n, -n, 1.0] for n in batch] for batch in batches]) + 100
     x = x**power
-    return x.mean(1).mean(0), x.var(1, ddof=1).mean(0)
-
-
-def equal(norm, wanted):
-    np.testing.assert_allclose(norm.running_mean, wanted[0], rtol=1e-5)
-    np.testing.assert_allclose(norm.running_var, wanted[1], rtol=1e-3, atol=1e-6)
+    np.testing.assert_allclose(mean, x.mean(1).mean(0), rtol=1e-5)
+    np.testing.assert_allclose(var, x.var(1, ddof=1).mean(0), rtol=1e-3, atol=1e-6)
 
 
 def test_statistics_are_averages_over_batches_of_the_training_pass(tmp_path):
     runner, _ = run(tmp_path / 'a', interval=5)
     model = runner.model
     assert model.modes[5:] == [('loss', False)] * 2  # eight samples, batches of four
-    equal(model.norm, statistics(model.seen[5:]))
-    equal(model.head, statistics(model.seen[5:], power=2))
+    check(model.norm.running_mean, model.norm.running_var, model.seen[5:])
+    check(model.head.running_mean, model.head.running_var, model.seen[5:], power=2)
     assert model.norm.momentum == model.head.momentum == 0.1
     # What is tested is what is stored.
     stored = load_weights(tmp_path / 'a' / 'iter_5.pth')['state_dict']
@@ -166,20 +159,13 @@ def test_other_images_each_time_and_the_same_in_each_run(tmp_path):
     assert all(len(set(a + b)) == 8 for a, b in zip(drawn[::2], drawn[1::2], strict=False))
 
 
-def test_batch_sampler_of_a_known_size(tmp_path):
-    runner, _ = run(
-        tmp_path / 'a',
-        epochs=1,
-        batch_sampler=dict(type=BatchSampler, batch_size=6, drop_last=True),
-        num_samples=12,
-    )
+def test_batch_sampler_and_at_most_one_pass(tmp_path):
+    sampler = dict(type=BatchSampler, batch_size=6, drop_last=True)
+    runner, _ = run(tmp_path / 'a', epochs=1, batch_sampler=sampler, num_samples=12)
     found = [seen for _, seen in precise_passes(runner.model)]
     assert [len(seen) for seen in found] == [6, 6]
-    equal(runner.model.norm, statistics(found))
-
-
-def test_at_most_one_pass(tmp_path):
-    runner, _ = run(tmp_path / 'a', interval=5, num_samples=1000)
+    check(runner.model.norm.running_mean, runner.model.norm.running_var, found)
+    runner, _ = run(tmp_path / 'b', interval=5, num_samples=1000)
     assert sorted(sum(runner.model.seen[5:], [])) == list(range(12))
 
 
@@ -192,53 +178,27 @@ def test_wrong_arguments(tmp_path):
 
 
 def work(folder):
-    """What each of several processes does; the group is gloo, the model is not wrapped."""
+    """The job of each process; the group is gloo, the model is not wrapped."""
     torch.distributed.init_process_group('gloo')
     rank = torch.distributed.get_rank()
-    runner, _ = run(folder / str(rank), interval=5)
-    model = runner.model
-    torch.save(
-        dict(seen=model.seen[5:], norm=model.norm.state_dict(), head=model.head.state_dict()),
-        folder / f'{rank}.pth',
-    )
+    model = run(folder / str(rank), interval=5)[0].model
+    found = dict(seen=model.seen[5:], norm=model.norm.state_dict(), head=model.head.state_dict())
+    torch.save(found, folder / f'{rank}.pth')
     torch.distributed.destroy_process_group()
 
 
 def test_two_processes_share_the_samples_and_the_statistics(tmp_path):
-    """Eight samples are one batch of four on each process, and they are not the same."""
-    with socket.socket() as free:
-        free.bind(('127.0.0.1', 0))
-        port = free.getsockname()[1]
-    root = Path(__file__).resolve().parents[2]
-    env = dict(
-        os.environ,
-        WORLD_SIZE='2',
-        MASTER_ADDR='127.0.0.1',
-        MASTER_PORT=str(port),
-        OMP_NUM_THREADS='1',
-        PYTHONPATH=str(root),
-    )
-    jobs = [
-        subprocess.Popen(
-            [sys.executable, __file__, str(tmp_path)],
-            env={**env, 'RANK': str(rank)},
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        for rank in range(2)
-    ]
-    for job in jobs:
-        _, error = job.communicate(timeout=240)
-        assert job.returncode == 0, error[-3000:]
-    one, two = (torch.load(tmp_path / f'{rank}.pth') for rank in range(2))
-    assert len(one['seen']) == len(two['seen']) == 1
-    seen = one['seen'] + two['seen']
+    """Eight samples are one batch of four on each process, and they differ."""
+    from tests.ranks import run_ranks  # not found when this file runs as a script
+
+    run_ranks(__file__, tmp_path)
+    results = [torch.load(tmp_path / f'{rank}.pth') for rank in range(2)]
+    assert [len(result['seen']) for result in results] == [1, 1]
+    seen = results[0]['seen'] + results[1]['seen']
     assert len(set(sum(seen, []))) == 8
-    for result in (one, two):
+    for result in results:
         for part, power in (('norm', 1), ('head', 2)):
-            mean, var = statistics(seen, power)
-            np.testing.assert_allclose(result[part]['running_mean'], mean, rtol=1e-5)
-            np.testing.assert_allclose(result[part]['running_var'], var, rtol=1e-3, atol=1e-6)
+            check(result[part]['running_mean'], result[part]['running_var'], seen, power)
 
 
 if __name__ == '__main__':

@@ -1,9 +1,6 @@
 """The average of predictions and of masks, by the command, against hand values."""
 
-import importlib.util
 import json
-import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -14,8 +11,7 @@ from PIL import Image
 
 from orl_mm.registration.average import PartsAverage, file_digest
 from orl_mm.registration.template import read_template
-
-ROOT = Path(__file__).resolve().parents[2]
+from tests.small import load_tool
 
 
 @MODELS.register_module()
@@ -41,26 +37,27 @@ class SegmentByGrey(BaseSegmentor):
 
 @pytest.fixture
 def tool(monkeypatch):
-    spec = importlib.util.spec_from_file_location(
-        'average_template', ROOT / 'tools' / 'average_template.py'
-    )
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
+    """Run a command line given as text."""
+    module = load_tool('average_template')
 
-    def run(*args):
-        argv = [*map(str, args)]
-        monkeypatch.setattr(sys, 'argv', ['average_template.py', *argv])
-        module.main(argv)
+    def run(command):
+        monkeypatch.setattr('sys.argv', ['average_template.py', *command.split()])
+        module.main(command.split())
 
     run.module = module
     return run
 
 
+def write_checkpoint(path, scale):
+    classes = dict(classes=('background', 'middle', 'bright'))
+    state = dict(scale=torch.tensor([scale]))
+    torch.save(dict(state_dict=state, meta=dict(dataset_meta=classes)), path)
+
+
 @pytest.fixture
 def segmenter(tmp_path):
-    """Config and checkpoint; the names of the classes are in the checkpoint."""
-    config, checkpoint = tmp_path / 'grey.py', tmp_path / 'grey.pth'
-    config.write_text("""
+    """Config and checkpoint, as one text; the class names are in the checkpoint."""
+    (tmp_path / 'grey.py').write_text("""
 default_scope = 'mmseg'
 model = dict(type='SegmentByGrey',
              data_preprocessor=dict(type='SegDataPreProcessor', mean=[0] * 3, std=[1] * 3))
@@ -68,14 +65,8 @@ test_dataloader = dict(dataset=dict(type='orl_mm.ChestXRayParts', data_root='now
     dict(type='orl_mm.LoadXray'), dict(type='Resize', scale=(16, 16), keep_ratio=False),
     dict(type='orl_mm.LoadParts'), dict(type='PackSegInputs')]))
 """)
-    torch.save(
-        dict(
-            state_dict=dict(scale=torch.tensor([20.0])),
-            meta=dict(dataset_meta=dict(classes=('background', 'middle', 'bright'))),
-        ),
-        checkpoint,
-    )
-    return config, checkpoint
+    write_checkpoint(tmp_path / 'grey.pth', 20.0)
+    return f'{tmp_path}/grey.py {tmp_path}/grey.pth'
 
 
 @pytest.fixture
@@ -111,16 +102,14 @@ def test_predictions_are_averaged_over_images_of_any_size(
 ):
     (images / 'cut.png').write_bytes((images / '0.png').read_bytes()[:30])
     out = tmp_path / 'new' / 'average.npz'
-    tool(
-        *segmenter, '--folder', images, '--out', out, '--size', 8, '--batch-size', 3, '--workers', 0
-    )
+    tool(f'{segmenter} --folder {images} --out {out} --size 8 --batch-size 3 --workers 0')
     template = read_template(out)
     assert template.parts == ('middle', 'bright')
     np.testing.assert_allclose(cells(template), expected())
     about = template.provenance
     assert (about['images'], about['skipped'], about['threshold']) == (4, 1, 0.5)
     assert (about['config'], about['checkpoint']) == ('grey.py', 'grey.pth')
-    assert about['checkpoint_sha256'] == file_digest(segmenter[1])
+    assert about['checkpoint_sha256'] == file_digest(tmp_path / 'grey.pth')
     assert set(about['versions']) == {'torch', 'onedl-mmsegmentation', 'orl-mm'}
     assert str(tmp_path) not in json.dumps(about)
     printed = capsys.readouterr().out
@@ -130,81 +119,40 @@ def test_predictions_are_averaged_over_images_of_any_size(
 
 
 def test_soft_average_and_chosen_parts(tool, segmenter, images, tmp_path):
+    """Scores 1, 0, 0: the softmax of the class seen is e / (e + 2), of others 1 / (e + 2)."""
+    write_checkpoint(tmp_path / 'grey.pth', 1.0)
     out = tmp_path / 'soft.npz'
-    # Scores 1, 0, 0: the softmax of the class that is seen is e / (e + 2), of others 1 / (e + 2).
-    torch.save(
-        dict(
-            state_dict=dict(scale=torch.ones(1)),
-            meta=dict(dataset_meta=dict(classes=('background', 'middle', 'bright'))),
-        ),
-        segmenter[1],
-    )
-    tool(
-        *segmenter,
-        '--folder',
-        images,
-        '--out',
-        out,
-        '--size',
-        8,
-        '--soft',
-        '--workers',
-        0,
-        '--parts',
-        'bright',
-    )
+    command = f'{segmenter} --folder {images} --out {out} --size 8 --workers 0 --parts bright'
+    tool(f'{command} --soft')
     template = read_template(out)
     assert template.parts == ('bright',)
     assert template.provenance['threshold'] == 'soft'
     wanted = (1 + (np.e - 1) * expected()[1:]) / (np.e + 2)
     np.testing.assert_allclose(cells(template), wanted, rtol=1e-6)
-    with pytest.raises(SystemExit) as stop:  # a thresholded average is another one
-        tool(*segmenter, '--folder', images, '--out', out, '--size', 8, '--parts', 'bright')
+    with pytest.raises(SystemExit) as stop:  # a thresholded average is a different template
+        tool(command)
     assert stop.value.code == 2
 
 
-def test_the_training_data_of_a_config_in_another_scope(tool, segmenter, images, tmp_path):
+def test_training_data_of_a_config_in_another_scope(tool, segmenter, images, tmp_path):
     (tmp_path / 'pretraining.py').write_text("""
 default_scope = 'mmpretrain'
 train_dataloader = dict(dataset=dict(type='orl_mm.ImageList', data_root='nowhere', pipeline=[
     dict(type='orl_mm.LoadXray'), dict(type='RandomFlip', prob=1.), dict(type='PackInputs')]))
 """)
-    out = tmp_path / 'config.npz'
-    tool(
-        *segmenter,
-        '--config',
-        tmp_path / 'pretraining.py',
-        '--cfg-options',
-        f'train_dataloader.dataset.data_root={images}',
-        '--out',
-        out,
-        '--size',
-        8,
-        '--workers',
-        0,
-    )
-    np.testing.assert_allclose(cells(read_template(out)), expected())
+    data = f'--cfg-options train_dataloader.dataset.data_root={images}'
+    out = f'--out {tmp_path}/config.npz --size 8 --workers 0'
+    tool(f'{segmenter} --config {tmp_path}/pretraining.py {data} {out}')
+    np.testing.assert_allclose(cells(read_template(tmp_path / 'config.npz')), expected())
 
 
-def test_interrupted_and_gone_on_with(tool, segmenter, images, tmp_path, monkeypatch, capsys):
+def test_interrupted_and_continued(tool, segmenter, images, tmp_path, monkeypatch, capsys):
     whole, broken = tmp_path / 'whole.npz', tmp_path / 'broken.npz'
     listing = tmp_path / 'list.txt'
     listing.write_text(''.join(f'{i}.png\n' for i in (3, 1, 0, 2)))
-    command = [
-        *segmenter,
-        '--list',
-        listing,
-        '--root',
-        images,
-        '--size',
-        8,
-        '--batch-size',
-        1,
-        '--workers',
-        0,
-        '--out',
-    ]
-    tool(*command, whole)
+    options = f'--list {listing} --root {images} --size 8 --batch-size 1 --workers 0'
+    command = f'{segmenter} {options} --out'
+    tool(f'{command} {whole}')
     calls, add = [], PartsAverage.add
 
     def stop_at_the_third(self, maps):
@@ -216,16 +164,16 @@ def test_interrupted_and_gone_on_with(tool, segmenter, images, tmp_path, monkeyp
     tool.module.SAVE_EVERY = 0
     monkeypatch.setattr(PartsAverage, 'add', stop_at_the_third)
     with pytest.raises(SystemExit, match='the same command continues'):
-        tool(*command, broken)
+        tool(f'{command} {broken}')
     assert not broken.exists()
     monkeypatch.setattr(PartsAverage, 'add', add)
     capsys.readouterr()
-    tool(*command, broken)
+    tool(f'{command} {broken}')
     assert 'going on after 2 of 4 images' in capsys.readouterr().out
     one, two = read_template(whole), read_template(broken)
     assert (one.maps == two.maps).all()
     assert one.provenance == two.provenance
-    tool(*command, broken)
+    tool(f'{command} {broken}')
     assert 'is finished already' in capsys.readouterr().out
 
 
@@ -240,7 +188,7 @@ def test_masks_are_averaged_without_a_network(tool, tmp_path):
         Image.fromarray(left).save(root / f'masks/left_lung/{i}.png')
         Image.fromarray(heart).save(root / f'masks/heart/{i}.png')
     out = tmp_path / 'masks.npz'
-    tool('--masks', root, '--out', out, '--size', 4)
+    tool(f'--masks {root} --out {out} --size 4')
     template = read_template(out)
     assert template.parts == ('left_lung', 'heart')
     assert template.provenance['source'] == 'masks'
@@ -248,86 +196,62 @@ def test_masks_are_averaged_without_a_network(tool, tmp_path):
     third = 1 / 3
     np.testing.assert_allclose(template.maps[1], [[0] * 4] * 2 + [[1, 1, third, third]] * 2)
     (tmp_path / 'ids.txt').write_text('1\n')
-    tool(
-        '--masks',
-        root,
-        '--out',
-        out,
-        '--size',
-        4,
-        '--list',
-        tmp_path / 'ids.txt',
-        '--overwrite',
-        '--parts',
-        'heart',
-    )
+    more = f'--list {tmp_path}/ids.txt --overwrite --parts heart'
+    tool(f'--masks {root} --out {out} --size 4 {more}')
     assert (read_template(out).maps == [[[0] * 4] * 2 + [[1] * 4] * 2]).all()
 
 
-def test_corrected_masks_of_the_same_ids_are_another_job(tool, tmp_path, capsys):
+def test_corrected_masks_of_the_same_ids_need_overwrite(tool, tmp_path, capsys):
     for part in ('images', 'masks/heart'):
         (tmp_path / 'data' / part).mkdir(parents=True)
     Image.new('L', (8, 8)).save(tmp_path / 'data/images/0.png')
     Image.new('L', (8, 8), 255).save(tmp_path / 'data/masks/heart/0.png')
-    command = ['--masks', tmp_path / 'data', '--out', tmp_path / 'masks.npz', '--size', 4]
-    tool(*command)
-    tool(*command)
+    command = f'--masks {tmp_path}/data --out {tmp_path}/masks.npz --size 4'
+    tool(command)
+    tool(command)
     assert 'is finished already' in capsys.readouterr().out
     half = np.zeros((8, 8), np.uint8)
     half[4:] = 255
     Image.fromarray(half).save(tmp_path / 'data/masks/heart/0.png')
     with pytest.raises(SystemExit):
-        tool(*command)
+        tool(command)
     assert 'was made otherwise' in capsys.readouterr().err
-    tool(*command, '--overwrite')
+    tool(f'{command} --overwrite')
     assert read_template(tmp_path / 'masks.npz').maps.mean() == 0.5
 
 
+SEGMENT = '{segmenter} --out x.npz --folder {images} '
+
+
 @pytest.mark.parametrize(
-    ('args', 'message'),
+    ('command', 'message'),
     [
-        (('--out', 'x.npz'), 'either CONFIG CHECKPOINT or --masks'),
-        (('CONFIG', 'CHECKPOINT', '--out', 'x.npz'), 'which images'),
-        (('CONFIG', 'CHECKPOINT', '--folder', 'IMAGES', '--out', 'x.png'), 'must end in .npz'),
-        (('--masks', 'IMAGES', '--out', 'x.npz', '--folder', 'IMAGES'), 'only --list chooses'),
-        (('CONFIG', 'nothing.pth', '--folder', 'IMAGES', '--out', 'x.npz'), 'does not exist'),
-        (('CONFIG', 'CONFIG', '--folder', 'IMAGES', '--out', 'x.npz'), 'cannot be read'),
+        ('--out x.npz', 'either CONFIG CHECKPOINT or --masks'),
+        ('{segmenter} --out x.npz', 'which images'),
+        ('{segmenter} --folder {images} --out x.png', 'must end in .npz'),
+        ('--masks {images} --out x.npz --folder {images}', 'only --list chooses'),
+        ('grey.py nothing.pth --folder {images} --out x.npz', 'does not exist'),
+        ('grey.py grey.py --folder {images} --out x.npz', 'cannot be read'),
+        ('{segmenter} --folder nowhere --out x.npz', "'nowhere' is no folder"),
+        (SEGMENT + '--parts heart', "not ['heart']"),
+        (SEGMENT + '--threshold 0', 'threshold must lie in (0, 1]'),
+        (SEGMENT + '--size 0', 'at least 1'),
         (
-            ('CONFIG', 'CHECKPOINT', '--folder', 'nowhere', '--out', 'x.npz'),
-            "'nowhere' is no folder",
-        ),
-        (
-            ('CONFIG', 'CHECKPOINT', '--folder', 'IMAGES', '--out', 'x.npz', '--parts', 'heart'),
-            "not ['heart']",
-        ),
-        (
-            ('CONFIG', 'CHECKPOINT', '--folder', 'IMAGES', '--out', 'x.npz', '--threshold', '0'),
-            'threshold must lie in (0, 1]',
-        ),
-        (
-            ('CONFIG', 'CHECKPOINT', '--folder', 'IMAGES', '--out', 'x.npz', '--size', '0'),
-            'at least 1',
+            '{segmenter} --folder white --out x.npz --workers 0',
+            "['middle'] were found in none of 1 images",
         ),
     ],
 )
 def test_mistakes_end_in_one_line_and_exit_code_2(
-    args, message, tool, segmenter, images, tmp_path, monkeypatch, capsys
+    command, message, tool, segmenter, images, tmp_path, monkeypatch, capsys
 ):
-    names = dict(CONFIG=segmenter[0], CHECKPOINT=segmenter[1], IMAGES=images)
+    (tmp_path / 'white').mkdir()
+    Image.new('L', (16, 16), 255).save(tmp_path / 'white' / 'white.png')
     monkeypatch.chdir(tmp_path)
     with pytest.raises(SystemExit) as stop:
-        tool(*(names.get(arg, arg) for arg in args))
+        tool(command.format(segmenter=segmenter, images=images))
     err = capsys.readouterr().err
     assert stop.value.code == 2
     assert message in err
     assert len(err.strip().splitlines()) == 1
     assert not (tmp_path / 'x.npz').exists()
-
-
-def test_a_segmenter_that_finds_nothing(tool, segmenter, tmp_path, capsys):
-    folder = tmp_path / 'dark'
-    folder.mkdir()
-    Image.new('L', (16, 16), 255).save(folder / 'white.png')
-    with pytest.raises(SystemExit):
-        tool(*segmenter, '--folder', folder, '--out', tmp_path / 'x.npz', '--workers', 0)
-    assert "['middle'] were found in none of 1 images" in capsys.readouterr().err

@@ -16,9 +16,11 @@ import benchmark  # noqa: E402
 from benchmarks import baselines, dino, timing, training  # noqa: E402
 from benchmarks.reference import dino as reference_dino  # noqa: E402
 from benchmarks.reference import r2o as reference_r2o  # noqa: E402
+from benchmarks.registration import make_settings  # noqa: E402
 
 from orl_mm.models.refiners import kmeans_refiner  # noqa: E402
 from orl_mm.models.utils.kmeans import KMeansResult  # noqa: E402
+from orl_mm.registration.elastix import ELASTIX_DEFAULTS, ElastixSettings  # noqa: E402
 
 
 @pytest.fixture(autouse=True)
@@ -35,61 +37,45 @@ def quick_run(folder, name, *options):
     return found, {figure['name']: figure for figure in found['figures']}
 
 
-def test_without_a_name_the_benchmarks_are_listed(capsys):
+slow = pytest.mark.slow
+
+
+def test_benchmarks_are_listed(capsys):
     assert benchmark.main([]) == 0
     listed = capsys.readouterr().out
     assert all(name in listed for name in benchmark.BENCHMARKS)
-
-
-def test_unknown_name_lists_those_that_exist(capsys):
     with pytest.raises(SystemExit, match='2'):
         benchmark.main(['speed'])
     message = capsys.readouterr().err
     assert all(word in message for word in ("'speed'", 'regions', 'kmeans'))
 
 
-slow = pytest.mark.slow
+FIGURES = dict(
+    regions=[
+        'labels to 14x14: one-hot + bilinear (published) / counting',
+        'masks to a view: crop_masks',
+        'extra peak memory of regions and clustering',
+    ],
+    kmeans=['time, ours / scikit-learn: gaussians', 'inertia, ours / published: features'],
+    dino=['AttentionRegHook on / off', 'this step / the published one'],
+    r2o=[
+        'R2O / BYOL, fp32, contiguous',
+        'R2O fp32 channels-last / published',
+        'regions and clustering / R2O step, C4 not counted',
+        'same clusters, C4 in bf16 and fp32, same seed (adjusted Rand index)',
+    ],
+    baselines=['PixPro / BYOL', 'DetCon_B / R2O without clustering, views joined, SLIC'],
+    loader=[
+        'x0, cached superpixels and two views / two views',
+        'x0, online SLIC and two views / two views',
+    ],
+)
 
 
 @pytest.mark.parametrize(
-    ('name', 'expected'),
-    [
-        (
-            'regions',
-            [
-                'labels to 14x14: one-hot + bilinear (published) / counting',
-                'masks to a view: crop_masks',
-                'extra peak memory of regions and clustering',
-            ],
-        ),
-        ('kmeans', ['time, ours / scikit-learn: gaussians', 'inertia, ours / published: features']),
-        ('dino', ['AttentionRegHook on / off', 'this step / the published one']),
-        pytest.param(
-            'r2o',
-            [
-                'R2O / BYOL, fp32, contiguous',
-                'R2O fp32 channels-last / published',
-                'regions and clustering / R2O step, C4 not counted',
-                'same clusters, C4 in bf16 and fp32, same seed (adjusted Rand index)',
-            ],
-            marks=slow,
-        ),
-        pytest.param(
-            'baselines',
-            ['PixPro / BYOL', 'DetCon_B / R2O without clustering, views joined, SLIC'],
-            marks=slow,
-        ),
-        pytest.param(
-            'loader',
-            [
-                'x0, cached superpixels and two views / two views',
-                'x0, online SLIC and two views / two views',
-            ],
-            marks=slow,
-        ),
-    ],
+    'name', ['regions', 'kmeans', 'dino', *(pytest.param(x, marks=slow) for x in list(FIGURES)[3:])]
 )
-def test_quick_run(name, expected, tmp_path, capsys):
+def test_quick_run(name, tmp_path, capsys):
     found, figures = quick_run(tmp_path, name)
     assert found['benchmark'] == name
     assert {'torch', 'threads', 'cpu_count'} <= set(found['environment'])
@@ -98,7 +84,7 @@ def test_quick_run(name, expected, tmp_path, capsys):
         assert set(figure) == {'name', 'value', 'unit', 'target', 'sense', 'note', 'met'}
         assert math.isfinite(figure['value'])
     printed = capsys.readouterr().out
-    for wanted in expected:
+    for wanted in FIGURES[name]:
         assert figures[wanted]['value'] > 0
         assert f'| {wanted}' in printed
     # Figures that do not depend on the time must hold at any size.
@@ -107,8 +93,7 @@ def test_quick_run(name, expected, tmp_path, capsys):
 
 
 def test_report_compares_with_targets():
-    args = benchmark.argparse.Namespace(device='cpu', clock='wall')
-    report = timing.Report('name', args)
+    report = timing.Report('name', benchmark.argparse.Namespace(device='cpu', clock='wall'))
     for value, sense in ((1.0, 'at most'), (1.1, 'at most'), (60, 'at least'), (40, 'at least')):
         report.add('a', value, target=1.0 if sense == 'at most' else 50.0, sense=sense)
     report.add('b', 1.0)
@@ -244,12 +229,8 @@ def test_baselines_train_one_set_of_networks():
     before = {k: v.clone() for k, v in r2o.state_dict().items()}
     training.Step(detcon, optimizer, inputs[:2], slic)()
     changed = {k for k, v in r2o.state_dict().items() if not torch.equal(v, before[k])}
-    assert changed >= {
-        'backbone.conv1.weight',
-        'target.backbone.conv1.weight',
-        'head.predictor.fc1.weight',
-        'neck.projector.fc0.weight',
-    }
+    moving = ('backbone.conv1', 'target.backbone.conv1', 'head.predictor.fc1', 'neck.projector.fc0')
+    assert changed >= {f'{name}.weight' for name in moving}
     seen = []
     r2o.neck.register_forward_pre_hook(lambda m, args: seen.append(len(args[0])))
     for joined, sizes in ((True, [4]), (False, [2, 2])):
@@ -299,9 +280,8 @@ def test_lightly_step_trains():
 def test_registration_of_phantoms(tmp_path):
     pytest.importorskip('SimpleITK')
     picture = tmp_path / 'curve.png'
-    found, figures = quick_run(
-        tmp_path, 'registration', '--clock', 'process', '--figure', str(picture)
-    )
+    options = ['--clock', 'process', '--figure', str(picture)]
+    found, figures = quick_run(tmp_path, 'registration', *options)
     assert found['settings']['data'].startswith('PHANTOMS')
     assert figures['seconds an image: tuned']['target'] == 0.5
     parts = ('left_lung', 'right_lung', 'heart')
@@ -323,11 +303,7 @@ def test_registration_without_jsrt_is_skipped(tmp_path, monkeypatch, capsys):
 
 
 def test_settings_of_the_registration_curve():
-    """All differ and are valid; the ends are what they are called."""
-    from benchmarks.registration import make_settings
-
-    from orl_mm.registration.elastix import ELASTIX_DEFAULTS, ElastixSettings
-
+    """All settings differ and are valid; the ends are the defaults and the tuned ones."""
     settings = make_settings(curve=True)
     assert len({repr(s) for s in settings.values()}) == len(settings) > 15
     assert settings['Elastix defaults'] == ELASTIX_DEFAULTS

@@ -1,26 +1,24 @@
-import importlib.util
 import re
 import shlex
 import subprocess
 import sys
 from pathlib import Path
 
+import distributed
 import numpy as np
 import pytest
 from mmengine.config import Config
 from PIL import Image
 
 from orl_mm.datasets.transforms import GenerateSuperpixels, LoadImage
+from tests.small import load_tool
 
 TOOL = Path(__file__).resolve().parents[2] / 'tools' / 'cache_superpixels.py'
 
 
 @pytest.fixture(scope='module')
 def main():
-    spec = importlib.util.spec_from_file_location('cache_superpixels', TOOL)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module.main
+    return load_tool('cache_superpixels').main
 
 
 @pytest.fixture
@@ -42,22 +40,10 @@ def load(images, out, relative='class0/0.jpg', **options):
 def test_folder_with_processes(main, images, tmp_path, capfd):
     (images / 'bad.jpg').write_bytes(b'\xff\xd8\xff')
     out = tmp_path / 'cache'
-    args = [
-        '--folder',
-        str(images),
-        '--out',
-        str(out),
-        '--method',
-        'grid',
-        '--size',
-        '32',
-        '--params',
-        'num_cells=4',
-        '--workers',
-        '2',
-        '--chunk',
-        '2',
-    ]
+    args = (
+        f'--folder {images} --out {out} --method grid --size 32 --params num_cells=4 '
+        '--workers 2 --chunk 2'
+    ).split()
     main(args)
     printed = capfd.readouterr()
     assert '6 masks made, 0 were there' in printed.out
@@ -74,20 +60,7 @@ def test_list(main, images, tmp_path, capfd):
     listing = tmp_path / 'list.txt'
     listing.write_text('class0/0.jpg\nclass1/3.jpg\n')
     out = tmp_path / 'cache'
-    main(
-        [
-            '--list',
-            str(listing),
-            '--root',
-            str(images),
-            '--out',
-            str(out),
-            '--method',
-            'grid',
-            '--workers',
-            '1',
-        ]
-    )
+    main(f'--list {listing} --root {images} --out {out} --method grid --workers 1'.split())
     assert len(list(out.rglob('*.png'))) == 2
     with pytest.raises(ValueError, match='is missing') as error:
         load(images, out, 'class0/2.jpg', method='grid')
@@ -105,36 +78,19 @@ def test_list(main, images, tmp_path, capfd):
 )
 def test_config(main, images, tmp_path, capfd, data):
     """The data set, the prior and the folder come from a training config."""
-    out = tmp_path / 'cache'
-    pipeline = [
-        dict(type='orl_mm.LoadImage', background=0),
-        dict(type='orl_mm.GenerateSuperpixels', method='slic', size=40, num_segments=12),
-    ]
-    inner = dict(data_root=str(images), pipeline=pipeline)
+    out, config = tmp_path / 'cache', tmp_path / 'config.py'
+    slic = dict(type='orl_mm.GenerateSuperpixels', method='slic', size=40, num_segments=12)
+    inner = dict(
+        data_root=str(images), pipeline=[dict(type='orl_mm.LoadImage', background=0), slic]
+    )
     if data['type'] == 'RepeatDataset':
         data = dict(data, dataset=dict(inner, type='orl_mm.ImageList'))
     else:
         data = dict(inner, **data)
-    config = tmp_path / 'config.py'
-    Config(
-        dict(
-            default_scope='mmpretrain',
-            custom_imports=dict(imports=['orl_mm']),
-            train_dataloader=dict(dataset=data),
-        )
-    ).dump(str(config))
-    main(
-        [
-            '--config',
-            str(config),
-            '--out',
-            str(out),
-            '--workers',
-            '1',
-            '--cfg-options',
-            'work_dir=x',
-        ]
-    )
+    loader, imports = dict(dataset=data), dict(imports=['orl_mm'])
+    cfg = dict(default_scope='mmpretrain', custom_imports=imports, train_dataloader=loader)
+    Config(cfg).dump(str(config))
+    main(f'--config {config} --out {out} --workers 1 --cfg-options work_dir=x'.split())
     sample = load(images, out, size=40, num_segments=12)
     assert sample['regions'].shape == (40, 40)
     with pytest.raises(ValueError, match='size 40 instead of 41') as error:
@@ -142,36 +98,31 @@ def test_config(main, images, tmp_path, capfd, data):
     assert f'--config {config} --cfg-options work_dir=x --method' in str(error.value)
 
 
+FOLDER = '--folder {images} --out x '
+
+
 @pytest.mark.parametrize(
-    ('words', 'said'),
+    ('words', 'message'),
     [
-        (['--folder', '{images}/no', '--out', 'x'], "--folder: .*no' is no folder"),
-        (['--folder', '{images}'], '--out=FOLDER'),
-        (['--folder', '{images}', '--out', 'x', '--params', 'n=1'], 'no parameter n'),
-        (['--folder', '{images}', '--out', 'x', '--params', 'n'], 'KEY=VALUE'),
-        (['--folder', '{images}', '--out', 'x', '--workers', '0'], '--workers=0'),
-        (['--folder', '{images}', '--out', 'x', '--method', 'slick'], "method='slick' is not one"),
+        ('--folder {images}/no --out x', "--folder: .*no' is no folder"),
+        ('--folder {images}', '--out=FOLDER'),
+        (FOLDER + '--params n=1', 'no parameter n'),
+        (FOLDER + '--params n', 'KEY=VALUE'),
+        (FOLDER + '--workers 0', '--workers=0'),
+        (FOLDER + '--method slick', "method='slick' is not one"),
+        (FOLDER + '--import nowhere', "No module named 'nowhere'"),
+        ('--folder {images} --outt x', 'did you mean --out'),
+        ('--list {images}/no.txt --out x', 'no.txt. is no file'),
+        ('--config none.py --out x', "config 'none.py' does not exist"),
+        ('--config {config} --out x', "data_root='/no/such' is not a folder"),
+        ('--config {config} --out x --cfg-options hooks.7.a=1', 'does not fit the config'),
         (
-            ['--folder', '{images}', '--out', 'x', '--import', 'nowhere'],
-            "No module named 'nowhere'",
-        ),
-        (['--folder', '{images}', '--outt', 'x'], 'did you mean --out'),
-        (['--list', '{images}/no.txt', '--out', 'x'], 'no.txt. is no file'),
-        (['--config', 'none.py', '--out', 'x'], "config 'none.py' does not exist"),
-        (['--config', '{config}', '--out', 'x'], "data_root='/no/such' is not a folder"),
-        (
-            ['--config', '{config}', '--out', 'x', '--cfg-options', 'hooks.7.a=1'],
-            'does not fit the config',
-        ),
-        (
-            ['--folder', '{images}', '--out', '{images}/../x', '--scheduler', 'tcp://127.0.0.1:9'],
+            '--folder {images} --out {images}/../x --scheduler tcp://127.0.0.1:9',
             'no Dask scheduler answers at tcp://127.0.0.1:9',
         ),
     ],
 )
-def test_mistakes_end_in_one_line(main, images, tmp_path, capsys, monkeypatch, words, said):
-    import distributed
-
+def test_mistakes_end_in_one_line(main, images, tmp_path, capsys, monkeypatch, words, message):
     dask = distributed.Client
     monkeypatch.setattr(
         distributed, 'Client', lambda address, timeout: dask(address, timeout='0.2s')
@@ -182,10 +133,10 @@ def test_mistakes_end_in_one_line(main, images, tmp_path, capsys, monkeypatch, w
         "dataset=dict(type='orl_mm.ImageList', data_root='/no/such'))"
     )
     with pytest.raises(SystemExit) as stop:
-        main([word.format(images=images, config=config) for word in words])
+        main(words.format(images=images, config=config).split())
     err = capsys.readouterr().err
     assert stop.value.code == 2
-    assert len([line for line in err.splitlines() if re.search(said, line)]) == 1, err
+    assert len([line for line in err.splitlines() if re.search(message, line)]) == 1, err
     assert 'Traceback' not in err
     assert 'usage:' not in err
 
@@ -201,26 +152,10 @@ def test_message_leads_to_a_working_rebuild(main, images, tmp_path):
 
 @pytest.mark.slow
 def test_command_line_on_two_dask_processes(images, tmp_path):
-    from distributed import LocalCluster
-
     out = tmp_path / 'cache'
-    with LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None) as cluster:
-        done = subprocess.run(
-            [
-                sys.executable,
-                str(TOOL),
-                '--folder',
-                str(images),
-                '--out',
-                str(out),
-                '--chunk',
-                '1',
-                '--scheduler',
-                cluster.scheduler_address,
-            ],
-            capture_output=True,
-            text=True,
-            check=True,
-        )
+    command = f'{sys.executable} {TOOL} --folder {images} --out {out} --chunk 1 --scheduler'
+    with distributed.LocalCluster(2, threads_per_worker=1, dashboard_address=None) as cluster:
+        words = [*command.split(), cluster.scheduler_address]
+        done = subprocess.run(words, capture_output=True, text=True, check=True)
     assert '6 masks made' in done.stdout
     assert len(list(out.rglob('*.png'))) == 6

@@ -1,6 +1,5 @@
 """tools/check_data.py: exit status, one line a problem, options of one data set only."""
 
-import importlib.util
 import subprocess
 import sys
 from pathlib import Path
@@ -11,16 +10,14 @@ from PIL import Image
 from orl_mm.datasets.layouts import LAYOUTS
 from orl_mm.engine.cli import UserError
 from tests.coco_files import write_coco
+from tests.small import load_tool
 
 TOOL = Path(__file__).resolve().parents[2] / 'tools' / 'check_data.py'
 
 
 @pytest.fixture(scope='module')
 def tool():
-    spec = importlib.util.spec_from_file_location('check_data', TOOL)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return load_tool('check_data')
 
 
 @pytest.fixture

@@ -1,5 +1,4 @@
 import csv
-import importlib.util
 import shutil
 import subprocess
 import sys
@@ -14,16 +13,16 @@ from orl_mm.datasets import ChestXRayParts, CheXpert, ImageLabelCsv, ImageList
 from orl_mm.datasets.chexpert import FOURTEEN
 from orl_mm.datasets.transforms import LoadParts, LoadXray
 from tests import xray_files as files
+from tests.small import load_tool
 
-TOOL = Path(__file__).resolve().parents[2] / 'tools' / 'convert_cxr.py'
+ROOT = Path(__file__).resolve().parents[2]
+IMAGES = dict(img_path='images')
 LEFT, RIGHT = files.disc(64, 0.72, 0.4), files.disc(64, 0.28, 0.4)
 
 
 @pytest.fixture(scope='module')
 def main():
-    spec = importlib.util.spec_from_file_location('convert_cxr', TOOL)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
+    module = load_tool('convert_cxr')
     return lambda *args: module.main([*map(str, args), '--workers', '1'])
 
 
@@ -81,11 +80,7 @@ def test_folder_with_dicom(main, folder, tmp_path, capfd):
         ['deep/c.png', '0', ''],
     ]
     dataset = ImageLabelCsv(
-        'labels.csv',
-        data_root=str(out),
-        label_columns=['tb'],
-        data_prefix=dict(img_path='images'),
-        missing='error',
+        'labels.csv', str(out), label_columns=['tb'], data_prefix=IMAGES, missing='error'
     )
     assert len(dataset) == 3
     assert len(ImageList(str(out))) == 3  # no mask, no unfinished file among them
@@ -100,7 +95,7 @@ def test_files_without_suffix(main, folder, tmp_path, capfd):
     assert grey(tmp_path / 'out/images/1.2.840.77.jpg').shape == (32, 32)
 
 
-def test_goes_on_where_it_was_stopped(main, folder, tmp_path, capfd):
+def test_continues_where_it_was_stopped(main, folder, tmp_path, capfd):
     out = tmp_path / 'out'
     args = (folder, out, '--size', 32, '--polarity', 'check')
     main(*args)
@@ -123,7 +118,7 @@ def test_goes_on_where_it_was_stopped(main, folder, tmp_path, capfd):
     assert not (out / 'unreadable.txt').exists()
 
 
-def test_other_settings_are_refused(main, folder, tmp_path, capfd):
+def test_other_settings_need_overwrite(main, folder, tmp_path, capfd):
     out = tmp_path / 'out'
     main(folder, out, '--size', 32)
     with pytest.raises(SystemExit) as stop:
@@ -162,7 +157,7 @@ def test_jsrt_download(main, tmp_path, capfd):
 
 
 def test_montgomery_download(main, tmp_path, capfd):
-    """Its sides by the masks, whatever the folders are called; masks that do not fit are listed."""
+    """Left and right are told by the masks, not the folders; masks that do not fit are listed."""
     root, out = tmp_path / 'MontgomerySet', tmp_path / 'out'
     for stem, width in (('MCUCXR_0001_0', 64), ('MCUCXR_0104_1', 64), ('MCUCXR_0108_1', 32)):
         files.write(root / 'CXR_png' / f'{stem}.png', chest()[:, :width])
@@ -178,11 +173,7 @@ def test_montgomery_download(main, tmp_path, capfd):
     assert len(dataset) == 2
     assert np.array_equal(dataset[1]['part_masks'][0] * 255, LEFT)
     tb = ImageLabelCsv(
-        'labels.csv',
-        data_root=str(out),
-        data_prefix=dict(img_path='images'),
-        label_columns='tb',
-        missing='skip',
+        'labels.csv', str(out), label_columns='tb', data_prefix=IMAGES, missing='skip'
     )
     assert [tb.get_data_info(i)['gt_score'].item() for i in range(2)] == [0, 1]
 
@@ -221,7 +212,7 @@ def test_square_and_never_enlarged(main, tmp_path):
     assert grey(tmp_path / 'sq/images/a.jpg').shape == (32, 32)
 
 
-def test_parts_that_exclude_each_other_go_on_to(main, shared_data, tmp_path, capfd):
+def test_disjoint_parts_stay_disjoint(main, shared_data, tmp_path, capfd):
     """Real masks of JSRT, at half their size."""
     root = tmp_path / 'jsrt'
     for folder in ('images', 'masks/left_lung', 'masks/right_lung', 'masks/heart'):
@@ -270,25 +261,13 @@ def test_two_sources_of_one_name(main, tmp_path, capfd):
 
 
 @pytest.mark.slow
-def test_killed_run_goes_on(tmp_path):
+def test_killed_run_continues(tmp_path):
     """SIGKILL in the middle: no half file counts, and the same command ends the work."""
     for i in range(300):
         files.write(tmp_path / 'in' / f'{i:03d}.png', chest(512))
     out = tmp_path / 'out'
-    command = [
-        sys.executable,
-        str(TOOL),
-        str(tmp_path / 'in'),
-        str(out),
-        '--size',
-        '256',
-        '--format',
-        'png',
-        '--workers',
-        '2',
-        '--chunk',
-        '2',
-    ]
+    tool, options = ROOT / 'tools/convert_cxr.py', '--size 256 --format png --workers 2 --chunk 2'
+    command = f'{sys.executable} {tool} {tmp_path}/in {out} {options}'.split()
     process = subprocess.Popen(command, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
     while len(list((out / 'images').glob('*.png')) if out.is_dir() else ()) < 30:
         assert process.poll() is None

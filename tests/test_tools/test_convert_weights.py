@@ -1,6 +1,5 @@
 """tools/convert_weights.py: a published file becomes one that a config's backbone takes whole."""
 
-import importlib.util
 import os
 import re
 from pathlib import Path
@@ -13,6 +12,7 @@ from orl_mm.registry import MODELS
 from orl_mm.weights import load_weights
 from orl_mm.weights.convert import TARGETS
 from orl_mm.weights.names import ALIASES, KEYS
+from tests.small import load_tool
 from tests.test_weights import published
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -21,10 +21,7 @@ NARROW = dict(type='mmpretrain.ResNet', depth=18, base_channels=8, stem_channels
 
 @pytest.fixture(scope='module')
 def tool():
-    spec = importlib.util.spec_from_file_location('convert_tool', ROOT / 'tools/convert_weights.py')
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return load_tool('convert_weights')
 
 
 @pytest.fixture
@@ -47,15 +44,9 @@ def test_converted_file_starts_a_backbone(tool, dino, tmp_path, capsys):
     assert 'in.pth: DINO as published (facebookresearch), backbone; timm' in said
     assert f'{len(dino)} of {len(dino)} tensors of a ViT with 2 blocks, 48 wide' in said
     init_cfg = dict(type='orl_mm.PretrainedBackbone', checkpoint=str(out), min_match=1.0)
-    backbone = MODELS.build(
-        dict(
-            type='mmpretrain.VisionTransformer',
-            img_size=64,
-            patch_size=16,
-            arch=dict(embed_dims=48, num_layers=2, num_heads=6, feedforward_channels=192),
-            init_cfg=init_cfg,
-        )
-    )
+    arch = dict(embed_dims=48, num_layers=2, num_heads=6, feedforward_channels=192)
+    vit = dict(type='mmpretrain.VisionTransformer', img_size=64, patch_size=16, arch=arch)
+    backbone = MODELS.build(dict(vit, init_cfg=init_cfg))
     backbone.init_weights()
     assert torch.equal(backbone.layers[1].attn.qkv.weight, dino['blocks.1.attn.qkv.weight'])
     assert torch.equal(backbone.pos_embed, dino['pos_embed'])
@@ -72,7 +63,7 @@ def test_network_of_a_full_checkpoint(tool, dino, tmp_path):
         assert torch.equal(found['cls_token'], dino['cls_token'] + shift)
 
 
-def test_it_says_what_it_did(tool, resnet, tmp_path, capsys):
+def test_report_of_the_conversion(tool, resnet, tmp_path, capsys):
     averaged = {name: value for name, value in resnet.items() if name != 'layer4.1.bn2.bias'}
     weights = {
         **published.under('module.encoder_q.', resnet),
@@ -156,7 +147,7 @@ def stop(tool, arguments, message, capsys):
     assert re.search(message, said.err)
 
 
-def test_the_page_has_every_format():
+def test_the_page_lists_every_format():
     page = (ROOT / 'projects/weights/README.md').read_text()
     for key in (*KEYS, *ALIASES, *TARGETS):
         assert f'`{key}`' in page, key

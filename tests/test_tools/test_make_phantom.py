@@ -1,4 +1,3 @@
-import importlib.util
 import json
 from pathlib import Path
 
@@ -9,23 +8,18 @@ import pytest
 from orl_mm.datasets import ChestXRayParts, ImageLabelCsv
 from orl_mm.datasets.phantom import FINDINGS, PARTS, make_phantom
 from orl_mm.datasets.transforms import LoadParts, LoadXray
-
-TOOL = Path(__file__).resolve().parents[2] / 'tools' / 'make_phantom.py'
+from tests.small import load_tool
 
 
 @pytest.fixture(scope='module')
 def main():
-    spec = importlib.util.spec_from_file_location('make_phantom', TOOL)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module.main
+    return load_tool('make_phantom').main
 
 
 def test_folder_of_phantoms(main, tmp_path, capfd):
-    """What is written is what make_phantom says, and the data sets read it."""
+    """The files equal what make_phantom returns, and the data sets read them."""
     out = tmp_path / 'phantom'
-    args = [str(out), '--num', '8', '--size', '64', '--seed', '5', '--workers', '2', '--chunk', '2']
-    main(args)
+    main(f'{out} --num 8 --size 64 --seed 5 --workers 2 --chunk 2'.split())
     printed = capfd.readouterr()
     assert '8 PHANTOM images made, 0 were there' in printed.out
     assert '100%' in printed.err
@@ -41,24 +35,17 @@ def test_folder_of_phantoms(main, tmp_path, capfd):
     for mask, part in zip(sample['part_masks'], PARTS, strict=False):
         assert np.array_equal(mask.numpy().astype(bool), truth.masks[part])
 
-    score = ChestXRayParts(str(out), list_file=str(out / 'splits/score.txt'))
-    train = ChestXRayParts(
-        str(out),
-        list_file=str(out / 'splits/segmenter.txt'),
-        exclude_file=str(out / 'splits/exemplar.txt'),
-    )
+    lists = {name: f'{out}/splits/{name}.txt' for name in ('score', 'segmenter', 'exemplar')}
+    score = ChestXRayParts(str(out), list_file=lists['score'])
+    train = ChestXRayParts(str(out), list_file=lists['segmenter'], exclude_file=lists['exemplar'])
     assert (len(score), len(train)) == (2, 5)
-    labels = ImageLabelCsv(
-        'labels.csv',
-        data_root=str(out),
-        data_prefix=dict(img_path='images'),
-        label_columns=FINDINGS,
-    )
+    images = dict(img_path='images')
+    labels = ImageLabelCsv('labels.csv', str(out), data_prefix=images, label_columns=FINDINGS)
     assert labels.get_data_info(3)['gt_score'].tolist() == list(truth.findings.values())
     assert 'PHANTOM' in json.loads((out / 'phantom.json').read_text())['spec']['note']
 
 
-def test_goes_on_and_grows(main, tmp_path, capfd):
+def test_continues_and_grows(main, tmp_path, capfd):
     out = tmp_path / 'phantom'
     args = [str(out), '--size', '64', '--workers', '1']
     main([*args, '--num', '6'])
@@ -71,7 +58,7 @@ def test_goes_on_and_grows(main, tmp_path, capfd):
     assert len((out / 'labels.csv').read_text().splitlines()) == 10
 
 
-def test_other_settings_are_refused(main, tmp_path, capfd):
+def test_other_settings_need_overwrite(main, tmp_path, capfd):
     out = tmp_path / 'phantom'
     main([str(out), '--num', '4', '--size', '64', '--workers', '1'])
     other = [str(out), '--num', '4', '--size', '80', '--workers', '1']

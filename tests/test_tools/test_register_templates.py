@@ -1,6 +1,5 @@
 """The command: exemplars, images, processes, a cluster, resuming, the report, mistakes."""
 
-import importlib.util
 import json
 import os
 import re
@@ -11,37 +10,25 @@ import sys
 import time
 from pathlib import Path
 
+import distributed
 import numpy as np
 import pytest
 from PIL import Image
 
 from orl_mm.registration.cache import TemplateCache
 from orl_mm.registration.template import Template, write_template
+from tests.small import load_tool
 from tests.test_registration.blobs import PARTS, affine, sample, smooth
 
 pytest.importorskip('SimpleITK')
 
 TOOL = Path(__file__).resolve().parents[2] / 'tools' / 'register_templates.py'
 SIZE = 48
-QUICK = [
-    '--settings',
-    f'size={SIZE}',
-    'affine_iterations=12',
-    'bspline_iterations=12',
-    'resolutions=2',
-    'grid=16',
-    'samples=256',
-    '--workers',
-    '1',
-]
 
 
 @pytest.fixture(scope='module')
 def tool():
-    spec = importlib.util.spec_from_file_location('register_templates', TOOL)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return load_tool('register_templates')
 
 
 @pytest.fixture
@@ -64,8 +51,14 @@ def write(path, array):
     Image.fromarray(array).save(path)
 
 
+QUICK = (
+    f'--settings size={SIZE} affine_iterations=12 bspline_iterations=12 resolutions=2 grid=16 '
+    'samples=256 --workers 1'
+).split()
+
+
 def exemplar(data):
-    return ['--exemplar-root', str(data / 'exemplar'), '--exemplar-id', 'ex', '--parts', *PARTS]
+    return f'--exemplar-root {data}/exemplar --exemplar-id ex --parts'.split() + [*PARTS]
 
 
 def test_from_a_data_set_with_report(tool, data, capfd):
@@ -98,27 +91,13 @@ def test_from_a_data_set_with_report(tool, data, capfd):
 def test_from_single_files_and_a_list(tool, data, capfd):
     """The same exemplar by its files: the entries are the same, bit for bit."""
     folder = data / 'exemplar'
-    masks = [w for p in PARTS for w in ('--mask', f'{p}={folder / "masks" / p / "ex.png"}')]
+    masks = ' '.join(f'--mask {p}={folder}/masks/{p}/ex.png' for p in PARTS)
     listing = data / 'list.txt'
     listing.write_text('images/b.png\n')
     one, two = data / 'one', data / 'two'
-    tool.main(
-        [
-            '--exemplar',
-            str(folder / 'images' / 'ex.png'),
-            *masks,
-            '--list',
-            str(listing),
-            '--root',
-            str(data / 'set'),
-            '--out',
-            str(one),
-            *QUICK,
-        ]
-    )
-    tool.main(
-        [*exemplar(data), '--folder', str(data / 'set' / 'images'), '--out', str(two), *QUICK]
-    )
+    source = f'{masks} --list {listing} --root {data}/set --out {one}'
+    tool.main([*f'--exemplar {folder}/images/ex.png {source}'.split(), *QUICK])
+    tool.main([*exemplar(data), *f'--folder {data}/set/images --out {two}'.split(), *QUICK])
     assert len(list(one.rglob('*.png.png'))) == 1
     assert (one / 'images' / 'b.png.png').read_bytes() == (two / 'b.png.png').read_bytes()
     with pytest.raises(ValueError, match='is missing') as error:
@@ -163,18 +142,8 @@ def test_fallback_of_a_file(tool, data, capfd):
     maps = np.zeros((3, 8, 8), np.float32)
     maps[:, :4] = 1
     write_template(data / 'average.npz', Template(PARTS, maps))
-    tool.main(
-        [
-            *exemplar(data),
-            '--folder',
-            str(data / 'flat'),
-            '--out',
-            str(data / 'out'),
-            '--fallback',
-            str(data / 'average.npz'),
-            *QUICK,
-        ]
-    )
+    words = f'--folder {data}/flat --out {data}/out --fallback {data}/average.npz'
+    tool.main([*exemplar(data), *words.split(), *QUICK])
     got = TemplateCache(str(data / 'out')).read(str(data / 'flat' / 'flat.png'))
     assert got[:, : SIZE // 2].all()
     assert not got[:, SIZE // 2 :].any()
@@ -187,17 +156,11 @@ def test_fallback_of_a_file(tool, data, capfd):
         ('--folder {set}', 'name the exemplar: --exemplar IMAGE'),
         ('--folder {set} {ex} --exemplar {image}', 'name the exemplar'),
         ('--folder {set} --exemplar-root {exroot}', 'needs --exemplar-id'),
-        (
-            '--folder {set} --exemplar-root {exroot} --exemplar-id exx',
-            "no image 'exx'; did you mean",
-        ),
+        ('--folder {set} --exemplar-root {exroot} --exemplar-id exx', "no image 'exx'; did you"),
         ('--folder {set} --exemplar {image}', 'needs a --mask PART=FILE'),
         ('--folder {set} --exemplar {image} --mask disc', "takes PART=FILE, got 'disc'"),
         ('--folder {set} --exemplar {image} --mask disc=no.png', 'disc has no mask: no.png is not'),
-        (
-            '--folder {set} --exemplar {image} --mask disc={disc} --parts bar',
-            'parts bar: there is no',
-        ),
+        ('--folder {set} --exemplar {image} --mask disc={disc} --parts bar', 'bar: there is no'),
         ('--folder {set} --exemplar {image} --mask disc={empty}', 'mask of disc is empty'),
         ('--folder {set} --exemplar {image} --mask disc={wide}', r'mask of disc is \(48, 96\)'),
         ('--folder {set} {ex} --settings grit=3', '--settings has no grit; there are size'),
@@ -212,8 +175,6 @@ def test_fallback_of_a_file(tool, data, capfd):
     ],
 )
 def test_mistakes_end_in_one_line(tool, data, capsys, monkeypatch, words, said):
-    import distributed
-
     dask = distributed.Client
     monkeypatch.setattr(
         distributed, 'Client', lambda address, timeout: dask(address, timeout='0.2s')
@@ -221,15 +182,9 @@ def test_mistakes_end_in_one_line(tool, data, capsys, monkeypatch, words, said):
     write(data / 'empty.png', np.zeros((SIZE, SIZE), np.uint8))
     write(data / 'wide.png', np.full((SIZE, 2 * SIZE), 255, np.uint8))
     root = data / 'exemplar'
-    words = words.format(
-        set=data / 'set' / 'images',
-        ex=shlex.join(exemplar(data)),
-        exroot=root,
-        image=root / 'images' / 'ex.png',
-        disc=root / 'masks' / 'disc' / 'ex.png',
-        empty=data / 'empty.png',
-        wide=data / 'wide.png',
-    )
+    ex, image, disc = shlex.join(exemplar(data)), root / 'images/ex.png', root / 'masks/disc/ex.png'
+    masks = dict(disc=disc, empty=data / 'empty.png', wide=data / 'wide.png')
+    words = words.format(set=data / 'set/images', ex=ex, exroot=root, image=image, **masks)
     with pytest.raises(SystemExit) as stop:
         tool.main([*shlex.split(words), '--out', str(data / 'out')])
     err = capsys.readouterr().err
@@ -262,12 +217,8 @@ def test_killed_command_goes_on(data):
     words = [sys.executable, str(TOOL), *exemplar(data), '--folder', str(data / 'many')]
     more = [w.replace('=12', '=400') for w in QUICK[:-2]] + ['--workers', '2', '--chunk', '1']
     broken, whole = data / 'broken', data / 'whole'
-    child = subprocess.Popen(
-        [*words, '--out', str(broken), *more],
-        start_new_session=True,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
+    quiet = dict(stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    child = subprocess.Popen([*words, '--out', broken, *more], start_new_session=True, **quiet)
     deadline = time.time() + 120
     while len(list(broken.glob('*.png.png'))) < 3 and time.time() < deadline:
         time.sleep(0.02)

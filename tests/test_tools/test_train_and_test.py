@@ -1,15 +1,17 @@
 """tools/train.py and tools/test.py, on a small stock classifier and on arguments alone."""
 
-import importlib.util
 import json
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from mmengine.config import Config
 from mmengine.hub import get_config
 from PIL import Image
+
+from orl_mm.engine.cli import UserError
+from tests.small import call_tool, ends_in_one_line, load_tool
 
 ROOT = Path(__file__).resolve().parents[2]
 CONFIG = """
@@ -41,23 +43,11 @@ auto_scale_lr = dict(base_batch_size=4)
 """
 
 
-def tool(name):
-    spec = importlib.util.spec_from_file_location(f'{name}_tool', ROOT / 'tools' / f'{name}.py')
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-def call(name, monkeypatch, *words):
-    monkeypatch.setattr(sys, 'argv', [f'{name}.py', *map(str, words)])
-    tool(name).main()
-
-
-def merged(name, monkeypatch, cfg, *words):
+def merged(name, monkeypatch, cfg, words):
     """``cfg`` after the tool has applied the arguments ``words``."""
-    module = tool(name)
-    path = ROOT / 'configs/r2o/demo.py'
-    monkeypatch.setattr(sys, 'argv', [f'{name}.py', str(path), *map(str, words)])
+    module = load_tool(name)
+    argv = [f'{name}.py', str(ROOT / 'configs/r2o/demo.py'), *words.split()]
+    monkeypatch.setattr('sys.argv', argv)
     return module.merge_args(cfg, module.parse_args())
 
 
@@ -66,173 +56,86 @@ def config(tmp_path_factory):
     """Four small images of two classes and a classifier's config."""
     root = tmp_path_factory.mktemp('tools')
     rng = np.random.default_rng(0)
-    for label in 'ab':
-        (root / 'images' / label).mkdir(parents=True)
-        for number in range(2):
-            Image.fromarray(rng.integers(0, 255, (32, 32, 3), np.uint8)).save(
-                root / 'images' / label / f'{label}{number}.png'
-            )
+    for name in ('a/a0', 'a/a1', 'b/b0', 'b/b1'):
+        path = root / f'images/{name}.png'
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(rng.integers(0, 255, (32, 32, 3), np.uint8)).save(path)
     path = root / 'config.py'
     path.write_text(CONFIG.replace('{root}', str(root / 'images')))
     return path
 
 
-def read(path):
-    return Config.fromfile(path)
-
-
 def test_train_then_test_then_resume(config, tmp_path, monkeypatch):
-    call(
-        'train',
-        monkeypatch,
-        config,
-        '--work-dir',
-        tmp_path / 'a',
-        '--cfg-options',
-        'model.backbone.norm_cfg.type=SyncBN',
-    )
+    norm = 'model.backbone.norm_cfg.type=SyncBN'
+    train, test = f'train {config} --work-dir {tmp_path}/a', f'--work-dir {tmp_path}/b'
+    call_tool(monkeypatch, f'{train} --cfg-options {norm}')
     checkpoint = tmp_path / 'a' / 'epoch_1.pth'
     assert checkpoint.is_file()
 
-    metrics = tmp_path / 'metrics.json'
-    call(
-        'test',
-        monkeypatch,
-        config,
-        checkpoint,
-        '--work-dir',
-        tmp_path / 'b',
-        '--out',
-        metrics,
-        '--out-item',
-        'metrics',
-        '--show-dir',
-        tmp_path / 'shown',
-    )
-    assert set(json.loads(metrics.read_text())) == {'accuracy/top1'}
+    metrics = f'--out {tmp_path}/metrics.json --out-item metrics --show-dir {tmp_path}/shown'
+    call_tool(monkeypatch, f'test {config} {checkpoint} {test} {metrics}')
+    assert set(json.loads((tmp_path / 'metrics.json').read_text())) == {'accuracy/top1'}
     assert len(list((tmp_path / 'shown').glob('*.png'))) == 4
 
-    predictions = tmp_path / 'predictions.pkl'
-    call(
-        'test',
-        monkeypatch,
-        config,
-        checkpoint,
-        '--work-dir',
-        tmp_path / 'b',
-        '--out',
-        predictions,
-        '--tta',
-    )
-    assert predictions.stat().st_size > 0
+    call_tool(monkeypatch, f'test {config} {checkpoint} {test} --out {tmp_path}/p.pkl --tta')
+    assert (tmp_path / 'p.pkl').stat().st_size > 0
 
-    call(
-        'train',
-        monkeypatch,
-        config,
-        '--work-dir',
-        tmp_path / 'a',
-        '--resume',
-        '--cfg-options',
-        'train_cfg.max_epochs=2',
-    )
-    log = (tmp_path / 'a' / 'last_checkpoint').read_text()
-    assert log.endswith('epoch_2.pth')
+    call_tool(monkeypatch, f'{train} --resume --cfg-options train_cfg.max_epochs=2')
+    assert (tmp_path / 'a' / 'last_checkpoint').read_text().endswith('epoch_2.pth')
+
+
+OPTION = '{config} --cfg-options '
 
 
 @pytest.mark.parametrize(
-    ('words', 'said'),
+    ('words', 'message'),
     [
-        (['none.py'], "'none.py' does not exist"),
-        (['{config}', '--resume', 'none.pth'], "'none.pth' does not exist"),
-        (['{config}', '--ressume'], 'did you mean --resume'),
-        (['{config}', '--amp'], '--amp needs a GPU'),
-        (['{config}', '--cfg-options', 'optim_wraper.type=X'], "'optim_wrapper'"),
-        (
-            ['{config}', '--cfg-options', 'model.backbone.dept=18'],
-            "ResNet.* argument 'dept'; did you mean 'depth'",
-        ),
-        (
-            ['{config}', '--cfg-options', 'train_dataloader.batchsize=2'],
-            "DataLoader.* argument 'batchsize'",
-        ),
-        (['{config}', '--cfg-options', 'train_dataloader.dataset.root=x'], "argument 'root'"),
-        (
-            ['{config}', '--cfg-options', 'model.type=ImageClasifier'],
-            "Did you mean 'mmpretrain.ImageClassifier'",
-        ),
-        (['{config}', '--cfg-options', 'train_cfg.max_epoch=2'], "'max_epoch'"),
-        (['{config}', '--launcher', 'pytorch'], 'tools/dist_train.sh'),
+        ('none.py', "'none.py' does not exist"),
+        ('{config} --resume none.pth', "'none.pth' does not exist"),
+        ('{config} --ressume', 'did you mean --resume'),
+        ('{config} --amp', '--amp needs a GPU'),
+        ('{config} --launcher pytorch', 'tools/dist_train.sh'),
+        (OPTION + 'optim_wraper.type=X', "'optim_wrapper'"),
+        (OPTION + 'model.backbone.dept=18', "ResNet.* argument 'dept'; did you mean 'depth'"),
+        (OPTION + 'train_dataloader.batchsize=2', "DataLoader.* argument 'batchsize'"),
+        (OPTION + 'train_dataloader.dataset.root=x', "argument 'root'"),
+        (OPTION + 'model.type=ImageClasifier', "Did you mean 'mmpretrain.ImageClassifier'"),
+        (OPTION + 'train_cfg.max_epoch=2', "'max_epoch'"),
     ],
 )
-def test_mistakes_end_in_one_line(config, tmp_path, monkeypatch, capsys, words, said):
-    import re
-
-    import torch
-
+def test_mistakes_end_in_one_line(config, tmp_path, monkeypatch, capsys, words, message):
     monkeypatch.setattr(torch.cuda, 'is_available', lambda: False)
     monkeypatch.delenv('RANK', raising=False)
-    with pytest.raises(SystemExit) as stop:
-        call(
-            'train',
-            monkeypatch,
-            *[word.format(config=config) for word in words],
-            '--work-dir',
-            tmp_path,
-        )
-    lines = [line for line in capsys.readouterr().err.splitlines() if line.startswith('train.py: ')]
-    assert stop.value.code == 2
-    assert len(lines) == 1, lines
-    assert re.search(said, lines[0]), lines
+    command = f'train --work-dir {tmp_path} {words.format(config=config)}'
+    ends_in_one_line(monkeypatch, capsys, command, message)
 
 
 def test_test_without_checkpoint_or_test_set(config, tmp_path, monkeypatch, capsys):
-    with pytest.raises(SystemExit) as stop:
-        call('test', monkeypatch, config, tmp_path / 'none.pth')
-    assert stop.value.code == 2
-    assert 'none.pth' in capsys.readouterr().err
+    ends_in_one_line(monkeypatch, capsys, f'test {config} {tmp_path}/none.pth', 'none.pth')
     bare = tmp_path / 'bare.py'
     bare.write_text('model = dict()')
-    with pytest.raises(SystemExit) as stop:
-        call('test', monkeypatch, bare, bare)
-    assert stop.value.code == 2
-    assert 'testing needs test_dataloader' in capsys.readouterr().err
+    message = 'testing needs test_dataloader'
+    ends_in_one_line(monkeypatch, capsys, f'test {bare} {bare}', message)
 
 
 class Opener:
-    """What a hostile pickle would call."""
+    """An object whose unpickling calls ``open``."""
 
     def __reduce__(self):
         return open, (__file__,)
 
 
 def test_checkpoint_with_code_ends_in_one_line(config, tmp_path, monkeypatch, capsys):
-    import torch
-
     path = tmp_path / 'code.pth'
     torch.save(dict(state_dict={}, meta=Opener()), path)
-    with pytest.raises(SystemExit) as stop:
-        call('test', monkeypatch, config, path, '--work-dir', tmp_path / 'w')
-    lines = [line for line in capsys.readouterr().err.splitlines() if line.startswith('test.py: ')]
-    assert stop.value.code == 2
-    assert len(lines) == 1
-    assert 'code.pth' in lines[0]
+    command = f'test {config} {path} --work-dir {tmp_path}/w'
+    ends_in_one_line(monkeypatch, capsys, command, 'code.pth')
 
 
 def test_train_arguments_reach_the_config(config, monkeypatch):
-    import torch
-
     monkeypatch.setattr(torch.cuda, 'is_available', lambda: True)
-    cfg = merged(
-        'train',
-        monkeypatch,
-        read(config),
-        '--amp',
-        '--resume',
-        '--auto-scale-lr',
-        '--no-validate',
-        '--no-pin-memory',
-    )
+    words = '--amp --resume --auto-scale-lr --no-validate --no-pin-memory'
+    cfg = merged('train', monkeypatch, Config.fromfile(config), words)
     assert cfg.optim_wrapper.type == 'AmpOptimWrapper'
     assert cfg.optim_wrapper.loss_scale == 'dynamic'
     assert (cfg.resume, cfg.load_from) == (True, None)
@@ -240,14 +143,12 @@ def test_train_arguments_reach_the_config(config, monkeypatch):
     assert cfg.val_cfg is cfg.val_dataloader is cfg.val_evaluator is None
     assert cfg.train_dataloader.pin_memory is False
     assert cfg.work_dir == 'work_dirs/demo'
-    cfg = merged('train', monkeypatch, read(config), '--resume', config)
+    cfg = merged('train', monkeypatch, Config.fromfile(config), f'--resume {config}')
     assert (cfg.resume, cfg.load_from) == (True, str(config))
 
 
-def test_train_refuses_what_it_cannot_do(config, monkeypatch):
-    from orl_mm.engine.cli import UserError
-
-    cfg = read(config)
+def test_train_arguments_that_the_config_does_not_support(config, monkeypatch):
+    cfg = Config.fromfile(config)
     cfg.pop('auto_scale_lr')
     with pytest.raises(UserError, match='auto_scale_lr.base_batch_size'):
         merged('train', monkeypatch, cfg, '--auto-scale-lr')
@@ -262,45 +163,24 @@ SEGMENTATION = 'mmseg::fcn/fcn_r50-d8_4xb4-20k_voc12aug-512x512.py'
 
 def test_mmdet_test_arguments(config, monkeypatch, tmp_path):
     pytest.importorskip('mmdet')
-    cfg = merged(
-        'test',
-        monkeypatch,
-        get_config(DETECTION),
-        config,
-        '--show-dir',
-        tmp_path,
-        '--tta',
-        '--out',
-        'a.pkl',
-    )
+    words = f'{config} --show-dir {tmp_path} --tta --out a.pkl'
+    cfg = merged('test', monkeypatch, get_config(DETECTION), words)
     assert cfg.default_hooks.visualization.draw is True
     assert cfg.default_hooks.visualization.test_out_dir == str(tmp_path)
-    assert cfg.model.type == 'DetTTAModel'
-    assert cfg.model.module.type == 'MaskRCNN'
+    assert (cfg.model.type, cfg.model.module.type) == ('DetTTAModel', 'MaskRCNN')
     flips, pack = cfg.test_dataloader.dataset.pipeline[-1].transforms
     assert [flip.prob for flip in flips] == [1.0, 0.0]
     assert pack[0].type == 'PackDetInputs'
     assert 'flip' in pack[0].meta_keys
     assert 'collate_fn' not in cfg.test_dataloader
-    from orl_mm.engine.cli import UserError
-
     with pytest.raises(UserError, match='.pkl file'):
-        merged('test', monkeypatch, get_config(DETECTION), config, '--out', 'a')
+        merged('test', monkeypatch, get_config(DETECTION), f'{config} --out a')
 
 
 def test_mmseg_test_arguments(config, monkeypatch, tmp_path):
     pytest.importorskip('mmseg')
-    cfg = merged(
-        'test',
-        monkeypatch,
-        get_config(SEGMENTATION),
-        config,
-        '--show-dir',
-        tmp_path,
-        '--tta',
-        '--out',
-        'maps',
-    )
+    words = f'{config} --show-dir {tmp_path} --tta --out maps'
+    cfg = merged('test', monkeypatch, get_config(SEGMENTATION), words)
     assert cfg.default_hooks.visualization.draw is True
     assert cfg.visualizer.save_dir == str(tmp_path)
     assert cfg.model.type == 'SegTTAModel'

@@ -1,8 +1,7 @@
 """Files with exactly the names and shapes that each code publishes, around one ResNet-50.
 
-The names are written out here from the publishers' sources, or come from torchvision, whose
-modules most of them wrap; nothing is taken from orl_mm. Each function gives what the file holds;
-the network that is not asked for, and heads, are constants of their shape.
+Names come from the publishers' sources or from torchvision, never from orl_mm. Each function
+returns the content of a file; the other network and the heads are constants of the right shape.
 """
 
 import argparse
@@ -27,13 +26,14 @@ def resnet50(seed=0):
 
 
 def light_resnet50():
-    """The same names and shapes; each tensor is a constant of its own that takes no room."""
+    """The same names and shapes; each tensor is a different constant, expanded to save memory."""
     with torch.device('meta'):
         model = torchvision.models.resnet50()
+    state = enumerate(model.state_dict().items())
     model.load_state_dict(
         {
-            name: flat(w.shape, float(i)) if w.is_floating_point() else torch.tensor(i)
-            for i, (name, w) in enumerate(model.state_dict().items())
+            k: flat(w.shape, float(i)) if w.is_floating_point() else torch.tensor(i)
+            for i, (k, w) in state
         },
         assign=True,
     )
@@ -41,13 +41,11 @@ def light_resnet50():
 
 
 def narrow_resnet50():
-    """A sixteenth as wide, as a state dict alone: for files that store every number."""
-    with torch.device('meta'):
-        shapes = {name: w.shape for name, w in torchvision.models.resnet50().state_dict().items()}
+    """A state dict a sixteenth as wide, for files that store every number."""
     torch.manual_seed(0)
     weights = {
-        name: torch.rand([n // 16 if n >= 64 else n for n in shape])
-        for name, shape in shapes.items()
+        name: torch.rand([n // 16 if n >= 64 else n for n in w.shape])
+        for name, w in light_resnet50().state_dict().items()
         if 'tracked' not in name
     }
     return SimpleNamespace(state_dict=lambda: weights)
@@ -89,10 +87,8 @@ def flat(shape, value=0.5):
     return torch.tensor(value).expand(shape)
 
 
-def flat_like(weights, value=0.5):
-    return {
-        name: flat(w.shape, value) if w.is_floating_point() else w for name, w in weights.items()
-    }
+def flat_like(weights):
+    return {name: flat(w.shape) if w.is_floating_point() else w for name, w in weights.items()}
 
 
 def bare(model):
@@ -104,19 +100,20 @@ def under(prefix, weights):
     return {prefix + name: w for name, w in weights.items()}
 
 
+def linear(name, outside, *inside):
+    return {f'{name}.weight': flat((outside, *inside)), f'{name}.bias': flat((outside,))}
+
+
+def norm(name, width):
+    parts = ('weight', 'bias', 'running_mean', 'running_var')
+    return {f'{name}.{part}': flat((width,)) for part in parts}
+
+
 def mlp(inside, hidden, outside):
     """MLP of model/basic_modules.py in KKallidromitis/r2o and detcon-pytorch."""
-    return {
-        'l1.weight': flat((hidden, inside)),
-        'l1.bias': flat((hidden,)),
-        **{
-            f'bn1.{part}': flat((hidden,))
-            for part in ('weight', 'bias', 'running_mean', 'running_var')
-        },
-        'bn1.num_batches_tracked': torch.tensor(7),
-        'l2.weight': flat((outside, hidden)),
-        'l2.bias': flat((outside,)),
-    }
+    counter = {'bn1.num_batches_tracked': torch.tensor(7)}
+    l1, l2 = linear('l1', hidden, inside), linear('l2', outside, hidden)
+    return {**l1, **norm('bn1', hidden), **counter, **l2}
 
 
 def r2o(model, wrapped=True):
@@ -124,53 +121,29 @@ def r2o(model, wrapped=True):
     encoder = nn.Sequential(*list(model.children())[:-2]).state_dict()
     weights = {
         **under('online_network.encoder.', encoder),
-        **under('online_network.projetion.', mlp(2048, 4096, 256)),  # so spelt
+        **under('online_network.projetion.', mlp(2048, 4096, 256)),  # sic
         **under('target_network.encoder.', flat_like(encoder)),
         **under('target_network.projetion.', mlp(2048, 4096, 256)),
         **under('predictor.predictor.', mlp(256, 4096, 256)),
     }
     if wrapped:  # by apex's DistributedDataParallel
         weights = under('module.', weights)
-    return dict(
-        config=dict(
-            model=dict(backbone=dict(type='resnet50', pretrained=False)),
-            rank=0,
-            loss=dict(pool_size=7),
-        ),
-        epoch=300,
-        steps=93835,
-        model=weights,
-        optimizer=dict(state={}, param_groups=[]),
-        amp={},
-    )
+    backbone = dict(type='resnet50', pretrained=False)
+    config = dict(model=dict(backbone=backbone), rank=0, loss=dict(pool_size=7))
+    optimizer = dict(state={}, param_groups=[])
+    return dict(config=config, epoch=300, steps=93835, model=weights, optimizer=optimizer, amp={})
 
 
 def detcon_pyramid(model):
     """KKallidromitis/detcon-pytorch with pool_size 14: model/basic_modules.py."""
     children = list(model.children())
-    parts = {
-        'C1': nn.Sequential(*children[:4]),
-        'C2': children[4],
-        'C3': children[5],
-        'C4': children[6],
-        'C5': children[7],
-    }
-    online = {
-        name: w
-        for part, module in parts.items()
-        for name, w in under(f'{part}.', module.state_dict()).items()
-    }
-    fpn = {'fpn.P5_conv1.weight': flat((2048, 2048, 1, 1)), 'fpn.P5_conv1.bias': flat((2048,))}
-    return dict(
-        model=under(
-            'module.',
-            {
-                **under('online_network.', {**online, **fpn}),
-                **under('target_network.', {**flat_like(online), **fpn}),
-            },
-        ),
-        epoch=300,
-    )
+    parts = dict(zip(('C2', 'C3', 'C4', 'C5'), children[4:8], strict=True))
+    online = linear('fpn.P5_conv1', 2048, 2048, 1, 1)
+    for part, module in dict(C1=nn.Sequential(*children[:4]), **parts).items():
+        online.update(under(f'{part}.', module.state_dict()))
+    target = {name: w if 'fpn' in name else flat_like({0: w})[0] for name, w in online.items()}
+    networks = {**under('online_network.', online), **under('target_network.', target)}
+    return dict(model=under('module.', networks), epoch=300)
 
 
 def r2o_torchvision(model):
@@ -204,109 +177,74 @@ def detectron2_names():
 
 
 def detectron2(model, author='torchvision'):
-    """R2O's and DetCon-PyTorch's "d2" file; MoCo's, PixPro's and DenseCL's scripts say the same."""
+    """R2O's and DetCon-PyTorch's "d2" file; MoCo, PixPro and DenseCL write the same format."""
     names = detectron2_names()
-    return pickle.dumps(
-        dict(
-            model={names[name]: w.numpy() for name, w in model.state_dict().items()},
-            __author__=author,
-            matching_heuristics=True,
-        )
-    )
+    weights = {names[name]: w.numpy() for name, w in model.state_dict().items()}
+    return pickle.dumps(dict(model=weights, __author__=author, matching_heuristics=True))
 
 
 def haiku(model, name='res_net50'):
     """deepmind/detcon: utils/networks.py on Haiku's nets/resnet.py; parameters and state."""
     weights, params, state = model.state_dict(), {}, {}
 
-    def conv(haiku_name, ours):
-        params[f'{name}/~/{haiku_name}'] = dict(
-            w=weights[f'{ours}.weight'].permute(2, 3, 1, 0).contiguous().numpy()
-        )
-
-    def norm(haiku_name, ours):
-        def take(part):
-            return weights[f'{ours}.{part}'].view(1, 1, 1, -1).numpy()
-
-        params[f'{name}/~/{haiku_name}'] = dict(offset=take('bias'), scale=take('weight'))
-        for ema, part in (('mean_ema', 'running_mean'), ('var_ema', 'running_var')):
-            state[f'{name}/~/{haiku_name}/~/{ema}'] = dict(
-                counter=np.array(93835, np.int32),
-                hidden=take(part) * np.float32(0.5),
-                average=take(part),
+    def block(at, ours, *layers):
+        """Convolution and norm of Haiku's and torchvision's names."""
+        for conv, norm, conv_name, norm_name in layers:
+            w = weights[f'{ours}{conv_name}.weight'].permute(2, 3, 1, 0).contiguous().numpy()
+            params[f'{name}/~/{at}{conv}'] = dict(w=w)
+            scale, offset, mean, var = (
+                weights[f'{ours}{norm_name}.{part}'].view(1, 1, 1, -1).numpy()
+                for part in ('weight', 'bias', 'running_mean', 'running_var')
             )
+            params[f'{name}/~/{at}{norm}'] = dict(offset=offset, scale=scale)
+            for ema, average in (('mean_ema', mean), ('var_ema', var)):
+                state[f'{name}/~/{at}{norm}/~/{ema}'] = dict(
+                    counter=np.array(93835, np.int32),
+                    hidden=average * np.float32(0.5),
+                    average=average,
+                )
 
-    conv('initial_conv', 'conv1')
-    norm('initial_batchnorm', 'bn1')
+    block('', '', ('initial_conv', 'initial_batchnorm', 'conv1', 'bn1'))
+    inner = [(f'conv_{i}', f'batchnorm_{i}', f'conv{i + 1}', f'bn{i + 1}') for i in (0, 1, 2)]
+    shortcut = ('shortcut_conv', 'shortcut_batchnorm', 'downsample.0', 'downsample.1')
     for group, count in enumerate(BLOCKS):
-        for block in range(count):
-            theirs, ours = f'block_group_{group}/~/block_{block}/~', f'layer{group + 1}.{block}'
-            for i in (0, 1, 2):
-                conv(f'{theirs}/conv_{i}', f'{ours}.conv{i + 1}')
-                norm(f'{theirs}/batchnorm_{i}', f'{ours}.bn{i + 1}')
-            if block == 0:
-                conv(f'{theirs}/shortcut_conv', f'{ours}.downsample.0')
-                norm(f'{theirs}/shortcut_batchnorm', f'{ours}.downsample.1')
+        for i in range(count):
+            layers = [*inner, shortcut] if i == 0 else inner
+            block(f'block_group_{group}/~/block_{i}/~/', f'layer{group + 1}.{i}.', *layers)
     params['projector/linear'] = dict(w=np.zeros((2048, 4), np.float32), b=np.zeros(4, np.float32))
     return params, state
 
 
 def pixpro(model, published=True):
-    """zdaxie/PixPro: contrast/models/PixPro.py; publish_model.py leaves `model` alone."""
-    head = {
-        'linear1.weight': flat((4096, 2048, 1, 1)),
-        'linear1.bias': flat((4096,)),
-        **{
-            f'bn1.{part}': flat((4096,))
-            for part in ('weight', 'bias', 'running_mean', 'running_var')
-        },
-        'linear2.weight': flat((256, 4096, 1, 1)),
-        'linear2.bias': flat((256,)),
+    """zdaxie/PixPro: contrast/models/PixPro.py; publish_model.py keeps `model` only."""
+    l1, l2 = linear('linear1', 4096, 2048, 1, 1), linear('linear2', 256, 4096, 1, 1)
+    head = {**l1, **norm('bn1', 4096), **l2}
+    weights = {
+        **under('encoder.', bare(model)),
+        **under('projector.', head),
+        **under('encoder_k.', flat_like(bare(model))),
+        **under('projector_k.', head),
+        **linear('value_transform', 256, 256, 1, 1),
     }
-    weights = under(
-        'module.',
-        {
-            **under('encoder.', bare(model)),
-            **under('projector.', head),
-            **under('encoder_k.', flat_like(bare(model))),
-            **under('projector_k.', head),
-            'value_transform.weight': flat((256, 256, 1, 1)),
-            'value_transform.bias': flat((256,)),
-        },
-    )
-    return (
-        dict(model=weights)
-        if published
-        else dict(
-            opt=argparse.Namespace(arch='resnet50', local_rank=0, lr_decay_epochs=[120]),
-            model=weights,
-            optimizer={},
-            scheduler={},
-            epoch=100,
-        )
-    )
+    content = dict(model=under('module.', weights))
+    if not published:
+        opt = argparse.Namespace(arch='resnet50', local_rank=0, lr_decay_epochs=[120])
+        content.update(opt=opt, optimizer={}, scheduler={}, epoch=100)
+    return content
 
 
 def infomin(model):
     """HobbitLong/PyContrast: networks/build_backbone.py (RGBMultiHeads), contrast_trainer.py."""
-    head = {
-        '0.weight': flat((2048, 2048)),
-        '0.bias': flat((2048,)),
-        '2.weight': flat((128, 2048)),
-        '2.bias': flat((128,)),
+    head = {**linear('0', 2048, 2048), **linear('2', 128, 2048)}
+    weights = {
+        **under('encoder.', bare(model)),
+        **under('head.', head),
+        **under('head_jig.fc1.', head),
+        **linear('head_jig.fc2', 128, 1152),
     }
     return dict(
         opt=argparse.Namespace(arch='resnet50', mem='moco'),
-        model=under(
-            'module.',
-            {
-                **under('encoder.', bare(model)),
-                **under('head.', head),
-                **under('head_jig.fc1.', head),
-                'head_jig.fc2.weight': flat((128, 1152)),
-                'head_jig.fc2.bias': flat((128,)),
-            },
-        ),
+        model=under('module.', weights),
         contrast={},
         optimizer={},
         epoch=800,
@@ -321,40 +259,22 @@ def densecl(model):
 
 def moco(model, version=2):
     """facebookresearch/moco: moco/builder.py, main_moco.py."""
-    head = {
-        1: {'fc.weight': flat((128, 2048)), 'fc.bias': flat((128,))},
-        2: {
-            'fc.0.weight': flat((2048, 2048)),
-            'fc.0.bias': flat((2048,)),
-            'fc.2.weight': flat((128, 2048)),
-            'fc.2.bias': flat((128,)),
-        },
-    }[version]
-    return dict(
-        epoch=200,
-        arch='resnet50',
-        state_dict=under(
-            'module.',
-            {
-                **under('encoder_q.', {**bare(model), **head}),
-                **under('encoder_k.', {**flat_like(bare(model)), **head}),
-                'queue': flat((128, 65536)),
-                'queue_ptr': torch.zeros(1, dtype=torch.long),
-            },
-        ),
-    )
+    head = linear('fc', 128, 2048)
+    if version == 2:
+        head = {**linear('fc.0', 2048, 2048), **linear('fc.2', 128, 2048)}
+    weights = {
+        **under('encoder_q.', {**bare(model), **head}),
+        **under('encoder_k.', {**flat_like(bare(model)), **head}),
+        'queue': flat((128, 65536)),
+        'queue_ptr': torch.zeros(1, dtype=torch.long),
+    }
+    return dict(epoch=200, arch='resnet50', state_dict=under('module.', weights))
 
 
 def mmselfsup(model, version, algorithm):
     """open-mmlab/mmselfsup, branches 0.x and 1.x: mmselfsup/models/algorithms."""
     backbone = bare(model)
     neck = {'mlp.0.weight': flat((2048, 2048)), 'mlp.2.weight': flat((128, 2048))}
-    if algorithm == 'byol':
-        neck = {
-            'fc0.weight': flat((4096, 2048)),
-            'bn0.weight': flat((4096,)),
-            'fc1.weight': flat((256, 4096)),
-        }
     joined = {**under('0.', backbone), **under('1.', neck)}
     other = {**under('0.', flat_like(backbone)), **under('1.', neck)}
     online, target = dict(
@@ -364,13 +284,11 @@ def mmselfsup(model, version, algorithm):
         simsiam=('encoder.', None),
     )[algorithm]
     weights = under('backbone.', backbone)
-    if version == 0:
-        weights.update(under(online, joined))
-        weights.update(under(target, other) if target else {})
-    else:
-        weights.update(under('neck.', neck))
-        weights.update(under(f'{target}module.', other) if target else {})
-        weights.update({f'{target}steps': torch.tensor(5)} if target else {})
+    weights.update(under(online, joined) if version == 0 else under('neck.', neck))
+    if target:
+        weights.update(under(target if version == 0 else f'{target}module.', other))
+    if target and version == 1:
+        weights[f'{target}steps'] = torch.tensor(5)
     if algorithm != 'byol':
         weights['queue'] = flat((128, 65536))
     meta = dict(epoch=200, iter=500_000, mmselfsup_version=f'{version}.9.0', CLASSES=None)
@@ -381,63 +299,46 @@ def vit_small(seed=0):
     """dino_deitsmall16_pretrain.pth: vision_transformer.py of facebookresearch/dino, vit_small."""
     draw, width = torch.Generator().manual_seed(seed), 384
 
+    def random(*shape):
+        return torch.randn(shape, generator=draw)
+
     def linear(name, *shape):
-        return {
-            f'{name}.weight': torch.randn(shape, generator=draw) / shape[-1] ** 0.5,
-            f'{name}.bias': torch.randn(shape[0], generator=draw) / 10,
-        }
+        scale = shape[-1] ** 0.5
+        return {f'{name}.weight': random(*shape) / scale, f'{name}.bias': random(shape[0]) / 10}
 
     def norm(name):
-        return {
-            f'{name}.weight': 1 + torch.randn(width, generator=draw) / 10,
-            f'{name}.bias': torch.randn(width, generator=draw) / 10,
-        }
+        return {f'{name}.weight': 1 + random(width) / 10, f'{name}.bias': random(width) / 10}
 
-    weights = {
-        'cls_token': torch.randn(1, 1, width, generator=draw),
-        'pos_embed': torch.randn(1, 197, width, generator=draw),
-        **linear('patch_embed.proj', width, 3, 16, 16),
-    }
+    weights = dict(cls_token=random(1, 1, width), pos_embed=random(1, 197, width))
+    weights.update(linear('patch_embed.proj', width, 3, 16, 16))
     for i in range(12):
-        weights.update(
-            {
-                **norm(f'blocks.{i}.norm1'),
-                **linear(f'blocks.{i}.attn.qkv', 3 * width, width),
-                **linear(f'blocks.{i}.attn.proj', width, width),
-                **norm(f'blocks.{i}.norm2'),
-                **linear(f'blocks.{i}.mlp.fc1', 4 * width, width),
-                **linear(f'blocks.{i}.mlp.fc2', width, 4 * width),
-            }
-        )
+        weights.update(norm(f'blocks.{i}.norm1'))
+        weights.update(linear(f'blocks.{i}.attn.qkv', 3 * width, width))
+        weights.update(linear(f'blocks.{i}.attn.proj', width, width))
+        weights.update(norm(f'blocks.{i}.norm2'))
+        weights.update(linear(f'blocks.{i}.mlp.fc1', 4 * width, width))
+        weights.update(linear(f'blocks.{i}.mlp.fc2', width, 4 * width))
     return {**weights, **norm('norm')}
 
 
 def vit_forward(weights, images, heads=6):
     """VisionTransformer.forward of vision_transformer.py: all tokens after the last norm."""
 
-    def linear(x, name):
-        return F.linear(x, weights[f'{name}.weight'], weights[f'{name}.bias'])
+    def layer(name):
+        return weights[f'{name}.weight'], weights[f'{name}.bias']
 
     def norm(x, name):
-        return F.layer_norm(
-            x, x.shape[-1:], weights[f'{name}.weight'], weights[f'{name}.bias'], 1e-6
-        )
+        return F.layer_norm(x, x.shape[-1:], *layer(name), 1e-6)
 
-    x = (
-        F.conv2d(
-            images, weights['patch_embed.proj.weight'], weights['patch_embed.proj.bias'], stride=16
-        )
-        .flatten(2)
-        .transpose(1, 2)
-    )
+    x = F.conv2d(images, *layer('patch_embed.proj'), stride=16).flatten(2).transpose(1, 2)
     x = torch.cat([weights['cls_token'].expand(len(x), -1, -1), x], 1) + weights['pos_embed']
     for i in range(12):
-        y = linear(norm(x, f'blocks.{i}.norm1'), f'blocks.{i}.attn.qkv')
+        y = F.linear(norm(x, f'blocks.{i}.norm1'), *layer(f'blocks.{i}.attn.qkv'))
         q, k, v = y.unflatten(2, (3, heads, -1)).permute(2, 0, 3, 1, 4)
         y = (q @ k.transpose(-2, -1) * q.shape[-1] ** -0.5).softmax(-1) @ v
-        x = x + linear(y.transpose(1, 2).flatten(2), f'blocks.{i}.attn.proj')
-        y = F.gelu(linear(norm(x, f'blocks.{i}.norm2'), f'blocks.{i}.mlp.fc1'))
-        x = x + linear(y, f'blocks.{i}.mlp.fc2')
+        x = x + F.linear(y.transpose(1, 2).flatten(2), *layer(f'blocks.{i}.attn.proj'))
+        y = F.gelu(F.linear(norm(x, f'blocks.{i}.norm2'), *layer(f'blocks.{i}.mlp.fc1')))
+        x = x + F.linear(y, *layer(f'blocks.{i}.mlp.fc2'))
     return norm(x, 'norm')
 
 

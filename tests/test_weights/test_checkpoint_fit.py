@@ -1,8 +1,5 @@
-"""A checkpoint of another network is refused by every way that a tool loads one."""
+"""Tools reject a checkpoint of another network, however it is loaded."""
 
-import importlib.util
-import re
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +14,7 @@ from PIL import Image
 
 from orl_mm.registry import MODELS
 from orl_mm.weights import checkpoints_must_fit
+from tests.small import NARROW, call_tool, ends_in_one_line
 
 ROOT = Path(__file__).resolve().parents[2]
 CLASSIFIER = """
@@ -37,14 +35,15 @@ test_cfg = dict()
 optim_wrapper = dict(optimizer=dict(type='SGD', lr=0.))
 default_hooks = dict(checkpoint=dict(type='CheckpointHook', by_epoch=False, interval=1))
 """
-BACKBONE = dict(type='ResNet', depth=18, base_channels=8, stem_channels=8)
 
 
 def r2o(**backbone):
     cfg = Config.fromfile(ROOT / 'configs/r2o/demo.py')
     init_default_scope('mmpretrain')
-    cfg.model.backbone.update(BACKBONE, **backbone)
-    cfg.model.neck.projector.update(in_channels=64, hid_channels=16)
+    cfg.model.backbone.update(dict(type='ResNet', **NARROW), **backbone)
+    cfg.model.neck.projector.update(
+        in_channels=8 * cfg.model.backbone.base_channels, hid_channels=16
+    )
     cfg.model.head.predictor.hid_channels = 16
     return MODELS.build(dict(cfg.model, data_preprocessor=cfg.data_preprocessor))
 
@@ -54,153 +53,84 @@ def root(tmp_path_factory):
     """Four images of two classes, a classifier's config, and checkpoints."""
     root = tmp_path_factory.mktemp('fit')
     rng = np.random.default_rng(0)
-    for label in 'ab':
-        (root / 'images' / label).mkdir(parents=True)
-        for number in range(2):
-            Image.fromarray(rng.integers(0, 255, (32, 32, 3), np.uint8)).save(
-                root / 'images' / label / f'{number}.png'
-            )
+    for name in ('a/0', 'a/1', 'b/0', 'b/1'):
+        path = root / f'images/{name}.png'
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(rng.integers(0, 255, (32, 32, 3), np.uint8)).save(path)
     (root / 'config.py').write_text(CLASSIFIER.replace('{root}', str(root)))
-    torch.save(
-        dict(state_dict={f'encoder.{i}.weight': torch.zeros(2) for i in range(9)}),
-        root / 'foreign.pth',
-    )
     network = r2o()
-    torch.save(dict(state_dict=network.state_dict()), root / 'r2o.pth')
-    torch.save(
-        dict(
-            state_dict={
-                key: value
-                for key, value in network.state_dict().items()
-                if not key.startswith('target.')
-            }
-        ),
-        root / 'online.pth',
-    )
-    torch.save(dict(state_dict=network.backbone.state_dict()), root / 'backbone.pth')
+    state = network.state_dict()
+    for name, weights in dict(
+        foreign={f'encoder.{i}.weight': torch.zeros(2) for i in range(9)},
+        r2o=state,
+        online={key: value for key, value in state.items() if not key.startswith('target.')},
+        backbone=network.backbone.state_dict(),
+    ).items():
+        torch.save(dict(state_dict=weights), root / f'{name}.pth')
     return root
 
 
-def call(monkeypatch, name, *words):
-    spec = importlib.util.spec_from_file_location(f'{name}_tool', ROOT / 'tools' / f'{name}.py')
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    monkeypatch.setattr(sys, 'argv', [f'{name}.py', *map(str, words)])
-    module.main()
-
-
-PRETRAINED = 'model.backbone.init_cfg.type=Pretrained'
-FILE = 'model.backbone.init_cfg.checkpoint={root}/'
+PRETRAINED = 'model.backbone.init_cfg.type=Pretrained model.backbone.init_cfg.checkpoint={root}/'
+WIDE = ' model.backbone.base_channels=16 model.head.in_channels=128'
 
 
 @pytest.mark.parametrize(
-    ('tool', 'words', 'said'),
+    ('tool', 'words', 'message'),
     [
-        (
-            'test',
-            ['{root}/foreign.pth'],
-            'foreign.pth fills 0 of the 102 tensors of ImageClassifier',
-        ),
-        ('test', ['{root}/r2o.pth'], 'r2o.pth fills 100 of the 102 .* min_match=0.98'),
+        ('test', '{root}/foreign.pth', 'foreign.pth fills 0 of the 102 tensors of ImageClassifier'),
+        ('test', '{root}/r2o.pth', 'r2o.pth fills 100 of the 102 .* min_match=0.98'),
         (
             'train',
-            ['load_from={root}/foreign.pth'],
-            "foreign.pth fills 0 of the 100 tensors of ImageClassifier's backbone ResNet",
+            'load_from={root}/foreign.pth',
+            'foreign.pth fills 0 of the 100 .*backbone ResNet',
         ),
+        ('train', 'load_from={root}/backbone.pth', "prefix ''.* type='orl_mm.PretrainedBackbone'"),
+        ('train', PRETRAINED + 'foreign.pth', 'fills 0 of the 100 tensors of ResNet'),
+        ('train', PRETRAINED + 'r2o.pth', "0 of the 100 .*prefix 'backbone.'.*PretrainedBackbone"),
+        ('train', PRETRAINED + 'r2o.pth' + WIDE, 'of another architecture'),
         (
             'train',
-            ['load_from={root}/backbone.pth'],
-            "under the prefix ''.*model.backbone.init_cfg type='orl_mm.PretrainedBackbone'",
-        ),
-        ('train', [PRETRAINED, FILE + 'foreign.pth'], 'fills 0 of the 100 tensors of ResNet'),
-        (
-            'train',
-            [PRETRAINED, FILE + 'r2o.pth'],
-            "r2o.pth fills 0 of the 100 .*prefix 'backbone.'.*PretrainedBackbone",
-        ),
-        (
-            'train',
-            [
-                PRETRAINED,
-                FILE + 'r2o.pth',
-                'model.backbone.base_channels=16',
-                'model.head.in_channels=128',
-            ],
-            'of another architecture',
-        ),
-        (
-            'train',
-            [PRETRAINED, FILE + 'foreign.pth', 'model.backbone.init_cfg.prefix=encoder'],
+            PRETRAINED + 'foreign.pth model.backbone.init_cfg.prefix=encoder',
             'foreign.pth fills 0 of the 100',
         ),
     ],
 )
-def test_wrong_checkpoint_ends_in_one_line(root, tmp_path, monkeypatch, capsys, tool, words, said):
-    words = [word.format(root=root) for word in words]
-    words = words if tool == 'test' else ['--cfg-options', *words]
-    with pytest.raises(SystemExit) as stop:
-        call(monkeypatch, tool, root / 'config.py', *words, '--work-dir', tmp_path)
-    lines = [
-        line for line in capsys.readouterr().err.splitlines() if line.startswith(f'{tool}.py: ')
-    ]
-    assert stop.value.code == 2
-    assert len(lines) == 1
-    assert re.search(said, lines[0])
+def test_wrong_checkpoint_ends_in_one_line(
+    root, tmp_path, monkeypatch, capsys, tool, words, message
+):
+    options = '--cfg-options ' if tool == 'train' else ''
+    command = f'{tool} {root}/config.py --work-dir {tmp_path} {options}{words.format(root=root)}'
+    ends_in_one_line(monkeypatch, capsys, command, message)
 
 
 @pytest.mark.parametrize(
     'words',
     [
-        ['load_from={root}/r2o.pth'],  # the classifier's head is new
-        [PRETRAINED, FILE + 'r2o.pth', 'model.backbone.init_cfg.prefix=backbone'],
-        [PRETRAINED, FILE + 'backbone.pth'],
-        ['model.backbone.init_cfg.type=orl_mm.PretrainedBackbone', FILE + 'r2o.pth'],
+        'load_from={root}/r2o.pth',  # the classifier's head is new
+        PRETRAINED + 'r2o.pth model.backbone.init_cfg.prefix=backbone',
+        PRETRAINED + 'backbone.pth',
+        PRETRAINED.replace('Pretrained', 'orl_mm.PretrainedBackbone') + 'r2o.pth',
     ],
 )
 def test_weights_of_the_backbone_are_enough_to_train(root, tmp_path, monkeypatch, words):
-    call(
-        monkeypatch,
-        'train',
-        root / 'config.py',
-        '--work-dir',
-        tmp_path,
-        '--cfg-options',
-        *[word.format(root=root) for word in words],
-    )
+    train = f'train {root}/config.py --work-dir {tmp_path} --cfg-options'
+    call_tool(monkeypatch, f'{train} {words.format(root=root)}')
     trained = torch.load(tmp_path / 'iter_1.pth', weights_only=False)['state_dict']
     given = torch.load(root / 'backbone.pth')['state_dict']
-    assert all(
-        torch.equal(trained[f'backbone.{name}'], value)  # the rate was 0
-        for name, value in given.items()
-        if name.endswith(('weight', 'bias'))
-    )
+    for name, value in given.items():
+        if name.endswith(('weight', 'bias')):  # the learning rate was 0
+            assert torch.equal(trained[f'backbone.{name}'], value)
 
 
-def test_a_smaller_share_can_be_asked_for(root, tmp_path, monkeypatch):
-    call(
-        monkeypatch,
-        'train',
-        root / 'config.py',
-        '--work-dir',
-        tmp_path,
-        '--cfg-options',
-        f'load_from={root}/foreign.pth',
-        'min_match=0',
-    )
+def test_min_match_can_be_lowered(root, tmp_path, monkeypatch):
+    more = f'--work-dir {tmp_path} --cfg-options'
+    load = f'load_from={root}/foreign.pth min_match=0'
+    call_tool(monkeypatch, f'train {root}/config.py {more} {load}')
     assert (tmp_path / 'iter_1.pth').is_file()
-    call(
-        monkeypatch,
-        'test',
-        root / 'config.py',
-        root / 'r2o.pth',
-        '--work-dir',
-        tmp_path,
-        '--cfg-options',
-        'min_match=0.9',
-    )
+    call_tool(monkeypatch, f'test {root}/config.py {root}/r2o.pth {more} min_match=0.9')
 
 
-def test_an_online_network_alone_starts_r2o(root):
+def test_online_network_initializes_both_networks_of_r2o(root):
     model = r2o()
     with checkpoints_must_fit():
         load_checkpoint(model, str(root / 'online.pth'))
@@ -208,16 +138,14 @@ def test_an_online_network_alone_starts_r2o(root):
     assert torch.equal(model.target['backbone'].conv1.weight, given['backbone.conv1.weight'])
     with pytest.raises(ValueError, match='fills 0 of the 100'), checkpoints_must_fit():
         load_checkpoint(model, str(root / 'backbone.pth'))
-
-
-def test_other_shapes_are_not_filled(root):
-    other, said = r2o(base_channels=4, stem_channels=4), "0 of the 100 tensors of R2O's backbone"
-    with pytest.raises(ValueError, match=said), checkpoints_must_fit():
+    other = r2o(base_channels=4, stem_channels=4)
+    message = "0 of the 100 tensors of R2O's backbone"
+    with pytest.raises(ValueError, match=message), checkpoints_must_fit():
         load_checkpoint(other, str(root / 'r2o.pth'))
 
 
 def test_weights_resized_while_loading_count(tmp_path):
-    """A ViT takes over position embeddings of another image size."""
+    """Position embeddings of a ViT at another image size."""
     init_default_scope('mmpretrain')
     arch = dict(embed_dims=16, num_layers=1, num_heads=2, feedforward_channels=16)
     vit = dict(type='VisionTransformer', arch=arch, patch_size=8)
@@ -226,8 +154,7 @@ def test_weights_resized_while_loading_count(tmp_path):
         load_checkpoint(MODELS.build(dict(vit, img_size=64)), str(tmp_path / 'vit.pth'))
 
 
-def test_a_model_wrapped_for_augmented_testing_counts_without_its_wrapper(root):
-
+def test_wrapper_for_test_time_augmentation_is_not_counted(root):
     class Flips(BaseTTAModel):
         def merge_preds(self, data_samples_list):
             return data_samples_list

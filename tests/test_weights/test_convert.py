@@ -1,4 +1,4 @@
-"""What is written is what its reader's own network loads and computes; and it comes back whole."""
+"""Converted files give the same features in the network of their reader, and convert back."""
 
 import hashlib
 import pickle
@@ -28,9 +28,9 @@ def image():
 
 
 @pytest.fixture(scope='module')
+@torch.no_grad()
 def expected(reference, image):
-    with torch.no_grad():
-        return published.features(reference, image)
+    return published.features(reference, image)
 
 
 @pytest.fixture(scope='module')
@@ -38,36 +38,26 @@ def ours(reference, tmp_path_factory):
     """A checkpoint of R2O: an online and a target network, and their heads."""
     path = tmp_path_factory.mktemp('ours') / 'epoch_300.pth'
     weights = published.bare(reference)
-    torch.save(
-        dict(
-            meta=dict(epoch=300),
-            optimizer={},
-            state_dict=OrderedDict(
-                {
-                    **published.under('backbone.', weights),
-                    'neck.projector.fc0.weight': torch.zeros(3),
-                    **published.under('target.backbone.', published.flat_like(weights)),
-                    'target.neck.projector.fc0.weight': torch.zeros(3),
-                }
-            ),
-        ),
-        path,
-    )
+    state = {
+        **published.under('backbone.', weights),
+        'neck.projector.fc0.weight': torch.zeros(3),
+        **published.under('target.backbone.', published.flat_like(weights)),
+        'target.neck.projector.fc0.weight': torch.zeros(3),
+    }
+    torch.save(dict(meta=dict(epoch=300), optimizer={}, state_dict=OrderedDict(state)), path)
     return path
 
 
 @pytest.fixture(scope='module')
 def written(ours, tmp_path_factory):
     """The file of each target, by its name."""
-    folder, files = tmp_path_factory.mktemp('out'), {}
+    folder, files = tmp_path_factory.mktemp('out') / 'new', {}
     backbone = read_backbone(ours)
     assert backbone.found.source.title == 'R2O or a baseline of this project'
     for target in TARGETS:
-        files[target] = folder / 'new' / f'{target}.{"pkl" if target == "detectron2" else "pth"}'
+        files[target] = folder / f'{target}.{"pkl" if target == "detectron2" else "pth"}'
         write_backbone(backbone, files[target], target, provenance(ours, backbone))
-    assert {path.name for path in (folder / 'new').iterdir()} == {
-        path.name for path in files.values()
-    }  # nothing half-written is left
+    assert set(folder.iterdir()) == set(files.values())  # no partial file is left
     return files
 
 
@@ -142,15 +132,10 @@ def test_openmmlab(package, written, image, expected):
     try:
         __import__(f'{package}.models')
     except ImportError as error:
-        pytest.skip(f'{package} does not import here: {error}')
-    model = MODELS.build(
-        dict(
-            type=f'{package}.ResNet',
-            depth=50,
-            out_indices=(0, 1, 2, 3),
-            init_cfg=dict(type='Pretrained', checkpoint=str(written['openmmlab'])),
-        )
-    )
+        pytest.skip(f'{package} cannot be imported: {error}')
+    start = dict(type='Pretrained', checkpoint=str(written['openmmlab']))
+    resnet = dict(type=f'{package}.ResNet', depth=50, out_indices=(0, 1, 2, 3), init_cfg=start)
+    model = MODELS.build(resnet)
     assert isinstance(model, BaseModule)
     model.init_weights()
     model.eval()
@@ -166,17 +151,16 @@ def test_round_trip_is_bit_identical(target, written, reference, tmp_path):
     assert not back.left_out
     assert not back.missing
     write_backbone(back, tmp_path / 'back.pth', 'openmmlab', {})
-    first = load_weights(written['openmmlab'])['state_dict']
-    again = load_weights(tmp_path / 'back.pth')['state_dict']
-    assert set(again) == set(first) == set(published.bare(reference))
-    for name, value in published.bare(reference).items():
-        assert again[name].dtype == first[name].dtype == value.dtype, name
-        assert torch.equal(again[name], value), name
-        assert torch.equal(first[name], value), name
+    for path in (written['openmmlab'], tmp_path / 'back.pth'):
+        state = load_weights(path)['state_dict']
+        assert set(state) == set(published.bare(reference))
+        for name, value in published.bare(reference).items():
+            assert state[name].dtype == value.dtype, name
+            assert torch.equal(state[name], value), name
 
 
 @pytest.mark.parametrize('target', TARGETS)
-def test_files_say_where_they_are_from(target, written, ours):
+def test_files_record_their_source(target, written, ours):
     path = written[target]
     if target == 'detectron2':
         meta = pickle.loads(path.read_bytes())['meta']
@@ -215,8 +199,8 @@ def test_vits_go_to_openmmlab_and_timm(tmp_path):
         read_backbone(tmp_path / 'in.pth', network='student')
 
 
-def test_parts_of_a_larger_tensor_take_no_more_room(tmp_path):
-    """A file of one network of two is half as large, whatever shared what in the other file."""
+def test_views_of_a_larger_tensor_are_copied(tmp_path):
+    """A file with one of two networks is half as large, even if their tensors shared storage."""
     weights = {}
     for name, value in published.narrow_resnet50().state_dict().items():
         both = torch.stack([value, value + 1])
@@ -237,7 +221,7 @@ def test_detectron2_has_no_bfloat16(tmp_path):
 
 
 @pytest.mark.parametrize('target', TARGETS)
-def test_suffixes_that_a_reader_misreads(target, ours, tmp_path):
+def test_wrong_suffix(target, ours, tmp_path):
     name = 'x.pth' if target == 'detectron2' else 'x.pkl'
     with pytest.raises(ValueError, match=f'--to {target} is read from a .p'):
         write_backbone(read_backbone(ours), tmp_path / name, target, {})

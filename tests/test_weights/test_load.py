@@ -1,4 +1,4 @@
-"""A backbone takes a file's weights completely, or an error says what to do."""
+"""A backbone loads all weights of a file, or an error says what to do."""
 
 from pathlib import Path
 
@@ -21,6 +21,7 @@ VIT = dict(
     img_size=32,
     patch_size=8,
 )
+WIDE = dict(arch=dict(VIT['arch'], embed_dims=16))
 TOTAL = 20 * 5  # 20 norms, each with a convolution before it
 
 
@@ -128,16 +129,8 @@ def test_counters_of_batches_are_not_counted(tmp_path):
         (SMALL, dict(type='mmpretrain.ResNetV1c'), 'holds 95 of the 100|only in the file'),
         (SMALL, dict(stem_channels=4), r'conv1.weight is \(4, 3, 7, 7\) in the file and \(8, 3, 7'),
         (VIT, dict(arch=dict(VIT['arch'], num_layers=3)), 'layers.2.ln1.weight is only in'),
-        (
-            VIT,
-            dict(patch_size=16),
-            'patches of 16 pixels and width 8 in the file, patches of 8 pixels and width 8 in',
-        ),
-        (
-            VIT,
-            dict(arch=dict(VIT['arch'], embed_dims=16)),
-            'patches of 8 pixels and width 16 in the file, patches of 8 pixels and width 8 in',
-        ),
+        (VIT, dict(patch_size=16), r'of 16 pixels and width 8 in the file.* 8 pixels and width 8'),
+        (VIT, WIDE, r'of 8 pixels and width 16 in the file.* 8 pixels and width 8'),
     ],
 )
 def test_another_architecture(base, changes, said, tmp_path):

@@ -1,4 +1,4 @@
-"""Which file is whose: checkpoints of this project and of mmselfsup, and nobody's files."""
+"""Recognizes checkpoints of this project and of mmselfsup, and rejects unknown files."""
 
 import re
 from collections import OrderedDict
@@ -16,7 +16,7 @@ from orl_mm.registry import MODELS
 from orl_mm.weights import load_backbone, read_tensors
 from orl_mm.weights.architecture import RESNETS, check_complete, find_architecture, resnet
 from orl_mm.weights.convert import read_backbone
-from orl_mm.weights.names import ALIASES, KEYS, few, find_backbone
+from orl_mm.weights.names import ALIASES, KEYS, find_backbone
 from tests.small import NARROW, tiny_dino
 from tests.test_weights import published
 
@@ -92,7 +92,7 @@ def test_checkpoints_of_this_project(config, title, networks, tmp_path):
         if not re.search('100e|paper', path.name)
     ],
 )
-def test_every_baseline_goes_out(config, tmp_path):
+def test_every_baseline_is_recognized(config, tmp_path):
     state = built(config, tmp_path).state_dict()
     found = find_backbone(state)
     names = found.layout.names_under(found.prefix, state)
@@ -127,7 +127,7 @@ def test_mmselfsup(version, algorithm, reference, mm_resnet50, tmp_path):
         assert load_backbone(mm_resnet50, tmp_path / 'x.pth', prefix=target.found.prefix)[1] == 265
 
 
-# Other networks, and networks that are not complete.
+# Other networks, and incomplete ones.
 
 
 @pytest.mark.parametrize('depth', [18, 34, 50, 101, 152])
@@ -141,13 +141,9 @@ def test_resnets_are_torchvisions(depth):
     }
 
 
-def test_depths_differ():
-    """Otherwise the first of two would be found for both."""
-    assert len(set(RESNETS.values())) == len(RESNETS) == 6
-
-
 @pytest.mark.parametrize('depth', [18, 101])
 def test_another_depth(depth, mm_resnet50, tmp_path):
+    assert len(set(RESNETS.values())) == len(RESNETS) == 6  # no two depths are confused
     weights = {name: published.flat(shape) for name, shape in resnet(depth).shapes.items()}
     path = save(tmp_path / 'x.pth', published.under('module.trunk.', weights))
     read = read_backbone(path, prefix='module.trunk.')
@@ -194,24 +190,23 @@ def test_less_than_a_hundredth_may_be_missing(reference, tmp_path):
     assert read_backbone(tmp_path / 'x.pth').missing == missing
 
 
-def test_a_haiku_resnet_v2(tmp_path):
+def test_other_haiku_files(tmp_path):
+    def save_haiku(content):
+        np.save(tmp_path / 'x.npy', content, allow_pickle=True)
+
     params, state = published.haiku(published.narrow_resnet50())
+    one = dict(params=params, state=state)
+    save_haiku(dict(a=one, b=one))
+    with pytest.raises(ValueError, match="network with --prefix.*'a/res_net50/~/', 'b/res_net50"):
+        read_backbone(tmp_path / 'x.npy')
+    assert read_backbone(tmp_path / 'x.npy', prefix='b/res_net50/~/').found.prefix[0] == 'b'
     params['res_net50/~/final_batchnorm'] = params.pop('res_net50/~/initial_batchnorm')
-    np.save(tmp_path / 'x.npy', dict(params=params, state=state), allow_pickle=True)
+    save_haiku(one)
     with pytest.raises(ValueError, match='ResNet v2'):
         read_backbone(tmp_path / 'x.npy')
 
 
-def test_two_haiku_networks(tmp_path):
-    params, state = published.haiku(published.narrow_resnet50())
-    one = dict(params=params, state=state)
-    np.save(tmp_path / 'x.npy', dict(a=one, b=one), allow_pickle=True)
-    with pytest.raises(ValueError, match="network with --prefix.*'a/res_net50/~/', 'b/res_net50"):
-        read_backbone(tmp_path / 'x.npy')
-    assert read_backbone(tmp_path / 'x.npy', prefix='b/res_net50/~/').found.prefix[0] == 'b'
-
-
-# Files that are not what was said, or nobody's.
+# Wrong --from, and unknown files.
 
 
 @pytest.mark.parametrize(
@@ -227,7 +222,7 @@ def test_two_haiku_networks(tmp_path):
     ],
 )
 def test_the_source_that_is_named(key, also, reference, tmp_path):
-    """--from is believed if the names are there, else an error says what the file looks like."""
+    """--from is used if the names fit; else an error says what the file looks like."""
     more = (1, 'moco') if key == 'mmselfsup' else ()
     torch.save(getattr(published, key)(reference, *more), tmp_path / 'x')
     names = read_tensors(tmp_path / 'x')
@@ -257,8 +252,3 @@ def test_unknown_names_are_listed(reference, tmp_path):
     assert read.left_out == ['head.0.weight']
     with pytest.raises(ValueError, match="no known backbone under --prefix 'trunk.'"):
         read_backbone(path, prefix='trunk.')
-
-
-def test_few():
-    assert few('abc', 3) == 'a, b, c'
-    assert few('abcd', 3) == 'a, b, c and 1 more'

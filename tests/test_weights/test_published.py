@@ -34,7 +34,7 @@ def mm_resnet50():
 
 
 def fill(model, weights):
-    """Load, strictly; from values that are no weights at all."""
+    """Load strictly, after filling the model with another constant."""
     for tensor in model.state_dict().values():
         tensor.fill_(3)
     assert not any(model.load_state_dict(weights, strict=True))
@@ -102,9 +102,8 @@ def test_detectron2(author, tmp_path):
 def test_features_of_a_photograph(file, reference, mm_resnet50, tmp_path):
     """torchvision's own network computes the same, stage by stage."""
     image = published.photograph()
-    if file == 'torch':
-        torch.save(published.moco(reference), tmp_path / 'x')
-    else:
+    torch.save(published.moco(reference), tmp_path / 'x')
+    if file == 'detectron2':
         (tmp_path / 'x').write_bytes(published.detectron2(reference))
     fill(mm_resnet50, read_backbone(tmp_path / 'x').weights)
     with torch.no_grad():
@@ -135,15 +134,12 @@ def test_dino_vit_small(full, tmp_path):
     content, prefix, left = weights, '', 0
     if full:
         head = {'head.mlp.0.weight': published.flat((2048, 384))}
-        content = dict(  # the teacher of a ViT, which has no batch norm, is not wrapped
-            teacher={**published.under('backbone.', weights), **head},
-            student=published.under(
-                'module.', {**published.under('backbone.', published.flat_like(weights)), **head}
-            ),
-            optimizer={},
-            epoch=800,
-            args=argparse.Namespace(arch='vit_small'),
-        )
+        student = {**published.under('backbone.', published.flat_like(weights)), **head}
+        # The teacher of a ViT, which has no batch norm, is not wrapped.
+        teacher = {**published.under('backbone.', weights), **head}
+        student = published.under('module.', student)
+        args = argparse.Namespace(arch='vit_small')
+        content = dict(teacher=teacher, student=student, optimizer={}, epoch=800, args=args)
         prefix, left = 'teacher.backbone.', 152
     torch.save(content, tmp_path / 'x.pth')
     read = read_backbone(tmp_path / 'x.pth', architecture='vit')
@@ -165,9 +161,8 @@ def test_dino_vit_small(full, tmp_path):
 def haiku_forward(params, state, images, name='res_net50'):
     """Haiku's ResNet v1 in evaluation, by its own names: (B, H, W, 3) -> C2 to C5, (B, h, w, C).
 
-    As utils/networks.py of deepmind/detcon and Haiku's nets/resnet.py, batch_norm.py say:
-    padding 'SAME', eps 1e-5. In the images' precision: double, since this one adds up in another
-    order than PyTorch's norms, and a random network's features are large.
+    As in utils/networks.py of deepmind/detcon and Haiku's nets/resnet.py and batch_norm.py:
+    padding 'SAME', eps 1e-5. In double precision, since the order of summation differs.
     """
 
     def same(x, kernel, stride, value=0.0):
@@ -182,15 +177,10 @@ def haiku_forward(params, state, images, name='res_net50'):
         return F.conv2d(same(x, w.shape[0], stride), w.permute(3, 2, 0, 1), stride=stride)
 
     def norm(x, at):
-        mean, var = (
-            torch.from_numpy(state[f'{name}/~/{at}/~/{ema}']['average'])
-            .to(images)
-            .view(1, -1, 1, 1)
-            for ema in ('mean_ema', 'var_ema')
-        )
-        scale, offset = (
-            torch.from_numpy(params[f'{name}/~/{at}'][part]).to(images).view(1, -1, 1, 1)
-            for part in ('scale', 'offset')
+        arrays = [params[f'{name}/~/{at}'][part] for part in ('scale', 'offset')]
+        arrays += [state[f'{name}/~/{at}/~/{ema}']['average'] for ema in ('mean_ema', 'var_ema')]
+        scale, offset, mean, var = (
+            torch.from_numpy(a).to(images).view(1, -1, 1, 1) for a in arrays
         )
         return (x - mean) * (scale * torch.rsqrt(var + 1e-5)) + offset
 
@@ -201,9 +191,8 @@ def haiku_forward(params, state, images, name='res_net50'):
         for block in range(count):
             at = f'block_group_{group}/~/block_{block}/~'
             stride = 2 if group > 0 and block == 0 else 1
-            shortcut = x
-            if block == 0:
-                shortcut = norm(conv(x, f'{at}/shortcut_conv', stride), f'{at}/shortcut_batchnorm')
+            shortcut = conv(x, f'{at}/shortcut_conv', stride) if block == 0 else x
+            shortcut = norm(shortcut, f'{at}/shortcut_batchnorm') if block == 0 else x
             for i, step in enumerate((1, stride, 1)):
                 x = norm(conv(x, f'{at}/conv_{i}', step), f'{at}/batchnorm_{i}')
                 x = x.relu() if i < 2 else x
@@ -212,7 +201,11 @@ def haiku_forward(params, state, images, name='res_net50'):
     return out
 
 
-# How the two may lie side by side.
+def zeros(tree):
+    return {k: {leaf: np.zeros_like(a) for leaf, a in leaves.items()} for k, leaves in tree.items()}
+
+
+# How parameters and state may be combined in one file.
 HAIKU_LAYOUTS = dict(
     pair=lambda params, state: dict(params=params, state=state),
     online=lambda params, state: dict(
@@ -220,14 +213,8 @@ HAIKU_LAYOUTS = dict(
         online_state=state,
         step=np.int64(7),
         opt_state=[params],
-        target_params={
-            name: {leaf: np.zeros_like(a) for leaf, a in leaves.items()}
-            for name, leaves in params.items()
-        },
-        target_state={
-            name: {leaf: np.zeros_like(a) for leaf, a in leaves.items()}
-            for name, leaves in state.items()
-        },
+        target_params=zeros(params),
+        target_state=zeros(state),
     ),
     joined=lambda params, state: {**params, **state},
     tuple=lambda params, state: (params, state),
@@ -265,18 +252,16 @@ def detcon(reference, tmp_path):
     params, state = published.haiku(reference)
     np.save(tmp_path / 'detcon.npy', dict(params=params, state=state), allow_pickle=True)
 
+    @torch.no_grad()
     def forward(images):
-        with torch.no_grad():
-            return [
-                x.permute(0, 3, 1, 2)
-                for x in haiku_forward(params, state, images.permute(0, 2, 3, 1))
-            ]
+        out = haiku_forward(params, state, images.permute(0, 2, 3, 1))
+        return [x.permute(0, 3, 1, 2) for x in out]
 
     return read_backbone(tmp_path / 'detcon.npy'), forward
 
 
 def test_detcon_features_in_a_stock_network(detcon, mm_resnet50):
-    """Where every size that is halved is odd, SAME pads both sides as everybody does."""
+    """At odd sizes, SAME padding is symmetric, as in PyTorch."""
     read, forward = detcon
     fill(mm_resnet50, read.weights)
     images = published.photograph(97).double()  # 49, 25, 13, 7, 4
@@ -285,7 +270,7 @@ def test_detcon_features_in_a_stock_network(detcon, mm_resnet50):
 
 
 def test_detcon_features_at_even_sizes(detcon, mm_resnet50):
-    """The lines of projects/weights/README.md; the stock network's features are others."""
+    """The recipe of projects/weights/README.md; the stock network's features differ."""
     read, forward = detcon
     images = published.photograph(128).double()
     model = ResNet(depth=50, out_indices=(0, 1, 2, 3), conv_cfg=dict(type='Conv2dAdaptivePadding'))
