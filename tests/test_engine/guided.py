@@ -14,60 +14,39 @@ VIT = dict(img_size=SIDE, patch_size=PATCH, arch=ARCH)
 
 
 def dino(num_global_crops=2):
+    mlp = dict(in_channels=12, out_channels=20, hid_channels=16, bottleneck_channels=8)
     return dict(
         type='orl_mm.DINO',
         backbone=dict(type='mmpretrain.VisionTransformer', **VIT),
-        head=dict(
-            type='orl_mm.DINOHead',
-            in_channels=12,
-            out_channels=20,
-            hid_channels=16,
-            bottleneck_channels=8,
-        ),
+        head=dict(type='orl_mm.DINOHead', **mlp),
         num_global_crops=num_global_crops,
         loss=dict(type='orl_mm.DINOLoss', out_channels=20),
     )
 
 
+MLP = dict(type='mmpretrain.NonLinearNeck', hid_channels=16, out_channels=8, num_layers=2)
+
+
 def mocov3():
-    mlp = dict(
-        type='mmpretrain.NonLinearNeck',
-        hid_channels=16,
-        out_channels=8,
-        num_layers=2,
-        with_bias=False,
-        with_avg_pool=False,
-    )
+    mlp = dict(MLP, with_bias=False, with_avg_pool=False)
+    loss = dict(type='mmpretrain.CrossEntropyLoss', loss_weight=0.4)
+    predictor = dict(mlp, in_channels=8)
     return dict(
         type='mmpretrain.MoCoV3',
         base_momentum=0.01,
         backbone=dict(type='mmpretrain.MoCoV3ViT', stop_grad_conv1=True, **VIT),
         neck=dict(mlp, in_channels=12),
-        head=dict(
-            type='mmpretrain.MoCoV3Head',
-            predictor=dict(mlp, in_channels=8),
-            loss=dict(type='mmpretrain.CrossEntropyLoss', loss_weight=0.4),
-        ),
+        head=dict(type='mmpretrain.MoCoV3Head', predictor=predictor, loss=loss),
     )
 
 
 def simclr():
+    loss = dict(type='mmpretrain.CrossEntropyLoss')
     return dict(
         type='mmpretrain.SimCLR',
         backbone=dict(type='mmpretrain.VisionTransformer', **VIT),
-        neck=dict(
-            type='mmpretrain.NonLinearNeck',
-            in_channels=12,
-            hid_channels=16,
-            out_channels=8,
-            num_layers=2,
-            with_avg_pool=False,
-        ),
-        head=dict(
-            type='mmpretrain.ContrastiveHead',
-            temperature=0.1,
-            loss=dict(type='mmpretrain.CrossEntropyLoss'),
-        ),
+        neck=dict(MLP, in_channels=12, with_avg_pool=False),
+        head=dict(type='mmpretrain.ContrastiveHead', temperature=0.1, loss=loss),
     )
 
 
@@ -121,28 +100,20 @@ class Guided(Dataset):
 
 def guided_runner(work_dir, model, hook, epochs=2, data=None, lr=1e-3, hooks=(), **kwargs):
     """Two iterations an epoch, a checkpoint after each epoch."""
+    from .tiny import SAVE_AND_LOG, loader  # a script without a package also imports this file
+
+    adamw = dict(type='AdamW', lr=lr, weight_decay=0.0)
     return Runner(
         model,
         str(work_dir),
         experiment_name=f'{work_dir}'.replace('/', '_'),
-        train_dataloader=dict(
-            dataset=data or Guided(),
-            batch_size=4,
-            num_workers=0,
-            sampler=dict(type='DefaultSampler', shuffle=False),
-            collate_fn=dict(type='default_collate'),
-        ),
+        train_dataloader=loader(data or Guided(), 4),
         train_cfg=dict(by_epoch=True, max_epochs=epochs),
         optim_wrapper=dict(
-            type='OptimWrapper',
-            constructor='orl_mm.MatrixDecayConstructor',
-            optimizer=dict(type='AdamW', lr=lr, weight_decay=0.0),
+            type='OptimWrapper', constructor='orl_mm.MatrixDecayConstructor', optimizer=adamw
         ),
         custom_hooks=[hook, *hooks],
-        default_hooks=dict(
-            logger=dict(type='LoggerHook', interval=1),
-            checkpoint=dict(type='CheckpointHook', interval=1),
-        ),
+        default_hooks=SAVE_AND_LOG,
         default_scope='mmpretrain',
         randomness=dict(seed=0),
         **kwargs,

@@ -9,6 +9,7 @@ from mmengine.config import Config
 from mmengine.logging import MessageHub
 from mmpretrain.models import DistilledVisionTransformer, ResNet, VisionTransformer
 from mmpretrain.structures import DataSample
+from torch.nn.functional import pad
 
 from orl_mm.engine.hooks import AttentionRegHook
 from orl_mm.engine.hooks.attention_reg_hook import stored_head_map
@@ -290,27 +291,17 @@ def test_half_precision():
     assert half.item() == pytest.approx(single, rel=0.05)
 
 
-def _change(**fields):
-    """Set fields of the second sample."""
-
-    def change(samples):
-        for name, value in fields.items():
-            field_type = 'metainfo' if name == 'parts' else 'data'
-            samples[1].set_field(value, name, field_type=field_type)
-        return samples
-
-    return change
+def _second(samples, name, value, field_type='data'):
+    """Set a field of the second sample."""
+    samples[1].set_field(value, name, field_type=field_type)
+    return samples
 
 
-def _all(function):
+def _all(samples, function):
     """Apply a function to every template."""
-
-    def change(samples):
-        for sample in samples:
-            sample.set_field(function(sample.template), 'template')
-        return samples
-
-    return change
+    for sample in samples:
+        sample.set_field(function(sample.template), 'template')
+    return samples
 
 
 @pytest.mark.parametrize(
@@ -319,16 +310,20 @@ def _all(function):
         (lambda s: s, {0: 'heart'}, r"lack \['heart'\]"),
         (lambda s: None, HEAD_MAP, 'list of data samples'),
         (lambda s: [DataSample() for _ in s], HEAD_MAP, 'needs `template`'),
-        (_change(template=template(2, 8)), HEAD_MAP, 'one shape'),
-        (_change(parts=('right', 'left')), HEAD_MAP, 'alike in every sample'),
-        (_all(lambda t: t[:, :1]), HEAD_MAP, 'name the 1 parts'),
-        (_all(lambda t: t * 255), HEAD_MAP, r'\[0, 1\], got 0 to 255'),
-        (_all(lambda t: torch.nn.functional.pad(t, (0, 1))), HEAD_MAP, '4 x 5 does not fit'),
-        (_all(lambda t: t[..., :2, :2]), HEAD_MAP, '2 x 2 does not fit'),
-        (_all(lambda t: torch.cat([t, t])), HEAD_MAP, '4 views'),
+        (lambda s: _second(s, 'template', template(2, 8)), HEAD_MAP, 'one shape'),
+        (
+            lambda s: _second(s, 'parts', ('right', 'left'), 'metainfo'),
+            HEAD_MAP,
+            'alike in every sample',
+        ),
+        (lambda s: _all(s, lambda t: t[:, :1]), HEAD_MAP, 'name the 1 parts'),
+        (lambda s: _all(s, lambda t: t * 255), HEAD_MAP, r'\[0, 1\], got 0 to 255'),
+        (lambda s: _all(s, lambda t: pad(t, (0, 1))), HEAD_MAP, '4 x 5 does not fit'),
+        (lambda s: _all(s, lambda t: t[..., :2, :2]), HEAD_MAP, '2 x 2 does not fit'),
+        (lambda s: _all(s, lambda t: torch.cat([t, t])), HEAD_MAP, '4 views'),
     ],
 )
-def test_bad_templates(change, heads, message):
+def test_wrong_templates(change, heads, message):
     model, (views, samples) = build(dino()), Guided().batch()
     guide(model, heads=heads)
     with pytest.raises(ValueError, match=message):

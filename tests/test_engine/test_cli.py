@@ -24,20 +24,15 @@ def common(*words, **more):
     return argparse.Namespace(**{**vars(args), 'config': 'a/name.py', 'work_dir': None, **more})
 
 
-@pytest.mark.parametrize(
-    'key_meant',
-    [
-        'optim_wraper optim_wrapper',
-        'train_dataloder train_dataloader',
-        'custom_hook custom_hooks',
-        'modle model',
-        'load_form load_from',
-        'env_cgf env_cfg',
-        'defualt_scope default_scope',
-    ],
+MISSPELLED = (
+    'optim_wraper=optim_wrapper train_dataloder=train_dataloader custom_hook=custom_hooks '
+    'modle=model load_form=load_from env_cgf=env_cfg defualt_scope=default_scope'
 )
-def test_misspelled_runner_key_names_the_right_one(key_meant):
-    key, meant = key_meant.split()
+
+
+@pytest.mark.parametrize('pair', MISSPELLED.split())
+def test_misspelled_runner_key_names_the_right_one(pair):
+    key, meant = pair.split('=')
     with pytest.raises(cli.UserError, match=f"'{key}'.*'{meant}'"):
         cli.check_top_level_keys(config(**{key: 1}))
 
@@ -192,60 +187,60 @@ def test_errors_of_the_run_pass_unchanged(start):
     assert raised.value is fault
 
 
+class FakeRunner:
+    """Builds its data set when a loop is asked for."""
+
+    def __init__(self, data):
+        self.data, self.cfg = data, dict(train_dataloader=dict(dataset=data))
+
+    @property
+    def train_loop(self):
+        return DATASETS.build(self.data)
+
+    @property
+    def val_loop(self):
+        raise ValueError('other')
+
+
+@DATASETS.register_module(name='lines')
+class Lines(BaseDataset):
+    def load_data_list(self):
+        with open(self.ann_file) as file:
+            return [dict(name=line) for line in file]
+
+
+@DATASETS.register_module(name='silent')
+class Silent(BaseDataset):
+    def load_data_list(self):
+        raise AssertionError  # as mmseg's PascalVOCDataset
+
+
+DATASETS.register_module(name='json', module=BaseDataset)
+
+
 @pytest.mark.parametrize(
-    ('kind', 'text', 'message'),
+    ('kind', 'file', 'text', 'message'),
     [
-        ('lines', '', 'no sample, or filter_cfg leaves none'),
-        ('json', '{"metainfo": {}, "data_list": [{', 'it is cut or no json'),
-        ('silent', 'a', 'a file or folder is missing'),
-        ('lines', None, 'No such file'),
+        ('lines', 'train.list', '', 'no sample, or filter_cfg leaves none'),
+        ('json', 'train.json', '{"metainfo": {}, "data_list": [{', 'it is cut or no json'),
+        ('silent', 'train.list', 'a', 'a file or folder is missing'),
+        ('lines', 'train.list', None, 'No such file'),
     ],
 )
-def test_unreadable_data_are_named(kind, text, message, tmp_path):
-    @DATASETS.register_module(name='lines', force=True)
-    class Lines(BaseDataset):
-        def load_data_list(self):
-            with open(self.ann_file) as file:
-                return [dict(name=line) for line in file]
-
-    DATASETS.register_module(name='json', force=True, module=BaseDataset)
-
-    @DATASETS.register_module(name='silent', force=True)
-    class Silent(BaseDataset):
-        def load_data_list(self):
-            raise AssertionError  # as mmseg's PascalVOCDataset
-
+def test_unreadable_data_are_named(kind, file, text, message, tmp_path):
     if text is not None:
-        (tmp_path / 'train.list').write_text(text)
-    data = dict(type=kind, data_root=str(tmp_path), ann_file='train.list')
-    if kind == 'json':
-        (tmp_path / 'train.json').write_text(text)
-        data['ann_file'] = 'train.json'
-
-    class FakeRunner:
-        cfg = dict(train_dataloader=dict(dataset=data))
-
-        @property
-        def train_loop(self):
-            return DATASETS.build(data)
-
+        (tmp_path / file).write_text(text)
+    runner = FakeRunner(dict(type=kind, data_root=str(tmp_path), ann_file=file))
     with pytest.raises(cli.UserError) as error:
-        cli.build_loops(FakeRunner(), 'train')
+        cli.build_loops(runner, 'train')
     assert str(error.value).startswith(f'{kind}, ')
     assert f"ann_file='{tmp_path}/train." in str(error.value)
     assert message in str(error.value)
-    if kind == 'lines' and text == '':
-        (tmp_path / 'train.list').write_text('a')
-        cli.build_loops(FakeRunner(), 'train')
 
 
-def test_other_errors_of_the_data_pass_unchanged():
-    class FakeRunner:
-        cfg = {}
-
-        @property
-        def val_loop(self):
-            raise ValueError('other')
-
+def test_readable_data_and_other_errors_pass_unchanged(tmp_path):
+    (tmp_path / 'train.list').write_text('a')
+    runner = FakeRunner(dict(type='lines', data_root=str(tmp_path), ann_file='train.list'))
+    cli.build_loops(runner, 'train')
     with pytest.raises(ValueError, match='^other$'):
-        cli.build_loops(FakeRunner(), 'val')
+        cli.build_loops(runner, 'val')

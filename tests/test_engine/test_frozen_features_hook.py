@@ -1,4 +1,4 @@
-"""Training on features computed once is training on the images, without their cost."""
+"""Training on cached features equals training on the images."""
 
 from types import SimpleNamespace
 
@@ -11,14 +11,10 @@ from torch.utils.data import Dataset
 from orl_mm.engine.hooks import FrozenFeaturesHook
 from orl_mm.registry import MODELS
 from tests.test_engine.guided import SIDE, VIT
-from tests.test_engine.tiny import listen
+from tests.test_engine.tiny import listen, loader
 
-PROBE = dict(
-    type='orl_mm.LinearProbe',
-    num_classes=2,
-    blocks=2,
-    backbone=dict(type='mmpretrain.VisionTransformer', **VIT),
-)
+BACKBONE = dict(type='mmpretrain.VisionTransformer', **VIT)
+PROBE = dict(type='orl_mm.LinearProbe', num_classes=2, blocks=2, backbone=BACKBONE)
 
 
 class Labelled(Dataset):
@@ -42,55 +38,38 @@ class Labelled(Dataset):
         return dict(inputs=self.images[index], data_samples=sample.set_gt_score(self.labels[index]))
 
 
-def loader(data, batch_size=4, shuffle=False, drop_last=False):
-    return dict(
-        dataset=data,
-        batch_size=batch_size,
-        num_workers=0,
-        drop_last=drop_last,
-        sampler=dict(type='DefaultSampler', shuffle=shuffle),
-        collate_fn=dict(type='default_collate'),
-    )
-
-
 def make_runner(work_dir, hook=True, model=None, epochs=3, **options):
     torch.manual_seed(0)
     kwargs = dict(
-        train_dataloader=loader(Labelled(), shuffle=True),
-        val_dataloader=loader(Labelled(6)),
+        train_dataloader=loader(Labelled(), 4, shuffle=True),
+        val_dataloader=loader(Labelled(6), 4),
         val_cfg=dict(),
         val_evaluator=dict(type='orl_mm.MultiLabelAUROC', resamples=10),
         train_cfg=dict(by_epoch=True, max_epochs=epochs),
         optim_wrapper=dict(optimizer=dict(type='SGD', lr=0.1, momentum=0.9)),
         param_scheduler=dict(type='CosineAnnealingLR', T_max=epochs),
         default_hooks=dict(checkpoint=dict(type='CheckpointHook', interval=1)),
+        custom_hooks=[dict(type='orl_mm.FrozenFeaturesHook')] if hook else [],
+        experiment_name=f'{work_dir}'.replace('/', '_'),
         default_scope='mmpretrain',
         randomness=dict(seed=0),
     )
-    kwargs.update(options)
-    return Runner(
-        MODELS.build(PROBE) if model is None else model,
-        str(work_dir),
-        experiment_name=f'{work_dir}'.replace('/', '_'),
-        custom_hooks=[dict(type='orl_mm.FrozenFeaturesHook')] if hook else [],
-        **kwargs,
-    )
+    model = MODELS.build(PROBE) if model is None else model
+    return Runner(model, str(work_dir), **{**kwargs, **options})
 
 
 def test_equals_training_on_images(tmp_path):
     """Shuffled batches in the same order, the same steps, the same validation."""
-    found = {}
+    weights, scores = [], []
     for hook in (True, False):
         runner = make_runner(tmp_path / str(hook), hook)
         start = runner.model.linear.weight.clone()
         runner.train()
-        found[hook] = (
-            runner.model.linear.weight.detach(),
-            runner.message_hub.get_scalar('val/auroc/mean').current(),
-        )
-        assert (found[hook][0] - start).abs().max() > 0.01
-    torch.testing.assert_close(found[True][0], found[False][0], atol=1e-5, rtol=1e-4)
-    assert found[True][1] == found[False][1]
+        weights.append(runner.model.linear.weight.detach())
+        scores.append(runner.message_hub.get_scalar('val/auroc/mean').current())
+        assert (weights[-1] - start).abs().max() > 0.01
+    torch.testing.assert_close(*weights, atol=1e-5, rtol=1e-4)
+    assert scores[0] == scores[1]
 
 
 def test_each_image_is_read_once_and_the_log_says_so(tmp_path):
@@ -108,24 +87,17 @@ def test_each_image_is_read_once_and_the_log_says_so(tmp_path):
 def test_resumed_is_unbroken(tmp_path):
     whole = make_runner(tmp_path / 'whole')
     whole.train()
-    half = make_runner(tmp_path / 'half', epochs=3)
-    half.train()
-    again = make_runner(
-        tmp_path / 'again', load_from=str(tmp_path / 'half' / 'epoch_2.pth'), resume=True
-    )
+    resume = dict(resume=True, load_from=str(tmp_path / 'whole' / 'epoch_2.pth'))
+    again = make_runner(tmp_path / 'again', **resume)
     again.train()
     assert torch.equal(again.model.linear.weight, whole.model.linear.weight)
     assert (tmp_path / 'again' / 'epoch_3.pth').is_file()
 
 
 def test_without_validation_and_without_an_incomplete_batch(tmp_path):
-    runner = make_runner(
-        tmp_path,
-        train_dataloader=loader(Labelled(), drop_last=True),
-        val_dataloader=None,
-        val_cfg=None,
-        val_evaluator=None,
-    )
+    options = dict(val_dataloader=None, val_cfg=None, val_evaluator=None)
+    train = loader(Labelled(), 4, drop_last=True)
+    runner = make_runner(tmp_path, train_dataloader=train, **options)
     runner.train()
     assert runner.iter == 3 * 2  # 10 images in batches of 4
 

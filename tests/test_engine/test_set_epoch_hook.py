@@ -1,4 +1,4 @@
-"""Augmentations are drawn anew in every epoch, and equally in a resumed run."""
+"""Augmentations differ in every epoch, and are the same in a resumed run."""
 
 import pytest
 import torch
@@ -37,39 +37,30 @@ class Recorder(BaseModel):
         return dict(loss=self.weight.sum())
 
 
-def run(
-    tmp_path,
-    train_cfg,
-    workers=0,
-    sampler='DefaultSampler',
-    wrap=lambda d: d,
-    resume=False,
-    **options,
-):
-    seeder = SeedSample(1)
+def run(work_dir, train_cfg, workers=0, sampler='DefaultSampler', wrap=lambda d: d, **options):
     model = Recorder()
+    loader = dict(
+        batch_size=2,
+        num_workers=workers,
+        dataset=wrap(Toy(SeedSample(1))),
+        sampler=dict(type=sampler, shuffle=True),
+        persistent_workers=bool(workers),
+        collate_fn=dict(type='default_collate'),
+    )
     runner = Runner(
         model=model,
-        work_dir=str(tmp_path),
+        work_dir=str(work_dir),
         train_cfg=train_cfg,
-        train_dataloader=dict(
-            batch_size=2,
-            num_workers=workers,
-            dataset=wrap(Toy(seeder)),
-            sampler=dict(type=sampler, shuffle=True),
-            persistent_workers=bool(workers),
-            collate_fn=dict(type='default_collate'),
-        ),
+        train_dataloader=loader,
         optim_wrapper=dict(optimizer=dict(type='SGD', lr=0.1)),
         custom_hooks=[dict(type='orl_mm.SetEpochHook')],
         randomness=dict(seed=0),
         log_level='ERROR',
-        resume=resume,
-        experiment_name=f'{tmp_path.name}{id(model)}',
+        experiment_name=f'{work_dir.name}{id(model)}',
         **options,
     )
     runner.train()
-    if workers:  # left to the garbage collector, each takes torch 5 seconds
+    if workers:  # the garbage collector would take 5 seconds for each
         runner.train_dataloader._iterator._shutdown_workers()
     return model.seen
 

@@ -98,6 +98,18 @@ def listen(runner):
     return messages
 
 
+def loader(data, batch_size, shuffle=False, **options):
+    """A loader in this process."""
+    sampler, collate = dict(type='DefaultSampler', shuffle=shuffle), dict(type='default_collate')
+    options.update(dataset=data, sampler=sampler, collate_fn=collate)
+    return dict(batch_size=batch_size, num_workers=0, **options)
+
+
+SAVE_AND_LOG = dict(
+    logger=dict(type='LoggerHook', interval=1), checkpoint=dict(type='CheckpointHook', interval=1)
+)
+
+
 def tiny_runner(
     work_dir,
     model=None,
@@ -107,31 +119,20 @@ def tiny_runner(
     accumulate=1,
     hooks=(),
     stop_after=None,
-    batch_size=2,
     param_scheduler=None,
-    logger_interval=1,
     **kwargs,
 ):
     """Runner of ``TinyModel``: 4 iterations an epoch, a checkpoint after each."""
-    model = TinyModel() if model is None else model
-    hooks = list(hooks) + ([dict(type='orl_mm.StopAfter', epochs=stop_after)] if stop_after else [])
-    train_cfg = (
-        dict(by_epoch=True, max_epochs=epochs)
-        if iters is None
-        else dict(by_epoch=False, max_iters=iters)
-    )
+    hooks = [*hooks, *([dict(type='orl_mm.StopAfter', epochs=stop_after)] if stop_after else [])]
+    loop = dict(max_epochs=epochs) if iters is None else dict(max_iters=iters)
+    by_epoch = iters is None
+    checkpoint = dict(type='CheckpointHook', interval=1, by_epoch=by_epoch)
     return Runner(
-        model,
+        TinyModel() if model is None else model,
         str(work_dir),
         experiment_name=f'{work_dir}'.replace('/', '_'),
-        train_dataloader=dict(
-            dataset=TinyData(),
-            batch_size=batch_size,
-            num_workers=0,
-            sampler=dict(type='DefaultSampler', shuffle=True),
-            collate_fn=dict(type='default_collate'),
-        ),
-        train_cfg=train_cfg,
+        train_dataloader=loader(TinyData(), 2, shuffle=True),
+        train_cfg=dict(by_epoch=by_epoch, **loop),
         optim_wrapper=dict(
             type='OptimWrapper',
             accumulative_counts=accumulate,
@@ -140,11 +141,8 @@ def tiny_runner(
         ),
         param_scheduler=param_scheduler,
         custom_hooks=hooks,
-        default_hooks=dict(
-            logger=dict(type='LoggerHook', interval=logger_interval),
-            checkpoint=dict(type='CheckpointHook', interval=1, by_epoch=iters is None),
-        ),
-        log_processor=dict(by_epoch=iters is None),
+        default_hooks=dict(SAVE_AND_LOG, checkpoint=checkpoint),
+        log_processor=dict(by_epoch=by_epoch),
         default_scope='mmpretrain',
         randomness=dict(seed=0),
         **kwargs,
