@@ -1,4 +1,4 @@
-# What every pretraining run shares: scope, logs, checkpoints, seeds.
+# Shared by all pretraining runs: scope, logs, checkpoints, seeds.
 custom_imports = dict(imports=['orl_mm'], allow_failed_imports=False)
 default_scope = 'mmpretrain'  # stock parts need no prefix, ours are named orl_mm.X
 

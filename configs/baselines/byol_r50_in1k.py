@@ -2,15 +2,15 @@
 #
 # Paper:    "Bootstrap Your Own Latent", arXiv 2006.07733; its recipe for 300 epochs.
 # Command:  tools/dist_train.sh configs/baselines/byol_r50_in1k.py 128
-#           128 GPUs x 32 images = batch 4096. Fewer GPUs: add --auto-scale-lr, and no gradient
-#           accumulation, since the target moves with every forward pass.
+#           128 GPUs x 32 images = batch 4096. With fewer GPUs, add --auto-scale-lr. Do not
+#           accumulate gradients, because the target is updated in every forward pass.
 # Expected: VOC 73.1 mIoU, Cityscapes 75.2 mIoU, COCO 40.6 box / 37.5 mask AP (the thesis, tables
-#           2.1 and 2.2). Here: not yet run.
-# Data:     data/imagenet/train/<class>/*.JPEG, or any folder of images by --cfg-options
+#           2.1 and 2.2). Not yet run.
+# Data:     data/imagenet/train/<class>/*.JPEG, or any folder of images with --cfg-options
 #           train_dataloader.dataset.data_root=DIR.
 #
-# From R2O (configs/r2o/r50_in1k.py) it differs by the model alone: views, optimiser, rate,
-# warm-up, momentum of the target and epochs are the same. Its last layers have no bias, as in
+# It differs from R2O (configs/r2o/r50_in1k.py) only in the model: views, optimizer, learning rate,
+# warm-up, target momentum and epochs are the same. The last layers have no bias, as in
 # the paper's code and in mmpretrain; R2O's have one.
 _base_ = [
     '../_base_/models/byol_r50.py',

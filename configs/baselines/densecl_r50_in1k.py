@@ -1,14 +1,14 @@
-# DenseCL, ResNet-50, ImageNet-1k, 200 epochs: mmpretrain's, seeded and resumable.
+# DenseCL, ResNet-50, ImageNet-1k, 200 epochs: mmpretrain's config with seeded, resumable loading.
 #
 # Paper:    "Dense Contrastive Learning for Self-Supervised Visual Pre-Training", arXiv 2011.09157;
 #           settings of mmpretrain's densecl_resnet50_8xb32-coslr-200e_in1k.py, unchanged, which
 #           are those of the authors' densecl_imagenet_200ep.py.
 # Command:  tools/dist_train.sh configs/baselines/densecl_r50_in1k.py 8
-#           8 GPUs x 32 images = batch 256. Other sizes: add --auto-scale-lr; the batch over all
-#           GPUs must divide the queues, 65,536.
+#           8 GPUs x 32 images = batch 256. For other batch sizes, add --auto-scale-lr; the queue
+#           length 65,536 must be a multiple of the batch size over all GPUs.
 # Expected: VOC 69.4 mIoU, Cityscapes 75.7 mIoU, COCO 40.3 box / 36.4 mask AP (the thesis, tables
-#           2.1 and 2.2). Here: not yet run.
-# Data:     data/imagenet/train/<class>/*.JPEG, or any folder of images by --cfg-options
+#           2.1 and 2.2). Not yet run.
+# Data:     data/imagenet/train/<class>/*.JPEG, or any folder of images with --cfg-options
 #           train_dataloader.dataset.data_root=DIR.
 _base_ = [
     'mmpretrain::densecl/densecl_resnet50_8xb32-coslr-200e_in1k.py',
@@ -23,7 +23,7 @@ train_pipeline = [
 ]
 train_dataloader = dict(
     pin_memory=True,
-    # mmengine passes the `_scope_` of an inherited function on to it; so a new dict.
+    # A new dict, because mmengine passes the inherited `_scope_` to the function as an argument.
     collate_fn=dict(_delete_=True, type='default_collate'),
     dataset=dict(
         _delete_=True,

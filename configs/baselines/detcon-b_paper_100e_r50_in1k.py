@@ -1,9 +1,9 @@
-# DetCon_B, ResNet-50, ImageNet-1k, 100 epochs, as its authors' code computes it.
+# DetCon_B, ResNet-50, ImageNet-1k, 100 epochs, with the settings of the authors' code.
 #
-# Paper:    arXiv 2103.10957; github.com/deepmind/detcon, detcon_b_config.py, whose default this is.
+# Paper:    arXiv 2103.10957; github.com/deepmind/detcon, detcon_b_config.py (its default).
 # Command:  tools/dist_train.sh configs/baselines/detcon-b_paper_100e_r50_in1k.py 128
-#           128 GPUs x 32 images = batch 4096. Fewer GPUs: add --auto-scale-lr.
-# Expected: the thesis has no row of it. Here: not yet run.
+#           128 GPUs x 32 images = batch 4096. With fewer GPUs, add --auto-scale-lr.
+# Expected: no row of the thesis. Not yet run.
 # Data:     as detcon-b_r50_in1k.py.
 #
 # The warm-up is epochs // 100.

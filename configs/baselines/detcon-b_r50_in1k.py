@@ -1,24 +1,25 @@
-# DetCon_B, ResNet-50, ImageNet-1k, 300 epochs, as the thesis reproduced it.
+# DetCon_B, ResNet-50, ImageNet-1k, 300 epochs, as reproduced in the thesis.
 #
 # Paper:    "Efficient Visual Pretraining with Contrastive Detection", arXiv 2103.10957; settings
 #           of github.com/KKallidromitis/detcon-pytorch, config/train_imagenet_300.yaml.
 # Command:  tools/dist_train.sh configs/baselines/detcon-b_r50_in1k.py 128
-#           128 GPUs x 32 images = batch 4096. Fewer GPUs: add --auto-scale-lr.
+#           128 GPUs x 32 images = batch 4096. With fewer GPUs, add --auto-scale-lr.
 # Expected: VOC 73.8 mIoU, Cityscapes 75.7 mIoU, COCO 40.5 box / 37.5 mask AP (the thesis,
-#           tables 2.1 and 2.2). Here: not yet run.
-# Data:     data/imagenet/train/<class>/*.JPEG. Compute the regions once, they take 0.2 s an
-#           image: tools/cache_superpixels.py --config configs/baselines/detcon-b_r50_in1k.py \
+#           tables 2.1 and 2.2). Not yet run.
+# Data:     data/imagenet/train/<class>/*.JPEG. Compute the regions once (0.2 s per
+#           image): tools/cache_superpixels.py --config configs/baselines/detcon-b_r50_in1k.py \
 #           --out data/felzenszwalb, then --cfg-options
 #           train_dataloader.dataset.pipeline.2.cache=data/felzenszwalb
 #
-# Against the authors' code (detcon-b_paper_r50_in1k.py): base rate 0.3, not 0.2; weight decay
-# 1e-6, not 1.5e-6; target's momentum from 0.99, not 0.996; both views share batch statistics,
-# not each its own; the target draws its own 16 masks, not the online network's; it is updated
-# before it sees the views, not after the step; the last layers of projector and predictor have
-# a bias; residual branches do not start at zero. Views: the same distributions, BYOL's, with
-# torchvision's brightness (a factor, where the authors' adds an offset).
-# Against the reproduction: the weight of the stem's batch norm is excluded from decay and
-# adaptation like all others, which its filter by name misses; the label map is 448 x 448.
+# Differences from the authors' code (detcon-b_paper_r50_in1k.py): base learning rate 0.3 instead of
+# 0.2; weight decay 1e-6 instead of 1.5e-6; target momentum from 0.99 instead of 0.996; joined
+# instead of separate batch statistics of the views; the target draws its own 16 masks instead of
+# using those of the online network, and is updated before its forward pass instead of after the
+# step; the last layers of projector and predictor have a bias; residual branches do not start at
+# zero. The views have the same distributions, BYOL's, but torchvision's brightness (a factor,
+# while the authors add an offset).
+# Differences from the reproduction: the weight of the stem's batch norm is excluded from decay
+# and adaptation like all others, which its filter by name misses; the label map is 448 x 448.
 _base_ = [
     '../_base_/models/detcon_r50.py',
     '../_base_/datasets/imagenet_detcon.py',
@@ -32,7 +33,7 @@ param_scheduler = [
 custom_hooks = [
     dict(type='orl_mm.PlainBNOnCPUHook'),
     dict(type='orl_mm.SetEpochHook'),
-    dict(type='orl_mm.SeedStepHook'),  # masks are drawn anew, the same when resumed
+    dict(type='orl_mm.SeedStepHook'),  # masks are drawn in each step, identically after resuming
     dict(type='orl_mm.MomentumUpdateHook', momentum=0.99, end_momentum=1.0),
 ]
 default_hooks = dict(checkpoint=dict(interval=10, max_keep_ckpts=3))

@@ -3,9 +3,9 @@
 # Paper:    "Emerging Properties in Self-Supervised Vision Transformers", arXiv 2104.14294;
 #           settings of main_dino.py of github.com/facebookresearch/dino.
 # Command:  tools/dist_train.sh configs/baselines/dino_vits16_in1k.py 8 --amp
-#           8 GPUs x 64 images = batch 512. Other sizes: add --auto-scale-lr.
+#           8 GPUs x 64 images = batch 512. For other batch sizes, add --auto-scale-lr.
 # Expected: 69.3 k-NN and 74.0 linear top-1 (its README, "Vanilla DINO training").
-#           Here: not yet run.
+#           Not yet run.
 # Data:     data/imagenet/train/<class>/*.JPEG.
 _base_ = [
     '../_base_/models/dino_vits16.py',
@@ -17,10 +17,10 @@ _base_ = [
 custom_hooks = [
     dict(type='orl_mm.PlainBNOnCPUHook'),
     dict(type='orl_mm.SetEpochHook'),
-    dict(type='orl_mm.SeedStepHook'),  # stochastic depth draws anew, the same when resumed
-    # The teacher follows the student, once per optimiser step.
+    dict(type='orl_mm.SeedStepHook'),  # stochastic depth, identical after resuming
+    # Updates the teacher once per optimizer step.
     dict(type='orl_mm.MomentumUpdateHook', momentum=0.996, end_momentum=1.0),
-    # Stronger, by the public README:
+    # Better according to the public README:
     # teacher_temp=dict(values=[0.07], warmup=30, warmup_start=0.04, inclusive=True).
     dict(type='orl_mm.ScheduleHook', schedules=dict(teacher_temp=dict(values=[0.04]))),
     dict(type='orl_mm.FreezeLastLayerHook', epochs=1),

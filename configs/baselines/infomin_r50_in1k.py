@@ -2,17 +2,17 @@
 #
 # Paper:    "What Makes for Good Views for Contrastive Learning?", arXiv 2005.10243; settings of
 #           github.com/HobbitLong/PyContrast, --method InfoMin --cosine (options/base_options.py,
-#           datasets/util.py with --aug D). The thesis's citation points at CMC; its numbers
+#           datasets/util.py with --aug D). The thesis cites CMC, but its numbers
 #           are InfoMin's.
 # Command:  tools/dist_train.sh configs/baselines/infomin_r50_in1k.py 8
-#           8 GPUs x 32 images = batch 256. Other sizes: add --auto-scale-lr.
+#           8 GPUs x 32 images = batch 256. For other batch sizes, add --auto-scale-lr.
 # Expected: COCO 40.6 box / 36.7 mask AP, Cityscapes 75.6 mIoU (the thesis, tables 2.1 and 2.2,
-#           from the papers). Here: not yet run.
+#           from the papers). Not yet run.
 # Data:     as mocov2_r50_in1k.py.
 #
-# What the authors' code does and this does not: the rate of epoch e (from 0) is that of e + 1 on
-# the cosine; shear, rotation and translation are drawn bilinear or bicubic (here bilinear); crops
-# of the jigsaw are shuffled in the head (here in the loader). See projects/infomin/README.md.
+# Differences of the authors' code from this config: the learning rate of epoch e (from 0) is that
+# of e + 1 on the cosine; shear, rotation and translation are bilinear or bicubic at random (always
+# bilinear); jigsaw crops are shuffled in the head (in the loader). See projects/infomin/README.md.
 _base_ = './mocov2_r50_in1k.py'
 
 model = dict(
@@ -34,7 +34,7 @@ model = dict(
     jigsaw_weight=0.5,
 )
 
-# Factors 0.1 + 1.8 * level / 10; mmpretrain's ranges are around 1 and would be negated at random.
+# Factors 0.1 + 1.8 * level / 10; mmpretrain adds 1 to the magnitude and would negate it at random.
 _factor = dict(magnitude_range=(-0.9, 0.9), random_negative_prob=0.0)
 _policies = [
     dict(type='AutoContrast'),
@@ -43,7 +43,7 @@ _policies = [
     dict(type='Rotate', magnitude_range=(0, 30)),
     # The authors keep floor(4 * level / 10) bits; mmpretrain rounds up.
     dict(type='Posterize', magnitude_range=(-1 + 1e-6, 3 + 1e-6)),
-    dict(type='Solarize', magnitude_range=(0, 256)),  # at level 10 none: it grows weaker
+    dict(type='Solarize', magnitude_range=(0, 256)),  # no effect at level 10
     dict(type='SolarizeAdd', magnitude_range=(0, 110)),
     dict(type='ColorTransform', **_factor),
     dict(type='Contrast', **_factor),
@@ -88,5 +88,5 @@ train_pipeline[2].update(num_views=[2, 1], transforms=[view_pipeline, jigsaw_pip
 train_dataloader = dict(dataset=dict(pipeline=train_pipeline))
 del _factor, _policies
 
-# From 0.03 to 0.03 * 0.1**3, the authors' end of the cosine.
+# From 0.03 to 0.03 * 0.1**3, where the authors' cosine ends.
 param_scheduler = [dict(type='CosineAnnealingLR', by_epoch=True, eta_min_ratio=1e-3)]

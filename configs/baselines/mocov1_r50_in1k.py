@@ -1,12 +1,12 @@
-# MoCo v1, ResNet-50, ImageNet-1k, 200 epochs, on mmpretrain's MoCo, which has no config for it.
+# MoCo v1, ResNet-50, ImageNet-1k, 200 epochs, with mmpretrain's MoCo, which has no config for it.
 #
 # Paper:    "Momentum Contrast for Unsupervised Visual Representation Learning", arXiv 1911.05722;
 #           defaults of main_moco.py of github.com/facebookresearch/moco, which are also those of
 #           mmselfsup's mocov1_resnet50_8xb32-steplr-200e_in1k.py.
 # Command:  tools/dist_train.sh configs/baselines/mocov1_r50_in1k.py 8
-#           8 GPUs x 32 images = batch 256. Other sizes: add --auto-scale-lr; the batch over all
-#           GPUs must divide the queue, 65,536.
-# Expected: COCO 38.5 box / 35.1 mask AP (the thesis, table 2.1). Here: not yet run.
+#           8 GPUs x 32 images = batch 256. For other batch sizes, add --auto-scale-lr; the queue
+#           length 65,536 must be a multiple of the batch size over all GPUs.
+# Expected: COCO 38.5 box / 35.1 mask AP (the thesis, table 2.1). Not yet run.
 # Data:     as mocov2_r50_in1k.py.
 _base_ = './mocov2_r50_in1k.py'
 

@@ -3,11 +3,11 @@
 # Paper:    "Improved Baselines with Momentum Contrastive Learning", arXiv 2003.04297; settings of
 #           mmpretrain's mocov2_resnet50_8xb32-coslr-200e_in1k.py, unchanged.
 # Command:  tools/dist_train.sh configs/baselines/mocov2_r50_in1k.py 8
-#           8 GPUs x 32 images = batch 256. Other sizes: add --auto-scale-lr; the batch over all
-#           GPUs must divide the queue, 65,536.
+#           8 GPUs x 32 images = batch 256. For other batch sizes, add --auto-scale-lr; the queue
+#           length 65,536 must be a multiple of the batch size over all GPUs.
 # Expected: VOC 67.5 mIoU, Cityscapes 74.5 mIoU, COCO 40.4 box / 36.4 mask AP (the thesis, tables
-#           2.1 and 2.2). Here: not yet run.
-# Data:     data/imagenet/train/<class>/*.JPEG, or any folder of images by --cfg-options
+#           2.1 and 2.2). Not yet run.
+# Data:     data/imagenet/train/<class>/*.JPEG, or any folder of images with --cfg-options
 #           train_dataloader.dataset.data_root=DIR.
 _base_ = [
     'mmpretrain::mocov2/mocov2_resnet50_8xb32-coslr-200e_in1k.py',
@@ -22,7 +22,7 @@ train_pipeline = [
 ]
 train_dataloader = dict(
     pin_memory=True,
-    # mmengine passes the `_scope_` of an inherited function on to it; so a new dict.
+    # A new dict, because mmengine passes the inherited `_scope_` to the function as an argument.
     collate_fn=dict(_delete_=True, type='default_collate'),
     dataset=dict(
         _delete_=True,

@@ -5,7 +5,7 @@
 # Command:  tools/dist_train.sh configs/baselines/pixpro_100e_r50_in1k.py 8 --amp
 #           8 GPUs x 128 images = batch 1024. Another batch: add --auto-scale-lr.
 # Expected: COCO 40.8 box / 36.8 mask AP (Mask R-CNN R50-FPN 1x, the authors' README; not in the
-#           thesis). Here: not yet run.
+#           thesis). Not yet run.
 # Data:     as pixpro_r50_in1k.py.
 _base_ = './pixpro_r50_in1k.py'
 

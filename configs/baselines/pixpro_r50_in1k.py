@@ -8,8 +8,8 @@
 #           batch: add --auto-scale-lr.
 # Expected: COCO 41.4 box AP, Cityscapes 77.2 mIoU (the thesis, tables 2.1 and 2.2, from the
 #           paper; the authors' README marks the 41.4 as trained with an instance branch, which
-#           their scripts and this config leave off). Here: not yet run.
-# Data:     data/imagenet/train/<class>/*.JPEG, or any folder of images by --cfg-options
+#           their scripts and this config leave off). Not yet run.
+# Data:     data/imagenet/train/<class>/*.JPEG, or any folder of images with --cfg-options
 #           train_dataloader.dataset.data_root=DIR.
 #
 # What the authors' code does and this does not: the rate starts at 1/100 of its height and ends

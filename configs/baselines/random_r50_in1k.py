@@ -1,19 +1,19 @@
-# Random: the supervised ResNet-50 before its first step, for rows that learned nothing.
+# Random: the supervised ResNet-50 at initialization, as a baseline without pretraining.
 #
-# Paper:    none; the initialisation of arXiv 1502.01852, as mmpretrain's ResNet has it (with the
+# Paper:    none; the initialization of arXiv 1502.01852 as in mmpretrain's ResNet (with the
 #           last norm of each block at zero).
 # Command:  tools/train.py configs/baselines/random_r50_in1k.py
-#           Takes no step and no data: it leaves work_dirs/random_r50_in1k/epoch_0.pth, which
-#           every transfer takes like another row's checkpoint. Another network: --cfg-options
-#           randomness.seed=1
-# Expected: a floor; the thesis's tables 2.1 to 2.3 have no such row. Here: not yet run.
+#           Needs no data and trains for no step: it writes work_dirs/random_r50_in1k/epoch_0.pth,
+#           which the transfers use like the checkpoint of any row. For other random weights:
+#           --cfg-options randomness.seed=1
+# Expected: a lower bound; there is no such row in tables 2.1 to 2.3 of the thesis. Not yet run.
 # Data:     none.
 _base_ = './supervised_r50_in1k.py'
 
 custom_hooks = [dict(type='orl_mm.PlainBNOnCPUHook'), dict(type='orl_mm.SaveInitialHook')]
 train_cfg = dict(max_epochs=0)
 param_scheduler = None
-# A loop needs images even where it shows none: those that scikit-image ships.
+# The loop needs a data set even if it trains for no step: photographs shipped with scikit-image.
 train_dataloader = dict(
     batch_size=1,
     num_workers=0,

@@ -1,17 +1,17 @@
-# Supervised, ResNet-50, ImageNet-1k, 100 epochs: mmpretrain's, seeded and resumable.
+# Supervised, ResNet-50, ImageNet-1k, 100 epochs: mmpretrain's with resumable loading.
 #
 # Paper:    "Deep Residual Learning for Image Recognition", arXiv 1512.03385; settings of
 #           mmpretrain's resnet50_8xb32_in1k.py, unchanged.
 # Command:  tools/dist_train.sh configs/baselines/supervised_r50_in1k.py 8
-#           8 GPUs x 32 images = batch 256. Other sizes: add --auto-scale-lr.
-#           Or, without training, torchvision's released ResNet50_Weights.IMAGENET1K_V1 (90 epochs,
-#           76.13 top-1), renamed, in the place of this config's checkpoint in every transfer:
+#           8 GPUs x 32 images = batch 256. For other batch sizes, add --auto-scale-lr.
+#           Instead of training, torchvision's released ResNet50_Weights.IMAGENET1K_V1 (90 epochs,
+#           76.13 top-1) can be converted and used for every transfer:
 #           tools/convert_weights.py resnet50-0676ba61.pth pretrained/supervised_r50_in1k.pth
 # Expected: VOC 67.7 mIoU, Cityscapes 73.7 mIoU, COCO 39.6 box / 35.6 mask AP (the thesis, tables
-#           2.1 and 2.2); top-1 76.55 (mmpretrain). Here: not yet run.
+#           2.1 and 2.2); top-1 76.55 (mmpretrain). Not yet run.
 # Data:     data/imagenet, or ORL_IMAGENET=FOLDER: {train,val}/<class>/*.JPEG, or with labels in
-#           meta/{train,val}.txt ("path class" a line), which is read first. What is missing, says
-#           tools/check_data.py imagenet --labels.
+#           meta/{train,val}.txt ("path class" per line), which is read first.
+#           tools/check_data.py imagenet --labels reports what is missing.
 _base_ = ['mmpretrain::resnet/resnet50_8xb32_in1k.py', '../_base_/on_mmpretrain.py']
 
 train_pipeline = [
@@ -19,7 +19,7 @@ train_pipeline = [
     dict(type='orl_mm.LoadImage'),
     *_base_.train_pipeline[1:],
 ]
-# No other image in the place of a bad one.
+# An unreadable image raises an error instead of being replaced.
 test_pipeline = [dict(type='orl_mm.LoadImage', max_bad=0.0), *_base_.test_pipeline[1:]]
 train_dataloader = dict(
     pin_memory=True,

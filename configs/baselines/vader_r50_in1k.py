@@ -1,20 +1,20 @@
-# VADeR, ResNet-50, ImageNet-1k, 600 epochs on top of MoCo: contrast of matched pixels.
+# VADeR, ResNet-50, ImageNet-1k, 600 epochs starting from MoCo: contrast of matched pixels.
 #
 # Paper:    "Unsupervised Learning of Dense Visual Representations", arXiv 2011.05499. There is
 #           no public code.
 # Command:  tools/dist_train.sh configs/baselines/vader_r50_in1k.py 4 --cfg-options \
 #               model.backbone.init_cfg.checkpoint=work_dirs/mocov1_r50_in1k/epoch_200.pth
-#           4 GPUs x 32 images = batch 128. Other sizes: add --auto-scale-lr. The option names
-#           the MoCo checkpoint that the encoder starts from; any that PretrainedBackbone reads.
+#           4 GPUs x 32 images = batch 128. For other batch sizes, add --auto-scale-lr. The option
+#           gives the checkpoint that initializes the encoder, any file PretrainedBackbone reads.
 # Expected: COCO 39.2 box / 35.6 mask AP (the thesis, table 2.1, from the paper).
-#           Here: not yet run.
-# Data:     data/imagenet/train/<class>/*.JPEG, or any folder of images by --cfg-options
+#           Not yet run.
+# Data:     data/imagenet/train/<class>/*.JPEG, or any folder of images with --cfg-options
 #           train_dataloader.dataset.data_root=DIR.
 #
-# The paper's: encoder from MoCo, FPN-like decoder, momentum copies of both, 32 pairs of
-# pixels an image, 65,536 negatives, two views by geometry and photometry. Ours, since nothing
-# there or here decides it, is what the comments below mark "own choice"; which of it is what we
-# recall of the paper, unchecked, says projects/vader/README.md.
+# From the paper: encoder initialized with MoCo, FPN-like decoder, momentum copies of both, 32 pairs
+# of pixels per image, 65,536 negatives, two views by geometric and photometric transforms. Comments
+# mark all other settings as "own choice"; projects/vader/README.md says which of these we recall
+# from the paper without having checked them.
 _base_ = ['../_base_/datasets/imagenet_byol.py', '../_base_/default_runtime.py']
 
 model = dict(
@@ -29,16 +29,16 @@ model = dict(
             type='orl_mm.PretrainedBackbone', checkpoint='work_dirs/mocov1_r50_in1k/epoch_200.pth'
         ),
     ),
-    neck=dict(  # own choice: widths and norm, panoptic FPN's
+    neck=dict(  # own choice: widths and norm of panoptic FPN
         type='orl_mm.PyramidDecoder', pyramid_channels=256, out_channels=128, num_groups=32
     ),
-    # Own choice: MoCo's temperature; the factor 10 goes with the low rate of the encoder.
+    # Own choice: MoCo's temperature; the weight 10 suits the low learning rate of the encoder.
     head=dict(type='orl_mm.PixelContrastHead', temperature=0.07, loss_weight=10.0),
     num_pairs=32,
     queue_len=65536,
 )
 
-# Own choice: MoCo v1's distortions, after a crop (0.2, 1) and a flip, bilinear.
+# Own choice: MoCo v1's color distortions, after a crop (0.2, 1) and a flip, bilinear.
 _photometry = [
     dict(
         type='RandomGrayscale', prob=0.2, keep_channels=True, channel_weights=(0.114, 0.587, 0.2989)
@@ -52,15 +52,15 @@ _pipeline[2].update(
 train_dataloader = dict(batch_size=32, dataset=dict(pipeline=_pipeline))
 del _photometry
 
-# Own choice: SGD as MoCo's, at a constant rate, 3e-3 for the decoder and 3e-7 for the encoder,
-# which has been trained already.
+# Own choice: MoCo's SGD with a constant learning rate, 3e-3 for the decoder and 3e-7 for the
+# pretrained encoder.
 optim_wrapper = dict(
     type='OptimWrapper',
     optimizer=dict(type='SGD', lr=3e-3, momentum=0.9, weight_decay=1e-4),
     constructor='orl_mm.PartRateConstructor',
     paramwise_cfg=dict(lr_mult=dict(backbone=1e-4)),
 )
-train_cfg = dict(type='EpochBasedTrainLoop', max_epochs=600)  # the thesis's; batch: own choice
+train_cfg = dict(type='EpochBasedTrainLoop', max_epochs=600)  # thesis; own choice: batch size
 auto_scale_lr = dict(base_batch_size=128, enable=False)
 
 custom_hooks = [
@@ -70,5 +70,5 @@ custom_hooks = [
     # Own choice: MoCo's momentum, constant.
     dict(type='orl_mm.MomentumUpdateHook', momentum=0.999, end_momentum=0.999),
 ]
-# There is no schedule to save.
+# There is no parameter schedule.
 default_hooks = dict(checkpoint=dict(interval=10, max_keep_ckpts=3, save_param_scheduler=False))

@@ -1,4 +1,4 @@
-# MeDINO in a few minutes on 2 CPU cores, on PHANTOMS: drawn chests with known masks, no X-rays.
+# MeDINO in a few minutes on 2 CPU cores, on phantoms (drawn chests with known masks, not X-rays).
 #
 # Paper:    chapter 3 of the thesis, row MeDINO (Deformable).
 # Command:  make demo-medino, which is
@@ -9,9 +9,9 @@
 #           tools/train.py configs/medino/demo.py --work-dir work_dirs/demo_medino
 #           tools/test.py configs/transfer/phantom/attention_small.py
 #           work_dirs/demo_medino/epoch_20.pth
-# Leaves:   in work_dirs/demo_medino the checkpoint, the log, and attention/latest.png; in
-#           work_dirs/phantom/templates report.md and report.png.
-# Expected: something to look at and a check of the installation: phantoms say nothing of X-rays.
+# Output:   checkpoint, log and attention/latest.png in work_dirs/demo_medino; report.md and
+#           report.png in work_dirs/phantom/templates.
+# Expected: a picture and a check of the installation. Phantoms do not predict results on X-rays.
 _base_ = './small/deformable.py'
 
 train_pipeline = _base_.train_pipeline
@@ -21,7 +21,7 @@ train_dataloader = dict(
         _delete_=True,
         type='orl_mm.ChestXRayParts',
         data_root='work_dirs/phantom',
-        list_file='work_dirs/phantom/splits/segmenter.txt',  # score.txt is kept for the test
+        list_file='work_dirs/phantom/splits/segmenter.txt',  # score.txt is held out for the test
         pipeline=train_pipeline,
     )
 )

@@ -6,7 +6,7 @@
 #           --fallback data/templates/chexpert_average.npz
 #           tools/dist_train.sh configs/medino/vits16_chexpert_deformable.py 8 --amp
 # Expected: attention AP on JSRT heart 89.9, left lung 88.3, right lung 87.3; on Montgomery left
-#           90.0, right 88.4 (table 3.1); CheXpert mAUC 86.5 (table 3.2). Here: not yet run.
+#           90.0, right 88.4 (table 3.1); CheXpert mAUC 86.5 (table 3.2). Not yet run.
 _base_ = './vits16_chexpert_triangular.py'
 
 train_pipeline = _base_.train_pipeline

@@ -1,12 +1,12 @@
-# DINO on CheXpert with DINO's own augmentation: the thesis's row "DINO (Chexpert)".
+# DINO on CheXpert with DINO's augmentation: the thesis's row "DINO (Chexpert)".
 #
 # Paper:    chapter 3 of the thesis; DINO: arXiv 2104.14294.
 # Command:  tools/convert_weights.py dino_deitsmall16_pretrain.pth pretrained/dino_vits16.pth
 #           tools/dist_train.sh configs/medino/vits16_chexpert_dino.py 8 --amp
-#           8 GPUs x 28 images = batch 224. Other sizes: add --auto-scale-lr.
+#           8 GPUs x 28 images = batch 224. For other batch sizes, add --auto-scale-lr.
 # Expected: attention AP on JSRT heart 5.7, left lung 22.0, right lung 27.0; on Montgomery left
-#           16.5, right 15.8 (table 3.1); CheXpert mAUC 60.4 (table 3.2). Here: not yet run.
-# Data:     data/chexpert, as tools/convert_cxr.py or the original download lays it out.
+#           16.5, right 15.8 (table 3.1); CheXpert mAUC 60.4 (table 3.2). Not yet run.
+# Data:     data/chexpert, as downloaded or as written by tools/convert_cxr.py.
 _base_ = [
     '../_base_/models/dino_vits16.py',
     '../_base_/datasets/chexpert.py',
@@ -16,7 +16,7 @@ _base_ = [
 
 model = dict(
     backbone=dict(
-        init_cfg=dict(  # ImageNet's DINO; the head starts anew
+        init_cfg=dict(  # DINO on ImageNet; the head starts from random weights
             _delete_=True, type='orl_mm.PretrainedBackbone', checkpoint='pretrained/dino_vits16.pth'
         )
     )

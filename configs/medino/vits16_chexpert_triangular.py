@@ -1,14 +1,14 @@
-# MeDINO with triangles for the lungs and the heart: "MeDINO (Triangular)".
+# MeDINO with triangles for lungs and heart as template: "MeDINO (Triangular)".
 #
 # Paper:    chapter 3 of the thesis; arXiv 2209.03745.
 # Command:  tools/dist_train.sh configs/medino/vits16_chexpert_triangular.py 8 --amp
-#           Strengths (the thesis swept 1e-6 to 1e-2): --cfg-options
+#           Other strengths (the thesis tried 1e-6 to 1e-2): --cfg-options
 #           custom_hooks.8.lambda1=1e-2 custom_hooks.8.lambda2=1e-2
 # Expected: attention AP on JSRT heart 54.5, left lung 59.2, right lung 45.6; on Montgomery left
-#           40.0, right 54.8 (table 3.1); CheXpert mAUC 84.8 (table 3.2). Here: not yet run.
+#           40.0, right 54.8 (table 3.1); CheXpert mAUC 84.8 (table 3.2). Not yet run.
 _base_ = './vits16_chexpert_dino-cxr-aug.py'
 
-# After the image is loaded, before its views are cut.
+# After loading the image, before cropping its views.
 train_pipeline = _base_.train_pipeline
 train_pipeline.insert(2, dict(type='orl_mm.RegisteredTemplate', source='cxr_triangles'))
 train_pipeline[-1].update(algorithm_keys=('template',), meta_keys=('img_path', 'parts'))

@@ -1,14 +1,14 @@
 # R2O in a few minutes on 2 CPU cores: ResNet-18, small views, real photographs.
 #
-# Paper:    chapter 2 of the thesis; arXiv 2208.11821, made small.
-# Command:  make demo                     tiles of the photographs that scikit-image
-#                                         and scikit-learn ship
+# Paper:    chapter 2 of the thesis; arXiv 2208.11821, at a small scale.
+# Command:  make demo                     tiles of the photographs shipped with
+#                                         scikit-image and scikit-learn
 #           make demo DATA=my_photos      a folder of images
 #           = tools/train.py configs/r2o/demo.py --work-dir work_dirs/demo
 #           --cfg-options train_dataloader.dataset.data_root=my_photos
-# Leaves:   in work_dirs/demo the checkpoint, the log, and objects/latest.png: prior masks
-#           beside refined objects, before and after.
-# Expected: something to look at, not a network to use: 8 photographs teach little.
+# Output:   checkpoint, log and objects/latest.png in work_dirs/demo. The picture shows prior
+#           masks and refined objects before and after training.
+# Expected: a picture, not a useful network: 8 photographs are too few.
 _base_ = './r50_in1k.py'
 
 model = dict(
@@ -20,7 +20,7 @@ model = dict(
 
 _pipeline = _base_.train_pipeline
 _pipeline[3].update(size=96, scale=(0.2, 1.0))
-for _view in _pipeline[3]['transforms']:  # the blur shrinks with the views
+for _view in _pipeline[3]['transforms']:  # blur in proportion to the view size
     _view[2].update(kernel_size=9, sigma=(0.1, 0.9))
 del _view
 train_dataloader = dict(
@@ -53,5 +53,5 @@ default_hooks = dict(
     logger=dict(interval=10), checkpoint=dict(interval=50, by_epoch=False, max_keep_ckpts=1)
 )
 log_processor = dict(by_epoch=False)
-# The rate is for batch 4096, as in every config here: 1e-3 at batch 16.
+# The learning rate is given for batch size 4096, as in all configs: 1e-3 for 16 images.
 auto_scale_lr = dict(enable=True)

@@ -2,8 +2,8 @@
 #
 # Paper:    chapter 2 of the thesis, section 2.3, ablations.
 # Command:  tools/dist_train.sh configs/r2o/r50_in100_k4.py 128
-# Expected: VOC 65.49 mIoU (the thesis). Here: not yet run.
-# The thesis does not say for how many epochs; 300 is this project's choice.
+# Expected: VOC 65.49 mIoU (the thesis). Not yet run.
+# The thesis does not give the number of epochs; 300 is this project's choice.
 _base_ = './r50_in1k.py'
 
 model = dict(refiner=dict(num_clusters=4))

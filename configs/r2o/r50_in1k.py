@@ -3,9 +3,9 @@
 # Paper:    "Refine and Represent: Object-Level Representation Learning via Mask
 #           Refinement", chapter 2 of the thesis; arXiv 2208.11821.
 # Command:  tools/dist_train.sh configs/r2o/r50_in1k.py 128
-#           128 GPUs x 32 images = batch 4096. Fewer GPUs: add --auto-scale-lr.
+#           128 GPUs x 32 images = batch 4096. With fewer GPUs, add --auto-scale-lr.
 # Expected: VOC 74.3 mIoU, Cityscapes 75.6 mIoU, COCO 40.9 box / 37.8 mask AP (the
-#           thesis, tables 2.1 and 2.2). Here: not yet run.
+#           thesis, tables 2.1 and 2.2). Not yet run.
 # Data:     data/imagenet/train/<class>/*.JPEG. Compute the superpixels once:
 #           tools/cache_superpixels.py --config configs/r2o/r50_in1k.py --out data/superpixels
 _base_ = [
@@ -18,9 +18,9 @@ _base_ = [
 custom_hooks = [
     dict(type='orl_mm.PlainBNOnCPUHook'),
     dict(type='orl_mm.SetEpochHook'),
-    # The target follows the online network, once per optimiser step.
+    # Updates the target once per optimizer step.
     dict(type='orl_mm.MomentumUpdateHook', momentum=0.99, end_momentum=1.0),
-    # K of the refinement, by epoch.
+    # The number of clusters K, by epoch.
     dict(type='orl_mm.KMeansRefineHook', schedule=dict(type='constant', values=[64])),
     dict(type='orl_mm.ObjectVisualizationHook', interval=1000, num_images=4),
 ]

@@ -3,7 +3,7 @@
 # Paper:    chapter 2 of the thesis; arXiv 2208.11821.
 # Command:  tools/dist_train.sh configs/r2o/r50_in1k_100e.py 128
 # Expected: VOC 72.2 mIoU, Cityscapes 73.9 mIoU, COCO 40.4 box / 37.3 mask AP (the
-#           thesis). Here: not yet run.
+#           thesis). Not yet run.
 _base_ = './r50_in1k.py'
 
 optim_wrapper = dict(optimizer=dict(lr=0.45 * 4096 / 256))

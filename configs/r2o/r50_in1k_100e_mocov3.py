@@ -1,7 +1,7 @@
-# R2O on MoCo v3: each region against every other valid region of the batch. 100 epochs.
+# R2O on MoCo v3: contrasts each region with every other valid region of the batch. 100 epochs.
 #
-# Paper:    chapter 2 of the thesis on arXiv 2104.02057 (MoCo v3); networks, crops and
-#           optimiser of mmpretrain's mocov3_resnet50_8xb512-amp-coslr-100e_in1k.py.
+# Paper:    chapter 2 of the thesis applied to arXiv 2104.02057 (MoCo v3); networks, crops and
+#           optimizer of mmpretrain's mocov3_resnet50_8xb512-amp-coslr-100e_in1k.py.
 # Command:  tools/dist_train.sh configs/r2o/r50_in1k_100e_mocov3.py 128
 # Expected: not yet run.
 _base_ = './r50_in1k_100e.py'
@@ -18,7 +18,7 @@ model = dict(
         temperature=1.0,
         average='image',
         symmetric='sum',
-        drop_same_cluster=False,  # True: regions of one cluster are no negatives
+        drop_same_cluster=False,  # True: regions of the same cluster are not negatives
         predictor=dict(
             type='orl_mm.RegionMLP',
             hid_channels=4096,

@@ -1,10 +1,10 @@
-# R2O on SimSiam: no target network; clusters with its own encoder. 100 epochs.
+# R2O on SimSiam: no target network; clusters the online encoder's features. 100 epochs.
 #
-# Paper:    chapter 2 of the thesis on arXiv 2011.10566 (SimSiam); networks, views and
-#           optimiser of mmpretrain's simsiam_resnet50_8xb32-coslr-100e_in1k.py.
+# Paper:    chapter 2 of the thesis applied to arXiv 2011.10566 (SimSiam); networks, views and
+#           optimizer of mmpretrain's simsiam_resnet50_8xb32-coslr-100e_in1k.py.
 # Command:  tools/dist_train.sh configs/r2o/r50_in1k_100e_simsiam.py 8 --auto-scale-lr
-#           The rate is given for batch 4096 like everywhere here: SimSiam's 0.05 for
-#           256 images is 0.8. Its paper trains with 256 to 512 images: 8 GPUs x 32.
+#           The learning rate is given for batch size 4096, as in all configs: SimSiam's 0.05 for
+#           256 images is 0.8. Its paper uses batch sizes 256 to 512: 8 GPUs x 32.
 # Expected: not yet run.
 _base_ = './r50_in1k_100e.py'
 
@@ -29,7 +29,7 @@ model = dict(
     ),
 )
 
-# MoCo v2's views, both of one kind.
+# MoCo v2's views, both with the same pipeline.
 _photometry = [
     dict(
         type='RandomApply',
@@ -55,10 +55,10 @@ optim_wrapper = dict(
     optimizer=dict(type='SGD', lr=0.05 * 4096 / 256, momentum=0.9, weight_decay=1e-4),
     paramwise_cfg=dict(custom_keys={'head.predictor': dict(fix_lr=True)}),
 )
-# SimSiam has no warm-up, and its predictor keeps its rate.
+# SimSiam has no warm-up, and its predictor keeps a constant learning rate.
 param_scheduler = [
     dict(type='orl_mm.WarmupCosineLR', warmup=0, by_epoch=True, convert_to_iter_based=True)
 ]
 
-# No target to update.
+# There is no target to update.
 custom_hooks = [hook for hook in _base_.custom_hooks if 'MomentumUpdate' not in hook['type']]

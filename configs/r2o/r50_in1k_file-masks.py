@@ -1,9 +1,9 @@
-# R2O with masks given as files: label maps as PNG, of the size of x0 or of the image.
+# R2O with prior masks from files: label maps as PNG, with the size of x0 or of the image.
 #
 # Paper:    chapter 2 of the thesis.
 # Command:  tools/dist_train.sh configs/r2o/r50_in1k_file-masks.py 128
 # Expected: not yet run.
-# Data:     data/imagenet/train/a/b.JPEG has its mask in data/masks/train/a/b.png (or
+# Data:     the mask of data/imagenet/train/a/b.JPEG is data/masks/train/a/b.png (or
 #           b.JPEG.png).
 _base_ = './r50_in1k.py'
 

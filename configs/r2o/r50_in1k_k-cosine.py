@@ -1,6 +1,6 @@
-# R2O with the authors' cosine schedule of K, from 127 to 4, and a rate that ignores K.
+# R2O with the authors' cosine schedule of K, from 127 to 4, and a learning rate independent of K.
 #
-# Paper:    arXiv 2208.11821; the thesis keeps K = 64 (table 2.3 compares 4, 16 and 64).
+# Paper:    arXiv 2208.11821; the thesis uses K = 64 (table 2.3 compares 4, 16 and 64).
 # Command:  tools/dist_train.sh configs/r2o/r50_in1k_k-cosine.py 128
 # Expected: not yet run.
 _base_ = './r50_in1k.py'

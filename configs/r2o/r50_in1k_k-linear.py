@@ -1,8 +1,8 @@
-# R2O with a K that falls linearly from 128 to 4: parts first, objects later.
+# R2O with K decreasing linearly from 128 to 4: from parts to objects.
 #
-# Paper:    chapter 2 of the thesis, where K stays 64 (4, 16 and 64 compared: table 2.3).
+# Paper:    chapter 2 of the thesis, which uses K = 64 (table 2.3 compares 4, 16 and 64).
 # Command:  tools/dist_train.sh configs/r2o/r50_in1k_k-linear.py 128
-# Expected: not yet run. The points are this project's choice.
+# Expected: not yet run. The values and epochs are this project's choice.
 _base_ = './r50_in1k.py'
 
 _hooks = _base_.custom_hooks

@@ -1,6 +1,6 @@
 # R2O with nearest-neighbour positives of the same cluster in other images of the batch.
 #
-# Paper:    section 2.4 of the thesis names it as an extension: NNCLR (arXiv 2104.14548)
+# Paper:    section 2.4 of the thesis suggests this extension: NNCLR (arXiv 2104.14548)
 #           at the object level.
 # Command:  tools/dist_train.sh configs/r2o/r50_in1k_nn-cluster.py 128
 # Expected: not yet run.

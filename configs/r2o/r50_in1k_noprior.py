@@ -1,6 +1,6 @@
-# R2O with no prior mask: the 14 x 14 cells of C4 themselves are clustered.
+# R2O without a prior mask: the 14 x 14 cells of C4 are clustered.
 #
-# Paper:    chapter 2 of the thesis; prior-free refinement is its future work (2.4).
+# Paper:    chapter 2 of the thesis; prior-free refinement is its future work (section 2.4).
 # Command:  tools/dist_train.sh configs/r2o/r50_in1k_noprior.py 128
 # Expected: not yet run.
 _base_ = './r50_in1k.py'

@@ -1,10 +1,10 @@
-# Frontal X-rays of CheXpert, and two ways to cut views: DINO's own and the chest's (thesis 3.3).
+# Frontal X-rays of CheXpert, with two view pipelines: DINO's and that for chests (thesis 3.3).
 #
-# Any other data set of images serves as well, for example
+# Any other image data set can be used, for example
 # dataset=dict(type='orl_mm.ImageList', data_root=FOLDER, pipeline=...).
 data_preprocessor = dict(
     type='SelfSupDataPreprocessor',
-    mean=[123.675, 116.28, 103.53],  # ImageNet's, as the weights it starts from
+    mean=[123.675, 116.28, 103.53],  # ImageNet's, as for the initial weights
     std=[58.395, 57.12, 57.375],
     to_rgb=True,
     non_blocking=True,
@@ -78,7 +78,7 @@ chest_pipeline = [
     *_load,
     dict(
         type='orl_mm.MultiViewWithGeometry',
-        num_views=[2],  # global crops alone
+        num_views=[2],  # global crops only
         transforms=[_chest_view(224, (0.4, 1.0))],
         template_size=14,
     ),  # 224 / 16, the patch grid

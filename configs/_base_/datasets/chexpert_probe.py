@@ -1,5 +1,5 @@
-# CheXpert's frontal images and six findings, without augmentation; the hold-out is the public
-# validation split (the thesis says 200 images; the log says how many are there).
+# CheXpert's frontal images and six findings, without augmentation; the held-out set is the public
+# validation split (200 images according to the thesis; the number found is logged).
 _pipeline = [
     dict(type='orl_mm.LoadXray', max_bad=0.0),
     dict(type='Resize', scale=(224, 224), interpolation='bicubic', backend='pillow'),
@@ -15,10 +15,10 @@ train_dataloader = dict(
         data_root='{{$ORL_CXR:data}}/chexpert',
         ann_file='train.csv',
         classes='six',
-        # Uncertain labels, of which the thesis says nothing: ones for Atelectasis and Edema, zeros
-        # for the others. 'ignore' leaves them out of the loss, 'zeros' and 'ones' are for all.
+        # Uncertain labels, not specified in the thesis: ones for Atelectasis and Edema, zeros
+        # otherwise. 'ignore' excludes them from the loss, 'zeros' and 'ones' apply to all.
         uncertain='usual',
-        fraction=1.0,  # of the patients; those of 1% are among those of 10%
+        fraction=1.0,  # of the patients; those of 1% are a subset of those of 10%
         pipeline=_pipeline,
     ),
 )

@@ -1,5 +1,5 @@
-# The X-rays of JSRT's segmenter list and of Shenzhen at 112 pixels; neither JSRT's 47 scored
-# images nor Montgomery are among them.
+# X-rays of JSRT's segmenter list and of Shenzhen at 112 pixels; without JSRT's 47 scored
+# images and without Montgomery.
 _base_ = './chexpert.py'
 
 dino_pipeline, chest_pipeline = _base_.dino_pipeline, _base_.chest_pipeline
@@ -8,7 +8,7 @@ for _views, _sides in ((dino_pipeline[2], (112, 112, 48)), (chest_pipeline[2], (
         for _step in _pipeline:
             if _step['type'] == 'RandomResizedCrop':
                 _step.update(scale=_side)
-            if _step['type'] == 'orl_mm.GaussianBlur':  # the blur shrinks with the views
+            if _step['type'] == 'orl_mm.GaussianBlur':  # blur in proportion to the view size
                 _step.update(kernel_size=11, sigma=(0.1, 1.0))
 del _views, _sides, _pipeline, _side, _step
 

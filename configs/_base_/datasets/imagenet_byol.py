@@ -1,4 +1,4 @@
-# Two BYOL views and where each was cut, without x0 and its superpixels.
+# Two BYOL views and their geometry, without x0 and its superpixels.
 _base_ = './imagenet_r2o.py'
 
 _pipeline = _base_.train_pipeline

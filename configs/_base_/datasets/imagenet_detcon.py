@@ -1,9 +1,9 @@
-# Two BYOL views, where each was cut, and Felzenszwalb's regions of the whole image.
+# Two BYOL views, their geometry, and Felzenszwalb's regions of the whole image.
 #
-# Both public codes segment the image in its own size, and `min_size` counts pixels. The label
-# map is 448 x 448 (own choice), about as many pixels as an ImageNet image of 500 x 375: at
-# 224 x 224 a region would have to be four times as large to stay. sigma is scikit-image's
-# default, which both leave. Only the label map travels, not the whole image.
+# Both public implementations segment the image at its original size, and `min_size` counts pixels.
+# The label map is 448 x 448 (own choice), about as many pixels as an ImageNet image of 500 x 375:
+# at 224 x 224, a region would have to be four times as large to remain. sigma is scikit-image's
+# default, as in both. Only the label map is passed to the model, not the whole image.
 _base_ = './imagenet_r2o.py'
 
 _pipeline = _base_.train_pipeline

@@ -1,7 +1,7 @@
 # Two BYOL views, the whole image x0 and its superpixels.
 #
-# data_root may be an ImageNet layout or any folder of images; list_file names a
-# text file of paths instead, classes_file the class folders to keep.
+# data_root may be an ImageNet layout or any folder of images; list_file is a
+# text file of paths, classes_file a list of class folders to use.
 data_preprocessor = dict(
     type='orl_mm.RegionDataPreprocessor',
     mean=[123.675, 116.28, 103.53],

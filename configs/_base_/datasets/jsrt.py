@@ -1,7 +1,7 @@
-# JSRT's 47 scored images: none was an exemplar or trained a segmenter. The whole image is
-# squashed to the network's input; masks keep their own resolution.
+# JSRT's 47 scored images, none of which is an exemplar or trains a segmenter. The whole image is
+# resized to the network's input (without keeping its aspect ratio); masks keep their resolution.
 test_pipeline = [
-    dict(type='orl_mm.LoadXray', max_bad=0.0),  # an image that cannot be read ends the test
+    dict(type='orl_mm.LoadXray', max_bad=0.0),  # an unreadable image raises an error
     dict(type='orl_mm.LoadParts'),
     dict(type='Resize', scale=(224, 224), interpolation='bicubic', backend='pillow'),
     dict(

@@ -1,9 +1,9 @@
-# JSRT's lungs and heart as one label map: 150 images that train a segmenter, the 47 others
-# that score. Sides are the patient's, so nothing is mirrored.
+# JSRT's lungs and heart as one label map: 150 images for training a segmenter, the other 47
+# for testing. Sides are the patient's, so there is no flip.
 #
-# $ORL_CXR (or data) holds jsrt: the original download (All247images/*.IMG and SCR's
+# $ORL_CXR (or data) contains jsrt: the original download (All247images/*.IMG and SCR's
 # masks) or images/ and masks/<part>/, see orl_mm.ChestXRayParts. The lists of ids are shipped.
-_parts = ('left_lung', 'right_lung', 'heart')  # labels 1, 2, 3; where they overlap, the last
+_parts = ('left_lung', 'right_lung', 'heart')  # labels 1, 2, 3; the last one where parts overlap
 _labels = [
     dict(type='orl_mm.LoadParts', parts=_parts),
     dict(type='orl_mm.PartsToSegMap', parts=_parts),
@@ -15,14 +15,14 @@ train_pipeline = [
     dict(type='RandomResize', scale=(256, 256), ratio_range=(0.8, 1.25), keep_ratio=True),
     dict(type='RandomRotate', prob=0.5, degree=10, pad_val=0, seg_pad_val=255),
     dict(type='RandomCrop', crop_size=(256, 256)),
-    # Other machines than JSRT's; on grey pixels only brightness and contrast have an effect.
+    # Simulates other X-ray machines; on gray pixels only brightness and contrast have an effect.
     dict(type='PhotoMetricDistortion', brightness_delta=48, contrast_range=(0.6, 1.5)),
     dict(type='PackSegInputs'),
 ]
 test_pipeline = [
     dict(type='orl_mm.LoadXray'),
     dict(type='Resize', scale=(256, 256), keep_ratio=False),
-    *_labels,  # not resized: scores are at the size of the image file
+    *_labels,  # not resized: scores are computed at the size of the image file
     dict(type='PackSegInputs'),
 ]
 
@@ -51,7 +51,7 @@ val_dataloader = dict(
     dataset=dict(**_dataset, list_file='jsrt_score', test_mode=True, pipeline=test_pipeline),
 )
 test_dataloader = val_dataloader
-# Tables of IoU and of Dice, part by part, in the log.
+# Logs tables of IoU and Dice for each part.
 val_evaluator = dict(type='IoUMetric', iou_metrics=['mIoU', 'mDice'])
 test_evaluator = val_evaluator
 del _parts, _labels, _dataset

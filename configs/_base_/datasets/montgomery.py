@@ -1,4 +1,4 @@
-# All of Montgomery, whose masks are of the lungs alone: there is no score of the heart.
+# All images of Montgomery. It has masks of the lungs only, so there is no score for the heart.
 _base_ = './jsrt.py'
 
 test_dataloader = dict(

@@ -1,4 +1,4 @@
-# The views of natural_small.py and where each was cut, without x0 and superpixels.
+# The views of natural_small.py and their geometry, without x0 and superpixels.
 _base_ = './natural_small.py'
 
 _pipeline = _base_.train_pipeline

@@ -1,4 +1,4 @@
-# Tuberculosis or none: trained on all of Shenzhen, tested on all of Montgomery, another hospital.
+# Tuberculosis classification: training on Shenzhen, testing on Montgomery, another hospital.
 _pipeline = [
     dict(type='orl_mm.LoadXray', max_bad=0.0),
     dict(type='Resize', scale=(224, 224), interpolation='bicubic', backend='pillow'),

@@ -1,22 +1,22 @@
-# VOC 2012: train (1,464 images) and the further masks of SBD (9,118), together "train_aug", to
-# train on; val (1,449) to score.
+# VOC 2012: train (1,464 images) and the additional masks of SBD (9,118), together "train_aug",
+# for training; val (1,449) for testing.
 #
-# $ORL_VOC (or data/VOCdevkit/VOC2012) holds JPEGImages, SegmentationClass, SegmentationClassAug,
+# $ORL_VOC (or data/VOCdevkit/VOC2012) contains JPEGImages, SegmentationClass, SegmentationClassAug,
 # and the lists ImageSets/Segmentation/{train,aug,val}.txt: see projects/transfer/README.md.
-# Masks of train are VOC's own, as in the public code, also where SBD has one.
+# As in the public code, images of train keep VOC's own masks even if SBD has one.
 train_pipeline = [
     dict(type='orl_mm.SeedSample', seed=0),
     dict(type='LoadImageFromFile'),
     dict(type='LoadAnnotations'),
     dict(type='orl_mm.CheckLabels', num_classes=21),
-    # Of the image's own size: 500 x 375 becomes 250 x 188 to 1000 x 750.
+    # Relative to the image's original size: 500 x 375 becomes 250 x 188 to 1000 x 750.
     dict(type='orl_mm.RandomRelativeResize', ratio_range=(0.5, 2.0)),
     dict(type='RandomCrop', crop_size=(513, 513), cat_max_ratio=0.99),
     dict(type='RandomFlip', prob=0.5),
-    # No photometric distortion. The data preprocessor pads to the size of the crop.
+    # No photometric distortion. The data preprocessor pads to the crop size.
     dict(type='PackSegInputs'),
 ]
-test_pipeline = [  # the whole image at its own size
+test_pipeline = [  # the whole image at its original size
     dict(type='LoadImageFromFile'),
     dict(type='LoadAnnotations'),
     dict(type='orl_mm.CheckLabels', num_classes=21),

@@ -1,4 +1,4 @@
-# The attention of a pretrained ViT-S/16; its weights are the checkpoint that is tested.
+# Attention of a pretrained ViT-S/16; the weights come from the checkpoint to test.
 data_preprocessor = dict(
     type='ClsDataPreprocessor',
     mean=[123.675, 116.28, 103.53],
@@ -7,7 +7,7 @@ data_preprocessor = dict(
 )
 model = dict(
     type='orl_mm.AttentionProbe',
-    network='auto',  # of DINO's checkpoints the teacher; 'student', or any prefix
+    network='auto',  # the teacher of a DINO checkpoint; or 'student', or any prefix
     backbone=dict(
         type='VisionTransformer',
         arch='deit-small',

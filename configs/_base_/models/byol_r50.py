@@ -1,15 +1,15 @@
-# BYOL as mmpretrain has it, every argument but one that of its config for 200 epochs,
+# mmpretrain's BYOL with the arguments, except one, of its config for 200 epochs,
 # byol_resnet50_16xb256-coslr-200e_in1k.py.
 #
-# The target moves inside loss(), before it sees the views, towards the weights that the last
-# step left: after the step, like R2O's. With max_iters of the run its momentum is BYOL's, one
-# step of the cosine ahead (1e-6 at most).
+# The target is updated in loss() before its forward pass, towards the weights after the previous
+# step, which is equivalent to R2O's update after the step. If max_iters is that of the run, its
+# momentum is BYOL's, one step ahead on the cosine (1e-6 at most).
 model = dict(
     type='BYOL',
     base_momentum=0.01,  # mmpretrain writes 1 - m: m from 0.99 to 1 by cosine
     backbone=dict(type='ResNet', depth=50, norm_cfg=dict(type='SyncBN'), zero_init_residual=False),
     neck=dict(
-        type='NonLinearNeck',  # its norm is SyncBN by default, here and in the predictor
+        type='NonLinearNeck',  # uses SyncBN by default, as does the predictor
         in_channels=2048,
         hid_channels=4096,
         out_channels=256,
@@ -30,7 +30,7 @@ model = dict(
             with_last_bn=False,
             with_avg_pool=False,
         ),
-        # 2 - 2 cos in each direction; mmpretrain leaves out the 2.
+        # 2 - 2 cos in each direction; mmpretrain omits the constant 2.
         loss=dict(type='CosineSimilarityLoss', shift_factor=1.0),
     ),
 )

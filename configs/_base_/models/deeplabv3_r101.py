@@ -1,5 +1,5 @@
-# DeepLabv3 on a ResNet-101 with output stride 8, as mmseg's deeplabv3_r101-d8. Its plain stem,
-# unlike mmseg's ResNetV1c, is that of torchvision's weights. Three parts and the background.
+# DeepLabv3 on a ResNet-101 with output stride 8, as in mmseg's deeplabv3_r101-d8. Unlike
+# mmseg's ResNetV1c, it has the plain stem of torchvision's weights. Three parts and background.
 _norm = dict(type='SyncBN', requires_grad=True)
 _loss = dict(type='CrossEntropyLoss', avg_non_ignore=True)
 model = dict(

@@ -1,4 +1,4 @@
-# DetCon_B on BYOL's networks, every argument as the reproduction computes it (detcon-pytorch).
+# DetCon_B on BYOL's networks, with the arguments of the reproduction (detcon-pytorch).
 model = dict(
     type='orl_mm.DetCon',
     num_masks=16,
@@ -8,7 +8,7 @@ model = dict(
     backbone=dict(type='ResNet', depth=50, norm_cfg=dict(type='SyncBN'), zero_init_residual=False),
     neck=dict(
         type='orl_mm.MaskPoolNeck',
-        min_area=1.0,  # divide by max(area, 1): drawn masks own one cell at least
+        min_area=1.0,  # divide by max(area, 1); drawn masks have at least one cell
         projector=dict(
             type='orl_mm.RegionMLP',
             hid_channels=4096,

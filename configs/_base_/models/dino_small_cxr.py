@@ -1,4 +1,4 @@
-# DINO around the narrow ViT, with 1,024 prototypes: a few hundred images cannot fill 65,536.
+# DINO around the narrow ViT, with 1,024 prototypes: 65,536 are too many for a few hundred images.
 _base_ = ['./vit_small_cxr.py', './dino_vits16.py']
 
 model = dict(

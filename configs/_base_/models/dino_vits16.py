@@ -8,7 +8,7 @@ model = dict(
         arch='deit-small',
         img_size=224,
         patch_size=16,
-        drop_path_rate=0.1,  # the student's; the teacher has none
+        drop_path_rate=0.1,  # of the student only
         out_type='cls_token',
         init_cfg=dict(type='orl_mm.ViTInit', std=0.02),
     ),

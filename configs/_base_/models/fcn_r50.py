@@ -1,6 +1,6 @@
-# FCN on a dilated ResNet-50 with output stride 16, as R2O's public code evaluates it. The stem is
-# the plain one of pretraining (mmseg's stock FCN has the deep one of ResNetV1c), so R2O's
-# weights load whole. num_classes, align_corners and auxiliary head: the data set's config.
+# FCN on a dilated ResNet-50 with output stride 16, as in R2O's public code. The stem is the plain
+# one of pretraining (mmseg's stock FCN has the deep stem of ResNetV1c), so that all weights of R2O
+# are loaded. num_classes, align_corners and auxiliary head are set by the config of the data set.
 _norm = dict(type='SyncBN', requires_grad=True)
 model = dict(
     type='EncoderDecoder',
@@ -9,7 +9,7 @@ model = dict(
         mean=[123.675, 116.28, 103.53],  # RGB, as in pretraining
         std=[58.395, 57.12, 57.375],
         bgr_to_rgb=True,
-        pad_val=0,  # after normalisation, so the mean colour
+        pad_val=0,  # after normalization, so the mean color
         seg_pad_val=255,
     ),
     backbone=dict(
@@ -20,7 +20,7 @@ model = dict(
         contract_dilation=True,
         style='pytorch',
         norm_cfg=_norm,
-        norm_eval=False,  # nothing is frozen, batch norm least of all
+        norm_eval=False,  # nothing is frozen, including batch norm
         frozen_stages=-1,
         init_cfg=dict(
             type='orl_mm.PretrainedBackbone', checkpoint='work_dirs/r50_in1k/epoch_300.pth'
@@ -35,7 +35,7 @@ model = dict(
         dilation=6,
         dropout_ratio=0.1,
         norm_cfg=_norm,
-        # The mean over all pixels, ignored ones included, as mmseg has it.
+        # The mean over all pixels, including ignored ones, as in mmseg 0.x.
         loss_decode=dict(type='CrossEntropyLoss', use_sigmoid=False, loss_weight=1.0),
     ),
     test_cfg=dict(mode='whole'),

@@ -1,4 +1,4 @@
-# One linear layer on the frozen CLS token of a ViT-S/16, six findings.
+# One linear layer on the frozen CLS token of a ViT-S/16 for six findings.
 data_preprocessor = dict(
     type='orl_mm.ProbeDataPreprocessor',
     mean=[123.675, 116.28, 103.53],
@@ -8,7 +8,7 @@ data_preprocessor = dict(
 model = dict(
     type='orl_mm.LinearProbe',
     num_classes=6,
-    blocks=1,  # CLS after the last norm; DINO's own evaluation of a ViT-S takes 4 blocks
+    blocks=1,  # CLS after the last norm; DINO's evaluation of a ViT-S uses 4 blocks
     backbone=dict(
         type='VisionTransformer',
         arch='deit-small',

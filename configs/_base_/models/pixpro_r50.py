@@ -1,10 +1,10 @@
-# PixPro: BYOL's projector on every cell of C5, the pixel propagation module for a predictor.
+# PixPro: BYOL's projector on every cell of C5, the pixel propagation module as predictor.
 model = dict(
     type='orl_mm.PixPro',
     pos_ratio=0.7,  # of the diagonal of a cell
     backbone=dict(type='ResNet', depth=50, norm_cfg=dict(type='SyncBN'), zero_init_residual=True),
     neck=dict(
-        type='orl_mm.PixelMLP',  # its norm is SyncBN by default
+        type='orl_mm.PixelMLP',  # uses SyncBN by default
         hid_channels=4096,
         out_channels=256,
         num_layers=2,

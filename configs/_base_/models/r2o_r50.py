@@ -1,4 +1,4 @@
-# BYOL's networks with pooling per region; every argument with its value in the thesis.
+# BYOL's networks with pooling per region; all arguments have the thesis's values.
 model = dict(
     type='orl_mm.R2O',
     target='momentum',

@@ -1,4 +1,4 @@
-# R2O around a narrow ResNet-18 whose last stage keeps stride 16.
+# R2O around a narrow ResNet-18 whose last stage has output stride 16.
 _base_ = './r2o_r50.py'
 
 model = dict(

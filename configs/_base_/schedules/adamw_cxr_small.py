@@ -1,5 +1,5 @@
-# 10 epochs of 36 steps from scratch. Thesis settings would not leave the start in so few.
-# bfloat16, which processors with AMX multiply in; fp32: --cfg-options
+# 10 epochs of 36 steps from scratch; the thesis's settings would learn too little in so few steps.
+# bfloat16, which is fast on processors with AMX. For fp32: --cfg-options
 # optim_wrapper.type=OptimWrapper.
 _base_ = './adamw_dino_100e.py'
 

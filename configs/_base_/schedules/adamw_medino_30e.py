@@ -1,4 +1,4 @@
-# The thesis's: lr 1e-3 per 256 images, 30 epochs; the rest is DINO's. "Adam" is read as its AdamW.
+# Thesis: lr 1e-3 per 256 images, 30 epochs; otherwise DINO's. Its "Adam" is read as AdamW.
 _base_ = './adamw_dino_100e.py'
 
 optim_wrapper = dict(optimizer=dict(lr=1e-3 * 224 / 256))

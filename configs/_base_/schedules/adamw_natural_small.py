@@ -1,5 +1,5 @@
 # 12 epochs of 36 steps from scratch, which are too few for LARS at the thesis's rate.
-# bfloat16, which processors with AMX multiply in; fp32: --cfg-options
+# bfloat16, which is fast on processors with AMX. For fp32: --cfg-options
 # optim_wrapper.type=OptimWrapper.
 optim_wrapper = dict(
     type='orl_mm.BFloat16OptimWrapper', optimizer=dict(type='AdamW', lr=1e-3, weight_decay=0.05)

@@ -1,5 +1,5 @@
 # eval_linear.py of github.com/facebookresearch/dino: SGD, lr 0.001 per 256 images, momentum 0.9,
-# no decay, cosine to 0 by epoch, 100 epochs, 128 images a process.
+# no weight decay, cosine to 0 by epoch, 100 epochs, 128 images per process.
 optim_wrapper = dict(
     type='OptimWrapper', optimizer=dict(type='SGD', lr=0.001, momentum=0.9, weight_decay=0.0)
 )

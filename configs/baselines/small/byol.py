@@ -1,6 +1,6 @@
 # BYOL at the size of configs/r2o/small/r2o.py: same images, views, encoder and steps.
 #
-# Paper:    arXiv 2006.07733, made small: a row of the small table 2.2.
+# Paper:    arXiv 2006.07733: a row of the small-scale table 2.2.
 # Command:  ORL_NATURAL=DIR tools/train.py configs/baselines/small/byol.py     (DIR: see r2o.py)
 # Expected: projects/r2o/small/README.md.
 _base_ = [
@@ -11,7 +11,7 @@ _base_ = [
 ]
 
 model = dict(
-    base_momentum=0.01,  # m from 0.99, as R2O's
+    base_momentum=0.01,  # m from 0.99, as in R2O
     backbone=dict(depth=18, stem_channels=16, base_channels=16, strides=(1, 2, 2, 1)),
     neck=dict(in_channels=128, hid_channels=512, out_channels=128),
     head=dict(predictor=dict(in_channels=128, hid_channels=512, out_channels=128)),

@@ -1,6 +1,6 @@
 # DetCon_B at the size of configs/r2o/small/r2o.py: same images, views, encoder and steps.
 #
-# Paper:    arXiv 2103.10957, made small: a row of the small table 2.2. The reproduced settings.
+# Paper:    arXiv 2103.10957: a row of the small-scale table 2.2. Settings of the reproduction.
 # Command:  ORL_NATURAL=DIR tools/train.py configs/baselines/small/detcon-b.py     (DIR: see r2o.py)
 # Expected: projects/r2o/small/README.md.
 _base_ = [

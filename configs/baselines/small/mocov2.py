@@ -1,11 +1,11 @@
 # MoCo v2 at the size of configs/r2o/small/r2o.py: same images, views, encoder and steps.
 #
-# Paper:    arXiv 2003.04297, made small: a row of the small table 2.2.
+# Paper:    arXiv 2003.04297: a row of the small-scale table 2.2.
 # Command:  ORL_NATURAL=DIR tools/train.py configs/baselines/small/mocov2.py     (DIR: see r2o.py)
 # Expected: projects/r2o/small/README.md.
 #
-# The queue holds 2,048 keys, two epochs' worth of images, and the momentum is shorter: 65,536 and
-# 0.999 belong to a million images.
+# The queue holds 2,048 keys (two epochs of images) and the momentum is smaller, because 65,536 and
+# 0.999 suit a million images.
 _base_ = [
     '../../_base_/datasets/natural_small_views.py',
     '../../_base_/schedules/adamw_natural_small.py',

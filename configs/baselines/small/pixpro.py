@@ -1,6 +1,6 @@
 # PixPro at the size of configs/r2o/small/r2o.py: same images, views, encoder and steps.
 #
-# Paper:    arXiv 2011.10043, made small: a row of the small table 2.2.
+# Paper:    arXiv 2011.10043: a row of the small-scale table 2.2.
 # Command:  ORL_NATURAL=DIR tools/train.py configs/baselines/small/pixpro.py     (DIR: see r2o.py)
 # Expected: projects/r2o/small/README.md.
 _base_ = [
@@ -11,7 +11,7 @@ _base_ = [
 ]
 
 model = dict(
-    # The residual branches do not start empty, as in PixPro's recipe: all rows start alike.
+    # Unlike PixPro's recipe, residual branches do not start at zero, as in all other rows.
     backbone=dict(
         depth=18, stem_channels=16, base_channels=16, strides=(1, 2, 2, 1), zero_init_residual=False
     ),

@@ -1,11 +1,11 @@
-# mmpretrain's own MoCo v3 with guided heads: the hook and the template, no other model.
+# mmpretrain's own MoCo v3 with guided heads: only the hook and the template are added.
 #
-# Paper:    chapter 3 of the thesis on arXiv 2104.02057; model and learning rate of mmpretrain's
-#           mocov3_vit-small-p16_16xb256-amp-coslr-300e_in1k.py.
+# Paper:    chapter 3 of the thesis applied to arXiv 2104.02057; model and learning rate
+#           of mmpretrain's mocov3_vit-small-p16_16xb256-amp-coslr-300e_in1k.py.
 # Command:  tools/dist_train.sh configs/medino/mixing/vits16_chexpert_mocov3_triangular.py 8 --amp
 #           8 GPUs x 28 images = batch 224. Other templates: --cfg-options
 #           train_dataloader.dataset.pipeline.2.source=data/templates/chexpert
-# Expected: no published number. Here: not yet run at this size.
+# Expected: no published number. Not yet run at this size.
 _base_ = '../vits16_chexpert_triangular.py'
 
 _mlp = dict(
@@ -50,7 +50,7 @@ param_scheduler = [
         convert_to_iter_based=True,
     )
 ]
-# MoCo v3 moves its own momentum encoder and has no teacher's temperature or prototypes.
+# MoCo v3 updates its momentum encoder itself and has no teacher temperature or prototypes.
 custom_hooks = [
     hook
     for hook in _base_.custom_hooks

@@ -1,4 +1,4 @@
-# "MeDINO (Global Average)" in minutes on 2 cores.
+# "MeDINO (Global Average)" at a small scale, minutes on 2 cores.
 #
 # Paper:    chapter 3 of the thesis. Commands, with ORL_CXR=DIR:
 #           tools/train.py configs/transfer/jsrt/deeplabv3_r18_small.py

@@ -1,4 +1,4 @@
-# "MeDINO (Deformable)" in minutes on 2 cores.
+# "MeDINO (Deformable)" at a small scale, minutes on 2 cores.
 #
 # Paper:    chapter 3 of the thesis. Commands, with ORL_CXR=DIR:
 #           tools/register_templates.py --exemplar-root DIR/jsrt --exemplar-id JPCNN001

@@ -1,4 +1,4 @@
-# "DINO (Chexpert Augmentations)" in minutes on 2 cores.
+# "DINO (Chexpert Augmentations)" at a small scale, minutes on 2 cores.
 #
 # Paper:    chapter 3 of the thesis. Command: ORL_CXR=DIR tools/train.py
 #           configs/medino/small/dino-cxr-aug.py

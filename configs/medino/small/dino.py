@@ -1,8 +1,8 @@
-# "DINO (Chexpert)" in minutes on 2 cores: DINO's own augmentation, a narrow ViT from scratch.
+# "DINO (Chexpert)" at a small scale, minutes on 2 cores: a narrow ViT from scratch.
 #
 # Paper:    chapter 3 of the thesis, row DINO (Chexpert) of table 3.1.
 # Command:  ORL_CXR=DIR tools/train.py configs/medino/small/dino.py
-#           DIR holds jsrt/images and shenzhen/images, as listed in
+#           DIR contains jsrt/images and shenzhen/images, as listed in
 #           orl_mm/datasets/splits/cxr_small.txt; another folder of X-rays: --cfg-options
 #           train_dataloader.dataset.data_root=DIR train_dataloader.dataset.list_file=None
 # Measured: projects/medino/README.md.

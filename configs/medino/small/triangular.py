@@ -1,4 +1,4 @@
-# "MeDINO (Triangular)" in minutes on 2 cores.
+# "MeDINO (Triangular)" at a small scale, minutes on 2 cores.
 #
 # Paper:    chapter 3 of the thesis. Command: ORL_CXR=DIR tools/train.py
 #           configs/medino/small/triangular.py
@@ -17,8 +17,8 @@ custom_hooks = [
         heads={0: 'left_lung', 1: 'right_lung', 2: 'heart'},
         lambda1=1e-3,
         lambda2=1e-3,
-        # Ours, off in the thesis's recipe: in so few steps its two terms alone settle on a few
-        # patches of each part or on CLS. Without it: --cfg-options custom_hooks.8.spread=0
+        # Not in the thesis: in so few steps, attention under its two terms concentrates on a few
+        # patches of each part or on CLS. To turn it off: --cfg-options custom_hooks.8.spread=0
         spread=0.05,
     ),
 ]

@@ -1,19 +1,19 @@
-# mmpretrain's own BYOL with parts of this project: views, neck, optimiser, hooks.
+# mmpretrain's own BYOL with components of this project: views, neck, optimizer, hooks.
 #
 # Paper:    arXiv 2006.07733; mmpretrain's byol_resnet50_16xb256-coslr-200e_in1k.py.
 # Command:  tools/dist_train.sh configs/r2o/mixing/byol_r50_in1k.py 16
 #           or mmpretrain's own tool, SITE-PACKAGES/mmpretrain/.mim/tools/train.py:
-#           `custom_imports` is all that it needs.
-# Expected: BYOL's result, as the parts compute the same. Here: not yet run.
+#           `custom_imports` registers the components.
+# Expected: BYOL's result, since the components compute the same. Not yet run.
 #
-# The model stays mmpretrain's `BYOL`, which moves its target inside loss():
+# The model remains mmpretrain's `BYOL`, which updates its target in loss():
 # MomentumUpdateHook (update_target) and KMeansRefineHook (refiner) do not apply to it.
 _base_ = 'mmpretrain::byol/byol_resnet50_16xb256-coslr-200e_in1k.py'
 
 custom_imports = dict(imports=['orl_mm'], allow_failed_imports=False)
-work_dir = 'work_dirs/mixing_byol_r50_in1k'  # the baseline of this name has the other one
+work_dir = 'work_dirs/mixing_byol_r50_in1k'  # not that of the baseline
 
-# Without masks the whole image is the one region: BYOL's global average pooling.
+# Without masks the whole image is one region, which is BYOL's global average pooling.
 model = dict(
     neck=dict(
         _delete_=True,
@@ -30,7 +30,7 @@ model = dict(
     )
 )
 
-# The stock view pipelines, unchanged: their crop and flip are drawn, and recorded, here.
+# The stock view pipelines, unchanged. Their crop and flip are drawn and recorded by this transform.
 _pipeline = [
     dict(type='orl_mm.SeedSample', seed=0),
     dict(type='orl_mm.LoadImage'),
@@ -43,11 +43,11 @@ _pipeline = [
 ]
 train_dataloader = dict(
     dataset=dict(pipeline=_pipeline),
-    # mmengine passes the `_scope_` of an inherited function on to it; so a new dict.
+    # A new dict, because mmengine passes the inherited `_scope_` to the function as an argument.
     collate_fn=dict(_delete_=True, type='default_collate'),
 )
 
-# LARS without waits for the device, norms and biases excluded by their type; a rate
+# LARS without device synchronization, norms and biases excluded by type; a learning rate
 # that starts at exactly 0 and is a closed form of the step.
 optim_wrapper = dict(
     _delete_=True,

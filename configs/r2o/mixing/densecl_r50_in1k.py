@@ -1,18 +1,18 @@
-# mmpretrain's own DenseCL with parts of this project: views and hooks.
+# mmpretrain's own DenseCL with components of this project: views and hooks.
 #
 # Paper:    arXiv 2011.09157; mmpretrain's densecl_resnet50_8xb32-coslr-200e_in1k.py.
 # Command:  tools/dist_train.sh configs/r2o/mixing/densecl_r50_in1k.py 8 --auto-scale-lr
-#           or mmpretrain's own tool: `custom_imports` is all that it needs.
-#           The rate is given for batch 4096 like everywhere here: DenseCL's 0.03 for
+#           or mmpretrain's own tool: `custom_imports` registers the components.
+#           The learning rate is given for batch size 4096, as in all configs: DenseCL's 0.03 for
 #           256 images (8 GPUs x 32) is 0.48.
-# Expected: DenseCL's result, as the parts compute the same. Here: not yet run.
+# Expected: DenseCL's result, since the components compute the same. Not yet run.
 #
-# The neck stays DenseCL's: it needs the grid of features that MaskPoolNeck pools. Its
-# moving average lives inside loss(), so MomentumUpdateHook does not apply.
+# The neck remains DenseCL's, which needs the feature grid that MaskPoolNeck would pool. Its
+# moving average is updated in loss(), so MomentumUpdateHook does not apply.
 _base_ = 'mmpretrain::densecl/densecl_resnet50_8xb32-coslr-200e_in1k.py'
 
 custom_imports = dict(imports=['orl_mm'], allow_failed_imports=False)
-work_dir = 'work_dirs/mixing_densecl_r50_in1k'  # the baseline of this name has the other one
+work_dir = 'work_dirs/mixing_densecl_r50_in1k'  # not that of the baseline
 
 _pipeline = [
     dict(type='orl_mm.SeedSample', seed=0),
@@ -22,7 +22,7 @@ _pipeline = [
 ]
 train_dataloader = dict(
     dataset=dict(pipeline=_pipeline),
-    # mmengine passes the `_scope_` of an inherited function on to it; so a new dict.
+    # A new dict, because mmengine passes the inherited `_scope_` to the function as an argument.
     collate_fn=dict(_delete_=True, type='default_collate'),
 )
 

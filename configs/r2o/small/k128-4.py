@@ -1,6 +1,6 @@
-# R2O small with the public code's schedule of K, from 128 to 4.
+# Small-scale R2O with the public code's schedule of K, from 128 to 4.
 #
-# Paper:    chapter 2 of the thesis, made small: beside table 2.3.
+# Paper:    chapter 2 of the thesis; compared with small-scale table 2.3.
 # Command:  ORL_NATURAL=DIR tools/train.py configs/r2o/small/k128-4.py       (DIR: see r2o.py)
 # Expected: projects/r2o/small/README.md.
 _base_ = './r2o.py'

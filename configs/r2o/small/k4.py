@@ -1,6 +1,6 @@
-# R2O small with K = 4 clusters in 32 images.
+# Small-scale R2O with K = 4 clusters in 32 images.
 #
-# Paper:    chapter 2 of the thesis, made small: table 2.3.
+# Paper:    chapter 2 of the thesis; small-scale table 2.3.
 # Command:  ORL_NATURAL=DIR tools/train.py configs/r2o/small/k4.py       (DIR: see r2o.py)
 # Expected: projects/r2o/small/README.md.
 _base_ = './r2o.py'

@@ -1,11 +1,11 @@
-# R2O small as the authors' later public code computes it, K from 128 to 4 included.
+# Small-scale R2O with the settings of the authors' later public code, including K from 128 to 4.
 #
-# Paper:    arXiv 2208.11821, made small: beside "Ours" of table 2.2.
+# Paper:    arXiv 2208.11821; compared with "Ours" of small-scale table 2.2.
 # Command:  ORL_NATURAL=DIR tools/train.py configs/r2o/small/official.py       (DIR: see r2o.py)
 # Expected: projects/r2o/small/README.md.
 #
-# What configs/r2o/r50_in1k_official.py changes, except the optimiser's part: with AdamW the rate
-# is not multiplied by K / 16, and nothing is excluded from its decay.
+# The changes of configs/r2o/r50_in1k_official.py except those of the optimizer: with AdamW, the
+# learning rate is not multiplied by K / 16 and no parameter is excluded from weight decay.
 _base_ = './k128-4.py'
 
 model = dict(

@@ -1,9 +1,9 @@
-# R2O in minutes on 2 cores: a narrow ResNet-18 from scratch on 1,152 photographs, K = 64.
+# Small-scale R2O, minutes on 2 cores: a narrow ResNet-18 from scratch on 1,152 photographs, K = 64.
 #
-# Paper:    chapter 2 of the thesis, made small: "Ours" of table 2.2.
+# Paper:    chapter 2 of the thesis; "Ours" of small-scale table 2.2.
 # Command:  ORL_NATURAL=DIR tools/train.py configs/r2o/small/r2o.py
-#           DIR has imagenet_sample, coco and VOCdevkit as orl_mm/datasets/splits/natural_small.txt
-#           lists them; another folder of images: --cfg-options
+#           DIR contains imagenet_sample, coco and VOCdevkit as listed in
+#           orl_mm/datasets/splits/natural_small.txt; another folder of images: --cfg-options
 #           train_dataloader.dataset.data_root=DIR train_dataloader.dataset.list_file=None
 # Expected: projects/r2o/small/README.md.
 _base_ = [
@@ -21,4 +21,4 @@ custom_hooks = [
 ]
 default_hooks = dict(
     logger=dict(interval=10), checkpoint=dict(interval=2, max_keep_ckpts=-1)
-)  # objects are scored over training
+)  # for scoring objects over training

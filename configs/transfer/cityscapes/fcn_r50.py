@@ -7,16 +7,15 @@
 #           --work-dir work_dirs/cityscapes_fcn_r50_r50_in1k --cfg-options \
 #           model.backbone.init_cfg.checkpoint=work_dirs/r50_in1k/epoch_300.pth
 #           4 GPUs x 4 images = batch 16. 8 GPUs: train_dataloader.batch_size=2.
-# Weights:  model.backbone.init_cfg.checkpoint=FILE, of R2O, a baseline, or what
-#           tools/convert_weights.py writes. Random: model.backbone.init_cfg=None.
+# Weights:  model.backbone.init_cfg.checkpoint=FILE, from R2O, a baseline, or
+#           tools/convert_weights.py. Random weights: model.backbone.init_cfg=None.
 # Expected: mIoU of the thesis: Supervised 73.7, BYOL 75.2, DetCon_B 300 epochs 75.7, R2O 100 epochs
-#           73.9, R2O 300 epochs 75.6; R2O's released weights 76.6 (their README). Here: not yet
-#           run.
-# Data:     data/cityscapes, or ORL_CITYSCAPES=FOLDER; tools/check_data.py cityscapes says what is
-#           missing.
+#           73.9, R2O 300 epochs 75.6; R2O's released weights 76.6 (their README). Not yet run.
+# Data:     data/cityscapes, or ORL_CITYSCAPES=FOLDER; tools/check_data.py cityscapes reports
+#           what is missing.
 #
-# The public file lists a pipeline with photometric distortion and cat_max_ratio 0.75 as well, which
-# its data loader does not use; the one it uses is here.
+# The public file also defines a pipeline with photometric distortion and cat_max_ratio 0.75, which
+# its data loader does not use; this config has the one that is used.
 _base_ = [
     '../../_base_/models/fcn_r50.py',
     '../../_base_/datasets/cityscapes.py',
@@ -39,14 +38,14 @@ test_cfg = dict(type='TestLoop')
 auto_scale_lr = dict(base_batch_size=16, enable=False)
 
 default_hooks = dict(
-    # The last checkpoint counts: val is watched, not used to choose one.
+    # The last checkpoint is evaluated; validation scores are not used to select one.
     checkpoint=dict(interval=5, max_keep_ckpts=1),
     visualization=dict(type='SegVisualizationHook'),
 )
 custom_hooks = [
     dict(type='orl_mm.CheckDataHook', layout='cityscapes'),
     dict(type='orl_mm.PlainBNOnCPUHook'),
-    # Draws of images and of dropout as functions of seed and step: a resumed run is the same.
+    # Image order and dropout are functions of seed and step, so that a resumed run is identical.
     dict(type='orl_mm.SetEpochHook'),
     dict(type='orl_mm.SeedStepHook'),
 ]

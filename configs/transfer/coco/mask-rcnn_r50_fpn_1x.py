@@ -6,21 +6,21 @@
 #           --work-dir work_dirs/coco_mask-rcnn_r50_fpn_1x_r50_in1k --cfg-options \
 #           model.backbone.init_cfg.checkpoint=work_dirs/r50_in1k/epoch_300.pth
 #           8 GPUs x 2 images = batch 16. It needs mmcv's compiled ops: make ops.
-# Weights:  model.backbone.init_cfg.checkpoint=FILE, of R2O, a baseline, or what
-#           tools/convert_weights.py writes. Random: model.backbone.init_cfg=None.
+# Weights:  model.backbone.init_cfg.checkpoint=FILE, from R2O, a baseline, or
+#           tools/convert_weights.py. Random weights: model.backbone.init_cfg=None.
 # Expected: box / mask AP of the thesis: Supervised 39.6 / 35.6, BYOL 40.6 / 37.5, R2O 100 epochs
-#           40.4 / 37.3, R2O 300 epochs 40.9 / 37.8. Here: not yet run.
-# Data:     data/coco, or ORL_COCO=FOLDER; tools/check_data.py coco says what is missing.
+#           40.4 / 37.3, R2O 300 epochs 40.9 / 37.8. Not yet run.
+# Data:     data/coco, or ORL_COCO=FOLDER; tools/check_data.py coco reports what is missing.
 #
-# Schedule and data are the stock ones: 12 epochs, steps at 8 and 11, batch 16, lr 0.02, images
-# of 1333 x 800, flip. The network is that of the authors' evaluation/coco/config_coco.yaml (for
-# detectron2), as in MoCo and DetCon. It differs from the stock one, which suits weights of a
-# classifier, in three things:
-# - SyncBN that learns, where stock BN keeps the statistics of pretraining: self-supervised
-#   features are distributed otherwise, and normalising anew adapts them;
-# - SyncBN in FPN and heads, too;
-# - nothing is frozen, where stock freezes the stem and the first stage.
-# The stock network, for comparison: --cfg-options model.backbone.frozen_stages=1
+# Schedule and data are stock: 12 epochs, steps at 8 and 11, batch size 16, lr 0.02, images of
+# 1333 x 800, flip. The network is that of the authors' evaluation/coco/config_coco.yaml (for
+# detectron2), as in MoCo and DetCon. It differs from the stock network, which suits weights of a
+# classifier, in three ways:
+# - trainable SyncBN instead of BN with the statistics of pretraining: self-supervised features
+#   have another distribution, to which the normalization adapts;
+# - SyncBN also in FPN and heads;
+# - no frozen layers, while stock freezes the stem and the first stage.
+# For the stock network: --cfg-options model.backbone.frozen_stages=1
 # model.backbone.norm_eval=True model.backbone.norm_cfg.type=BN model.neck.norm_cfg=None
 # model.roi_head.bbox_head.norm_cfg=None model.roi_head.mask_head.norm_cfg=None
 _base_ = 'mmdet::mask_rcnn/mask-rcnn_r50_fpn_1x_coco.py'
@@ -28,11 +28,11 @@ custom_imports = dict(imports=['orl_mm'], allow_failed_imports=False)
 
 _norm = dict(type='SyncBN', requires_grad=True)
 model = dict(
-    data_preprocessor=dict(  # as in pretraining: RGB, ImageNet's mean and deviation
+    data_preprocessor=dict(  # as in pretraining: RGB, ImageNet's mean and standard deviation
         mean=[123.675, 116.28, 103.53], std=[58.395, 57.12, 57.375], bgr_to_rgb=True
     ),
     backbone=dict(
-        style='pytorch',  # stride 2 in the 3 x 3 convolution, as torchvision and mmpretrain have it
+        style='pytorch',  # stride 2 in the 3 x 3 convolution, as in torchvision and mmpretrain
         norm_cfg=_norm,
         norm_eval=False,
         frozen_stages=-1,
@@ -44,7 +44,7 @@ model = dict(
     ),
     neck=dict(norm_cfg=_norm),
     roi_head=dict(
-        bbox_head=dict(norm_cfg=_norm),  # two linear layers: nothing to normalise in this one
+        bbox_head=dict(norm_cfg=_norm),  # no effect: this head has only linear layers
         mask_head=dict(norm_cfg=_norm),
     ),
 )
@@ -61,8 +61,8 @@ test_evaluator = val_evaluator
 custom_hooks = [
     dict(type='orl_mm.CheckDataHook', layout='coco'),
     dict(type='orl_mm.PlainBNOnCPUHook'),
-    # Flips, and the draws of anchors and regions, as functions of seed and step: a resumed run
-    # is the same.
+    # Flips and the sampling of anchors and regions are functions of seed and step, so that a
+    # resumed run is identical.
     dict(type='orl_mm.SetEpochHook'),
     dict(type='orl_mm.SeedStepHook'),
 ]

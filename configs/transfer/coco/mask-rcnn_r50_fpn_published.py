@@ -7,18 +7,18 @@
 #           model.backbone.init_cfg.checkpoint=work_dirs/r50_in1k_official/epoch_300.pth
 #           16 GPUs x 4 images = batch 64. 8 GPUs: train_dataloader.batch_size=8.
 # Weights:  as in mask-rcnn_r50_fpn_1x.py.
-# Expected: R2O's released weights 41.7 box / 38.3 mask AP (their README). Here: not yet run.
-# Data:     data/coco, or ORL_COCO=FOLDER; tools/check_data.py coco says what is missing.
+# Expected: R2O's released weights 41.7 box / 38.3 mask AP (their README). Not yet run.
+# Data:     data/coco, or ORL_COCO=FOLDER; tools/check_data.py coco reports what is missing.
 #
-# What the yaml leaves to detectron2's defaults is set here as it is there. Of its files, base.yaml
-# was not published; it is taken to be detectron2's Base-RCNN-FPN.yaml, whose network is mmdet's.
-# detectron2 pads after cropping with grey 128, before normalisation; mmdet with 0 after it,
-# which differs by 0.07 to 0.43 deviations, in pixels without content.
+# Settings that the yaml leaves to detectron2's defaults have these defaults. Its base.yaml was not
+# published and is assumed to be detectron2's Base-RCNN-FPN.yaml, whose network is mmdet's.
+# detectron2 pads crops with gray 128 before normalization, mmdet with 0 after it. The padded pixels
+# differ by 0.07 to 0.43 standard deviations.
 _base_ = './mask-rcnn_r50_fpn_1x.py'
 
 _size = (1024, 1024)
 model = dict(
-    data_preprocessor=dict(  # every training image is padded to the size of the crop
+    data_preprocessor=dict(  # pads every training image to the crop size
         batch_augments=[dict(type='BatchFixedSizePad', size=_size, pad_mask=True)]
     )
 )
@@ -28,8 +28,8 @@ train_pipeline = [
     dict(type='LoadAnnotations', with_bbox=True, with_mask=True),
     # The longest side becomes 1024 x U(0.8, 1.25).
     dict(type='RandomResize', scale=_size, ratio_range=(0.8, 1.25), keep_ratio=True),
-    # As detectron2's FixedSizeCrop and DatasetMapper: boxes are clipped, not drawn anew around
-    # the cropped mask; objects of which nothing is left go, images do not.
+    # As in detectron2's FixedSizeCrop and DatasetMapper: boxes are clipped, not recomputed from the
+    # cropped mask; objects with nothing left are removed, images without objects are not.
     dict(
         type='RandomCrop',
         crop_type='absolute',
@@ -61,7 +61,7 @@ train_dataloader = dict(
     batch_size=4,
     num_workers=4,
     sampler=dict(_delete_=True, type='InfiniteSampler', shuffle=True),
-    batch_sampler=None,  # all images have one size: nothing to group by aspect
+    batch_sampler=None,  # all images have one size, so they are not grouped by aspect ratio
     dataset=dict(pipeline=train_pipeline),
 )
 val_dataloader = dict(dataset=dict(pipeline=test_pipeline))

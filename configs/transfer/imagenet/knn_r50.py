@@ -1,17 +1,17 @@
-# ImageNet top-1 of the weighted k nearest neighbours of a ResNet-50's features; no training.
+# ImageNet top-1 of weighted k-nearest-neighbor classification with a ResNet-50's features.
 #
 # Paper:    DINO, arXiv 2104.14294, after "Unsupervised Feature Learning via Non-Parametric
 #           Instance Discrimination", arXiv 1805.01978; settings of eval_knn.py of
 #           github.com/facebookresearch/dino: k = 20, temperature 0.07, bicubic 256, crop 224.
 # Command:  tools/dist_test.sh configs/transfer/imagenet/knn_r50.py
 #           work_dirs/r50_in1k/epoch_300.pth 8 --work-dir work_dirs/imagenet_knn_r50_r50_in1k
-#           (another row: another checkpoint; one process: tools/test.py CONFIG CHECKPOINT)
-#           The training images' features, 10.5 GB, are spread over the GPUs; where they do not
-#           fit: --cfg-options custom_hooks.0.device=cpu
-# Expected: not in the thesis. Here: not yet run.
+#           (other rows: other checkpoint; one process: tools/test.py CONFIG CHECKPOINT)
+#           The features of the training images, 10.5 GB, are distributed over the GPUs. If they do
+#           not fit: --cfg-options custom_hooks.0.device=cpu
+# Expected: not in the thesis. Not yet run.
 # Data:     data/imagenet, or ORL_IMAGENET=FOLDER: {train,val}/<class>/*.JPEG, or with labels in
-#           meta/{train,val}.txt ("path class" a line), which is read first. What is missing, says
-#           tools/check_data.py imagenet --labels.
+#           meta/{train,val}.txt ("path class" per line), which is read first.
+#           tools/check_data.py imagenet --labels reports what is missing.
 _base_ = '../../_base_/default_runtime.py'
 
 data_preprocessor = dict(mean=[123.675, 116.28, 103.53], std=[58.395, 57.12, 57.375], to_rgb=True)
@@ -20,12 +20,12 @@ model = dict(
     num_classes=1000,
     k=20,
     temperature=0.07,
-    network='auto',  # of DINO the teacher, else the online network
+    network='auto',  # the teacher of DINO, otherwise the online network
     backbone=dict(type='ResNet', depth=50),
 )
 
 _pipeline = [
-    dict(type='orl_mm.LoadImage', max_bad=0.0),  # no other image in the place of a bad one
+    dict(type='orl_mm.LoadImage', max_bad=0.0),  # an unreadable image raises an error
     dict(type='ResizeEdge', scale=256, edge='short', backend='pillow', interpolation='bicubic'),
     dict(type='CenterCrop', crop_size=224),
     dict(type='PackInputs'),

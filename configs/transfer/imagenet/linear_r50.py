@@ -4,16 +4,16 @@
 #           byol/benchmarks/resnet50_8xb512-linear-coslr-90e_in1k.py, unchanged.
 # Command:  tools/dist_train.sh configs/transfer/imagenet/linear_r50.py 8 --cfg-options
 #           model.backbone.init_cfg.checkpoint=work_dirs/r50_in1k/epoch_300.pth
-#           --work-dir work_dirs/imagenet_linear_r50_r50_in1k   (another row: another checkpoint)
-#           8 GPUs x 512 images = batch 4096. Other sizes: add --auto-scale-lr.
+#           --work-dir work_dirs/imagenet_linear_r50_r50_in1k   (other rows: other checkpoint)
+#           8 GPUs x 512 images = batch 4096. For other batch sizes, add --auto-scale-lr.
 #           tools/test.py configs/transfer/imagenet/linear_r50.py
 #           work_dirs/imagenet_linear_r50_r50_in1k/epoch_90.pth
-# Expected: not in the thesis. BYOL of 200 epochs: 71.8 (mmpretrain's metafile). Here: not yet run.
+# Expected: not in the thesis. BYOL, 200 epochs: 71.8 (mmpretrain's metafile). Not yet run.
 # Data:     data/imagenet, or ORL_IMAGENET=FOLDER: {train,val}/<class>/*.JPEG, or with labels in
-#           meta/{train,val}.txt ("path class" a line), which is read first. What is missing, says
-#           tools/check_data.py imagenet --labels.
+#           meta/{train,val}.txt ("path class" per line), which is read first.
+#           tools/check_data.py imagenet --labels reports what is missing.
 #
-# frozen_stages=4 freezes all of the backbone, the running statistics of its norms included.
+# frozen_stages=4 freezes the whole backbone, including the running statistics of its norms.
 _base_ = [
     'mmpretrain::byol/benchmarks/resnet50_8xb512-linear-coslr-90e_in1k.py',
     '../../_base_/on_mmpretrain.py',
@@ -35,7 +35,7 @@ train_pipeline = [
     dict(type='orl_mm.LoadImage'),
     *_base_.train_pipeline[1:],
 ]
-# No other image in the place of a bad one.
+# An unreadable image raises an error instead of being replaced.
 test_pipeline = [dict(type='orl_mm.LoadImage', max_bad=0.0), *_base_.test_pipeline[1:]]
 train_dataloader = dict(
     pin_memory=True,

@@ -1,12 +1,12 @@
-# Tuberculosis by one linear layer on frozen features of the narrow ViT of configs/medino/small:
-# trained on Shenzhen, tested on Montgomery. What table 3.2 asks, with data that are at hand.
+# Linear probe: tuberculosis from frozen features of the narrow ViT of configs/medino/small,
+# trained on Shenzhen, tested on Montgomery. Replaces CheXpert (table 3.2), which is not available.
 #
-# Paper:    chapter 3 of the thesis has CheXpert alone.
+# Paper:    chapter 3 of the thesis, which uses CheXpert only.
 # Command:  ORL_CXR=FOLDER tools/train.py configs/transfer/montgomery/linear_tb_small.py
 #           --cfg-options model.backbone.init_cfg.checkpoint=work_dirs/deformable/epoch_10.pth
 #           --work-dir work_dirs/linear_tb_deformable
 #           tools/tables.py 3.2 work_dirs/linear_tb_*
-# Expected: no figure of the thesis.
+# Expected: no number in the thesis.
 # Data:     shenzhen and montgomery, each with images and labels.csv (image,tb).
 _base_ = [
     '../../_base_/models/linear_probe_vits16.py',

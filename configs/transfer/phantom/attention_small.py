@@ -1,8 +1,8 @@
-# Attention AP on PHANTOMS that configs/medino/demo.py has not seen: drawn chests, no X-rays.
+# Attention AP on phantoms held out from configs/medino/demo.py (drawn chests, not X-rays).
 #
 # Paper:    chapter 3 of the thesis, the score of table 3.1.
 # Command:  tools/test.py configs/transfer/phantom/attention_small.py CHECKPOINT
-# Expected: no published number; nothing follows from phantoms for X-rays.
+# Expected: no published number; phantoms do not predict results on X-rays.
 _base_ = '../jsrt/attention_small.py'
 
 test_dataloader = dict(

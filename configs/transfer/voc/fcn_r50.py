@@ -7,16 +7,16 @@
 #           --work-dir work_dirs/voc_fcn_r50_r50_in1k --cfg-options \
 #           model.backbone.init_cfg.checkpoint=work_dirs/r50_in1k/epoch_300.pth
 #           2 GPUs x 8 images = batch 16. 8 GPUs: train_dataloader.batch_size=2.
-# Weights:  model.backbone.init_cfg.checkpoint=FILE, of R2O, a baseline, or what
-#           tools/convert_weights.py writes. Random: model.backbone.init_cfg=None.
+# Weights:  model.backbone.init_cfg.checkpoint=FILE, from R2O, a baseline, or
+#           tools/convert_weights.py. Random weights: model.backbone.init_cfg=None.
 # Expected: mIoU of the thesis: Supervised 67.7, BYOL 73.1, DetCon_B 300 epochs 73.8, R2O 100 epochs
-#           72.2, R2O 300 epochs 74.3. Here: not yet run.
-# Data:     data/VOCdevkit/VOC2012, or ORL_VOC=FOLDER; tools/check_data.py voc says what is
-#           missing. Without SBD's masks: fcn_r50_train.py.
+#           72.2, R2O 300 epochs 74.3. Not yet run.
+# Data:     data/VOCdevkit/VOC2012, or ORL_VOC=FOLDER; tools/check_data.py voc reports what
+#           is missing. Without SBD's masks: fcn_r50_train.py.
 #
-# The public code counts iterations: 30,000, with steps at 21,000 and 27,000 (fcn_r50_published.py);
-# here the thesis's 45 epochs of 661 are 29,745. Steps by epoch stay where they are in the run when
-# the batch is another; 32 and 41 are the nearest to the published ones, 21,152 and 27,101.
+# The public code trains for 30,000 iterations with steps at 21,000 and 27,000, as in
+# fcn_r50_published.py. The thesis's 45 epochs of 661 iterations are 29,745. Steps by epoch remain
+# valid for other batch sizes; 32 and 41 are nearest to the published ones, 21,152 and 27,101.
 _base_ = [
     '../../_base_/models/fcn_r50.py',
     '../../_base_/datasets/voc_aug.py',
@@ -53,14 +53,14 @@ test_cfg = dict(type='TestLoop')
 auto_scale_lr = dict(base_batch_size=16, enable=False)
 
 default_hooks = dict(
-    # The last checkpoint counts: val is watched, not used to choose one.
+    # The last checkpoint is evaluated; validation scores are not used to select one.
     checkpoint=dict(interval=3, max_keep_ckpts=1),
     visualization=dict(type='SegVisualizationHook'),
 )
 custom_hooks = [
     dict(type='orl_mm.CheckDataHook', layout='voc'),
     dict(type='orl_mm.PlainBNOnCPUHook'),
-    # Draws of images and of dropout as functions of seed and step: a resumed run is the same.
+    # Image order and dropout are functions of seed and step, so that a resumed run is identical.
     dict(type='orl_mm.SetEpochHook'),
     dict(type='orl_mm.SeedStepHook'),
 ]
