@@ -1,12 +1,12 @@
-# Everything a fresh clone needs; `make help` lists the targets.
+# Targets for a fresh clone; `make help` lists them.
 #
 #   PYTHON=python3.12   the interpreter of the virtual environment
-#                       (default: the first of python3.11, python3.12 that can make one)
-#   PIP_FIND_LINKS=DIR  folders with ready wheels, used where set
-#   ARGS='...'          further arguments of `make demo` and `make test`
-#   DATA=FOLDER         `make demo` on a folder of your own images
-#   JOBS=4              processes of `make test`, a thread each (default: cores, at most 4;
-#                       a process takes 1 GB)
+#                       (default: the first of python3.11, python3.12 that can create one)
+#   PIP_FIND_LINKS=DIR  folders with wheels, read by pip
+#   ARGS='...'          additional arguments of `make demo` and `make test`
+#   DATA=FOLDER         folder of images for `make demo`
+#   JOBS=4              processes of `make test`, one thread each (default: number of cores,
+#                       at most 4; each process needs 1 GB)
 SHELL := /bin/bash
 VENV  := .venv
 PY    := $(VENV)/bin/python
@@ -22,20 +22,19 @@ JOBS  ?= $(shell n=$$(nproc); echo $$((n < 4 ? n : 4)))
 .DEFAULT_GOAL := help
 
 help:
-	@echo "make env    the virtual environment in $(VENV), no compiler needed (1 to 3 minutes)"
-	@echo "make demo   env, then R2O on a few real photographs (minutes on 2 cores): work_dirs/demo"
-	@echo "            DATA=../shared/data/natural/imagenet_sample  on a folder of images instead"
-	@echo "make demo-medino   env, then MeDINO on phantoms, drawn chests: work_dirs/demo_medino"
-	@echo "make test   env, then the tests (ARGS='-m slow' for the slow ones)"
-	@echo "make lint   env, then ruff and mypy"
-	@echo "make ops    env, then mmcv's compiled ops, which only COCO needs (10 minutes or more)"
+	@echo "make env    create the virtual environment $(VENV); needs no compiler (1 to 3 minutes)"
+	@echo "make demo   env, then train R2O on a few photographs (minutes on 2 cores): work_dirs/demo"
+	@echo "            DATA=FOLDER  train on a folder of images instead"
+	@echo "make demo-medino   env, then train MeDINO on drawn chests: work_dirs/demo_medino"
+	@echo "make test   env, then run the tests (ARGS='-m slow' for the slow ones)"
+	@echo "make lint   env, then run ruff and mypy"
+	@echo "make ops    env, then compile mmcv's ops, needed only for COCO (10 minutes or more)"
 
 env: $(READY)
-	@echo "Now type: source $(VENV)/bin/activate   (or $(PY) tools/train.py ...)"
+	@echo "To activate: source $(VENV)/bin/activate   (or run $(PY) tools/train.py ...)"
 
-# An interpreter counts only if it can make a virtual environment: version
-# managers leave commands of versions that are not active, and some systems
-# ship Python without ensurepip.
+# Each candidate is tested for venv and ensurepip: version managers leave commands of inactive
+# versions on the path, and some systems ship Python without ensurepip.
 $(PY):
 	@set -e; chosen=; \
 	for python in $(if $(PYTHON),"$(PYTHON)",python3.11 python3.12 python3 python); do \
@@ -45,33 +44,33 @@ $(PY):
 	done; \
 	if [ -z "$$chosen" ]; then \
 	  echo "No usable $(if $(PYTHON),$(PYTHON),Python 3.11 or 3.12) found (it needs the modules venv and ensurepip)."; \
-	  echo "Install one (Debian, Ubuntu: apt install python3.11 python3.11-venv) or name it: make env PYTHON=/path/to/python3.11"; \
+	  echo "Install one (Debian, Ubuntu: apt install python3.11 python3.11-venv) or specify one: make env PYTHON=/path/to/python3.11"; \
 	  exit 1; fi; \
 	echo "[1/4] Virtual environment $(VENV) with $$($$chosen --version)"; \
 	"$$chosen" -m venv $(VENV)
 
 $(READY): requirements.txt pyproject.toml | $(PY)
-	@echo "[2/4] Packages of requirements.txt (59 s where the wheels are near, else the time of 2 to 5 GB of download)"
+	@echo "[2/4] Packages of requirements.txt (59 s from local wheels, otherwise a download of 2 to 5 GB)"
 	$(PIP) install -r requirements.txt
-	@echo "[3/4] $(HEADLESS) once more, as the last one written: opencv-python, which imaug asks for,"
-	@echo "      shares its files and does not import on a server without libGL"
+	@echo "[3/4] $(HEADLESS) again, to overwrite the files of opencv-python (a dependency of imaug),"
+	@echo "      which cannot be imported on a server without libGL"
 	$(PIP) install --force-reinstall --no-deps $(HEADLESS)
-	@echo "[4/4] orl_mm itself, editable"
+	@echo "[4/4] orl_mm, editable"
 	$(PIP) install --no-build-isolation --no-deps -e .
 	@$(PY) -c "import cv2, orl_mm, mmcv, torch; print('Ready: Python', '.'.join(map(str, __import__('sys').version_info[:3])), 'torch', torch.__version__, 'opencv', cv2.__version__)"
 	@$(PY) -c "import mmcv.ops" 2>/dev/null && echo "mmcv has its compiled ops." \
-	  || echo "mmcv has no compiled ops; only COCO needs them (make ops)."
+	  || echo "mmcv has no compiled ops; they are needed only for COCO (make ops)."
 	@touch $@
 
-# The build must see torch, hence no isolation; pip caches whichever build of
-# mmcv came first, hence no cache.
+# No isolation, because the build imports torch. No cache, because pip may have cached a build of
+# mmcv without ops.
 ops: $(READY)
 	@if $(PY) -c "import mmcv.ops" 2>/dev/null; then \
-	  echo "mmcv's compiled ops are already there; nothing to do."; \
+	  echo "mmcv's compiled ops are already installed."; \
 	else set -e; \
 	  command -v g++ >/dev/null || command -v c++ >/dev/null || { \
 	    echo "mmcv's ops need a C++ compiler (Debian, Ubuntu: apt install g++)."; exit 1; }; \
-	  echo "Compiling mmcv's ops: 10.5 minutes on 2 cores without CUDA, longer with it; the compiler's lines show the progress."; \
+	  echo "Compiling mmcv's ops: 10.5 minutes on 2 cores without CUDA, longer with CUDA; the compiler's output shows the progress."; \
 	  $(PIP) install wheel ninja; \
 	  MMCV_WITH_OPS=1 $(PIP) install -v --no-build-isolation --no-cache-dir --no-deps \
 	    --no-binary onedl-mmcv --force-reinstall $(MMCV); \

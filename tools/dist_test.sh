@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Test with several processes:  tools/dist_test.sh CONFIG CHECKPOINT GPUS [arguments of tools/test.py]
 #
-# GPUS is the number of processes over all nodes; nodes, Slurm and PYTHON as in
+# GPUS is the total number of processes over all nodes. For several nodes, Slurm and PYTHON, see
 # tools/dist_train.sh.
 set -euo pipefail
 root="$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)"

@@ -1,4 +1,4 @@
-# DenseCL, ResNet-50, ImageNet-1k, 200 epochs: mmpretrain's config with seeded, resumable loading.
+# DenseCL, ResNet-50, ImageNet-1k, 200 epochs: mmpretrain's config with resumable loading.
 #
 # Paper:    "Dense Contrastive Learning for Self-Supervised Visual Pre-Training", arXiv 2011.09157;
 #           settings of mmpretrain's densecl_resnet50_8xb32-coslr-200e_in1k.py, unchanged, which

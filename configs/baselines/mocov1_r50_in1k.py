@@ -18,11 +18,11 @@ model = dict(
         out_channels=128,
         gap_dim=2,
         norm_cfg=None,
-    ),  # LinearNeck's default is a norm, which MoCo has not
+    ),  # MoCo has no norm, unlike LinearNeck by default
     head=dict(temperature=0.07),
 )
 
-# InstDisc's distortions: grey first, jitter in every view, hue by 0.4, no blur.
+# InstDisc's color distortions: grayscale first, jitter in every view, hue by 0.4, no blur.
 view_pipeline = [
     dict(type='RandomResizedCrop', scale=224, crop_ratio_range=(0.2, 1.0), backend='pillow'),
     dict(

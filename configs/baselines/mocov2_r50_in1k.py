@@ -1,4 +1,4 @@
-# MoCo v2, ResNet-50, ImageNet-1k, 200 epochs: mmpretrain's, seeded and resumable.
+# MoCo v2, ResNet-50, ImageNet-1k, 200 epochs: mmpretrain's config with resumable loading.
 #
 # Paper:    "Improved Baselines with Momentum Contrastive Learning", arXiv 2003.04297; settings of
 #           mmpretrain's mocov2_resnet50_8xb32-coslr-200e_in1k.py, unchanged.

@@ -1,22 +1,22 @@
-# PixPro, ResNet-50, ImageNet-1k, 400 epochs, as its authors' code computes it.
+# PixPro, ResNet-50, ImageNet-1k, 400 epochs, with the settings of the authors' code.
 #
 # Paper:    "Propagate Yourself: Exploring Pixel-Level Consistency for Unsupervised Visual
 #           Representation Learning", arXiv 2011.10043; settings of github.com/zdaxie/PixPro,
 #           tools/pixpro_base_r50_400ep.sh.
 # Command:  tools/dist_train.sh configs/baselines/pixpro_r50_in1k.py 8 --amp
-#           8 GPUs x 128 images = batch 1024, half precision as the authors' (apex O1). Another
-#           batch: add --auto-scale-lr.
+#           8 GPUs x 128 images = batch 1024, half precision like the authors' apex O1. For other
+#           batch sizes, add --auto-scale-lr.
 # Expected: COCO 41.4 box AP, Cityscapes 77.2 mIoU (the thesis, tables 2.1 and 2.2, from the
-#           paper; the authors' README marks the 41.4 as trained with an instance branch, which
-#           their scripts and this config leave off). Not yet run.
+#           paper; the authors' README says that the 41.4 was trained with an instance branch,
+#           which their scripts and this config do not use). Not yet run.
 # Data:     data/imagenet/train/<class>/*.JPEG, or any folder of images with --cfg-options
 #           train_dataloader.dataset.data_root=DIR.
 #
-# What the authors' code does and this does not: the rate starts at 1/100 of its height and ends
-# at 1e-6 (here both 0); LARS takes the norm of gradient and decay together, and applies the rate
-# after the momentum (here the sum of both norms, and before); a crop's box ends at the centres
-# of its corner pixels, and its position counts in W - 1 and H - 1 (here at their edges, W and H:
-# half a pixel of the image, ViewGeometry's convention). See projects/pixpro/README.md.
+# Differences of the authors' code from this config: the learning rate starts at 1/100 of its peak
+# and ends at 1e-6 (both 0 in this config); LARS uses the norm of gradient plus decay and applies
+# the learning rate after the momentum (the sum of both norms, before); a crop's box ends at the
+# centers of its corner pixels, with positions in W - 1 and H - 1 (at their edges, W and H, which
+# differs by half a pixel: the convention of ViewGeometry). See projects/pixpro/README.md.
 _base_ = [
     '../_base_/models/pixpro_r50.py',
     '../_base_/datasets/imagenet_byol.py',

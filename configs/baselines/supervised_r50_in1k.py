@@ -1,4 +1,4 @@
-# Supervised, ResNet-50, ImageNet-1k, 100 epochs: mmpretrain's with resumable loading.
+# Supervised, ResNet-50, ImageNet-1k, 100 epochs: mmpretrain's config, resumable loading.
 #
 # Paper:    "Deep Residual Learning for Image Recognition", arXiv 1512.03385; settings of
 #           mmpretrain's resnet50_8xb32_in1k.py, unchanged.

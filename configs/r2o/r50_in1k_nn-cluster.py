@@ -1,4 +1,4 @@
-# R2O with nearest-neighbour positives of the same cluster in other images of the batch.
+# R2O with nearest-neighbor positives of the same cluster in other images of the batch.
 #
 # Paper:    section 2.4 of the thesis suggests this extension: NNCLR (arXiv 2104.14548)
 #           at the object level.

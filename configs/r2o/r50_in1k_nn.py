@@ -1,4 +1,4 @@
-# R2O with nearest-neighbour positives: a region's target is the nearest of 65,536 earlier ones.
+# R2O with nearest-neighbor positives: a region's target is the nearest of 65,536 earlier ones.
 #
 # Paper:    section 2.4 of the thesis suggests this extension: NNCLR (arXiv 2104.14548)
 #           at the object level.

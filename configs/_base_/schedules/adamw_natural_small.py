@@ -1,4 +1,4 @@
-# 12 epochs of 36 steps from scratch, which are too few for LARS at the thesis's rate.
+# 12 epochs of 36 steps from scratch, which are too few for LARS at the thesis's learning rate.
 # bfloat16, which is fast on processors with AMX. For fp32: --cfg-options
 # optim_wrapper.type=OptimWrapper.
 optim_wrapper = dict(
