@@ -80,7 +80,7 @@ def test_folder_with_dicom(main, folder, tmp_path, capfd):
         ['deep/c.png', '0', ''],
     ]
     dataset = ImageLabelCsv(
-        'labels.csv', str(out), label_columns=['tb'], data_prefix=IMAGES, missing='error'
+        'labels.csv', data_root=str(out), label_columns=['tb'], data_prefix=IMAGES, missing='error'
     )
     assert len(dataset) == 3
     assert len(ImageList(str(out))) == 3  # no mask, no unfinished file among them
@@ -173,7 +173,7 @@ def test_montgomery_download(main, tmp_path, capfd):
     assert len(dataset) == 2
     assert np.array_equal(dataset[1]['part_masks'][0] * 255, LEFT)
     tb = ImageLabelCsv(
-        'labels.csv', str(out), label_columns='tb', data_prefix=IMAGES, missing='skip'
+        'labels.csv', data_root=str(out), label_columns='tb', data_prefix=IMAGES, missing='skip'
     )
     assert [tb.get_data_info(i)['gt_score'].item() for i in range(2)] == [0, 1]
 

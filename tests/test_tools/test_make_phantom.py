@@ -40,7 +40,9 @@ def test_folder_of_phantoms(main, tmp_path, capfd):
     train = ChestXRayParts(str(out), list_file=lists['segmenter'], exclude_file=lists['exemplar'])
     assert (len(score), len(train)) == (2, 5)
     images = dict(img_path='images')
-    labels = ImageLabelCsv('labels.csv', str(out), data_prefix=images, label_columns=FINDINGS)
+    labels = ImageLabelCsv(
+        'labels.csv', data_root=str(out), data_prefix=images, label_columns=FINDINGS
+    )
     assert labels.get_data_info(3)['gt_score'].tolist() == list(truth.findings.values())
     assert 'PHANTOM' in json.loads((out / 'phantom.json').read_text())['spec']['note']
 
