@@ -136,7 +136,7 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument('--measure', action='store_true', help='in place of the stored cost.json')
     parser.add_argument('--natural', metavar='DIR', help='imagenet_sample, coco and VOCdevkit')
     parser.add_argument('--xrays', metavar='DIR', help='jsrt and shenzhen')
-    parser.add_argument('--templates', metavar='DIR', default='work_dirs/evidence/templates')
+    parser.add_argument('--templates', metavar='DIR', default='work_dirs/small/templates')
     args = parser.parse_args(argv)
     if args.measure and not (args.natural and args.xrays):
         parser.error('--measure needs --natural DIR and --xrays DIR')
