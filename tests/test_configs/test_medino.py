@@ -40,7 +40,7 @@ def test_settings_of_the_thesis(regimen):
     assert cfg.model.backbone.init_cfg == dict(
         type='orl_mm.PretrainedBackbone', checkpoint='pretrained/dino_vits16.pth'
     )
-    assert cfg.model.head.out_channels == cfg.model.loss.out_channels == 65536
+    assert cfg.model.head.out_channels == 65536
     (momentum,) = hooks(cfg, 'MomentumUpdateHook')
     assert (momentum.momentum, momentum.end_momentum) == (0.996, 1.0)
     assert cfg.train_dataloader.dataset.type == 'orl_mm.CheXpert'
