@@ -99,7 +99,7 @@ class Workflow:
         """A doit task.
 
         Args:
-            name (str): Of the sub-task.
+            name (str): Name of the sub-task.
             commands (sequence): Arguments of Python, or functions; run one after the other, in
                 the repository's root, with one thread.
             folder (Path): Everything that the commands leave, for them to resume from. Deleted

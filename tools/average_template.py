@@ -50,7 +50,7 @@ def parse_args(argv=None):
         '--threshold',
         type=float,
         default=0.5,
-        help='probability from which on a pixel is part (default 0.5)',
+        help='least probability of a pixel that belongs to the part (default 0.5)',
     )
     how.add_argument('--soft', action='store_true', help='average the probabilities themselves')
     parser.add_argument(
@@ -62,7 +62,9 @@ def parse_args(argv=None):
         '--workers', type=int, default=2, help='processes that load images (default 2)'
     )
     parser.add_argument('--device', help='default: a GPU where there is one')
-    parser.add_argument('--overwrite', action='store_true', help='begin anew, whatever --out holds')
+    parser.add_argument(
+        '--overwrite', action='store_true', help='start over, whatever --out contains'
+    )
     args = parser.parse_args(argv)
     if bool(args.masks) == bool(args.checkpoint):
         parser.error('give either CONFIG CHECKPOINT or --masks DIR')
@@ -133,7 +135,7 @@ def run(args, argv) -> None:
         if read_template(args.out).provenance.get('key') == key:
             print(f'{args.out} is finished already')
             return
-        raise cli.UserError(f'{args.out} is there and was made otherwise; --overwrite replaces it')
+        raise cli.UserError(f'{args.out} exists with other settings; --overwrite replaces it')
     if average.resume(begun, key):
         print(f'going on after {average.position} of {maps.total} images')
     accumulate(maps, average, begun, key)

@@ -58,7 +58,9 @@ def main(argv: list[str] | None = None) -> int:
         metavar='FOLDER',
         help="photographs (default: $ORL_DATA, else scikit-image's own)",
     )
-    name = next((a for a in argv if a in BENCHMARKS), None)
+    # The name is not the value of an option, such as --json FILE.
+    pairs = zip(['', *argv], argv, strict=False)
+    name = next((a for o, a in pairs if a in BENCHMARKS and o not in ('--json', '--images')), None)
     module = None
     if name is not None:
         prepare()

@@ -61,7 +61,7 @@ def parse_args(argv=None):
         help='decode every image and mask again instead of trusting file sizes and times',
     )
     parser.add_argument(
-        '--overwrite', action='store_true', help='rebuild a cache that was made otherwise'
+        '--overwrite', action='store_true', help='rebuild a cache that has other settings'
     )
     return parser.parse_args(argv)
 

@@ -54,7 +54,7 @@ def run(args, argv) -> None:
     write_lists(job, args.num)
     print(
         f'{counts.written} PHANTOM images made, {counts.skipped} were there: {job.out}\n'
-        'They are no X-rays, but for tests and first runs.'
+        'They are not X-rays; use them for tests and first runs only.'
     )
 
 

@@ -41,7 +41,7 @@ def parse_args():
     parser.add_argument('--show-dir', help='folder of pictures of the results')
     parser.add_argument('--show', action='store_true', help='show the results in a window')
     parser.add_argument(
-        '--interval', type=int, default=1, help='picture every so manieth sample (mmpretrain)'
+        '--interval', type=int, default=1, help='draw every N-th sample (mmpretrain)'
     )
     parser.add_argument('--wait-time', type=float, default=2, help='seconds that a window stays')
     parser.add_argument(

@@ -137,7 +137,7 @@ def count_accumulation(runner):
     runner.logger.info(
         f'auto_scale_lr: accumulative_counts={steps} iterations make one step, so the base '
         f'batch size {scale["base_batch_size"]} is that of {steps} iterations; the next line '
-        'counts by the iteration'
+        'counts images per iteration'
     )
 
 

@@ -126,7 +126,7 @@ class SegmenterMaps:
 
 
 class MaskMaps:
-    """Masks that are there: which share of each cell a part covers.
+    """Existing masks: which share of each cell a part covers.
 
     Args:
         data_root, list_file, parts: See :class:`orl_mm.ChestXRayParts`.
@@ -209,7 +209,7 @@ class _Images(Dataset):
             sample = step(sample)
             if sample is None:
                 return self.name(index), None
-        # mmseg brings its answer to the image's own size: let that be the map's.
+        # mmseg resizes its prediction to ori_shape, so that is set to the size of the map.
         sample['data_samples'].set_metainfo(dict(ori_shape=(self.size, self.size)))
         return self.name(index), sample
 

@@ -28,7 +28,7 @@ class AttentionAP(BaseMetric):
 
     Each data sample carries ``attention`` (heads, h, w), from :class:`AttentionProbe`;
     ``part_masks`` (R, H, W) of 0 and 1 and ``parts``, R names, which may differ between
-    images; ``id``, and ``patient``, in whose place ``id`` serves. A part that no image has
+    images; ``id``, and ``patient``, which defaults to ``id``. A part that no image has
     is absent from the result, never 0; an empty mask is left out, counted and logged.
 
     Args:

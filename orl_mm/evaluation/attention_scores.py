@@ -2,7 +2,7 @@
 
 A heads (or maps), R parts, N = h * w patches in row-major order; masks are (R, H, W) in
 their own resolution and cover the same area as the map. A map enlarged by nearest
-neighbour is constant over a patch, so counts of pixels per patch say all there is to know.
+neighbour is constant over a patch, so pixel counts per patch are sufficient.
 """
 
 from collections.abc import Sequence
@@ -16,7 +16,7 @@ from torch import Tensor
 def patch_counts(
     masks: np.ndarray | Tensor, grid: tuple[int, int]
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Pixels of each part, and pixels at all, under each patch of a grid.
+    """Pixels of each part, and all pixels, under each patch of a grid.
 
     Pixel y of H belongs to row floor(y h / H), as in ``F.interpolate(mode='nearest')``;
     columns alike. So H and W need not be multiples of the grid.

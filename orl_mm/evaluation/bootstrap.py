@@ -44,7 +44,7 @@ def resample_patients(
 
 
 def percentile_interval(values: np.ndarray, level: float = 0.95) -> Interval:
-    """The middle ``level`` of resampled values; NaNs, which have no value, are left out."""
+    """The middle ``level`` of resampled values; NaNs are ignored."""
     values = values[~np.isnan(values)]
     if not len(values):
         return Interval(float('nan'), float('nan'))

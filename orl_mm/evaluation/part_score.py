@@ -20,7 +20,7 @@ CHUNK = 500_000  # numbers in an array of the pooled resamples
 
 
 class ImageScores(NamedTuple):
-    """All that an image has to say: counts in the place of masks.
+    """Scores and pixel counts of one image, in place of its masks.
 
     A heads, R parts of this image, N patches; see :mod:`.attention_scores`.
     """

@@ -29,7 +29,7 @@ class PartsAverage:
 
     Attributes:
         count (int): Images so far.
-        skipped (list): Of images that gave no map, by name.
+        skipped (list): Names of the images without a map.
         position (int): Place in the list of images to go on from.
 
     Raises:
@@ -52,7 +52,7 @@ class PartsAverage:
         self.skipped: list[str] = []
 
     def add(self, maps: np.ndarray) -> None:
-        """Count images in.
+        """Add images to the average.
 
         Args:
             maps (np.ndarray): (B, R, size, size) probabilities in [0, 1].
@@ -135,11 +135,11 @@ class PartsAverage:
             same = about['key'] == key and sums.shape == self.sums.shape
             count, skipped, position = (about[k] for k in ('count', 'skipped', 'position'))
         except (KeyError, TypeError, ValueError, OSError, EOFError, zipfile.BadZipFile) as error:
-            raise ValueError(f'{path} is damaged ({error}): delete it to begin anew') from error
+            raise ValueError(f'{path} is damaged ({error}): delete it to start over') from error
         if not same:
             raise ValueError(
                 f'{path} was left by a run with another checkpoint, list of images '
-                'or option: give the same ones to go on, delete it to begin anew, or '
+                'or option: give the same ones to go on, delete it to start over, or '
                 'choose another --out'
             )
         self.sums, self.count, self.skipped, self.position = sums, count, skipped, position
@@ -147,7 +147,7 @@ class PartsAverage:
 
 
 def job_key(description: dict) -> str:
-    """SHA-256 of what an average is made of; another key, another average."""
+    """SHA-256 of an average's inputs."""
     return hashlib.sha256(json.dumps(description, sort_keys=True).encode()).hexdigest()
 
 

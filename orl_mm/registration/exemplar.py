@@ -135,7 +135,7 @@ class Reference:
         masks (np.ndarray): (R, S, S) uint8 0/1, its parts.
         fallback (np.ndarray): (R, S, S) uint8 0/1, the global template.
         settings (ElastixSettings): Its ``size`` is S.
-        checks (Checks): What a registration must fulfil.
+        checks (Checks): Acceptance thresholds of a registration.
         digest (str): Of the exemplar.
         fallback_name (str): What the fallback is.
     """

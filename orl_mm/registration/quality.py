@@ -32,7 +32,7 @@ class Quality:
 
 @dataclass(frozen=True)
 class Checks:
-    """What a registration must fulfil.
+    """Acceptance thresholds of a registration.
 
     The similarities were set on 267 X-rays of three hospitals (47 of JSRT, 110 of Montgomery, 110
     of Shenzhen), registered in a poor way, without the coarse search: all 109 results with a

@@ -42,7 +42,7 @@ def made_by(library: str, of: str | None = None) -> Callable[[Prior], Prior]:
     Args:
         library (str): Name of an installed distribution, such as ``'scikit-image'``.
         of (str, optional): A version of the prior itself, which is recorded instead of the
-            library's. To be raised whenever the prior's masks change.
+            library's. Increment it when the prior's masks change.
     """
 
     def declare(prior: Prior) -> Prior:

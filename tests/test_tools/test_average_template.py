@@ -215,7 +215,7 @@ def test_corrected_masks_of_the_same_ids_need_overwrite(tool, tmp_path, capsys):
     Image.fromarray(half).save(tmp_path / 'data/masks/heart/0.png')
     with pytest.raises(SystemExit):
         tool(command)
-    assert 'was made otherwise' in capsys.readouterr().err
+    assert 'exists with other settings' in capsys.readouterr().err
     tool(f'{command} --overwrite')
     assert read_template(tmp_path / 'masks.npz').maps.mean() == 0.5
 

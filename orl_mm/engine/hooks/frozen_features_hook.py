@@ -132,8 +132,10 @@ def frozen_features(runner: Runner, loader: DataLoader, name: str = '') -> Froze
         names += [sample.metainfo for sample in batch['data_samples']]
     model.train(training)
     samples = [DataSample(metainfo=meta) for meta in _joined(all_gather_object(names))]
+    if labels and len(labels) < len(names):
+        raise ValueError(f'only {len(labels)} of {len(names)} images have labels')
     if labels:
-        for sample, label in zip(samples, _joined(all_gather(torch.stack(labels))), strict=False):
+        for sample, label in zip(samples, _joined(all_gather(torch.stack(labels))), strict=True):
             sample.set_gt_score(label)
     n = len(dataset)  # type: ignore[arg-type]  # torch's Dataset has no len
     return FrozenFeatures(

@@ -50,7 +50,7 @@ class JigsawNeck(BaseModule):
     def forward(self, feats: Sequence[Tensor]) -> tuple[Tensor]:
         """
         Args:
-            feats (sequence): Of which the last counts, (B * n, C, h, w), image after image.
+            feats (sequence): The last is used, (B * n, C, h, w), image after image.
 
         Returns:
             tuple: One (B, D).

@@ -57,7 +57,7 @@ def cls_attention(qkv: Tensor, num_heads: int, num_extra_tokens: int = 1) -> Ten
 
 
 def attention_mass(attn: Tensor, template: Tensor, heads: Sequence[int]) -> tuple[Tensor, Tensor]:
-    """What each guided head gives to the inside and to the outside of its part.
+    """Attention of each guided head inside and outside its part.
 
     Args:
         attn (Tensor): (B, H, N), see :func:`cls_attention`.

@@ -11,7 +11,7 @@ import torch
 class StepTimer:
     """Measures parts of a step: events in the stream on CUDA, else the host's clock.
 
-    Any wait for the device happens when a reading is asked for.
+    Synchronizes with the device only when it is read.
     """
 
     def __init__(self) -> None:
