@@ -540,14 +540,14 @@ def test_gain_over_the_template():
         ap=dict(heart={i: 0.5 + gains[i] for i in images}, lung={'00': 1.0}),
         patients={i: 'one' if n < 20 else 'two' for n, i in enumerate(images)},
     )
-    template = dict(ap=dict(heart={i: 0.5 for i in [*images, 'more']}))
+    template = dict(ap=dict(heart={i: 0.3 for i in [*images, 'more']}))
     found = xrays.above_template(mine, template)
     assert set(found) == {'heart'}
-    assert found['heart']['difference'] == pytest.approx(0)
+    assert found['heart']['difference'] == pytest.approx(0.2)
     # In half of the resamples one patient is drawn twice: the ends are the patients' means.
-    assert (found['heart']['low'], found['heart']['high']) == pytest.approx((-0.1, 0.1))
+    assert (found['heart']['low'], found['heart']['high']) == pytest.approx((0.1, 0.3))
     single = xrays.above_template(dict(mine, patients={}), template)['heart']
-    assert np.abs([single['low'], single['high']]).max() < 0.05
+    assert np.abs([single['low'] - 0.2, single['high'] - 0.2]).max() < 0.05
 
 
 def probe(folder, start, mean, fraction=1.0, prefix='chexpert'):
