@@ -6,6 +6,7 @@ The data are drawn, as small as their layouts allow, and lie where the config lo
 import csv
 import os
 import re
+from concurrent.futures import ThreadPoolExecutor
 from copy import deepcopy
 from pathlib import Path
 
@@ -28,8 +29,9 @@ from mmengine.visualization import Visualizer
 from PIL import Image
 
 from orl_mm.datasets.chexpert import FOURTEEN
-from orl_mm.datasets.phantom_folder import phantom_job, phantom_name, write_lists, write_phantoms
+from orl_mm.datasets.phantom_folder import PhantomSpec, phantom_name, write_lists
 from orl_mm.io.image_list import CLASS_LISTS, SPLITS, read_lines
+from orl_mm.map_cache.build import BuildJob, build
 from orl_mm.registration.template import read_template, write_template
 from tests.coco_files import write_coco
 from tests.segmentation_files import write_cityscapes, write_voc
@@ -74,9 +76,9 @@ def write_photographs(root):
 def write_xrays(root):
     """Drawn chests in the places of JSRT, Montgomery, Shenzhen and CheXpert."""
     phantom = root / 'work_dirs' / 'phantom'
-    job = phantom_job(str(phantom), 8, 128, 0)
-    Path(job.temp_dir).mkdir(parents=True)
-    write_phantoms(job, list(range(8)))
+    job = BuildJob(PhantomSpec(128), str(phantom), str(phantom))
+    with ThreadPoolExecutor(1) as executor:
+        build(job, range(8), executor)
     write_lists(job, 8)
     first = phantom_name(0)
     files = [f for f in phantom.rglob('*') if f.stem == Path(first).stem and f.is_file()]
