@@ -24,7 +24,6 @@ def test_settings_of_the_public_code():
     head, loss = cfg.model.head, cfg.model.loss
     assert (head.out_channels, head.hid_channels, head.bottleneck_channels) == (65536, 2048, 256)
     assert head.norm_last_layer
-    assert loss.out_channels == 65536
     assert (loss.student_temp, loss.center_momentum) == (0.1, 0.9)
     momentum = hook(cfg, 'MomentumUpdateHook')
     assert (momentum.momentum, momentum.end_momentum) == (0.996, 1.0)
