@@ -18,6 +18,7 @@ import time
 from pathlib import Path
 
 from orl_tools import (
+    CONTINUES,
     Parser,
     add_image_arguments,
     command_errors,
@@ -99,7 +100,7 @@ SAVE_EVERY = 30.0  # seconds
 
 def main(argv=None) -> None:
     args = parse_args(argv)
-    with command_errors():
+    with command_errors(stopped=CONTINUES):
         use_safe_loading()
         with cli.config_errors():
             run(args, argv or sys.argv[1:])

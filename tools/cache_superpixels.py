@@ -20,6 +20,7 @@ import os
 import sys
 
 from orl_tools import (
+    CONTINUES,
     KeyValueAction,
     Parser,
     add_image_arguments,
@@ -76,7 +77,7 @@ from orl_mm.superpixels.priors import parameters, prior_names
 
 def main(argv=None) -> None:
     args = parse_args(argv)
-    with command_errors():
+    with command_errors(stopped=CONTINUES):
         run(args, argv or sys.argv[1:])
 
 

@@ -20,7 +20,14 @@ import os
 import sys
 
 os.environ.setdefault('OMP_NUM_THREADS', '1')  # as many processes as cores: one thread each
-from orl_tools import Parser, add_worker_arguments, command_errors, existing_folder, start
+from orl_tools import (
+    CONTINUES,
+    Parser,
+    add_worker_arguments,
+    command_errors,
+    existing_folder,
+    start,
+)
 
 
 def parse_args(argv=None):
@@ -78,7 +85,7 @@ from orl_mm.map_cache.build import BuildJob
 
 def main(argv=None) -> None:
     args = parse_args(argv)
-    with command_errors():
+    with command_errors(stopped=CONTINUES):
         run(args, sys.argv[1:] if argv is None else argv)
 
 

@@ -14,7 +14,7 @@ import os
 import sys
 
 os.environ.setdefault('OMP_NUM_THREADS', '1')  # as many processes as cores: one thread each
-from orl_tools import Parser, add_worker_arguments, command_errors, start
+from orl_tools import CONTINUES, Parser, add_worker_arguments, command_errors, start
 
 
 def parse_args(argv=None):
@@ -38,7 +38,7 @@ from orl_mm.map_cache.build import BuildJob
 
 def main(argv=None) -> None:
     args = parse_args(argv)
-    with command_errors():
+    with command_errors(stopped=CONTINUES):
         run(args, sys.argv[1:] if argv is None else argv)
 
 

@@ -20,6 +20,7 @@ from pathlib import Path
 
 os.environ.setdefault('OMP_NUM_THREADS', '1')  # as many processes as cores: one thread each
 from orl_tools import (
+    CONTINUES,
     KeyValueAction,
     Parser,
     add_image_arguments,
@@ -118,7 +119,7 @@ HOW = ('--workers', '--scheduler', '--chunk', '--out', '--truth')  # not part of
 
 def main(argv=None) -> None:
     args = parse_args(argv)
-    with command_errors():
+    with command_errors(stopped=CONTINUES):
         run(args, sys.argv[1:] if argv is None else argv)
 
 

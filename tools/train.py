@@ -143,7 +143,9 @@ def count_accumulation(runner):
 
 def main():
     args = parse_args()
-    with command_errors(cli.UserError):
+    with command_errors(
+        cli.UserError, stopped='stopped; --resume continues from the last checkpoint'
+    ):
         use_safe_loading()
         cfg = merge_args(cli.load_config(args.config), args)
         cli.check_parts(cfg, 'training', 'train_dataloader', 'train_cfg', 'optim_wrapper')

@@ -118,3 +118,27 @@ def test_near_cells_refuse_views_of_other_images():
         near_cells(torch.rand(2, 5), torch.rand(3, 5), 7, 0.7)
     with pytest.raises(ValueError, match=r'\(2, 2, 5\)'):
         near_cells(torch.rand(2, 2, 5), torch.rand(2, 2, 5), 7, 0.7)
+
+
+def test_corner_centers_as_in_the_public_code_change_fewer_than_1_pair_in_100():
+    """PixPro's code lets a box end at the centers of its corner pixels, ours at their edges."""
+    height, width, grid = 375, 500, 7
+    firsts, seconds = draw(height, width, 200, seed=5), draw(height, width, 200, seed=6)
+    found = near_cells(stack(firsts), stack(seconds), grid, 0.7).numpy()
+
+    def centers(g):
+        x1, x2 = g.x1 / (width - 1), (g.x2 - 1) / (width - 1)
+        y1, y2 = g.y1 / (height - 1), (g.y2 - 1) / (height - 1)
+        if g.flip:  # its flip swaps both ends
+            x1, x2 = x2, x1
+        steps = (np.arange(grid) + 0.5) / grid
+        x, y = np.meshgrid(x1 + steps * (x2 - x1), y1 + steps * (y2 - y1))
+        return np.stack([x, y], -1).reshape(-1, 2), np.hypot(x2 - x1, y2 - y1) / grid
+
+    theirs = []
+    for a, b in zip(firsts, seconds, strict=True):
+        (p, one), (q, two) = centers(a), centers(b)
+        theirs.append(np.linalg.norm(p[:, None] - q, axis=-1) < 0.7 * max(one, two))
+    pairs = np.stack(theirs)
+    assert pairs.sum() > 10000
+    assert 0 < (pairs != found).sum() < 0.01 * pairs.sum()

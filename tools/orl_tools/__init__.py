@@ -33,6 +33,7 @@ from mmengine.config import DictAction  # noqa: E402  (light: it does not import
 from .packages import prepare  # noqa: E402
 
 __all__ = [
+    'CONTINUES',
     'KeyValueAction',
     'Parser',
     'add_common_arguments',
@@ -218,8 +219,11 @@ def add_worker_arguments(parser: argparse.ArgumentParser, chunk: int) -> None:
     )
 
 
+CONTINUES = 'stopped; the same command continues'
+
+
 @contextmanager
-def command_errors(*kinds: type[Exception]) -> Iterator[None]:
+def command_errors(*kinds: type[Exception], stopped: str = 'stopped') -> Iterator[None]:
     """Print an error of the user's as one line and exit with status 2.
 
     With several processes the first of each node prints it, since only one node may miss a
@@ -228,12 +232,13 @@ def command_errors(*kinds: type[Exception]) -> Iterator[None]:
     Args:
         kinds: Exceptions that are the user's; ValueError, OSError and ModuleNotFoundError by
             default.
+        stopped (str): Message when the user interrupts the command.
     """
     expected = kinds or (ValueError, OSError, ModuleNotFoundError)
     try:
         yield
     except KeyboardInterrupt:
-        sys.exit('\nstopped; the same command continues')
+        sys.exit(f'\n{stopped}')
     except expected as error:
         if os.environ.get('ORL_TRACEBACK', '0') != '0':
             raise
