@@ -104,7 +104,8 @@ def test_torchvision_of_this_environment_imports():
             torchvision.ops.nms(boxes, scores, 0.5)
 
 
-UNCHANGED = """
+# Where torchvision cannot import by itself, its two schemas are declared before the comparison.
+UNCHANGED = f"""{LOAD_COMPAT}
 import logging, os, warnings
 import mmengine, mmengine.logging, mmengine.utils, torch, torchvision
 from mmengine.config.utils import MODULE2PACKAGE
@@ -113,11 +114,11 @@ from mmengine.runner import checkpoint
 def state():
     owners = [mmengine.logging, mmengine.utils, mmengine.utils.package_utils, checkpoint]
     owners += [mmengine.logging.MMLogger, checkpoint.CheckpointLoader, warnings]
-    functions = {
+    functions = {{
         (repr(owner), name): value
         for owner in owners for name, value in vars(owner).items() if callable(value)
-    }
-    levels = {name: logging.getLogger(name).level for name in ('', 'mmengine', 'torch', 'PIL')}
+    }}
+    levels = {{name: logging.getLogger(name).level for name in ('', 'mmengine', 'torch', 'PIL')}}
     filters = [f for f in warnings.filters if f[3] is not None or f[1] is not None]
     return functions, dict(MODULE2PACKAGE), dict(os.environ), levels, filters, (
         torch.get_num_threads(), torch.are_deterministic_algorithms_enabled())
@@ -129,7 +130,7 @@ import orl_mm
 after = state()
 for old, new in zip(before, after):
     if isinstance(old, dict):
-        print({key for key in old.keys() | new.keys() if old.get(key) != new.get(key)})
+        print({{key for key in old.keys() | new.keys() if old.get(key) != new.get(key)}})
     else:
         print(old == new or (old, new))
 """
