@@ -1,30 +1,27 @@
-"""Run a script in several processes that form one group, as torchrun does."""
+"""Run a function in several processes that form one group."""
 
-import os
-import socket
-import subprocess
-import sys
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
-ROOT = Path(__file__).resolve().parents[1]
-
-
-def free_port():
-    with socket.socket() as probe:
-        probe.bind(('127.0.0.1', 0))
-        return str(probe.getsockname()[1])
+import torch
+import torch.distributed as dist
+from torch.multiprocessing import start_processes
 
 
-def run_ranks(script, out, world=2):
-    """Run ``script OUT`` as ranks 0 to ``world`` - 1; all must end without an error."""
-    address = dict(MASTER_ADDR='127.0.0.1', MASTER_PORT=free_port(), OMP_NUM_THREADS='1')
-    path = f'{ROOT}{os.pathsep}{os.environ.get("PYTHONPATH", "")}'
-    env = dict(os.environ, WORLD_SIZE=str(world), PYTHONPATH=path, **address)
-    command = [sys.executable, str(script), str(out)]
-    jobs = [
-        subprocess.Popen(command, env=dict(env, RANK=str(rank)), stderr=subprocess.PIPE, text=True)
-        for rank in range(world)
-    ]
-    for job in jobs:
-        _, error = job.communicate(timeout=400)
-        assert job.returncode == 0, error[-3000:]
+def _rank(rank, folder, function, world, args):
+    torch.set_num_threads(1)
+    dist.init_process_group('gloo', f'file://{folder}/group', rank=rank, world_size=world)
+    torch.save(function(*args, rank, world), f'{folder}/{rank}.pth')
+    dist.destroy_process_group()
+
+
+def run_ranks(function, *args, world=2):
+    """Results of ``function(*args, rank, world)`` in ``world`` processes of one gloo group.
+
+    The processes are forked, so that they need not import anything again, unless there is a GPU:
+    autograd cannot run in a fork there.
+    """
+    method = 'spawn' if torch.cuda.is_available() else 'fork'
+    with TemporaryDirectory() as folder:
+        start_processes(_rank, (folder, function, world, args), world, start_method=method)
+        return [torch.load(Path(folder) / f'{rank}.pth') for rank in range(world)]

@@ -1,7 +1,5 @@
 """DINO with guided attention in two processes is one process with the joined batch."""
 
-import os
-import sys
 from types import SimpleNamespace
 
 import pytest
@@ -10,14 +8,15 @@ import torch.distributed as dist
 
 from orl_mm.engine.cpu_ddp import CPUDistributedDataParallel
 from orl_mm.engine.hooks import AttentionRegHook
+from tests.ranks import run_ranks
+
+from .guided import Guided, build, dino
 
 BATCH, STEPS = 4, 3
 
 
 def train(rank, world):
     """Loss, terms, gradients, centre and teacher of a few steps on this rank's share."""
-    from guided import Guided, build, dino  # beside this file, which runs as a script here
-
     model = build(dino())
     views, samples = Guided(local=2).batch(BATCH)
     mine = slice(rank * BATCH // world, (rank + 1) * BATCH // world)
@@ -49,31 +48,14 @@ def train(rank, world):
 
 
 @pytest.fixture(scope='module')
-def runs(tmp_path_factory):
-    from tests.ranks import run_ranks  # not found when this file runs as a script
-
-    folder = tmp_path_factory.mktemp('ranks')
-    for world in (1, 2):
-        run_ranks(__file__, folder / f'{world}.pth', world)
-    return [torch.load(folder / f'{world}.pth', weights_only=True) for world in (1, 2)]
+def runs():
+    return train(0, 1), run_ranks(train)[0]
 
 
 @pytest.mark.parametrize('what', ['losses', 'grads', 'center', 'teacher'])
 def test_two_processes_equal_the_joined_batch(runs, what):
     one, two = (run[what] for run in runs)
     one, two = ([x] if torch.is_tensor(x) else x for x in (one, two))
-    for mine, joined in zip(two, one, strict=False):
+    for mine, joined in zip(two, one, strict=True):
         torch.testing.assert_close(mine, joined, atol=2e-6, rtol=1e-4)
     assert max(x.abs().max() for x in one) > 1e-3
-
-
-if __name__ == '__main__':
-    import orl_mm  # noqa: F401
-
-    torch.set_num_threads(1)
-    rank, world = int(os.environ['RANK']), int(os.environ['WORLD_SIZE'])
-    if world > 1:
-        dist.init_process_group('gloo')
-    result = train(rank, world)
-    if rank == 0:
-        torch.save(result, sys.argv[1])

@@ -5,9 +5,9 @@ import subprocess
 import sys
 
 import pytest
+from torch.distributed.elastic.utils.distributed import get_free_port
 
 from orl_mm.engine.launch import LaunchError, Machine, first_host, main, plan
-from tests.ranks import free_port
 
 SHELL = 'tools/dist_train.sh'
 GPU8 = Machine(gpus=8, cores=64, host='node0')
@@ -300,7 +300,7 @@ def sums(folder, name, node):
 @pytest.mark.slow
 @pytest.mark.parametrize('fixed_port', [False, True])
 def test_killed_process_is_started_again(tmp_path, fixed_port):
-    port = dict(PORT=free_port()) if fixed_port else {}
+    port = dict(PORT=str(get_free_port())) if fixed_port else {}
     node = start(tmp_path, 'node', 2, MAX_RESTARTS='1', **port)
     assert sums(tmp_path, 'node', node) == ['sum 4'] * 2
     assert (tmp_path / 'killed').exists()
@@ -310,7 +310,7 @@ def test_killed_process_is_started_again(tmp_path, fixed_port):
 @pytest.mark.parametrize('env', [{}, dict(MAX_RESTARTS='1')])
 def test_two_nodes_meet(tmp_path, env):
     """Two nodes of one process each, here on one machine."""
-    env = dict(env, NNODES='2', MASTER_ADDR='127.0.0.1', PORT=free_port())
+    env = dict(env, NNODES='2', MASTER_ADDR='127.0.0.1', PORT=str(get_free_port()))
     nodes = {rank: start(tmp_path, rank, 2, NODE_RANK=rank, **env) for rank in '01'}
     assert [sums(tmp_path, rank, node) for rank, node in nodes.items()] == [['sum 4']] * 2
     assert (tmp_path / 'killed').exists() is ('MAX_RESTARTS' in env)

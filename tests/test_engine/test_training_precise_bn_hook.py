@@ -1,8 +1,6 @@
 """Precise batch-norm statistics: averages of batches, from the pass that training makes."""
 
 import itertools
-import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -16,6 +14,7 @@ from torch.utils.data import BatchSampler
 
 from orl_mm.engine.hooks import TrainingPreciseBNHook
 from orl_mm.weights import load_weights
+from tests.ranks import run_ranks
 
 
 class Numbers(BaseDataset):
@@ -177,29 +176,18 @@ def test_wrong_arguments(tmp_path):
         run(tmp_path / 'a', num_samples=3)
 
 
-def work(folder):
-    """The job of each process; the group is gloo, the model is not wrapped."""
-    torch.distributed.init_process_group('gloo')
-    rank = torch.distributed.get_rank()
+def statistics(folder, rank, world):
+    """What each process finds; the model is not wrapped."""
     model = run(folder / str(rank), interval=5)[0].model
-    found = dict(seen=model.seen[5:], norm=model.norm.state_dict(), head=model.head.state_dict())
-    torch.save(found, folder / f'{rank}.pth')
-    torch.distributed.destroy_process_group()
+    return dict(seen=model.seen[5:], norm=model.norm.state_dict(), head=model.head.state_dict())
 
 
 def test_two_processes_share_the_samples_and_the_statistics(tmp_path):
     """Eight samples are one batch of four on each process, and they differ."""
-    from tests.ranks import run_ranks  # not found when this file runs as a script
-
-    run_ranks(__file__, tmp_path)
-    results = [torch.load(tmp_path / f'{rank}.pth') for rank in range(2)]
+    results = run_ranks(statistics, tmp_path)
     assert [len(result['seen']) for result in results] == [1, 1]
     seen = results[0]['seen'] + results[1]['seen']
     assert len(set(sum(seen, []))) == 8
     for result in results:
         for part, power in (('norm', 1), ('head', 2)):
             check(result[part]['running_mean'], result[part]['running_var'], seen, power)
-
-
-if __name__ == '__main__':
-    work(Path(sys.argv[1]))

@@ -1,23 +1,17 @@
 """Evaluation and features of two processes are those of one, also where images do not divide."""
 
-import os
-import socket
-import subprocess
-import sys
 from contextlib import nullcontext
-from pathlib import Path
-from types import ModuleType, SimpleNamespace
+from types import SimpleNamespace
 
 import pytest
 import torch
-import torch.distributed as dist
 
-ROOT = Path(__file__).parents[2]
+from tests.ranks import run_ranks
+
 LENGTH = 5
-pytestmark = pytest.mark.slow
 
 
-def work():
+def work(rank=0, world=1):
     """Metrics of both kinds as a test loop collects them, and features as the hook gathers them."""
     from mmengine.dataset import DefaultSampler
     from mmengine.evaluator import Evaluator
@@ -50,37 +44,9 @@ def work():
     return found, data.features, labels, [item.patient for item in data.samples]
 
 
-def launch(folder):
-    with socket.socket() as s:
-        s.bind(('127.0.0.1', 0))
-        port = s.getsockname()[1]
-    env = dict(
-        os.environ,
-        WORLD_SIZE='2',
-        MASTER_ADDR='127.0.0.1',
-        MASTER_PORT=str(port),
-        OMP_NUM_THREADS='1',
-        PYTHONPATH=str(ROOT),
-    )
-    jobs = [
-        subprocess.Popen(
-            [sys.executable, __file__, str(folder / f'{r}.pth')],
-            env={**env, 'RANK': str(r)},
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        for r in range(2)
-    ]
-    for job in jobs:
-        _, error = job.communicate(timeout=240)
-        assert job.returncode == 0, error[-3000:]
-    return [torch.load(folder / f'{r}.pth', weights_only=True) for r in range(2)]
-
-
 @pytest.fixture(scope='module')
-def runs(tmp_path_factory):
-    return work(), launch(tmp_path_factory.mktemp('two'))
+def runs():
+    return work(), run_ranks(work)
 
 
 def test_metrics_are_those_of_one_process(runs):
@@ -99,14 +65,3 @@ def test_every_process_holds_all_features_in_order(runs):
         torch.testing.assert_close(mine, features, atol=1e-5, rtol=1e-5)
         torch.testing.assert_close(its_labels, labels, equal_nan=True)
         assert its_patients == patients
-
-
-if __name__ == '__main__':
-    import orl_mm  # noqa: F401
-
-    torch.set_num_threads(1)
-    # This folder, as under pytest, not the `tests` of some installed package.
-    sys.modules['tests'] = ModuleType('tests')
-    sys.modules['tests'].__path__ = [str(ROOT / 'tests')]
-    dist.init_process_group('gloo')
-    torch.save(work(), sys.argv[1])

@@ -1,50 +1,19 @@
 """Two gloo processes compute what one process computes on the joined batch."""
 
-import os
-import socket
-import subprocess
-import sys
-from pathlib import Path
-
 import pytest
 import torch
 
 from orl_mm.models.utils import gather_rows
-from tests.test_models import distributed_worker
-
-ROOT = Path(__file__).parents[2]
+from tests.ranks import run_ranks
+from tests.test_models.distributed_cases import CASES, run_all
 
 
 @pytest.fixture(scope='module')
-def runs(tmp_path_factory):
-    out = tmp_path_factory.mktemp('ranks') / 'out.pth'
-    with socket.socket() as s:
-        s.bind(('127.0.0.1', 0))
-        port = s.getsockname()[1]
-    env = dict(
-        os.environ,
-        WORLD_SIZE='2',
-        MASTER_ADDR='127.0.0.1',
-        MASTER_PORT=str(port),
-        OMP_NUM_THREADS='1',
-        PYTHONPATH=f'{ROOT}{os.pathsep}{os.environ.get("PYTHONPATH", "")}',
-    )
-    jobs = [
-        subprocess.Popen(
-            [sys.executable, distributed_worker.__file__, str(out)],
-            env=dict(env, RANK=str(rank)),
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        for rank in range(2)
-    ]
-    for job in jobs:
-        _, err = job.communicate(timeout=400)
-        assert job.returncode == 0, err[-3000:]
-    return torch.load(out, weights_only=True)
+def runs():
+    return dict(together=run_ranks(run_all)[0], joined=run_all(0, 1))
 
 
-@pytest.mark.parametrize('case', [name for name in distributed_worker.CASES if name != 'knn'])
+@pytest.mark.parametrize('case', [name for name in CASES if name != 'knn'])
 def test_two_processes_equal_the_joined_batch(runs, case):
     """Losses, gradients, moving average and queue, also if ranks hold unequal shares."""
     two, one = runs['together'][case], runs['joined'][case]

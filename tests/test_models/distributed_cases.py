@@ -1,15 +1,10 @@
-"""One process of the distributed tests: `python distributed_worker.py CASES OUT`, RANK set.
+"""Scenarios of the distributed tests, computed by each process on its share of the batch.
 
-Both processes compute every scenario on their halves of the batch; rank 0 then computes it on
-the joined batch and saves both. Networks have group norms, whose statistics are those of one
-image; what is drawn at random is drawn for all images, and each process takes its share.
+Networks have group norms, whose statistics are those of one image; what is drawn at random is
+drawn for all images, and each process takes its share.
 """
 
-import os
-import sys
 from contextlib import nullcontext
-from pathlib import Path
-from types import ModuleType
 from unittest import mock
 
 import torch
@@ -24,11 +19,7 @@ from orl_mm.models.heads.region_contrast_head import RegionContrastHead
 from orl_mm.models.positives.nearest_neighbor import NearestNeighbor
 from orl_mm.models.utils import RegionPairs
 from orl_mm.structures import RegionBatch
-
-# The folder of the tests, since a package of that name may be installed.
-sys.modules['tests'] = ModuleType('tests')
-sys.modules['tests'].__path__ = [str(Path(__file__).parents[1])]
-from tests.small import ENCODER, infomin, mlp, two_views, vader, views_and_crops  # noqa: E402
+from tests.small import ENCODER, infomin, mlp, two_views, vader, views_and_crops
 from tests.test_models import detcon_model, knn_model  # noqa: E402
 
 NUM, SIDE = 4, 64
@@ -218,16 +209,5 @@ CASES = {
 }
 
 
-def main(out):
-    torch.set_num_threads(1)
-    rank, world = int(os.environ['RANK']), int(os.environ['WORLD_SIZE'])
-    dist.init_process_group('gloo')
-    together = {name: case(*args, rank, world) for name, (case, *args) in CASES.items()}
-    dist.destroy_process_group()
-    if rank == 0:
-        joined = {name: case(*args, 0, 1) for name, (case, *args) in CASES.items()}
-        torch.save(dict(together=together, joined=joined), out)
-
-
-if __name__ == '__main__':
-    main(sys.argv[1])
+def run_all(rank, world):
+    return {name: case(*args, rank, world) for name, (case, *args) in CASES.items()}
