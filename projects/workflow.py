@@ -15,24 +15,24 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import doit
-import pandas as pd
 import torch
 from doit.exceptions import TaskFailed
 from doit.globals import Globals
 from doit.reporter import ConsoleReporter
 from doit.tools import config_changed
+from matplotlib.figure import Figure
 from mmengine.config import Config
 
 import orl_mm  # noqa: F401
 from orl_mm.evaluation.results import file_digest, plain, without, write_json
 from orl_mm.tables.markdown import markdown_table
-from orl_mm.visualization.forest import save_plot
+from orl_mm.visualization.forest import forest_plot, save_plot
 
 ROOT = Path(__file__).resolve().parents[1]
 SPLITS = ROOT / 'orl_mm' / 'datasets' / 'splits'
@@ -90,10 +90,10 @@ class Workflow:
     def task(
         self,
         name: str,
-        commands: Sequence[Sequence[str | Path] | Callable[[], None]],
+        commands: Sequence[Sequence[Any] | Callable[[], None]],
         folder: Path,
         target: Path,
-        needs: Sequence[Path] = (),
+        needs: Sequence[str | Path] = (),
         configs: Sequence[str] = (),
     ) -> dict[str, Any]:
         """A doit task.
@@ -131,7 +131,7 @@ class Workflow:
         folder: Path,
         target: Path,
         settings: str,
-        needs: Sequence[Path],
+        needs: Sequence[Any],
     ) -> TaskFailed | None:
         digest = '\n'.join([settings, *map(file_digest, needs)])
         begun, log = folder / '.settings', self.out / 'logs' / f'{folder.name}.log'
@@ -217,16 +217,20 @@ def config_text(config: str) -> str:
     return '\n'.join([text, *(file.read_text(encoding='utf-8') for file in lists)])
 
 
-def provenance(command: str, seeds: int) -> dict[str, Any]:
-    """Command, seeds, date and machine of a table."""
+def provenance(project: str, task: str, num_seeds: int, **options: Any) -> dict[str, Any]:
+    """Command, seeds, date and machine of a table; ``options`` without a value are left out."""
+    words = [f'doit -f projects/{project}/small/dodo.py', task, 'data=DIR']
+    for key, value in options.items():
+        if value:
+            words.append(f'{key}={value if isinstance(value, int) else ",".join(value)}')
     try:  # what the speed of bfloat16 depends on
         amx = ', AMX' if 'amx_bf16' in Path('/proc/cpuinfo').read_text() else ''
     except OSError:
         amx = ''
     version = torch.__version__.split('+')[0]
     return dict(
-        command=command,
-        seeds=list(range(seeds)),
+        command=' '.join(words),
+        seeds=list(range(num_seeds)),
         date=time.strftime('%Y-%m-%d'),
         machine=f'{os.cpu_count()} cores, {platform.machine()}{amx}, torch {version}',
     )
@@ -240,31 +244,25 @@ def interval_text(score: dict[str, Any], key: str = 'mean', sign: str = '') -> s
     return f'{score[key]:{sign}.1f} [{score[low]:{sign}.1f}, {score[high]:{sign}.1f}]'
 
 
-class Page:
+class Page(NamedTuple):
     """A table of a page: how its numbers become Markdown and a figure.
 
-    Args:
+    Attributes:
         stem (str): Of its files: ``stem.json``, ``stem.md``, ``stem.png``.
-        cells (callable): Table -> cells of each row, a list of lists, the header first.
+        cells (callable): Table -> rows of :func:`markdown_table`.
         note (callable): Table -> the text below.
         figure (callable): Table -> matplotlib figure.
     """
 
-    def __init__(
-        self,
-        stem: str,
-        cells: Callable[[dict], list[list[str]]],
-        note: Callable[[dict], str],
-        figure: Callable[[dict], Any],
-    ) -> None:
-        self.stem, self.cells, self.note, self.figure = stem, cells, note, figure
+    stem: str
+    cells: Callable[[dict], list]
+    note: Callable[[dict], str]
+    figure: Callable[[dict], Any]
 
     def markdown(self, table: dict[str, Any]) -> str:
         """The table, the note, and where the numbers are from."""
-        head, *rows = self.cells(table)
-        body = markdown_table(pd.DataFrame(rows, columns=head))
         origin = f'{table["date"]}, {table["machine"]}. Command: {table["command"]}'
-        return f'{body}\n{self.note(table)} {origin}\n'
+        return f'{markdown_table(self.cells(table))}\n\n{self.note(table)} {origin}\n'
 
     def write(self, table: dict[str, Any], folder: Path) -> None:
         """Markdown, JSON and the figure of new numbers."""
@@ -278,7 +276,25 @@ class Page:
         (folder / f'{self.stem}.md').write_text(self.markdown(table), encoding='utf-8')
         save_plot(self.figure(table), folder / f'{self.stem}.png')
 
+    def task(
+        self, make: Callable[[], dict[str, Any]], needs: Sequence[Path], out: Path, **more: Any
+    ) -> dict[str, Any]:
+        """The doit task that writes what ``make`` returns, from the files ``needs``."""
+        return dict(
+            actions=[lambda: self.write(make(), out)],
+            file_dep=list(map(str, needs)),
+            targets=[str(out / f'{self.stem}.json')],
+            uptodate=[False],
+            **more,
+        )
 
-def pages_task(pages: Sequence[Page], folder: Path) -> dict[str, Any]:
+
+def pages_task(pages: Iterable[Page], folder: Path) -> dict[str, Any]:
     """Markdown and figures of the stored numbers of a project."""
     return dict(actions=[(page.rebuild, [folder]) for page in pages], uptodate=[False])
+
+
+def row_plot(rows: Sequence[dict[str, Any]], guided: Sequence[bool | None], panels: list) -> Figure:
+    """A forest plot with a second color for ``guided`` rows, and grey for None (no network)."""
+    colors = ['0.6' if mark is None else 'C1' if mark else 'C0' for mark in guided]
+    return forest_plot([row['name'] for row in rows], panels, '', colors)

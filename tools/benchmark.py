@@ -24,12 +24,11 @@ BENCHMARKS = {
     'baselines': "training steps of DetCon_B and PixPro against R2O's and BYOL's",
     'regions': 'labels to the grid of C4, masks to views, memory',
     'kmeans': 'K-means against scikit-learn and the published loop',
-    'dino': "DINO's training step, guided and not, against the public code's and lightly's",
+    'dino': "DINO's training step, guided and not, against the public code's",
     'attention': 'the same figures: AttentionRegHook on against off',
     'loader': 'data loading with and without cached superpixels',
     'registration': 'the exemplar to JSRT: seconds and Dice',
-    'cost': 'step, loading and memory of all methods of the small tables',
-    'full-size': 'operations and loading of the full-size configs, for projects/cost',
+    'cost': 'step, loading and memory of the small tables, inputs of projects/cost',
 }
 
 
@@ -64,7 +63,8 @@ def main(argv: list[str] | None = None) -> int:
     module = None
     if name is not None:
         prepare()
-        module = importlib.import_module(f'benchmarks.{name.replace("-", "_")}')
+        file = 'dino' if name == 'attention' else name
+        module = importlib.import_module(f'benchmarks.{file}')
         getattr(module, 'add_arguments', lambda parser: None)(parser)
     args = parser.parse_args(argv)
     if args.name is None:

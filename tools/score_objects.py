@@ -61,7 +61,6 @@ def parse_args(argv=None):
 
 
 start(__name__, parse_args)
-import pandas as pd
 from mmengine.device import get_device
 from mmengine.logging import MMLogger
 from mmengine.registry import init_default_scope
@@ -123,8 +122,8 @@ def main(argv=None):
         with cli.config_errors():
             scorer = score(cfg, args)
         table = objects.object_table(scorer)
-        body = markdown_table(pd.DataFrame(objects.object_cells(table)))
-        text = f'{body}\n{objects.object_note(table)}'
+        body = markdown_table(objects.object_cells(table))
+        text = f'{body}\n\n{objects.object_note(table)}'
         if args.json:
             write_json(args.json, table)
         if args.markdown:

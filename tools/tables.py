@@ -72,7 +72,6 @@ def parse_args(argv=None):
 
 
 start(__name__, parse_args)
-import pandas as pd
 from mmengine.logging import MMLogger
 from mmengine.registry import init_default_scope
 
@@ -114,8 +113,8 @@ def main(argv=None):
         MMLogger.get_current_instance().setLevel('WARNING')
         table, cells, notes, panels = make(args)
         title = f'Table {args.table}: {table["title"]}'
-        body = markdown_table(pd.DataFrame(cells))
-        text = '\n'.join([f'**{title}**', '', body, table['note'], '', *notes, ''])
+        head = f'**{title}**\n\n{markdown_table(cells)}\n\n{table["note"]}\n'
+        text = '\n'.join([head, *notes, ''])
         if args.json:
             write_json(args.json, table)
         if args.markdown:

@@ -1,18 +1,17 @@
-"""A pandas table as Markdown (``DataFrame.to_markdown`` would need a further package)."""
+"""Cells as a Markdown table. (pandas would need a further package for ``to_markdown``.)"""
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    import pandas as pd
+from collections.abc import Iterable, Sequence
+from typing import Any
 
 
-def markdown_table(frame: pd.DataFrame) -> str:
-    """The cells of a table as they are, without its index.
+def markdown_table(rows: Sequence[dict[str, Any] | Iterable[Any]]) -> str:
+    """Format rows as Markdown, without a line feed at the end.
 
     Args:
-        frame (DataFrame): Of text; column names may repeat.
+        rows (sequence): Dicts of column -> cell with the same columns, or sequences of cells, of
+            which the first is the header (for columns of one name).
     """
-    rows = [list(frame.columns), ['---'] * frame.shape[1], *frame.to_numpy().tolist()]
-    return ''.join(f'| {" | ".join(map(str, row))} |\n' for row in rows)
+    if isinstance(rows[0], dict):
+        rows = [list(rows[0]), *(row.values() for row in rows if isinstance(row, dict))]
+    head, *body = ([*map(str, row)] for row in rows)
+    return '\n'.join(f'| {" | ".join(row)} |' for row in [head, ['---'] * len(head), *body])

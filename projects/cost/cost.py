@@ -1,104 +1,76 @@
 #!/usr/bin/env python
-"""Write what the methods of the small tables cost: cost.md and cost.png.
+"""Write what the methods cost, and what the thesis's own runs would take.
 
-projects/cost/cost.py                                         # from the stored cost.json
-projects/cost/cost.py --measure --natural DIR --xrays DIR     # measure first
+    projects/cost/cost.py
+    projects/cost/cost.py --json FILE      # as tools/benchmark.py cost --json FILE wrote it
+    projects/cost/cost.py --assume gpu_tflops=60 norm_us=20..50
+
+cost.md and cost.png are measurements of the small tables. Nothing of extrapolation.md was run: it
+rests on the measurements and on assumptions.csv.
 """
 
 import argparse
 import json
-import subprocess
-import sys
-import time
 from pathlib import Path
 from typing import Any
 
+from extrapolate import HERE, extrapolation_page, origin, read_assumptions
 from matplotlib.figure import Figure
 
-HERE = Path(__file__).resolve().parent
+from orl_mm.tables.markdown import markdown_table
+
 TITLES = dict(natural='Photographs: table 2.2 small', xrays='X-rays: table 3.1 small')
 REFERENCES = dict(
     natural={'byol': 'BYOL'}, xrays={'dino': 'DINO, 10 crops', 'dino-cxr-aug': 'DINO, 2 crops'}
 )
 
 
-def measure(args: argparse.Namespace) -> dict[str, Any]:
-    """Run the benchmarks ``cost`` and ``full-size``; what they found, with its origin."""
-    found = {}
-    for name in ('cost', 'full-size'):
-        result, usual = args.out / f'{name}.json', ['--threads', '1', '--clock', 'process']
-        tool = [sys.executable, str(HERE.parents[1] / 'tools' / 'benchmark.py'), name, *usual]
-        folders = ['--natural', args.natural, '--xrays', args.xrays, '--templates', args.templates]
-        subprocess.run([*tool, *folders, '--json', str(result)], check=True)
-        report = json.loads(result.read_text(encoding='utf-8'))
-        about = dict(
-            date=time.strftime('%Y-%m-%d'),
-            machine='{cpu_count} cores, {machine}, torch {torch}'.format(**report['environment']),
-            command=f'tools/benchmark.py {name} --natural DIR --xrays DIR {" ".join(usual)}',
-        )
-        found.update({key: dict(value, **about) for key, value in report['details'].items()})
-    return found
-
-
-def markdown(columns: dict[str, list[str]]) -> str:
-    """A Markdown table of header -> cells."""
-    rows = [columns, ['---'] * len(columns), *zip(*columns.values(), strict=True)]
-    return '\n'.join(f'| {" | ".join(row)} |' for row in rows)
-
-
-def origin(found: dict[str, Any]) -> str:
-    """When, where and how something was measured."""
-    return 'Measured {date}, {machine}. Command: {command}'.format(**found)
-
-
 def cost_page(found: dict[str, Any], table: str) -> str:
-    """A row a method: step, loading and memory, each beside the references."""
+    """Step, loading and memory of each method, each as a ratio to the references."""
     found, references = found[table], REFERENCES[table]
-    rows: dict[str, dict[str, Any]] = found['rows']
-    columns = {
-        'method': [row['name'] for row in rows.values()],
-        's a step': [
-            '{seconds:.3f} ({low:.3f} to {high:.3f})'.format(**row['step']) for row in rows.values()
-        ],
-        'images/s': [f'{found["batch"] / row["step"]["seconds"]:.1f}' for row in rows.values()],
-    }
+    methods: dict[str, dict[str, Any]] = found['rows']
+    online = any('load_anew' in row for row in methods.values())
+    rows = []
+    for key, row in methods.items():
 
-    def add_ratios(what: str) -> None:
-        for reference, name in references.items():
-            columns[f'{what} / {name}'] = [
-                '1'
+        def ratios(what: str, key: str = key, row: dict[str, Any] = row) -> dict[str, str]:
+            return {
+                f'{what} / {name}': '1'
                 if key == reference
                 else '{value:.2f} ({low:.2f} to {high:.2f})'.format(**row[what]['ratio'][reference])
-                for key, row in rows.items()
-            ]
+                for reference, name in references.items()
+            }
 
-    add_ratios('step')
-    columns['s to load a batch'] = [f'{row["load"]["seconds"]:.3f}' for row in rows.values()]
-    add_ratios('load')
-    if any('load_anew' in row for row in rows.values()):
-        columns['with superpixels computed anew'] = [
-            f'{row["load_anew"]["seconds"]:.2f}' if 'load_anew' in row else ''
-            for row in rows.values()
-        ]
-    peaks = {key: row['peak_bytes'] / 2**20 for key, row in rows.items()}
-    columns['peak MiB of a step'] = [f'{peak:.0f}' for peak in peaks.values()]
-    for reference, name in references.items():
-        columns[f'peak / {name}'] = [f'{p / peaks[reference]:.2f}' for p in peaks.values()]
-    columns['MiB held'] = [f'{row["held_bytes"] / 2**20:.1f}' for row in rows.values()]
+        cells = {'method': row['name']}
+        cells['step, s'] = '{seconds:.3f} ({low:.3f} to {high:.3f})'.format(**row['step'])
+        cells['images/s'] = f'{found["batch"] / row["step"]["seconds"]:.1f}'
+        cells |= ratios('step')
+        cells['loading a batch, s'] = f'{row["load"]["seconds"]:.3f}'
+        cells |= ratios('load')
+        if online:
+            seconds = f'{row["load_anew"]["seconds"]:.2f}' if 'load_anew' in row else ''
+            cells['with online superpixels, s'] = seconds
+        cells['peak of a step, MiB'] = f'{row["peak_bytes"] / 2**20:.0f}'
+        for reference, name in references.items():
+            ratio = row['peak_bytes'] / methods[reference]['peak_bytes']
+            cells[f'peak / {name}'] = f'{ratio:.2f}'
+        cells['between steps, MiB'] = f'{row["held_bytes"] / 2**20:.1f}'
+        rows.append(cells)
     note = (
-        f'Batch {found["batch"]}; medians of {found["rounds"]} steps and of '
-        f'{max(2, found["rounds"] // 3)} batches, all methods in turns; in brackets the extremes, '
-        'of ratios those of neighbouring measurements. Processor time of one process with one '
-        'thread. Peak: tensors of one step above what is held between steps (weights, target, '
-        'queue, optimiser). '
+        f'Batch size {found["batch"]}. Medians of {found["rounds"]} steps and '
+        f'{max(2, found["rounds"] // 3)} batches, with all methods measured in turns. Brackets '
+        'give the smallest and largest values; for ratios, those of consecutive measurements. '
+        'Times are processor times of one process with one thread. Peak: memory of the tensors of '
+        'one step in addition to those kept between steps (weights, target, queue, optimizer '
+        'state). '
     )
     if 'kmeans' in found:
         note += (
-            "Within R2O's step K-means takes {kmeans:.1%} (mean {iterations:.0f} iterations on "
-            '{points:.0f} superpixels of a batch), all of the search for objects, the pass of x0 '
-            'included, {refine:.0%}. '
+            "K-means takes {kmeans:.1%} of R2O's step (on average {iterations:.0f} iterations on "
+            '{points:.0f} superpixels per batch); finding the objects, including the pass of x0, '
+            'takes {refine:.0%}. '
         ).format(**found['kmeans'])
-    return f'## {TITLES[table]}\n\n{markdown(columns)}\n\n{note}{origin(found)}\n'
+    return f'## {TITLES[table]}\n\n{markdown_table(rows)}\n\n{note}{origin(found)}\n'
 
 
 def draw(found: dict[str, Any], path: Path) -> None:
@@ -128,25 +100,29 @@ def draw(found: dict[str, Any], path: Path) -> None:
 
 
 def main(argv: list[str] | None = None) -> None:
-    """Measure if asked to, then write cost.json, cost.md and cost.png."""
+    """Write cost.json, cost.md, cost.png and extrapolation.md."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
+    parser.add_argument('--json', type=Path, default=HERE / 'cost.json', help='measurements')
+    parser.add_argument('--assume', nargs='+', default=[], metavar='NAME=VALUE|BEST..WORST')
     parser.add_argument('--out', type=Path, default='work_dirs/cost', help='(default: %(default)s)')
-    parser.add_argument('--measure', action='store_true', help='in place of the stored cost.json')
-    parser.add_argument('--natural', metavar='DIR', help='imagenet_sample, coco and VOCdevkit')
-    parser.add_argument('--xrays', metavar='DIR', help='jsrt and shenzhen')
-    parser.add_argument('--templates', metavar='DIR', default='work_dirs/small/templates')
     args = parser.parse_args(argv)
-    if args.measure and not (args.natural and args.xrays):
-        parser.error('--measure needs --natural DIR and --xrays DIR')
+    found = json.loads(args.json.read_text('utf-8'))
+    found = found.get('details', found)
+    if missing := {*TITLES, 'inputs'} - found.keys():
+        parser.error(f'{args.json} lacks {missing}: measure with --natural and --xrays')
+    try:
+        pages = dict(extrapolation=extrapolation_page(found, read_assumptions(found, args.assume)))
+    except ValueError as error:
+        parser.error(str(error))
+    pages['cost'] = '\n'.join(cost_page(found, table) for table in TITLES)
     args.out.mkdir(parents=True, exist_ok=True)
-    found = measure(args) if args.measure else json.loads((HERE / 'cost.json').read_text('utf-8'))
+    for name, page in pages.items():
+        (args.out / f'{name}.md').write_text(page, encoding='utf-8')
     (args.out / 'cost.json').write_text(json.dumps(found, indent=1) + '\n', encoding='utf-8')
-    page = '\n'.join(cost_page(found, table) for table in TITLES)
-    (args.out / 'cost.md').write_text(page, encoding='utf-8')
     draw(found, args.out / 'cost.png')
-    print(f'written: cost.json, cost.md and cost.png in {args.out}')
+    print(f'written: cost.json, cost.md, cost.png and extrapolation.md in {args.out}')
 
 
 if __name__ == '__main__':

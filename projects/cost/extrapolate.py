@@ -1,27 +1,24 @@
-#!/usr/bin/env python
-"""Write what the thesis's own runs would take: R2O on 128 GPUs, MeDINO on 8.
+"""What the thesis's own runs would take: R2O on 128 GPUs, MeDINO on 8; see ``cost.py``.
 
-    projects/cost/extrapolate.py
-    projects/cost/extrapolate.py --assume gpu_tflops=60 norm_us=20..50
-
-Nothing of extrapolation.md was run. It rests on measurements of this machine (cost.json) and on
-assumptions.csv, where each value has a best end, which makes a run shorter, and a worst one; a
+In assumptions.csv each value has a best end, which makes a run shorter, and a worst one; a
 dotted name there is a value of cost.json.
 """
 
-import argparse
 import csv
-import json
 import math
+import sys
+from collections.abc import Iterable
 from functools import reduce
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from cost import HERE, markdown, origin
+HERE = Path(__file__).resolve().parent
+sys.path.insert(0, str(HERE.parents[1]))
+from orl_mm.tables.markdown import markdown_table  # noqa: E402  (of this checkout)
 
 BUCKET = 25 * 2**20  # bytes: bucket_cap_mb of DistributedDataParallel
 DIMS, CLUSTERS = 1024, 64  # C4 of a ResNet-50, and the thesis's K
-TERMS = ('networks', 'K-means', 'SyncBN', 'all-reduce', 'loading, beside')
+TERMS = ('networks', 'K-means', 'SyncBN', 'all-reduce', 'loading, in parallel')
 
 
 class Run(NamedTuple):
@@ -153,7 +150,7 @@ def read_assumptions(found: dict[str, Any], changes: list[str]) -> dict[str, dic
     return rows
 
 
-def span(ends: list[float]) -> str:
+def span(ends: Iterable[float]) -> str:
     """``best to worst``, with two or three digits."""
 
     def short(value: float) -> str:
@@ -163,89 +160,75 @@ def span(ends: list[float]) -> str:
     return ' to '.join(dict.fromkeys(map(short, ends)))
 
 
+def origin(found: dict[str, Any]) -> str:
+    """When, where and how something was measured."""
+    return 'Measured {date}, {machine}. Command: {command}'.format(**found)
+
+
 def extrapolation_page(found: dict[str, Any], assumptions: dict[str, dict[str, Any]]) -> str:
     """The runs, their steps by cause, and all assumptions."""
-    inputs, rows = found['inputs'], list(assumptions.values())
+    inputs = found['inputs']
     ends = [{name: row[end] for name, row in assumptions.items()} for end in ('best', 'worst')]
     runs = {run: [extrapolate(run, inputs, values) for values in ends] for run in RUNS}
-    counts = [inputs['counts'][run.counts] for run in RUNS]
-
-    def spans(key: str) -> list[str]:
-        return [span([end[key] for end in both]) for both in runs.values()]
-
-    beside = []
+    hours, steps, notes, flops = [], [], [], []
     for run, both in runs.items():
-        pairs = zip(both, runs[BASES[run.family]], strict=True)
-        ratios = [f'{a["hours"] / b["hours"]:.2f}' for a, b in pairs]
-        beside.append('1' if run in BASES.values() else ' to '.join(ratios))
-    hours = {
-        'run': [run.name for run in RUNS],
-        'hours': spans('hours'),
-        'GPU-hours': spans('gpu_hours'),
-        'beside its base': beside,
-        'core-hours of loading': spans('load_hours'),
-        'cores of a GPU that keep up': spans('cores'),
-        'core-hours once': [text if text != '0.0' else '' for text in spans('once_hours')],
-        'what limits': [
-            '; at worst '.join(dict.fromkeys(end['limit'] for end in both))
-            for both in runs.values()
-        ],
-    }
-    steps = {'run': hours['run'], 'steps': [f'{both[0]["steps"]:,}' for both in runs.values()]}
-    for i, term in enumerate(TERMS):
-        steps[term] = [span([1000 * end['terms'][i] for end in both]) for both in runs.values()]
-    steps['GFLOP an image'] = [f'{(c["forward"] + c["backward"]) / 1e9:.1f}' for c in counts]
-    steps['MB of gradient'] = [f'{c["gradient_bytes"] / 1e6:.0f}' for c in counts]
-    steps['SyncBN exchanges'] = [str(c['norm_calls']) for c in counts]
-    each_epoch = [
-        f'{run.name}: {run.once} in each of {count["epochs"]} epochs instead of once: '
-        f'{runs[run][0]["once_hours"] * count["epochs"]:,.0f} core-hours.'
-        for run, count in zip(RUNS, counts, strict=True)
-        if run.once
+        base, count = BASES[run.family], inputs['counts'][run.counts]
+        ratios = [f'{a["hours"] / b["hours"]:.2f}' for a, b in zip(both, runs[base], strict=True)]
+        spans = {key: span(end[key] for end in both) for key in both[0] if key.endswith('hours')}
+        flops.append(count['forward'] + count['backward'])
+        hours.append(
+            {
+                'run': run.name,
+                'hours': spans['hours'],
+                'GPU-hours': spans['gpu_hours'],
+                'ratio to its base': '1' if run == base else ' to '.join(ratios),
+                'core-hours of loading': spans['load_hours'],
+                'cores per GPU to keep up': span(end['cores'] for end in both),
+                'core-hours, once': spans['once_hours'] if run.once else '',
+                'bottleneck': '; at worst '.join(dict.fromkeys(end['limit'] for end in both)),
+            }
+        )
+        causes = zip(*(end['terms'] for end in both), strict=True)
+        spent = [span(1000 * value for value in term) for term in causes]
+        steps.append(
+            {
+                'run': run.name,
+                'steps': f'{both[0]["steps"]:,}',
+                **dict(zip(TERMS, spent, strict=True)),
+                'GFLOP per image': f'{flops[-1] / 1e9:.1f}',
+                'gradient, MB': f'{count["gradient_bytes"] / 1e6:.0f}',
+                'SyncBN exchanges': count['norm_calls'],
+            }
+        )
+        if run.once:
+            each = both[0]['once_hours'] * count['epochs']
+            notes.append(
+                f'{run.name}: {run.once} in each of {count["epochs"]} epochs instead of once: '
+                f'{each:,.0f} core-hours.'
+            )
+    entries = [
+        {
+            'name': f'`{row["name"]}`',
+            **{e: f'{row[e]:.4g}' if row[e] < 1e5 else f'{row[e]:,.0f}' for e in ('best', 'worst')},
+            'unit': row['unit'],
+            'measured here': 'yes' if row['measured'] else 'no',
+            'source': row['source'],
+        }
+        for row in assumptions.values()
     ]
-    byol, r2o = ((c['forward'] + c['backward']) for c in counts[:2])
-    entries = {'name': [f'`{row["name"]}`' for row in rows]}
-    for end in ('best', 'worst'):
-        entries[end] = [f'{r[end]:.4g}' if r[end] < 1e5 else f'{r[end]:,.0f}' for r in rows]
-    entries['unit'] = [row['unit'] for row in rows]
-    entries['measured here'] = ['yes' if row['measured'] else 'no' for row in rows]
-    entries['source'] = [row['source'] for row in rows]
     parts = [
         "## The thesis's runs, extrapolated",
-        'From best to worst: all favourable values at once, then all unfavourable ones. '
-        'Nothing of this was run.',
-        markdown(hours),
+        'From best to worst: with all favorable values together, and with all unfavorable ones. '
+        'None of this was run.',
+        markdown_table(hours),
         'Base: BYOL for R2O, DINO on the same two crops for MeDINO.',
         '## Milliseconds of a step of one GPU',
-        markdown(steps),
-        *each_epoch,
-        f'By FLOPs R2O takes {r2o / byol:.2f} of BYOL.',
+        markdown_table(steps),
+        *notes,
+        f"By FLOPs, R2O takes {flops[1] / flops[0]:.2f} times BYOL's.",
         '## Assumptions',
         '`--assume NAME=VALUE` or `NAME=BEST..WORST` changes a value.',
-        markdown(entries),
+        markdown_table(entries),
         origin(inputs),
     ]
     return '\n\n'.join(parts) + '\n'
-
-
-def main(argv: list[str] | None = None) -> None:
-    """Write extrapolation.md."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument('--json', type=Path, default=HERE / 'cost.json', help='measurements')
-    parser.add_argument('--assume', nargs='+', default=[], metavar='NAME=VALUE|BEST..WORST')
-    parser.add_argument('--out', type=Path, default='work_dirs/cost/extrapolation.md')
-    args = parser.parse_args(argv)
-    found = json.loads(args.json.read_text('utf-8'))
-    try:
-        page = extrapolation_page(found, read_assumptions(found, args.assume))
-    except ValueError as error:
-        parser.error(str(error))
-    args.out.parent.mkdir(parents=True, exist_ok=True)
-    args.out.write_text(page, encoding='utf-8')
-    print(f'written: {args.out}')
-
-
-if __name__ == '__main__':
-    main()

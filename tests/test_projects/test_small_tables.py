@@ -123,7 +123,7 @@ def test_a_try_does_not_touch_the_real_results(tmp_path):
         if name.startswith(('pretrain', 'transfer')):
             assert made[name]['targets'] != real[name]['targets']
     assert len(short.task_table22()['file_dep']) == 4
-    assert short.typed('2.2') == (
+    assert short.origin('table22')['command'] == (
         'doit -f projects/r2o/small/dodo.py table22 data=DIR seeds=1 epochs=1 transfer_epochs=1 '
         'rows=byol,r2o'
     )

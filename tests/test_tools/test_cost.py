@@ -81,7 +81,6 @@ def stored():
 
 def test_stored_pages_follow_from_the_stored_measurements(stored, tmp_path):
     folder = ROOT / 'projects' / 'cost'
-    ex.main(['--out', str(tmp_path / 'extrapolation.md')])
     cost_page.main(['--out', str(tmp_path)])
     for name in ('extrapolation.md', 'cost.md', 'cost.json'):
         assert (tmp_path / name).read_text() == (folder / name).read_text()
@@ -163,6 +162,33 @@ def test_attention_is_counted():
         lambda: nn.functional.scaled_dot_product_attention(x, x, x).sum(), nn.Identity()
     )
     assert found['forward'] == 3 * 2 * (2 * 8 * 8 * 4)
+
+
+@pytest.mark.parametrize('table', ['natural', 'xrays'])
+def test_one_folder_of_images_is_enough(table, tmp_path, monkeypatch):
+    """Each table needs its own images only; the pages need both."""
+
+    def inputs(report, name, found, *folders):
+        found.update(counts={name: 1})
+
+    ratio = dict(byol=dict(value=2.0, low=1.0, high=3.0))
+    row = dict(name='R2O', step=dict(ratio=ratio), load=dict(ratio=ratio))
+    monkeypatch.setattr(cost, 'measure', lambda *args: dict(rows=dict(r2o=row)))
+    monkeypatch.setattr(full_size, 'measure_inputs', inputs)
+    for name in ('ORL_NATURAL', 'ORL_CXR'):
+        monkeypatch.setenv(name, '')  # restored afterwards
+    args = SimpleNamespace(device='cpu', clock='process', rounds=1, templates='t')
+    args.natural = args.xrays = None
+    with pytest.raises(SystemExit, match='give --natural DIR, --xrays DIR, or both'):
+        cost.run(args)
+    setattr(args, table, str(tmp_path))
+    report = cost.run(args)
+    assert report.details.keys() == {table, 'inputs'}
+    assert report.details['inputs']['counts'] == {table: 1}
+    assert [figure['value'] for figure in report.figures] == [2.0, 2.0]
+    report.write(str(tmp_path / 'found.json'))
+    with pytest.raises(SystemExit, match='2'):
+        cost_page.main(['--json', str(tmp_path / 'found.json'), '--out', str(tmp_path)])
 
 
 def tiny(cfg):

@@ -4,11 +4,13 @@
 
 Each row is the training of its config: mmengine's runner with all hooks, held at the start of
 the middle epoch, on held batches of real images. Loading is what one worker does for a batch.
+Then what the extrapolation of projects/cost needs of the full-size configs: see ``full_size.py``.
 """
 
 import argparse
 import os
 import tempfile
+import time
 from argparse import Namespace
 from collections.abc import Callable
 from functools import partial
@@ -30,7 +32,7 @@ from orl_mm.engine import cli
 from orl_mm.engine.hooks.set_epoch_hook import find_epoch_aware
 from orl_mm.models.refiners import kmeans_refiner
 
-from .timing import Report, Seconds, median, peak_bytes, spread, watch
+from .timing import Report, Seconds, environment, median, peak_bytes, spread, watch
 from .training import ROOT
 
 # Table -> (the rows that others are compared with, rows: key -> folder of the config, name).
@@ -76,36 +78,33 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> Report:
-    """The tables whose images are given, each in turns."""
-    cv2.setNumThreads(1)
-    set_data(args)
-    report = Report('cost', args)
-    for table in TABLES:
-        if getattr(args, table):
-            with tempfile.TemporaryDirectory() as folder:
-                found = measure(
-                    report, table, Path(folder), Path(args.templates), args.rounds or 15
-                )
-            report.details[table] = found
-            for row in found['rows'].values():
-                for reference in TABLES[table][0]:
-                    for what in ('step', 'load'):
-                        ratio = row[what]['ratio'][reference]
-                        report.add(
-                            f'{what}, {row["name"]} / {reference}',
-                            ratio['value'],
-                            note=f'pairs {ratio["low"]:.3f}..{ratio["high"]:.3f}',
-                        )
-    return report
+    """The tables whose images are given, each in turns, and their full-size configs."""
+    from .full_size import measure_inputs
 
-
-def set_data(args: argparse.Namespace) -> None:
-    """Tell the configs where the images are."""
     if not (args.natural or args.xrays):
         raise SystemExit('benchmark.py: give --natural DIR, --xrays DIR, or both')
-    for variable, folder in (('ORL_NATURAL', args.natural), ('ORL_CXR', args.xrays)):
-        if folder:
-            os.environ[variable] = os.path.abspath(folder)
+    cv2.setNumThreads(1)
+    report, templates = Report('cost', args), Path(args.templates)
+    about = dict(
+        date=time.strftime('%Y-%m-%d'),
+        machine='{cpu_count} cores, {machine}, torch {torch}'.format(**environment()),
+        command='tools/benchmark.py cost --natural DIR --xrays DIR --threads 1 --clock process',
+    )
+    inputs: dict[str, Any] = dict(about)
+    for table, variable in dict(natural='ORL_NATURAL', xrays='ORL_CXR').items():
+        if not getattr(args, table):
+            continue
+        os.environ[variable] = os.path.abspath(getattr(args, table))
+        with tempfile.TemporaryDirectory() as folder:
+            found = measure(report, table, Path(folder), templates, args.rounds or 15)
+            measure_inputs(report, table, inputs, Path(folder), templates)
+        report.details.update({table: dict(found, **about), 'inputs': inputs})
+        for row in found['rows'].values():
+            for what in ('step', 'load'):
+                for reference, ratio in row[what]['ratio'].items():
+                    note = 'pairs {low:.3f}..{high:.3f}'.format(**ratio)
+                    report.add(f'{what}, {row["name"]} / {reference}', ratio['value'], note=note)
+    return report
 
 
 def measure(

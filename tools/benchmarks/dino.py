@@ -1,7 +1,6 @@
-"""DINO's training step against the public code's and lightly's, and guided against not guided."""
+"""DINO's training step against the public code's, and guided against not guided."""
 
 import argparse
-from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
 
@@ -17,7 +16,7 @@ from orl_mm.engine.hooks import AttentionRegHook, ClipEachGradHook
 from orl_mm.registry import MODELS
 from orl_mm.weights.names import DINO_VIT
 
-from .reference.dino import LightlyStep, PublishedStep
+from .reference.dino import PublishedStep
 from .timing import Report
 from .training import ROOT, quiet
 
@@ -81,18 +80,10 @@ def run(args: argparse.Namespace) -> Report:
             target=1e-5,
         )
         ours = DINOStep(model, crops, samples)
-        sides: dict[str, Callable[[], object]] = dict(
-            plain=ours, guided=lambda: ours(True), published=published
-        )
-        try:
-            sides['lightly'] = LightlyStep(crops, prototypes, **narrow)
-        except ModuleNotFoundError:
-            print('lightly is not installed, so its step is left out: pip install lightly')
+        sides: dict[str, Any] = dict(plain=ours, guided=lambda: ours(True), published=published)
         seconds = report.time(sides, rounds, progress='' if quick else 'training steps')
     report.ratio('AttentionRegHook on / off', seconds, 'guided', 'plain', target=1.02)
-    for other, whose in (('published', 'the published one'), ('lightly', "lightly's")):
-        if other in sides:
-            report.ratio(f'this step / {whose}', seconds, 'plain', other, target=1.0)
+    report.ratio('this step / the published one', seconds, 'plain', 'published', target=1.0)
     return report
 
 

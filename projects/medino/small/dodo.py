@@ -12,6 +12,7 @@ settings is made again.
 
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from mmengine.registry import init_default_scope
@@ -23,7 +24,7 @@ from orl_mm.io.image_list import read_lines
 from orl_mm.tables.records import metric_values
 from orl_mm.tables.templates import score_maps, template_maps, truth
 from orl_mm.tables.xrays import evaluation_config
-from orl_mm.visualization.forest import Panel, forest_plot
+from orl_mm.visualization.forest import Panel
 from projects.medino.small import probe
 from projects.workflow import (
     Page,
@@ -34,6 +35,7 @@ from projects.workflow import (
     pages_task,
     provenance,
     read_config,
+    row_plot,
     variable,
 )
 
@@ -128,24 +130,26 @@ def task_templates():
     """The average template (thesis 3.2.2), and the exemplar registered to each image (3.2.3)."""
     folder, epochs = OUT / 'segmenter', read_config(SEGMENTER).train_cfg.max_epochs
     segmenter = folder / f'epoch_{epochs}.pth'
-    train = ['tools/train.py', SEGMENTER, '--work-dir', folder, '--resume']
+    train: list = ['tools/train.py', SEGMENTER, '--work-dir', folder, '--resume']
     yield FLOW.task('segmenter', [train], folder, segmenter)
     average = MADE['average'][0]
-    predict = ['tools/average_template.py', SEGMENTER, segmenter, '--config', LISTED]
+    predict: list = ['tools/average_template.py', SEGMENTER, segmenter, '--config', LISTED]
     yield FLOW.task('average', [[*predict, '--out', average]], average.parent, average, [segmenter])
     listed = TEMPLATES / 'scored.txt'
 
     def write_list():
         listed.write_text('\n'.join(scored_images()) + '\n', encoding='utf-8')
 
-    images = dict(registered=['--config', LISTED], scored=['--list', listed, '--root', DATA])
+    images: dict[str, list] = dict(
+        registered=['--config', LISTED], scored=['--list', listed, '--root', DATA]
+    )
     (exemplar,) = read_lines('jsrt_exemplar', 'list')
     for name, options in images.items():
         folder, done = MADE[name]
-        register = ['tools/register_templates.py', '--exemplar-root', DATA / 'jsrt']
+        register: list = ['tools/register_templates.py', '--exemplar-root', DATA / 'jsrt']
         register += ['--exemplar-id', exemplar, '--out', folder, '--workers', '1']
         register += ['--fallback', average, *options]
-        commands = [write_list, register] if name == 'scored' else [register]
+        commands: list = [write_list, register] if name == 'scored' else [register]
         yield FLOW.task(name, commands, folder, done, [average])
 
 
@@ -218,7 +222,8 @@ def attention_summary(seeds, reference=None):
     found = {}
     for name, chosen in [*((part, [part]) for part in parts), ('mean', parts)]:
         other = None if reference is None else both(reference, chosen)
-        found[name] = seed_summary(*both(seeds, chosen), other)
+        scores, resampled = both(seeds, chosen)
+        found[name] = seed_summary(scores, resampled, other)
         cover = [[metric_values(s)[f'{part}_coverage'] for part in chosen] for s in seeds]
         found[name]['coverage'] = float(np.mean(cover))
     return found
@@ -268,7 +273,7 @@ def attention_table():
         )
         for name, maps in maps_of.items()
     ]
-    return dict(table='3.1', rows=rows, maps=maps, **provenance(typed('table31'), SEEDS))
+    return dict(table='3.1', rows=rows, maps=maps, **origin('table31'))
 
 
 def probe_table():
@@ -276,8 +281,10 @@ def probe_table():
     keys = ['random', *filter(lambda row: row in CHOSEN, ROWS)]
     hospitals = {row: [probe.read(features(row, seed)) for seed in range(SEEDS)] for row in keys}
     first = hospitals['random'][0]
-    rows = [dict(row=row, name=ROWS[row][0] if row in ROWS else 'Random') for row in keys]
-    columns = {
+    rows: list[dict[str, Any]] = [
+        dict(row=row, name=ROWS[row][0] if row in ROWS else 'Random') for row in keys
+    ]
+    columns: dict[str, tuple] = {
         f'{fraction:.0%}': (
             lambda one, f=fraction, n=draws: probe.scores(one['train'], one['test'], f, n),
             first['test'].labels,
@@ -299,7 +306,7 @@ def probe_table():
         rows=rows,
         images=images,
         draws={f'{fraction:.0%}': draws for fraction, draws in probe.FRACTIONS.items()},
-        **provenance(typed('table32'), SEEDS),
+        **origin('table32'),
     )
 
 
@@ -310,15 +317,14 @@ def sweep_table():
         found = results(sweep_row(strength, spread)[0], 1)
         summaries = {name: attention_summary(found[name]) for name in SETS}
         rows.append(dict(strength=strength, spread=spread, **summaries))
-    return dict(table='lambda', rows=rows, **provenance(typed('lambda'), 1))
+    return dict(table='lambda', rows=rows, **origin('lambda', 1))
 
 
-def typed(task):
-    """The command that makes a table."""
-    options = [f'seeds={SEEDS}'] if task != 'lambda' else []
-    options += [f'epochs={EPOCHS}'] if EPOCHS else []
-    options += [f'rows={",".join(CHOSEN)}'] if len(CHOSEN) < len(ROWS) else []
-    return ' '.join(['doit -f projects/medino/small/dodo.py', task, 'data=DIR', *options])
+def origin(task, seeds=SEEDS):
+    """Where a table's numbers are from; the sweep has one seed and is not told how many."""
+    rows = CHOSEN if len(CHOSEN) < len(ROWS) else ()
+    told = SEEDS if task != 'lambda' else 0
+    return provenance('medino', task, seeds, seeds=told, epochs=EPOCHS, rows=rows)
 
 
 COLUMNS = {
@@ -355,11 +361,9 @@ ATTENTION_NOTE = (
 )
 
 
-def color(row):
-    """Guided, not guided, and without a network."""
-    return (
-        '0.6' if row is None else 'C1' if row in ('triangular', 'average', 'deformable') else 'C0'
-    )
+def guided(rows):
+    """Whether attention was guided; None without a network."""
+    return [row['row'] and row['row'] in ('triangular', 'average', 'deformable') for row in rows]
 
 
 def attention_figure(table):
@@ -368,8 +372,7 @@ def attention_figure(table):
         Panel(title, [row[name][part] for row in rows], 'AP (%)', limits=(0, 100))
         for title, (name, part) in COLUMNS.items()
     ]
-    names, colors = [row['name'] for row in rows], [color(row['row']) for row in rows]
-    return forest_plot(names, panels, '', colors)
+    return row_plot(rows, guided(rows), panels)
 
 
 def probe_columns(table):
@@ -409,8 +412,7 @@ def probe_figure(table):
         Panel(title, [row[column] for row in rows], 'AUROC, tuberculosis (%)', line=50.0)
         for column, title in probe_columns(table).items()
     ]
-    names, colors = [row['name'] for row in rows], [color(row['row']) for row in rows]
-    return forest_plot(names, panels, '', colors)
+    return row_plot(rows, guided(rows), panels)
 
 
 def sweep_cells(table):
@@ -430,16 +432,18 @@ SWEEP_NOTE = (
 
 
 def sweep_figure(table):
-    names = [f'lambda {row["strength"]:g}, spread {row["spread"]:g}' for row in table['rows']]
-    colors = ['C1' if row['strength'] else 'C0' for row in table['rows']]
+    rows = [
+        dict(row, name=f'lambda {row["strength"]:g}, spread {row["spread"]:g}')
+        for row in table['rows']
+    ]
     panels = [
-        Panel(f'{title} mean', [row[name]['mean'] for row in table['rows']], 'AP (%)')
+        Panel(f'{title} mean', [row[name]['mean'] for row in rows], 'AP (%)')
         for name, title in zip(SETS, ('JSRT', 'Montgomery'), strict=True)
     ]
-    cover = [row['jsrt']['mean']['coverage'] for row in table['rows']]
+    cover = [row['jsrt']['mean']['coverage'] for row in rows]
     scores = [dict(mean=value, low=value, high=value) for value in cover]
     panels.append(Panel('JSRT', scores, 'coverage of the parts'))
-    return forest_plot(names, panels, '', colors)
+    return row_plot(rows, [row['strength'] > 0 for row in rows], panels)
 
 
 PAGES = {
@@ -449,27 +453,17 @@ PAGES = {
 }
 
 
-def _table_task(name, make, needs):
-    page = PAGES[name]
-    return dict(
-        basename=name,
-        actions=[lambda: page.write(make(), OUT)],
-        file_dep=list(map(str, needs)),
-        targets=[str(OUT / f'{page.stem}.json')],
-        uptodate=[False],
-    )
-
-
 def task_tables():
     """The tables ``table31``, ``table32`` and ``lambda``."""
     rows = [row for row in ROWS if row in CHOSEN]
     runs = [(row, seed, name) for seed in range(SEEDS) for row in rows for name in SETS]
     needs = [scored(*run) / 'result.json' for run in runs]
-    yield _table_task('table31', attention_table, [*needs, MADE['scored'][1]])
+    needs.append(MADE['scored'][1])
+    yield PAGES['table31'].task(attention_table, needs, OUT, basename='table31')
     needs = [features(row, seed) for seed in range(SEEDS) for row in ('random', *rows)]
-    yield _table_task('table32', probe_table, needs)
+    yield PAGES['table32'].task(probe_table, needs, OUT, basename='table32')
     needs = [scored(row, 0, name) / 'result.json' for row in SWEEP_OPTIONS for name in SETS]
-    yield _table_task('lambda', sweep_table, needs)
+    yield PAGES['lambda'].task(sweep_table, needs, OUT, basename='lambda')
 
 
 def task_pages():

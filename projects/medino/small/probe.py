@@ -60,7 +60,7 @@ def extract(checkpoint: str, out: Path) -> None:
     model = MODELS.build(cfg.model)
     model.init_weights()
     model.eval()
-    arrays = {}
+    arrays: dict[str, Any] = {}
     for name, loader in (('train', cfg.train_dataloader), ('test', cfg.test_dataloader)):
         loader.update(
             num_workers=0,

@@ -13,7 +13,9 @@ import json
 import os
 import re
 import sys
+from itertools import product
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -26,7 +28,7 @@ from orl_mm.evaluation.segmentation_scores import (
     segmentation_summary,
 )
 from orl_mm.tables.objects import object_cells, object_curves, object_note
-from orl_mm.visualization.forest import Panel, forest_plot
+from orl_mm.visualization.forest import Panel
 from projects.workflow import (
     ROOT,
     Page,
@@ -37,13 +39,14 @@ from projects.workflow import (
     pages_task,
     provenance,
     read_config,
+    row_plot,
     variable,
 )
 
 R2O, BASELINES = 'configs/r2o/small', 'configs/baselines/small'
-# Row -> name, and config of pretraining; without one, random weights.
+# Row -> name, and config of pretraining; '' is random weights.
 ROWS = {
-    'random': ('Random', None),
+    'random': ('Random', ''),
     'byol': ('BYOL', f'{BASELINES}/byol.py'),
     'mocov2': ('MoCo v2', f'{BASELINES}/mocov2.py'),
     'densecl': ('DenseCL', f'{BASELINES}/densecl.py'),
@@ -176,11 +179,10 @@ def segmentation_table(name):
         results = [read_result(transferred(row, seed, kind))['test'] for seed in range(SEEDS)]
         return [areas_of(result['images']['iou'], CLASSES) for result in results]
 
-    rows = []
+    rows, images = [], 0
     keys = [row for row in TABLES[name] if row in CHOSEN]
-    images = 0
     for row in keys:
-        found = dict(row=row, name=ROWS[row][0])
+        found: dict[str, Any] = dict(row=row, name=ROWS[row][0])
         for kind in KINDS:
             mine: list[Areas] = areas(row, kind)
             images = len(mine[0].union)
@@ -192,17 +194,21 @@ def segmentation_table(name):
                 ranks = [json.loads(file.read_text())['effective_rank'] for file in files]
                 found['effective_rank'] = ranks
         rows.append(found)
-    return dict(table=name, rows=rows, images=images, **provenance(typed(name), SEEDS))
+    return dict(table=name, rows=rows, images=images, **origin(f'table{name.replace(".", "")}'))
 
 
-def typed(name):
-    """The command that makes a table."""
-    task = f'table{name.replace(".", "")}' if name[0].isdigit() else name
-    options = {'seeds': SEEDS, 'epochs': EPOCHS, 'transfer_epochs': TRANSFER_EPOCHS}
-    options = [f'{key}={value}' for key, value in options.items() if value]
-    options += [f'rows={",".join(CHOSEN)}'] if len(CHOSEN) < len(ROWS) else []
-    options += [f'transfers={",".join(KINDS)}'] if len(KINDS) < len(TRANSFERS) else []
-    return ' '.join(['doit -f projects/r2o/small/dodo.py', task, 'data=DIR', *options])
+def origin(task):
+    """Where a table's numbers are from."""
+    return provenance(
+        'r2o',
+        task,
+        SEEDS,
+        seeds=SEEDS,
+        epochs=EPOCHS,
+        transfer_epochs=TRANSFER_EPOCHS,
+        rows=CHOSEN if len(CHOSEN) < len(ROWS) else (),
+        transfers=KINDS if len(KINDS) < len(TRANSFERS) else (),
+    )
 
 
 def kinds_of(table):
@@ -247,13 +253,7 @@ def segmentation_figure(table):
         for kind in kinds_of(table)
         for more in ('', ', objects')
     ]
-    colors = ['C1' if row['name'].startswith('R2O') else 'C0' for row in rows]
-    return forest_plot([row['name'] for row in rows], panels, '', colors)
-
-
-def objects_cells(table):
-    cells = object_cells(table)
-    return [list(cells[0]), *(list(row.values()) for row in cells)]
+    return row_plot(rows, [row['name'].startswith('R2O') for row in rows], panels)
 
 
 TABLE_PAGES = {
@@ -265,36 +265,24 @@ TABLE_PAGES = {
     )
     for name in TABLES
 }
-OBJECTS = Page(
-    'objects_small', objects_cells, lambda table: f'{object_note(table)}.', object_curves
-)
+OBJECTS = Page('objects_small', object_cells, lambda table: f'{object_note(table)}.', object_curves)
 
 
-def _table_task(name):
-    rows = [row for row in TABLES[name] if row in CHOSEN]
-    files = [
-        transferred(row, seed, kind) / 'result.json'
-        for seed in range(SEEDS)
-        for row in rows
-        for kind in KINDS
-    ]
-    page = TABLE_PAGES[name]
-    return dict(
-        actions=[lambda: page.write(segmentation_table(name), OUT)],
-        file_dep=list(map(str, files)),
-        targets=[str(OUT / f'{page.stem}.json')],
-        uptodate=[False],
-    )
+def segmentation_task(name):
+    """The task of table 2.2 or 2.3."""
+    places = product(range(SEEDS), [row for row in TABLES[name] if row in CHOSEN], KINDS)
+    needs = [transferred(row, seed, kind) / 'result.json' for seed, row, kind in places]
+    return TABLE_PAGES[name].task(lambda: segmentation_table(name), needs, OUT)
 
 
 def task_table22():
     """What pretraining is worth on VOC."""
-    return _table_task('2.2')
+    return segmentation_task('2.2')
 
 
 def task_table23():
     """What R2O's clustering is worth."""
-    return _table_task('2.3')
+    return segmentation_task('2.3')
 
 
 def task_objects():
@@ -307,14 +295,14 @@ def task_objects():
                 name = ROWS[row][0].split(',')[0]
                 networks.append(f'{name}={os.path.relpath(checkpoints[-1].parent, ROOT)}')
     scores = folder / 'scores.json'
-    command = ['tools/score_objects.py', f'{R2O}/r2o.py', *networks, '--voc', VOC]
+    command: list = ['tools/score_objects.py', f'{R2O}/r2o.py', *networks, '--voc', VOC]
     command += ['--coco', DATA / 'coco', '--seeds', str(SEEDS), '--json', scores]
     command += ['--picture', OUT / 'objects_small_images.png']
     task = FLOW.task('objects', [command], folder, scores, checkpoints)
 
     def write():
         table = json.loads(scores.read_text())
-        OBJECTS.write(dict(table, **provenance(typed('objects'), SEEDS)), OUT)
+        OBJECTS.write(dict(table, **origin('objects')), OUT)
 
     del task['name']
     return dict(task, actions=[*task['actions'], write])
