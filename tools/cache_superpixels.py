@@ -7,12 +7,13 @@
         --out data/imagenet_slic
 
 then train with ``GenerateSuperpixels(..., cache='data/imagenet_slic')``. Stop it whenever you like;
-the same command goes on. The folder may be moved, with the images or without them. With
+the same command continues. The folder may be moved, with the images or without them. With
 --scheduler it runs on a Dask cluster (its workers need this package and the same paths), for
 example one started by ``dask scheduler`` and ``dask worker``, or dask-jobqueue on Slurm. A prior
 of your own needs --import MODULE, see orl_mm/superpixels/priors.py. ImageNet (1.28 million images,
-SLIC) takes about 15 core-hours and 6 GB in 1.28 million files of about 4 kB; put it on a disk that
-has the inodes.
+SLIC) takes about 15 core-hours and 6 GB in 1.28 million files of about 4 kB. On disks that are slow
+with many files, --to lmdb then copies them into the database OUT.lmdb: train with
+``cache='OUT.lmdb'``, and delete OUT if you like.
 """
 
 import importlib
@@ -57,6 +58,9 @@ def parse_args(argv=None):
     )
     add_worker_arguments(parser, chunk=64)
     parser.add_argument(
+        '--to', choices=('files', 'lmdb'), default='files', help='lmdb: also write OUT.lmdb'
+    )
+    parser.add_argument(
         '--verify',
         action='store_true',
         help='decode every image and mask again instead of trusting file sizes and times',
@@ -68,9 +72,12 @@ def parse_args(argv=None):
 
 
 start(__name__, parse_args)
+from tqdm import tqdm
+
 from orl_mm.engine import workers
 from orl_mm.engine.image_arguments import image_source
-from orl_mm.map_cache.build import BuildJob
+from orl_mm.map_cache.build import BuildJob, pack_cache
+from orl_mm.map_cache.provenance import LMDB_SUFFIX
 from orl_mm.superpixels.cache import PriorSpec
 from orl_mm.superpixels.priors import parameters, prior_names
 
@@ -103,16 +110,21 @@ def run(args, argv) -> None:
     spec = PriorSpec(method, params, size, images.loader(type='LoadImage'))
     job = BuildJob(
         spec,
-        root=os.path.abspath(images.root),
+        root=images.root if '://' in images.root else os.path.abspath(images.root),
         out=os.path.abspath(out),
         verify=args.verify,
         source=(*images.words, *words),
+        backend_args=images.backend_args,
     )
     total = len(images)
     print(f'{total} images below {job.root} -> {job.out}\n{method} {spec.params}, {spec.library}')
     counts = workers.execute(job, images.relative_paths(), total, args)
     print(f'{counts.written} masks made, {counts.skipped} were there')
     workers.report_lists(job, counts)
+    if args.to == 'lmdb':
+        with tqdm(total=counts.total - len(counts.unreadable), unit='map') as bar:
+            packed = pack_cache(job, bar.update)
+        print(f'{packed.written} entries copied to {job.out}{LMDB_SUFFIX}')
 
 
 if __name__ == '__main__':

@@ -4,6 +4,7 @@ from pathlib import Path
 
 from mmengine.dataset import BaseDataset
 
+from orl_mm.io.files import check_backend, is_local
 from orl_mm.io.image_list import (
     IMAGE_EXTENSIONS,
     XRAY_EXTENSIONS,
@@ -12,6 +13,7 @@ from orl_mm.io.image_list import (
     read_class_list,
     read_lines,
 )
+from orl_mm.io.lmdb_files import LmdbFiles, is_database
 from orl_mm.registry import DATASETS
 
 
@@ -23,13 +25,17 @@ class ImageList(BaseDataset):
 
     Args:
         data_root (str): The folder of images, searched in its sub-folders
-            too; or what relative paths in ``list_file`` are relative to.
+            too; or what relative paths in ``list_file`` are relative to. A database that
+            ``tools/pack_images.py`` wrote, or a URL with ``list_file``, is recognized.
         list_file (str, optional): A text file with one path per line; empty lines are
             ignored. Or the name of a list in ``splits``.
         classes_file (str, optional): A text file with one sub-folder of ``data_root`` per
             line; only these are used. ``'imagenet100'`` is the authors' list, which is included.
         extensions (Sequence[str] | str): Of images in a folder, in lower case; ``('', )`` is
             every file. ``'xrays'``: what :class:`orl_mm.LoadXray` reads, with DICOM and ``.IMG``.
+        backend_args (dict, optional): mmengine's file back end of the images, passed on to
+            ``LoadImage``. The images of back ends other than ``local`` are not looked for
+            before they are loaded.
         pipeline, serialize_data, indices, lazy_init, max_refetch, ...: As
             in mmengine's ``BaseDataset``.
 
@@ -44,8 +50,16 @@ class ImageList(BaseDataset):
         list_file: str | None = None,
         classes_file: str | None = None,
         extensions: Sequence[str] | str = IMAGE_EXTENSIONS,
+        backend_args: dict | None = None,
         **kwargs,
     ) -> None:
+        data_root = os.path.expanduser(data_root)
+        if backend_args is None and is_database(data_root):
+            backend_args = dict(backend='lmdb', db_path=data_root)
+        check_backend(backend_args)
+        self.backend_args = backend_args
+        if '://' in data_root:
+            kwargs.setdefault('data_prefix', {})  # mmengine cannot join prefixes to http URLs
         self.list_file = list_file
         self.classes_file = classes_file
         if isinstance(extensions, str):
@@ -53,7 +67,7 @@ class ImageList(BaseDataset):
                 raise ValueError(f"extensions={extensions!r} must be a list, or 'xrays'")
             extensions = XRAY_EXTENSIONS
         self.extensions = tuple(e.lower() for e in extensions)
-        super().__init__(data_root=os.path.expanduser(data_root), **kwargs)
+        super().__init__(data_root=data_root, **kwargs)
 
     def load_data_list(self) -> list[dict]:
         """Every image as ``dict(img_path=...)``."""
@@ -62,9 +76,17 @@ class ImageList(BaseDataset):
             classes = read_class_list(self.classes_file)
         if self.list_file is not None:
             paths = self._from_list(self.list_file, classes)
+        elif self._database:
+            paths = self._from_database(classes)
         else:
             paths = self._from_folder(classes)
         return [dict(img_path=path) for path in paths]
+
+    def get_data_info(self, idx: int) -> dict:
+        info = super().get_data_info(idx)
+        if self.backend_args is not None:
+            info['backend_args'] = self.backend_args
+        return info
 
     def _from_list(self, list_file: str, classes: list[str] | None) -> list[str]:
         lines = read_lines(list_file, 'list_file')
@@ -75,7 +97,11 @@ class ImageList(BaseDataset):
                 raise ValueError(
                     f'no line of {list_file} begins with a class folder of {self.classes_file}'
                 )
+        if self._database:
+            return lines
         paths = [os.path.join(self.data_root, line) for line in lines]
+        if not is_local(paths[0], self.backend_args):
+            return paths
         if not os.path.exists(paths[0]):
             raise ValueError(
                 f'the first image of {list_file} does not exist: '
@@ -90,6 +116,24 @@ class ImageList(BaseDataset):
                 'or remove their lines'
             )
         return paths
+
+    @property
+    def _database(self) -> str:
+        """The folder of an LMDB database, whose keys are the paths; else an empty string."""
+        if self.backend_args is not None and self.backend_args['backend'] == 'lmdb':
+            return self.backend_args['db_path']
+        return ''
+
+    def _from_database(self, classes: list[str] | None) -> list[str]:
+        keys = LmdbFiles(self._database).keys()
+        keys = [key for key in keys if key.lower().endswith(self.extensions)]
+        if classes is not None:
+            keep = set(classes)
+            keys = [key for key in keys if key.split('/')[0] in keep]
+        if not keys:
+            wanted = f' in a folder of {self.classes_file}' if classes else ''
+            raise ValueError(f'{self._database} has no image{wanted}')
+        return keys
 
     def _from_folder(self, classes: list[str] | None) -> list[str]:
         root = self.data_root

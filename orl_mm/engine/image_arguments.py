@@ -44,7 +44,14 @@ class ImageSource:
 
     def relative_paths(self) -> Iterator[str]:
         """All images, as paths below the root."""
+        if self.backend_args is not None or '://' in self.root:
+            return (self.path(i).removeprefix(f'{self.root}/') for i in range(len(self)))
         return (relative_path(self.path(i), self.root) for i in range(len(self)))
+
+    @property
+    def backend_args(self) -> dict | None:
+        """mmengine's file back end of the images."""
+        return getattr(self.dataset, 'backend_args', None)
 
     def loader(self, **default: Any) -> str:
         """JSON of the transform of ``--config`` that decodes the images, or of the default."""
@@ -113,8 +120,8 @@ def root_of(dataset: BaseDataset) -> str:
     """The folder that a data set's images lie in."""
     prefix = (dataset.data_prefix or {}).get('img_path')
     root = prefix or dataset.data_root
-    if root and os.path.isdir(root):
-        return root
+    if root and (os.path.isdir(root) or '://' in root):
+        return root.rstrip('/')
     folders = {
         os.path.dirname(os.path.abspath(dataset.get_data_info(i)['img_path']))
         for i in range(len(dataset))

@@ -7,17 +7,19 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Executor, Future, wait
 from dataclasses import dataclass, field, replace
-from itertools import islice
+from itertools import chain, islice
 from typing import Any
 
 import cv2
 import numpy as np
 
 from orl_mm.io.atomic import write_atomic
+from orl_mm.io.files import is_local, read_file
 from orl_mm.io.image import UnreadableImageError
+from orl_mm.io.lmdb_files import Packed, pack
 
 from .entry import CacheError, EntryInfo, checksum, decode_labels, encode_entry, read_entry_info
-from .provenance import FORMAT, build_command, read_provenance, roots, spec_differences
+from .provenance import FORMAT, LMDB_SUFFIX, build_command, read_provenance, roots, spec_differences
 from .spec import MapSpec
 
 UNREADABLE = 'unreadable.txt'
@@ -35,6 +37,8 @@ class BuildJob:
         verify (bool): Decode every image and entry again and compare, instead of trusting the
             files' sizes and times.
         source (tuple): The command's arguments that name the images, for messages.
+        backend_args (dict, optional): mmengine's file back end of the images. Their times are
+            not known then, so finished entries are trusted without ``verify``.
     """
 
     spec: MapSpec
@@ -42,11 +46,18 @@ class BuildJob:
     out: str
     verify: bool = False
     source: tuple[str, ...] = ()
+    backend_args: dict | None = None
 
     @property
     def temp_dir(self) -> str:
         """Folder of unfinished files."""
         return os.path.join(self.out, '.tmp')
+
+    def image(self, source: str) -> str:
+        """Path, URL or key of an image."""
+        if is_local(self.root, self.backend_args):
+            return os.path.join(self.root, source)
+        return f'{self.root.rstrip("/")}/{source}' if '://' in self.root else source
 
     def write(self, relative: str, data: bytes) -> None:
         """Write a file of the cache atomically."""
@@ -206,18 +217,11 @@ def _process(job: BuildJob, item: Any) -> tuple[str, bool]:
         if info and (not job.verify or _intact(entry, info)):
             return info.note, False
     else:
-        image = os.path.join(job.root, source)
+        image = job.image(source)
         try:
-            stat = os.stat(image)
-            if (
-                info
-                and not job.verify
-                and info.image_bytes == stat.st_size
-                and stat.st_mtime_ns <= os.stat(entry).st_mtime_ns
-            ):
+            if info and not job.verify and _unchanged(job, image, entry, info):
                 return info.note, False
-            with open(image, 'rb') as file:
-                data = file.read()
+            data = read_file(image, job.backend_args)
             size, pixels = len(data), spec.decode(data, image)
         except (UnreadableImageError, OSError) as error:
             raise _Unreadable(error) from error
@@ -242,10 +246,52 @@ def _process(job: BuildJob, item: Any) -> tuple[str, bool]:
     return made.note, True
 
 
+def _unchanged(job: BuildJob, image: str, entry: str, info: EntryInfo) -> bool:
+    """Whether an entry is younger than its image, whose size is the recorded one."""
+    if not is_local(image, job.backend_args):
+        return True
+    stat = os.stat(image)
+    return info.image_bytes == stat.st_size and stat.st_mtime_ns <= os.stat(entry).st_mtime_ns
+
+
 def _intact(entry: str, info: EntryInfo) -> bool:
     with open(entry, 'rb') as file:
         labels = decode_labels(file.read())
     return labels is not None and checksum(labels) == info.labels_crc
+
+
+def pack_cache(job: BuildJob, progress: Callable[[int], object] | None = None) -> Packed:
+    """Copy a finished cache into one LMDB database beside it, ``OUT.lmdb``.
+
+    A run that was interrupted continues. The provenance is copied last, so an unfinished
+    database is no cache.
+
+    Args:
+        progress (callable, optional): Called with the number of entries of each transaction.
+
+    Raises:
+        LmdbError: See :func:`~orl_mm.io.lmdb_files.pack`.
+    """
+
+    def read(key: str) -> bytes:
+        with open(os.path.join(job.out, key), 'rb') as file:
+            return file.read()
+
+    def keys() -> Iterator[str]:
+        for folder, folders, files in os.walk(job.out):
+            folders[:] = sorted(set(folders) - {os.path.basename(job.temp_dir)})
+            below = os.path.relpath(folder, job.out)
+            yield from (os.path.normpath(os.path.join(below, name)) for name in sorted(files))
+
+    provenance = f'{job.spec.name}.json'
+    entries = (key for key in keys() if key != provenance)
+    return pack(
+        chain(entries, [provenance]),
+        read,
+        lambda key, stored: stored == read(key),
+        job.out + LMDB_SUFFIX,
+        progress,
+    )
 
 
 def in_chunks(
@@ -287,7 +333,7 @@ def _save_provenance(job: BuildJob, counts: Counts, root: str, complete: bool = 
     provenance = dict(
         format=FORMAT,
         spec=job.spec.to_dict(),
-        root=os.path.abspath(root),
+        root=root if '://' in root else os.path.abspath(root),
         root_from_here=os.path.relpath(root, job.out),
         source=list(job.source),
         **job.spec.about,

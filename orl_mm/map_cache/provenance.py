@@ -5,10 +5,13 @@ import os
 import shlex
 from collections.abc import Sequence
 
+from orl_mm.io.files import FileStore
+
 from .entry import CacheError
 from .spec import MapSpec
 
 FORMAT = 1
+LMDB_SUFFIX = '.lmdb'  # of the database that holds a copy of a cache
 
 
 def read_provenance(folder: str, kind: type[MapSpec]) -> dict | None:
@@ -22,12 +25,14 @@ def read_provenance(folder: str, kind: type[MapSpec]) -> dict | None:
     Raises:
         CacheError: The file is damaged.
     """
-    path = os.path.join(folder, f'{kind.name}.json')
-    if not os.path.isfile(path):
+    store, name = FileStore(folder), f'{kind.name}.json'
+    path = store.path(name)
+    try:
+        data = store.get(name)
+    except (FileNotFoundError, NotADirectoryError):
         return None
     try:
-        with open(path, encoding='utf-8') as file:
-            found = json.load(file)
+        found = json.loads(data)
         if 'spec' not in found:  # of convert_cxr.py and make_phantom.py before version 0.2
             found = dict(spec=found, root='')
         dict(found['spec']), str(found['root'])

@@ -6,8 +6,10 @@ from pathlib import Path
 
 import numpy as np
 
+from orl_mm.io.files import FileStore
+
 from .entry import HEAD_BYTES, CacheError, checksum, decode_labels, entry_info
-from .provenance import build_command, read_provenance, roots, spec_differences
+from .provenance import LMDB_SUFFIX, build_command, read_provenance, roots, spec_differences
 from .spec import MapSpec, relative_path, spec_key
 
 CHECKS = ('pixels', 'size', 'none')
@@ -21,7 +23,8 @@ class MapReader:
     symbolic link. Then the longest end of the path that has a map counts.
 
     Args:
-        folder (str): The cache.
+        folder (str): The cache: a folder, a URL of mmengine's file back ends, or an LMDB database
+            that ``--to lmdb`` made of it.
         kind (type): The :class:`~orl_mm.map_cache.spec.MapSpec` that it must hold.
         spec (MapSpec, optional): What the maps must have been made with. Default: anything.
         root (str, optional): The folder that the images' relative paths begin at.
@@ -49,6 +52,7 @@ class MapReader:
         if check not in CHECKS:
             raise ValueError(f'check={check!r} is not one of {CHECKS}')
         self.folder, self.kind, self.check = folder, kind, check
+        self.store = FileStore(folder)
         self._words = [] if spec is None else spec.words()
         self._source = ['--folder', root or 'IMAGES', *words]
         provenance = read_provenance(folder, kind)
@@ -86,7 +90,7 @@ class MapReader:
         parts = Path(os.path.abspath(img_path)).parts
         for i in range(1, len(parts)):
             relative = os.path.join(*parts[i:])
-            if os.path.isfile(os.path.join(self.folder, f'{relative}.png')):
+            if self.store.has(f'{relative}.png'):
                 self.roots.insert(0, os.path.join(*parts[:i]))
                 return relative
         raise self._error(
@@ -110,10 +114,10 @@ class MapReader:
         Raises:
             CacheError: The entry is missing, cut, foreign, stale or damaged.
         """
-        path = os.path.join(self.folder, f'{self.relative(img_path)}.png')
+        relative = f'{self.relative(img_path)}.png'
+        path = self.store.path(relative)
         try:
-            with open(path, 'rb') as file:
-                data = file.read()
+            data = self.store.get(relative)
         except FileNotFoundError:
             raise self._error(img_path, 'is missing', path) from None
         info = entry_info(data[:HEAD_BYTES], data[-12:])
@@ -124,7 +128,7 @@ class MapReader:
         if self.check == 'pixels' and pixels is not None:
             stale = info.x0_crc != checksum(pixels)
         else:
-            stale = self.check != 'none' and info.image_bytes != os.path.getsize(img_path)
+            stale = self.check != 'none' and info.image_bytes != _file_size(img_path)
         if stale:
             what = 'is stale: the image changed since, or is decoded differently now'
             raise self._error(img_path, what, path, '--verify')
@@ -140,4 +144,15 @@ class MapReader:
         )
 
     def _command(self, *flags: str) -> str:
-        return build_command(self.kind, self.folder, [*self._source, *self._words], *flags)
+        flags = ('--to', 'lmdb', *flags) if self.store.lmdb else flags
+        folder = self.folder.removesuffix(LMDB_SUFFIX)
+        return build_command(self.kind, folder, [*self._source, *self._words], *flags)
+
+
+def _file_size(path: str) -> int:
+    try:
+        return os.path.getsize(path)
+    except FileNotFoundError as error:
+        raise ValueError(
+            f"check='size' needs the image as a local file, and {path} is none; use check='pixels'"
+        ) from error

@@ -4,9 +4,9 @@ import logging
 
 import numpy as np
 import torch
-from mmengine import fileio
 from mmengine.logging import print_log
 
+from orl_mm.io.files import check_backend, read_file
 from orl_mm.io.image import UnreadableImageError, decode_image
 from orl_mm.registry import TRANSFORMS
 
@@ -41,8 +41,8 @@ class LoadImage(Transform):
             usual for ImageNet.
         max_bad (float): The fraction of loads that may fail; more is an error. Up to
             1000 * max_bad failures are always accepted. Defaults to 0.01.
-        backend_args (dict, optional): mmengine's file backend, for paths
-            that are not local files.
+        backend_args (dict, optional): mmengine's file back end, for paths that are not local
+            files; a data set with ``backend_args`` passes its own.
 
     Raises:
         ValueError: More than ``max_bad`` of the loads failed.
@@ -66,6 +66,7 @@ class LoadImage(Transform):
             )
         if not 0 <= max_bad <= 1:
             raise ValueError(f'max_bad={max_bad} must be a share in [0, 1]')
+        check_backend(backend_args)
         self.background = background
         self.apply_exif = apply_exif
         self.max_bad = max_bad
@@ -82,13 +83,6 @@ class LoadImage(Transform):
         """Number of attempted loads, over all workers."""
         return int(self._loads[:, 0].sum())
 
-    def read(self, path: str) -> bytes:
-        """The bytes of a file, through mmengine's file backends where needed."""
-        if self.backend_args is None and '://' not in path:
-            with open(path, 'rb') as file:
-                return file.read()
-        return fileio.get(path, backend_args=self.backend_args)
-
     def decode(self, data: bytes, path: str) -> np.ndarray:
         """The bytes of the file at ``path`` as (H, W, 3) uint8, BGR."""
         return decode_image(data, self.background, self.apply_exif)
@@ -98,7 +92,8 @@ class LoadImage(Transform):
         slot = worker_slot()
         self._loads.numpy()[slot, 0] += 1  # 10 us faster than on a tensor
         try:
-            img = self.decode(self.read(path), path)
+            data = read_file(path, results.get('backend_args', self.backend_args))
+            img = self.decode(data, path)
         except (UnreadableImageError, OSError) as error:
             self._note(path, slot, error)
             # The data set draws another index from numpy, which SeedSample seeded by this
