@@ -62,6 +62,7 @@ from mmengine.runner import Runner
 from orl_mm.engine import cli
 from orl_mm.engine.cpu_ddp import end_processes, use_cpu_processes
 from orl_mm.engine.hooks import ResultHook
+from orl_mm.engine.resume import choose_checkpoint
 from orl_mm.weights import checkpoints_must_fit, use_safe_loading
 
 
@@ -69,6 +70,7 @@ def merge_args(cfg, args):
     """Apply the command's arguments to the config."""
     cli.merge_common_arguments(cfg, args)
     cli.set_dataloader_defaults(cfg, args)
+    use_durable_checkpoints(cfg)
     if args.no_validate:
         cfg.val_cfg = cfg.val_dataloader = cfg.val_evaluator = None
     if args.resume == 'auto':
@@ -86,6 +88,15 @@ def merge_args(cfg, args):
             )
         cfg.auto_scale_lr.enable = True
     return cfg
+
+
+def use_durable_checkpoints(cfg):
+    """Put this project's checkpoint hook in the place of mmengine's."""
+    hooks = cfg.get('default_hooks') or {}
+    hook = hooks.setdefault('checkpoint', dict(type='CheckpointHook'))
+    if hook and hook['type'] == 'CheckpointHook':
+        hook['type'] = 'orl_mm.DurableCheckpointHook'
+    cfg.default_hooks = hooks
 
 
 def use_amp(cfg):
@@ -157,6 +168,7 @@ def main():
             # A config may name a runner of its own.
             runner = RUNNERS.build(cfg) if 'runner_type' in cfg else Runner.from_cfg(cfg)
             runner.register_hook(setup)
+            choose_checkpoint(runner)
             cli.build_loops(runner, 'train', 'val')
             check_epoch(runner)
             count_accumulation(runner)

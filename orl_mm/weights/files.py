@@ -4,10 +4,11 @@ import argparse
 import functools
 import pickle
 import re
+import zipfile
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 import torch
@@ -209,7 +210,26 @@ def _instead_of_torch_load(file: Any, map_location: Any = None, weights_only: bo
 
 def _torch_load(file: Any, name: str, map_location: Any) -> Any:
     with _readable(name), torch.serialization.safe_globals(allowed_globals()):
+        check_intact(file)
         return torch.load(file, map_location=map_location, weights_only=True)
+
+
+def check_intact(file: str | Path | BinaryIO) -> None:
+    """Compare every record of a checkpoint with its CRC-32, which ``torch.load`` does not do.
+
+    Takes a second per 1 to 2 GB. Files of torch before 1.6 are no zip and have no checksums.
+
+    Raises:
+        ValueError, zipfile.BadZipFile: A record was altered, or the file is cut.
+    """
+    with open(file, 'rb') if isinstance(file, (str, Path)) else nullcontext(file) as opened:
+        start = opened.tell()
+        if opened.read(2) == b'PK':
+            with zipfile.ZipFile(opened) as archive:
+                damaged = archive.testzip()
+            if damaged:
+                raise ValueError(f'the checksum of its record {damaged} is wrong')
+        opened.seek(start)
 
 
 def allowed_globals() -> list[Callable | tuple[Callable, str]]:
@@ -267,6 +287,6 @@ def _readable(name: str) -> Iterator[None]:
 def _unreadable(name: str, error: Exception) -> ValueError:
     reason = str(error).strip().splitlines()
     return ValueError(
-        f'checkpoint {name} cannot be read: it is cut short or of another kind; copy or download '
-        f'it again ({reason[0] if reason else repr(error)})'
+        f'checkpoint {name} cannot be read: it is damaged, cut short or of another kind; copy or '
+        f'download it again ({reason[0] if reason else repr(error)})'
     )

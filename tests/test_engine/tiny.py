@@ -120,13 +120,14 @@ def tiny_runner(
     hooks=(),
     stop_after=None,
     param_scheduler=None,
+    checkpoint=(),
     **kwargs,
 ):
     """Runner of ``TinyModel``: 4 iterations an epoch, a checkpoint after each."""
     hooks = [*hooks, *([dict(type='orl_mm.StopAfter', epochs=stop_after)] if stop_after else [])]
     loop = dict(max_epochs=epochs) if iters is None else dict(max_iters=iters)
     by_epoch = iters is None
-    checkpoint = dict(type='CheckpointHook', interval=1, by_epoch=by_epoch)
+    checkpoint = dict(type='CheckpointHook', interval=1, by_epoch=by_epoch) | dict(checkpoint)
     return Runner(
         TinyModel() if model is None else model,
         str(work_dir),

@@ -2,6 +2,7 @@ from .attention_reg_hook import AttentionRegHook
 from .attention_visualization_hook import AttentionVisualizationHook
 from .check_data_hook import CheckDataHook
 from .dino_hooks import ClipEachGradHook, FreezeLastLayerHook
+from .durable_checkpoint_hook import DurableCheckpointHook
 from .feature_bank_hook import FeatureBankHook
 from .frozen_features_hook import FrozenFeaturesHook
 from .kmeans_refine_hook import KMeansRefineHook
@@ -21,6 +22,7 @@ __all__ = [
     'AttentionVisualizationHook',
     'CheckDataHook',
     'ClipEachGradHook',
+    'DurableCheckpointHook',
     'FeatureBankHook',
     'FreezeLastLayerHook',
     'FrozenFeaturesHook',

@@ -42,6 +42,7 @@ class SaveInitialHook(Hook):
             save_optimizer=False,
             save_param_scheduler=False,
             meta=dict(epoch=0, iter=0),
+            backend_args=dict(backend='orl_mm.durable'),
         )
         runner.logger.info(
             f'The network before its first step is in {runner.work_dir}/{self.filename}'
