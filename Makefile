@@ -18,7 +18,7 @@ ARGS  ?=
 DATA  ?=
 JOBS  ?= $(shell n=$$(nproc); echo $$((n < 4 ? n : 4)))
 
-.PHONY: help env ops demo demo-medino test lint
+.PHONY: help env ops demo demo-medino test test-lowest lint
 .DEFAULT_GOAL := help
 
 help:
@@ -27,6 +27,7 @@ help:
 	@echo "            DATA=FOLDER  train on a folder of images instead"
 	@echo "make demo-medino   env, then train MeDINO on drawn chests: work_dirs/demo_medino"
 	@echo "make test   env, then run the tests (ARGS='-m slow' for the slow ones)"
+	@echo "make test-lowest   the same with the lowest versions that pyproject.toml allows: .venv-lowest"
 	@echo "make lint   env, then run ruff and mypy"
 	@echo "make ops    env, then compile mmcv's ops, needed only for COCO (10 minutes or more)"
 
@@ -91,6 +92,21 @@ demo-medino: $(READY)
 
 test: $(READY)
 	OMP_NUM_THREADS=1 $(PY) -m pytest -n $(JOBS) --dist loadfile --durations=15 $(ARGS)
+
+# The lowest version of every range in pyproject.toml, without mmcv's compiled ops.
+LOWEST := .venv-lowest
+$(LOWEST)/requirements.txt: pyproject.toml | $(PY)
+	$(PY) -m venv --clear $(LOWEST)
+	$(PY) -c "import re, tomllib; project = tomllib.load(open('pyproject.toml', 'rb'))['project']; \
+	  extras = project['optional-dependencies']; \
+	  ranges = sum((extras[name] for name in extras if name != 'lint'), project['dependencies']); \
+	  print(*(re.sub('>=([^,]+).*', r'==\\1', text) for text in ranges), sep='\n')" > $(LOWEST)/lowest.txt
+	$(LOWEST)/bin/python -m pip install --no-binary onedl-mmcv 'setuptools>=77' -r $(LOWEST)/lowest.txt
+	$(LOWEST)/bin/python -m pip install --no-build-isolation --no-deps -e .
+	mv $(LOWEST)/lowest.txt $@
+
+test-lowest: $(LOWEST)/requirements.txt
+	OMP_NUM_THREADS=1 $(LOWEST)/bin/python -m pytest -n $(JOBS) --dist loadfile $(ARGS)
 
 lint: $(READY)
 	$(VENV)/bin/ruff check .
