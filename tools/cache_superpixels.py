@@ -72,8 +72,6 @@ def parse_args(argv=None):
 
 
 start(__name__, parse_args)
-from tqdm import tqdm
-
 from orl_mm.engine import workers
 from orl_mm.engine.image_arguments import image_source
 from orl_mm.map_cache.build import BuildJob, pack_cache
@@ -122,7 +120,7 @@ def run(args, argv) -> None:
     print(f'{counts.written} masks made, {counts.skipped} were there')
     workers.report_lists(job, counts)
     if args.to == 'lmdb':
-        with tqdm(total=counts.total - len(counts.unreadable), unit='map') as bar:
+        with workers.progress_bar(counts.total - len(counts.unreadable), 'map') as bar:
             packed = pack_cache(job, bar.update)
         print(f'{packed.written} entries copied to {job.out}{LMDB_SUFFIX}')
 

@@ -23,9 +23,8 @@ def parse_args(argv=None):
 
 
 start(__name__, parse_args)
-from tqdm import tqdm
-
 from orl_mm.engine.image_arguments import image_source
+from orl_mm.engine.workers import progress_bar
 from orl_mm.io.files import read_file
 from orl_mm.io.lmdb_files import pack
 
@@ -38,7 +37,7 @@ def main(argv=None) -> None:
 
 def run(args, argv) -> None:
     images = image_source(args, argv)
-    with tqdm(total=len(images), unit='img') as bar:
+    with progress_bar(len(images), 'img') as bar:
         packed = pack(
             images.relative_paths(),
             lambda key: read_file(os.path.join(images.root, key)),

@@ -62,8 +62,7 @@ def execute(
         UserError: No Dask, or no scheduler at the address.
     """
     prepare(job, args.overwrite)  # fails before a bar is drawn
-    tqdm.monitor_interval = 0  # its thread would be forked along
-    bar = tqdm(total=total, unit='img', smoothing=0.05)
+    bar = progress_bar(total, 'img')
 
     def progress(counts: Counts) -> None:
         bar.set_postfix(**numbers(counts), refresh=False)
@@ -92,6 +91,12 @@ def execute(
                 bar.write('stopping after the running tasks ...')
                 pool.shutdown(wait=False, cancel_futures=True)
                 raise
+
+
+def progress_bar(total: int, unit: str) -> tqdm:
+    """A bar without tqdm's monitor thread: a fork while it holds a lock would hang the child."""
+    tqdm.monitor_interval = 0
+    return tqdm(total=total, unit=unit, smoothing=0.05)
 
 
 def report_lists(job: BuildJob, counts: Counts) -> None:

@@ -16,7 +16,7 @@ from orl_mm.datasets.image_list import ImageList
 from orl_mm.datasets.transforms import LoadImage
 from orl_mm.io import lmdb_files
 from orl_mm.io.files import check_backend
-from orl_mm.io.lmdb_files import KEYS, LmdbError, LmdbFiles, open_database, pack
+from orl_mm.io.lmdb_files import LmdbError, LmdbFiles, open_database, pack
 from orl_mm.map_cache.entry import CacheError
 from orl_mm.superpixels.cache import PriorSpec, SuperpixelCache
 from tools import cache_superpixels, pack_images
