@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from orl_mm.registry import MODELS
 from orl_mm.weights import load_backbone
 
-from .base import read_config, warn_of_random_weights
+from .base import quiet, read_config, warn_of_random_weights
 
 
 class StagedBackbone(nn.Module):
@@ -59,9 +59,10 @@ def get_backbone(
     if 'backbone' not in cfg.get('model', {}):
         raise ValueError(f'{config_or_name} has no model with a backbone')
     backbone = MODELS.build(cfg.model['backbone'])
-    if checkpoint is None:
-        backbone.init_weights()
-        warn_of_random_weights(backbone)
-    else:
-        load_backbone(backbone, checkpoint, prefix='evaluated')
+    with quiet():
+        if checkpoint is None:
+            backbone.init_weights()
+            warn_of_random_weights(backbone)
+        else:
+            load_backbone(backbone, checkpoint, prefix='evaluated')
     return StagedBackbone(backbone).to(device or get_device()).eval()

@@ -1,9 +1,12 @@
 """What the inferencers share: configs by path or name, and images of any kind."""
 
+import importlib.util
 import logging
 import math
 import os
-from collections.abc import Sequence
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -12,13 +15,13 @@ import torch
 from mmengine.config import Config
 from mmengine.dataset import pseudo_collate
 from mmengine.infer import BaseInferencer
-from mmengine.logging import print_log
+from mmengine.logging import MMLogger
 from mmengine.registry import init_default_scope
 from PIL import Image
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from orl_mm.engine.cli import load_config
+from orl_mm.engine.cli import UserError, load_config
 from orl_mm.io.files import read_file
 from orl_mm.registry import TRANSFORMS
 from orl_mm.visualization.samples import image_paths, innermost, short_name
@@ -31,17 +34,37 @@ def read_config(config_or_name: str | Path | Config) -> Config:
     """A config by its path, or by its place in this package's ``configs``.
 
     Args:
-        config_or_name: A path; or what follows ``orl_mm::``, such as ``r2o/r50_in1k``.
+        config_or_name: A path, or a name for :func:`installed_config`, such as
+            ``r2o/r50_in1k`` or ``orl_mm::r2o/demo.py``.
 
     Raises:
         UserError: No such config.
     """
     if isinstance(config_or_name, Config):
         return config_or_name.copy()
-    name = str(config_or_name)
-    if not name.endswith('.py'):
-        name = f'orl_mm::{name}.py'
-    return load_config(name)
+    path = str(config_or_name)
+    if not path.endswith('.py') or '::' in path:
+        path = installed_config(path)
+    return load_config(path)
+
+
+def installed_config(name: str) -> str:
+    """The path of a config by ``PACKAGE::PATH``; the package is ``orl_mm`` if left out.
+
+    Raises:
+        UserError: No such package or config.
+    """
+    package, _, relative = name.rpartition('::')
+    spec = importlib.util.find_spec(package or 'orl_mm')
+    if spec is None or spec.origin is None:
+        raise UserError(f'config {name!r}: {package!r} is not installed')
+    folder = Path(spec.origin).parent
+    relative = relative if relative.endswith('.py') else f'{relative}.py'
+    places = [folder / '.mim/configs' / relative, folder.parent / 'configs' / relative]
+    for path in places:
+        if path.is_file():
+            return str(path)
+    raise UserError(f'config {name!r} does not exist: neither {places[0]} nor {places[1]}')
 
 
 class ImageInferencer(BaseInferencer):
@@ -68,7 +91,8 @@ class ImageInferencer(BaseInferencer):
         scope = cfg.get('default_scope') or 'mmpretrain'
         init_default_scope(scope)
         weights = None if checkpoint is None else str(checkpoint)
-        super().__init__(cfg, weights, device, scope, show_progress)
+        with quiet():
+            super().__init__(cfg, weights, device, scope, show_progress)
 
     def _init_collate(self, cfg: Config):
         return pseudo_collate
@@ -145,6 +169,18 @@ def load_picture(image: Picture, loader: Any) -> np.ndarray:
     return image
 
 
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Keep mmengine from printing every initial weight."""
+    logger = MMLogger.get_current_instance()
+    level = logger.level
+    logger.setLevel(logging.WARNING)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
+
+
 def to_tensor(img: np.ndarray) -> Tensor:
     """(H, W, 3) to (3, H, W)."""
     return torch.from_numpy(np.ascontiguousarray(img)).permute(2, 0, 1)
@@ -152,10 +188,8 @@ def to_tensor(img: np.ndarray) -> Tensor:
 
 def warn_of_random_weights(model: nn.Module) -> None:
     """Say that there is no checkpoint."""
-    print_log(
-        f'{type(model).__name__} has random weights, because no checkpoint was given',
-        'current',
-        logging.WARNING,
+    warnings.warn(
+        f'{type(model).__name__} has random weights: no checkpoint was given', stacklevel=2
     )
 
 
