@@ -73,6 +73,7 @@ from orl_mm.evaluation.results import write_json
 from orl_mm.io.atomic import write_atomic
 from orl_mm.tables import objects
 from orl_mm.tables.markdown import markdown_table
+from orl_mm.tables.records import checkpoints_of
 from orl_mm.visualization import save_figure
 from orl_mm.visualization.forest import save_plot
 from orl_mm.weights import use_safe_loading
@@ -101,7 +102,7 @@ def score(cfg, args):
         set_random_seed(seed)
         scorer.add('random network', build_finder(cfg), seed=seed)
     for name, path in (item.split('=', 1) for item in args.networks):
-        for step, checkpoint in objects.checkpoints_of(path):
+        for step, checkpoint in checkpoints_of(path):
             for seed in range(args.seeds):
                 set_random_seed(seed)
                 model = build_finder(cfg)

@@ -77,32 +77,30 @@ from mmengine.registry import init_default_scope
 
 from orl_mm.evaluation.results import write_json
 from orl_mm.io.atomic import write_atomic
-from orl_mm.tables import natural, xrays
+from orl_mm.tables import natural, records, xrays
 from orl_mm.tables.markdown import markdown_table
 from orl_mm.visualization.forest import forest_plot, save_plot
 from orl_mm.weights import use_safe_loading
 
 
 def make(args):
-    """The table, its cells, the lines below it, and the panels of its plot."""
+    """The table, its cells, and the lines below it."""
     named = [tuple(pair.split('=', 1)) for pair in args.row]
-    how = dict(options=args.cfg_options, test=args.test, again=args.again)
+    tests = records.Tests(args.cfg_options, args.test, args.again)
     if args.table.startswith('2'):
-        table = natural.natural_table(args.table, args.runs, named, **how)
-        cells, notes = natural.natural_cells(table), natural.natural_notes(table)
-        return table, cells, notes, natural.natural_panels(table)
+        table = natural.natural_table(args.table, args.runs, named, tests)
+        return table, natural.natural_cells(table), natural.natural_notes(table)
     if args.data:
         os.environ['ORL_CXR'] = args.data
     rows = xrays.find_rows(args.runs, named)
     if args.table == '3.2':
-        table = xrays.probe_table(rows, **how)
-        return table, xrays.probe_cells(table), [], xrays.probe_panels(table)
+        table = xrays.probe_table(rows, tests)
+        return table, xrays.probe_cells(table), []
     templates: dict[str, list[str]] = {}
     for name, path in (pair.split('=', 1) for pair in args.template):
         templates.setdefault(name, []).append(path)
-    table = xrays.attention_table(rows, templates, **how)
-    cells, notes = xrays.attention_cells(table), xrays.attention_notes(table)
-    return table, cells, notes, xrays.attention_panels(table)
+    table = xrays.attention_table(rows, templates, tests)
+    return table, xrays.attention_cells(table), xrays.attention_notes(table)
 
 
 def main(argv=None):
@@ -111,7 +109,7 @@ def main(argv=None):
         use_safe_loading()
         init_default_scope('mmpretrain')
         MMLogger.get_current_instance().setLevel('WARNING')
-        table, cells, notes, panels = make(args)
+        table, cells, notes = make(args)
         title = f'Table {args.table}: {table["title"]}'
         head = f'**{title}**\n\n{markdown_table(cells)}\n\n{table["note"]}\n'
         text = '\n'.join([head, *notes, ''])
@@ -120,10 +118,8 @@ def main(argv=None):
         if args.markdown:
             write_atomic(args.markdown, text.encode())
         if args.plot:
-            names = [row['name'] for row in table['rows']]
-            if args.table.startswith('2'):
-                names = [natural.natural_label(row) for row in table['rows']]
-            save_plot(forest_plot(names, panels, title), args.plot)
+            names = [row.get('label', row['name']) for row in table['rows']]
+            save_plot(forest_plot(names, records.table_panels(table), title), args.plot)
         print(f'\n{text}')
 
 

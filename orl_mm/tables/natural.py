@@ -4,15 +4,15 @@ import re
 from collections.abc import Iterator, Sequence
 from functools import cache
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import yaml
 from mmengine.config import Config
 
 from orl_mm.evaluation.results import flat_settings
-from orl_mm.visualization.forest import Panel
+from orl_mm.visualization.samples import innermost, short_name
 
-from .records import CONFIGS, Run, find_run, recorded_scores, scores_of_test
+from .records import CONFIGS, Run, Tests, find_run, scores_of
 
 THESIS: dict[str, Any] = yaml.safe_load(
     (Path(__file__).with_name('thesis.yml')).read_text(encoding='utf-8')
@@ -47,45 +47,11 @@ class Skipped(Exception):
     """A work directory that does not belong to the table; its text says why."""
 
 
-class Result(NamedTuple):
-    """A transfer run with its scores.
-
-    Attributes:
-        run (Run): Its work directory.
-        path (str): As given.
-        data (str): ``'coco'``, ``'voc'`` or ``'cityscapes'``.
-        row (str): The config of pretraining, or any name.
-        pretrained (str, optional): The checkpoint that it started from.
-        kind (str): ``'test'`` or ``'val'``.
-        section (dict, optional): Of the result; None without one of the last checkpoint.
-        values (dict): Column -> percent.
-        recipe (str): Name of the transfer config if it is another one than the thesis's.
-        doubts (list): Mark and reason of each.
-    """
-
-    run: Run
-    path: str
-    data: str
-    row: str
-    pretrained: str | None
-    kind: str
-    section: dict[str, Any] | None
-    values: dict[str, float]
-    recipe: str
-    doubts: list[tuple[str, str]]
-
-    @property
-    def marks(self) -> str:
-        return ''.join(mark for mark in MARKS if mark in dict(self.doubts))
-
-
 def natural_table(
     table: str,
     runs: Sequence[str],
     named: Sequence[tuple[str, str]] = (),
-    options: dict[str, Any] | None = None,
-    test: bool = False,
-    again: bool = False,
+    tests: Tests = Tests(),  # noqa: B008  (immutable)
 ) -> dict[str, Any]:
     """Tables 2.1 to 2.3: transfer runs beside the thesis's numbers.
 
@@ -93,18 +59,20 @@ def natural_table(
         table (str): ``'2.1'``, ``'2.2'`` or ``'2.3'``.
         runs (sequence): Work directories; those of other tables are left out.
         named (sequence): Row and work directory of further ones.
-        options (dict, optional): Further keys of the config of a test.
-        test, again (bool): See :func:`.records.scores_of_test`.
+        tests (Tests): What to test.
 
     Returns:
-        dict: ``rows``: ``row``, ``name``, ``epochs``, ``thesis`` (column -> number), ``marks``,
-        ``recipe``, ``here`` (column -> ``mean``, ``low``, ``high``, ``values``) and ``runs``;
-        ``columns``; ``left_out`` (reason -> work directories).
+        dict: ``rows``: ``row``, ``name``, ``label``, ``epochs``, ``thesis`` (column -> number),
+        ``marks``, ``recipe``, ``scores`` (column -> ``mean``, ``low``, ``high``, ``values``) and
+        ``runs``; ``columns``; ``left_out`` (reason -> work directories).
 
     Raises:
         ValueError: No such folder, one given twice, or a row that is not obvious.
     """
-    results: list[Result] = []
+    # (row, name of another recipe than the thesis's, marks) -> runs. The thesis's rows are in the
+    # table even if nothing ran.
+    thesis = NATURAL[table]
+    groups: dict[tuple[str, str, str], list[dict]] = {(key, '', ''): [] for key in thesis}
     left_out: dict[str, list[str]] = {}
     folders: set[Path] = set()
     for path, row in [*((path, None) for path in runs), *((path, row) for row, path in named)]:
@@ -112,35 +80,34 @@ def natural_table(
             raise ValueError(f'{path} is given twice')
         folders.add(Path(path).resolve())
         try:
-            results.append(_transfer(table, path, row, options or {}, test, again))
+            key, recipe, record = _transfer(table, path, row, tests)
         except Skipped as reason:
             if row is not None:
                 raise ValueError(f'{path}: {reason}') from None
             left_out.setdefault(str(reason), []).append(path)
+            continue
+        doubted = {doubt['mark'] for doubt in record['doubts']}
+        marks = ''.join(mark for mark in MARKS if mark in doubted)
+        groups.setdefault((key, recipe, marks), []).append(record)
     columns = [column for data in THESIS['data_sets'][table] for column in METRICS[data]]
-    thesis = NATURAL[table]
     rows = []
-    for key in [*thesis, *sorted({result.row for result in results} - thesis.keys())]:
-        # The thesis's row is in the table even if nothing ran.
-        groups: dict[tuple[str, str], list[Result]] = {('', ''): []} if key in thesis else {}
-        for result in results:
-            if result.row == key:
-                groups.setdefault((result.recipe, result.marks), []).append(result)
-        for (recipe, marks), members in groups.items():
-            printed = thesis[key] if key in thesis and not (recipe or marks) else {}
-            name = thesis[key]['name'] if key in thesis else THESIS['other_rows'].get(key, key)
-            rows.append(
-                dict(
-                    row=key,
-                    name=name,
-                    epochs=printed.get('epochs'),
-                    thesis={c: printed[c] for c in columns if c in printed},
-                    recipe=recipe,
-                    marks=marks,
-                    here={c: found for c in columns if (found := _summary(c, members))},
-                    runs=[_run_record(result) for result in members],
-                )
+    order = [*thesis, *sorted({key for key, _, _ in groups} - thesis.keys())]
+    for (key, recipe, marks), members in sorted(groups.items(), key=lambda g: order.index(g[0][0])):
+        printed = thesis[key] if key in thesis and not (recipe or marks) else {}
+        name = thesis[key]['name'] if key in thesis else THESIS['other_rows'].get(key, key)
+        rows.append(
+            dict(
+                row=key,
+                name=name,
+                label=f'{", ".join(filter(None, (name, recipe)))} {marks}'.strip(),
+                epochs=printed.get('epochs'),
+                thesis={c: printed[c] for c in columns if c in printed},
+                recipe=recipe,
+                marks=marks,
+                scores={c: found for c in columns if (found := _summary(c, members))},
+                runs=members,
             )
+        )
     return dict(
         table=table,
         title=THESIS['titles'][table],
@@ -152,9 +119,9 @@ def natural_table(
 
 
 def _transfer(
-    table: str, path: str, row: str | None, options: dict[str, Any], test: bool, again: bool
-) -> Result:
-    """Read a work directory, and test its last checkpoint if need be."""
+    table: str, path: str, row: str | None, tests: Tests
+) -> tuple[str, str, dict[str, Any]]:
+    """The row of a work directory, its recipe if it is not the thesis's, and its record."""
     if not Path(path).expanduser().is_dir():
         raise ValueError(f'there is no work directory {path!r}')
     try:
@@ -173,11 +140,7 @@ def _transfer(
     key = full_name(row) if row else _row(path, Path(path).resolve().name, pretrained)
     if row is None and (key in NATURAL['2.3']) != (table == '2.3'):
         raise Skipped(f'rows of table {"2.2" if table == "2.3" else "2.3"}')
-    kind, section = (not again and recorded_scores(run)) or ('test', None)
-    if (test or again) and (section is None or options):
-        cfg = config_of_test(run)
-        cfg.merge_from_dict(options)
-        kind, section = 'test', scores_of_test(cfg, run.checkpoint, run.folder, test, again)
+    kind, section = scores_of(run, tests)
     values = {}
     for column, (metric, scale) in METRICS[data].items():
         value = section and section['metrics'].get(metric)
@@ -190,23 +153,23 @@ def _transfer(
         what = f'differs from configs/transfer/{data}/{recipe}.py: {"; ".join(changed)}'
         doubts.append((OTHER_SETTINGS, what))
         recipe = ''
-    return Result(run, path, data, key, pretrained, kind, section, values, recipe, doubts)
-
-
-def config_of_test(run: Run) -> Config:
-    """The config of a training as mmengine wrote it (JSON has no tuples)."""
-    file = run.checkpoint.parent / f'{run.name}.py'
-    if not file.is_file():
-        raise ValueError(f'{run.folder} cannot be tested: there is no config {file}')
-    return Config.fromfile(str(file))
+    record = dict(
+        work_dir=path,
+        data_set=data,
+        checkpoint=run.checkpoint.name,
+        pretrained=pretrained,
+        values=values or None,
+        source=section and kind,
+        images=section and section['images']['count'],
+        doubts=[dict(mark=mark, reason=reason) for mark, reason in doubts],
+    )
+    return key, recipe, record
 
 
 def data_set_of(config: dict[str, Any]) -> str | None:
     """``'coco'``, ``'voc'`` or ``'cityscapes'``, by the type of what a config is tested on."""
-    data = (config.get('test_dataloader') or config.get('val_dataloader') or {}).get('dataset', {})
-    while 'dataset' in data:
-        data = data['dataset']
-    return TYPES.get(str(data.get('type')).split('.')[-1])
+    loader = config.get('test_dataloader') or config.get('val_dataloader') or {}
+    return TYPES.get(short_name(dict(dict(type=''), **innermost(loader.get('dataset', {})))))
 
 
 def full_name(row: str) -> str:
@@ -369,32 +332,12 @@ def row_epochs(row: str) -> list[int]:
     ]
 
 
-def _summary(column: str, members: Sequence[Result]) -> dict[str, Any] | None:
-    values = [result.values[column] for result in members if column in result.values]
+def _summary(column: str, runs: Sequence[dict]) -> dict[str, Any] | None:
+    values = [run['values'][column] for run in runs if column in (run['values'] or {})]
     if not values:
         return None
     mean = round(sum(values) / len(values), 4)
     return dict(mean=mean, low=min(values), high=max(values), values=values)
-
-
-def _run_record(result: Result) -> dict[str, Any]:
-    section = result.section
-    return dict(
-        work_dir=result.path,
-        data_set=result.data,
-        checkpoint=result.run.checkpoint.name,
-        pretrained=result.pretrained,
-        values=result.values or None,
-        source=section and result.kind,
-        images=section and section['images']['count'],
-        doubts=[dict(mark=mark, reason=reason) for mark, reason in result.doubts],
-    )
-
-
-def natural_label(row: dict[str, Any]) -> str:
-    """Name of a row, with its recipe and marks."""
-    name = ', '.join(filter(None, (row['name'], row['recipe'])))
-    return f'{name} {row["marks"]}'.strip()
 
 
 def natural_cells(table: dict[str, Any]) -> list[dict[str, str]]:
@@ -402,7 +345,7 @@ def natural_cells(table: dict[str, Any]) -> list[dict[str, str]]:
     digits = 2 if table['table'] == '2.3' else 1  # as the thesis prints them
     found = []
     for row in table['rows']:
-        cells = {'Row': natural_label(row), 'Epochs': str(row['epochs'] or '')}
+        cells = {'Row': row['label'], 'Epochs': str(row['epochs'] or '')}
         for column, title in table['columns'].items():
             number = row['thesis'].get(column)
             missing = '-' if row['thesis'] else ''
@@ -413,7 +356,7 @@ def natural_cells(table: dict[str, Any]) -> list[dict[str, str]]:
 
 
 def _measured(row: dict[str, Any], column: str, digits: int) -> str:
-    here = row['here'].get(column)
+    here = row['scores'].get(column)
     if here is None:
         of_column = [run for run in row['runs'] if column in METRICS[run['data_set']]]
         return 'nothing recorded' if of_column else 'not yet run' if row['thesis'] else ''
@@ -433,27 +376,10 @@ def natural_notes(table: dict[str, Any]) -> list[str]:
             values = ' / '.join(f'{value:.2f}' for value in (run['values'] or {}).values())
             where = f'{run["work_dir"]}, {run["checkpoint"]}'
             how = f'{run["source"]}, {run["images"]} images' if run['source'] else 'add --test'
-            lines.append(f'- {natural_label(row)}: {values or "nothing recorded"}: {where}, {how}')
+            lines.append(f'- {row["label"]}: {values or "nothing recorded"}: {where}, {how}')
             for doubt in run['doubts']:
                 parts = doubt['reason'].split('; ')
                 more = [f'and {len(parts) - 6} more'] if len(parts) > 6 else []  # --json has all
                 lines.append(f'  - {doubt["mark"]} {"; ".join([*parts[:6], *more])}')
     lines += [f'- left out, {why}: {", ".join(paths)}' for why, paths in table['left_out'].items()]
     return lines
-
-
-def natural_panels(table: dict[str, Any]) -> list[Panel]:
-    """For a forest plot: a panel for each column."""
-    return [
-        Panel(
-            title,
-            [
-                dict(row['here'][column], marked=bool(row['marks']))
-                if column in row['here']
-                else None
-                for row in table['rows']
-            ],
-            thesis=[row['thesis'].get(column) for row in table['rows']],
-        )
-        for column, title in table['columns'].items()
-    ]

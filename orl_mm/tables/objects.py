@@ -1,7 +1,5 @@
 """Agreement of the objects that networks find with the real ones: scores, table, pictures."""
 
-import re
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import cv2
@@ -148,19 +146,6 @@ class Scorer:
             for i, image in zip(indices, labels, strict=True):
                 found.setdefault(i, resize_labels(image, self.size, self.size))
         return [found[i] for i in range(len(loaded.truth))]
-
-
-def checkpoints_of(path: str) -> list[tuple[int, Path]]:
-    """Number and path of a checkpoint, or of each checkpoint of a work directory in order.
-
-    Raises:
-        ValueError: There are none.
-    """
-    where = Path(path).expanduser()
-    files = [where] if where.is_file() else list(where.glob('*.pth'))
-    if not files:
-        raise ValueError(f'{path} is no checkpoint and no folder with checkpoints (*.pth)')
-    return sorted((int((re.findall(r'\d+', file.stem) or [0])[-1]), file) for file in files)
 
 
 def object_table(scorer: Scorer) -> dict[str, Any]:

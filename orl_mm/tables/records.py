@@ -1,5 +1,6 @@
-"""Work directories and their scores: read from ``result.json``, or made by tools/test.py."""
+"""Work directories and their scores, from ``result.json`` or by tools/test.py; panels of a plot."""
 
+import ast
 import re
 import subprocess
 import sys
@@ -9,11 +10,27 @@ from typing import Any, NamedTuple
 from mmengine.config import Config
 
 from orl_mm.evaluation.results import config_digest, file_digest, plain, read_result
+from orl_mm.visualization.forest import Panel
 
 PACKAGE = Path(__file__).resolve().parents[1]
 # A checkout, or the copy of configs and tools in an installed package.
 ROOT = PACKAGE.parent if (PACKAGE.parent / 'configs').is_dir() else PACKAGE / '.mim'
 CONFIGS = ROOT / 'configs'
+TEST_CONFIG = 'test_config.py'  # of a test that a table asked for
+
+
+class Tests(NamedTuple):
+    """Which scores come from tests that a table runs itself.
+
+    Attributes:
+        options (dict): Further keys of the configs.
+        test (bool): Test what has no result of its checkpoint and config.
+        again (bool): Test everything.
+    """
+
+    options: dict[str, Any] = {}
+    test: bool = False
+    again: bool = False
 
 
 class Run(NamedTuple):
@@ -60,28 +77,44 @@ def find_run(path: str) -> Run:
     return Run(folder, checkpoint, config, name, training)
 
 
-def last_checkpoint(folder: Path) -> Path:
-    """The checkpoint that mmengine wrote last.
+def checkpoints_of(path: str | Path) -> list[tuple[int, Path]]:
+    """Number and path of a checkpoint, or of each one in a work directory, in order.
 
     Raises:
-        ValueError: There is no such folder, or no checkpoint in it.
+        ValueError: There are none.
     """
-    if not folder.is_dir():
-        raise ValueError(f'there is no work directory or checkpoint {str(folder)!r}')
+    where = Path(path).expanduser()
+    files = [where] if where.is_file() else list(where.glob('*.pth'))
+    if not files and where.is_dir():
+        raise ValueError(f'{path} holds no checkpoint (*.pth); train first')
+    if not files:
+        raise ValueError(f'there is no work directory or checkpoint {str(path)!r}')
+    return sorted((int((re.findall(r'\d+', file.stem) or [-1])[-1]), file) for file in files)
+
+
+def last_checkpoint(folder: Path) -> Path:
+    """The checkpoint that mmengine wrote last; raises as :func:`checkpoints_of`."""
     note = folder / 'last_checkpoint'
     if note.is_file():
         named = folder / Path(note.read_text().strip()).name  # the folder may have been moved
         if named.is_file():
             return named
-    found = [(int((re.findall(r'\d+', f.stem) or [-1])[-1]), f) for f in folder.glob('*.pth')]
-    if not found:
-        raise ValueError(f'{folder} holds no checkpoint (*.pth); train first')
-    return max(found)[1]
+    return checkpoints_of(folder)[-1][1]
 
 
 def dumped_config(folder: Path) -> Path | None:
-    """The newest config that mmengine wrote into a work directory."""
-    return max(folder.glob('*.py'), key=lambda file: file.stat().st_mtime, default=None)
+    """The newest config that mmengine wrote into a work directory: assignments only."""
+
+    def is_config(file: Path) -> bool:
+        try:
+            body = ast.parse(file.read_text(encoding='utf-8')).body
+        except (SyntaxError, ValueError, OSError):
+            return False
+        names = {ast.unparse(node.targets[0]) for node in body if isinstance(node, ast.Assign)}
+        return len(names) == len(body) and 'model' in names and file.name != TEST_CONFIG
+
+    files = filter(is_config, folder.glob('*.py'))
+    return max(files, key=lambda file: file.stat().st_mtime, default=None)
 
 
 def recorded_scores(run: Run) -> tuple[str, dict[str, Any]] | None:
@@ -99,36 +132,48 @@ def recorded_scores(run: Run) -> tuple[str, dict[str, Any]] | None:
     return None
 
 
+def scores_of(run: Run, tests: Tests) -> tuple[str, dict[str, Any] | None]:
+    """``test`` or ``val`` and that section of a run's result, from a new test if need be."""
+    found = None if tests.again else recorded_scores(run)
+    if not (tests.test or tests.again) or found and not tests.options:
+        return found or ('test', None)
+    file = run.checkpoint.parent / f'{run.name}.py'  # as mmengine wrote it; JSON has no tuples
+    if not file.is_file():
+        raise ValueError(f'{run.folder} cannot be tested: there is no config {file}')
+    cfg = Config.fromfile(str(file))
+    cfg.merge_from_dict(tests.options)
+    return 'test', scores_of_test(cfg, run.checkpoint, run.folder, tests)
+
+
 def scores_of_test(
-    cfg: Config, checkpoint: Path, folder: Path, test: bool = False, again: bool = False
+    cfg: Config, checkpoint: Path, folder: Path, tests: Tests
 ) -> dict[str, Any] | None:
     """Section ``test`` of a checkpoint's result under a config.
 
     Args:
-        cfg (Config): Of the test.
+        cfg (Config): Of the test, with all options.
         checkpoint (Path): The file.
         folder (Path): Work directory of the test.
-        test (bool): Run tools/test.py where there is no result of this checkpoint and config.
-        again (bool): Run it in any case.
+        tests (Tests): Whether to run tools/test.py.
 
     Returns:
-        dict: None where there is no result and ``test`` is False.
+        dict: None where there is no result and it was not to be tested.
 
     Raises:
         ValueError: The test failed; with the last line of what it printed.
     """
-    found = None if again else read_result(folder).get('test')
+    found = None if tests.again else read_result(folder).get('test')
     if (
         found
         and found['config_digest'] == config_digest(cfg)
         and (found['checkpoint'] or {}).get('digest') == file_digest(checkpoint)
     ):
         return found
-    if not test and not again:
+    if not (tests.test or tests.again):
         return None
     print(f'{checkpoint}: testing, {folder} ...', flush=True)
     folder.mkdir(parents=True, exist_ok=True)
-    config = folder / 'test_config.py'
+    config = folder / TEST_CONFIG
     cfg.dump(str(config))
     command = [sys.executable, ROOT / 'tools' / 'test.py', config, checkpoint]
     done = subprocess.run(
@@ -149,3 +194,22 @@ def metric_values(section: dict[str, Any] | None) -> dict[str, float]:
     """The metrics of a section without the evaluator's prefix."""
     metrics = section['metrics'] if section else {}
     return {key.split('/')[-1]: value for key, value in metrics.items()}
+
+
+def table_panels(table: dict[str, Any]) -> list[Panel]:
+    """For a forest plot: a panel for each column of a table.
+
+    Args:
+        table (dict): ``columns``, column -> title; ``rows`` with ``thesis``, column -> number, and
+            ``scores``, column -> dict of ``mean``, ``low`` and ``high``, all in percent, and
+            optionally ``marks``.
+    """
+    panels = []
+    for column, title in table['columns'].items():
+        found = [row['scores'].get(column) for row in table['rows']]
+        marked = [bool(row.get('marks')) for row in table['rows']]
+        scores = [s and dict(s, marked=mark) for s, mark in zip(found, marked, strict=True)]
+        thesis = [row['thesis'].get(column) for row in table['rows']]
+        has_thesis = any(number is not None for number in thesis)
+        panels.append(Panel(title, scores, thesis=thesis if has_thesis else None))
+    return panels

@@ -7,13 +7,13 @@ from typing import Any
 
 import numpy as np
 from mmengine.config import Config
+from mmengine.utils import to_2tuple
 
 from orl_mm.evaluation.bootstrap import percentile_interval, resample_patients, weighted_means
 from orl_mm.registration.template import read_template
-from orl_mm.visualization.forest import Panel
 
-from .natural import THESIS, config_of_test
-from .records import CONFIGS, Run, find_run, metric_values, recorded_scores, scores_of_test
+from .natural import THESIS
+from .records import CONFIGS, Run, Tests, find_run, metric_values, scores_of, scores_of_test
 from .templates import score_maps, template_maps, truth
 
 REGIMENS: dict[str, str] = THESIS['regimens']
@@ -98,78 +98,80 @@ def evaluation_config(
         cfg.model.backbone = {key: value for key, value in backbone.items() if key != 'init_cfg'}
         for step in cfg.test_dataloader.dataset.pipeline:
             if step.type == 'Resize':
-                step.scale = _sides(backbone)[::-1]
+                step.scale = to_2tuple(backbone.get('img_size', 224))[::-1]
     cfg.merge_from_dict(options or {})
     return cfg
-
-
-def _sides(backbone: dict[str, Any]) -> tuple[int, int]:
-    size = backbone.get('img_size', 224)
-    return (size, size) if isinstance(size, int) else tuple(size)
 
 
 def attention_table(
     rows: Sequence[tuple[str, Run]],
     templates: dict[str, list[str]],
-    options: dict[str, Any] | None = None,
-    test: bool = False,
-    again: bool = False,
+    tests: Tests = Tests(),  # noqa: B008  (immutable)
 ) -> dict[str, Any]:
     """Table 3.1: attention AP on JSRT and Montgomery.
 
     Args:
         rows (sequence): Row and run, at most one run for each row.
         templates (dict): Row, or any name -> its file or folders.
-        options (dict, optional): Further keys of the evaluation configs.
-        test, again (bool): See :func:`.records.scores_of_test`.
+        tests (Tests): What to test, and further keys of the evaluation configs.
 
     Returns:
-        dict: ``rows``: ``row``, ``name``, ``guided``, ``checkpoint``, ``thesis`` and ``here``
-        (data set -> part -> numbers), ``template`` and ``above_template`` likewise;
-        ``templates``, ``ceiling``, ``grid``.
+        dict: ``rows``: ``row``, ``name``, ``guided``, ``checkpoint``, ``here`` (set -> metrics),
+        ``thesis`` and ``scores`` (column -> percent, see :func:`.records.table_panels`),
+        ``template`` and ``above_template`` (data set -> numbers); ``templates``, ``ceiling``,
+        ``grid``; ``columns``: ``'jsrt/heart'``, ...
 
     Raises:
         ValueError: Two runs for one row, networks of different patch grids, or no images.
     """
     runs = dict(rows)
-    for row in runs:
-        if [key for key, _ in rows].count(row) > 1:
-            raise ValueError(
-                f'two runs are for the row {row!r}: leave one out, or name it with --row NAME=PATH'
-            )
-    fixed = _with_data({name: evaluation_config(name, None, options) for name in SETS})
+    if len(runs) < len(rows):
+        keys = [key for key, _ in rows]
+        row = max(keys, key=keys.count)
+        raise ValueError(
+            f'two runs are for the row {row!r}: leave one out, or name it with --row NAME=PATH'
+        )
+    fixed = _with_data({name: evaluation_config(name, None, tests.options) for name in SETS})
     configs = {
-        row: {name: evaluation_config(name, run.config, options) for name in fixed}
+        row: {name: evaluation_config(name, run.config, tests.options) for name in fixed}
         for row, run in runs.items()
     }
     grid = _grid([cfg for pair in configs.values() for cfg in pair.values()])
-    own = {row: source for row, run in runs.items() if (source := own_template(run.config))}
-    templates = {**{row: [source] for row, source in own.items()}, **templates}
-    scored = {key: _score_template(paths, fixed, grid) for key, paths in templates.items()}
-    ceiling = {name: score_maps(cfg, truth, grid) for name, cfg in fixed.items()}
-    keys = [*TABLE_3_1['jsrt']['heart'], *(row for row in runs if row not in REGIMENS)]
+    own = {row: [source] for row, run in runs.items() if (source := own_template(run.config))}
+    scored = {
+        key: _score_template(paths, fixed, grid) for key, paths in {**own, **templates}.items()
+    }
+    columns = {
+        f'{name}/{part}': f'{of}: {PARTS[part].lower()}'
+        for name, of in SETS.items()
+        for part in TABLE_3_1[name]
+    }
     found = []
-    for key in keys:
+    for key in [*TABLE_3_1['jsrt']['heart'], *(row for row in runs if row not in REGIMENS)]:
         run, here = runs.get(key), {}
         if run is not None:
             for name, cfg in configs[key].items():
                 folder = run.checkpoint.parent / f'{run.checkpoint.stem}_{name}'
-                section = scores_of_test(cfg, run.checkpoint, folder, test, again)
+                section = scores_of_test(cfg, run.checkpoint, folder, tests)
                 if section:
                     here[name] = section
         template = scored.get(key, {})
+        metrics = {name: metric_values(section) for name, section in here.items()}
+        thesis, scores = {}, {}
+        for column in columns:
+            name, part = column.split('/')
+            thesis[column] = TABLE_3_1[name][part].get(key)
+            scores[column] = span(metrics.get(name, {}), part)
         found.append(
             dict(
                 row=key,
                 name=REGIMENS.get(key, key),
                 guided=key in THESIS['guided'],
                 checkpoint=run and str(run.checkpoint),
-                thesis={
-                    name: {part: column[key] for part, column in parts.items() if key in column}
-                    for name, parts in TABLE_3_1.items()
-                },
-                here={name: metric_values(section) for name, section in here.items()},
-                template={name: section['metrics'] for name, section in template.items()},
+                thesis=thesis,
+                here=metrics,
+                scores=scores,
+                template=_metrics(template),
                 above_template={
                     name: above_template(here[name]['images'], template[name]['images'])
                     for name in template
@@ -182,13 +184,15 @@ def attention_table(
         title='attention AP',
         note=NOTES['3.1'],
         grid=list(grid),
+        columns=columns,
         rows=found,
-        templates={
-            key: {name: section['metrics'] for name, section in sections.items()}
-            for key, sections in scored.items()
-        },
-        ceiling={name: section['metrics'] for name, section in ceiling.items()},
+        templates={key: _metrics(sections) for key, sections in scored.items()},
+        ceiling=_metrics({name: score_maps(cfg, truth, grid) for name, cfg in fixed.items()}),
     )
+
+
+def _metrics(sections: dict[str, Any]) -> dict[str, dict[str, float]]:
+    return {name: section['metrics'] for name, section in sections.items()}
 
 
 def above_template(mine: dict[str, Any], template: dict[str, Any]) -> dict[str, dict[str, float]]:
@@ -255,7 +259,7 @@ def _grid(configs: Sequence[Config]) -> tuple[int, int]:
     grids = set()
     for cfg in configs:
         patch = cfg.model.backbone.get('patch_size', 16)
-        height, width = _sides(cfg.model.backbone)
+        height, width = to_2tuple(cfg.model.backbone.get('img_size', 224))
         grids.add((height // patch, width // patch))
     if len(grids) > 1:
         raise ValueError(
@@ -267,49 +271,44 @@ def _grid(configs: Sequence[Config]) -> tuple[int, int]:
 
 def attention_cells(table: dict[str, Any]) -> list[dict[str, str]]:
     """Part by part and row by row, in the thesis's layout."""
-    found = []
-    fixed = {f'*template itself: {key}*': scores for key, scores in table['templates'].items()}
-    fixed[f'*ceiling of the {" x ".join(map(str, table["grid"]))} grid*'] = table['ceiling']
-    for part, title in [*PARTS.items(), ('mean', 'Mean')]:
-        for row in table['rows']:
-            cells = {'Part': title, 'Regimen': row['name']}
-            for name in SETS:
-                cells.update(_attention_cells(row, name, part))
-            found.append(cells)
-        for label, scores in fixed.items():
-            cells = {'Part': title, 'Regimen': label}
-            for name, of in SETS.items():
-                here = scores.get(name, {})
-                cells.update(
-                    {
-                        f'{of}: thesis': '',
-                        f'{of}: measured': percent(here, part),
-                        f'{of}: pooled': percent(here, f'{part}_pooled', interval=False),
-                        f'{of}: template': '',
-                    }
-                )
-            found.append(cells)
-    return found
+    maps = {f'*template itself: {key}*': scores for key, scores in table['templates'].items()}
+    maps[f'*ceiling of the {" x ".join(map(str, table["grid"]))} grid*'] = table['ceiling']
+    fixed = [
+        dict(name=name, here=scores, guided=None, thesis={}, template={}, above_template={})
+        for name, scores in maps.items()
+    ]
+    return [
+        {'Part': title, 'Regimen': row['name']}
+        | {
+            f'{of}: {column}': cell if part == 'mean' or part in TABLE_3_1[name] else ''
+            for name, of in SETS.items()
+            for column, cell in _attention_cells(row, name, part).items()
+        }
+        for part, title in [*PARTS.items(), ('mean', 'Mean')]
+        for row in [*table['rows'], *fixed]
+    ]
 
 
 def _attention_cells(row: dict[str, Any], name: str, part: str) -> dict[str, str]:
-    of, thesis, mine = SETS[name], row['thesis'][name], row['here'].get(name, {})
-    number = np.mean([*thesis.values()]) if part == 'mean' and thesis else thesis.get(part)
+    """Cells of a part on a data set; ``guided`` is None for maps without a network."""
+    mine, guided = row['here'].get(name, {}), row['guided']
+    thesis = {c.split('/')[1]: x for c, x in row['thesis'].items() if c.startswith(name)}
+    numbers = [x for x in thesis.values() if x is not None]
+    number = np.mean(numbers) if part == 'mean' and numbers else thesis.get(part)
     gains = row['above_template'].get(name, {})
     gain = [g['difference'] for key, g in gains.items() if part in (key, 'mean')]
-    measured = percent(mine, part, missing='not tested' if row['checkpoint'] else 'not yet run')
+    missing = '' if guided is None else 'not tested' if row['checkpoint'] else 'not yet run'
+    measured = percent(mine, part, missing)
     measured += ' †' if gain and np.mean(gain) <= 0 else ''
-    if row['guided'] and mine.get(f'{part}_assigned') == 0:
+    if guided and mine.get(f'{part}_assigned') == 0:
         measured += ' (best head)'
-    template = percent(
-        row['template'].get(name, {}), part, missing='not given' if row['guided'] else ''
+    template = percent(row['template'].get(name, {}), part, 'not given' if guided else '')
+    return dict(
+        thesis='' if number is None else f'{number:.1f}',
+        measured=measured,
+        pooled=percent(mine, f'{part}_pooled', interval=False),
+        template=template,
     )
-    cells = ['' if number is None else f'{number:.1f}', measured]
-    cells += [percent(mine, f'{part}_pooled', interval=False), template]
-    if part != 'mean' and part not in TABLE_3_1[name]:
-        cells = [''] * 4
-    titles = ('thesis', 'measured', 'pooled', 'template')
-    return {f'{of}: {title}': cell for title, cell in zip(titles, cells, strict=True)}
 
 
 def attention_notes(table: dict[str, Any]) -> list[str]:
@@ -328,35 +327,20 @@ def attention_notes(table: dict[str, Any]) -> list[str]:
     ]
 
 
-def attention_panels(table: dict[str, Any]) -> list[Panel]:
-    """For a forest plot: a panel for each data set and part."""
-    return [
-        Panel(
-            f'{of}: {PARTS[part].lower()}',
-            [span(row['here'].get(name, {}), part) for row in table['rows']],
-            thesis=[row['thesis'][name].get(part) for row in table['rows']],
-        )
-        for name, of in SETS.items()
-        for part in TABLE_3_1[name]
-    ]
-
-
 def probe_table(
     rows: Sequence[tuple[str, Run]],
-    options: dict[str, Any] | None = None,
-    test: bool = False,
-    again: bool = False,
+    tests: Tests = Tests(),  # noqa: B008  (immutable)
 ) -> dict[str, Any]:
     """Table 3.2: mean AUROC of linear probes.
 
     Args:
         rows (sequence): Row and work directory of a linear probe.
-        options (dict, optional): Further keys of their configs for a test.
-        test, again (bool): See :func:`.records.scores_of_test`.
+        tests (Tests): What to test.
 
     Returns:
-        dict: ``rows``: ``row``, ``name``, ``thesis`` and ``here``, column -> metrics;
-        ``columns``: test set and share of the labels.
+        dict: ``rows``: ``row``, ``name``, ``here`` (column -> metrics), ``thesis`` and ``scores``
+        (column -> percent, see :func:`.records.table_panels`); ``columns``: test set and share of
+        the labels.
 
     Raises:
         ValueError: No linear probe, or two of one row and column.
@@ -374,27 +358,23 @@ def probe_table(
                 f'two probes are for the row {row!r} on {column}: leave one out, or name it '
                 'with --row NAME=PATH'
             )
-        section = (not again and recorded_scores(run) or (None, None))[1]
-        if (test or again) and (section is None or options):
-            cfg = config_of_test(run)
-            cfg.merge_from_dict(options or {})
-            section = scores_of_test(cfg, run.checkpoint, run.folder, test, again)
-        found[row][column] = dict(metric_values(section), checkpoint=str(run.checkpoint))
+        metrics = metric_values(scores_of(run, tests)[1])
+        found[row][column] = dict(metrics, checkpoint=str(run.checkpoint))
     columns = {MAIN, *(column for row in found.values() for column in row)}
-    keys = [*TABLE_3_2, *(row for row in found if row not in TABLE_3_2)]
     return dict(
         table='3.2',
         title='linear probes',
         note=NOTES['3.2'],
-        columns=sorted(columns, key=_column_order),
+        columns={column: column for column in sorted(columns, key=_column_order)},
         rows=[
             dict(
                 row=key,
                 name=REGIMENS.get(key, key),
-                thesis=TABLE_3_2.get(key),
+                thesis={MAIN: TABLE_3_2.get(key)},
                 here=found.get(key, {}),
+                scores={c: span(metrics, 'mean') for c, metrics in found.get(key, {}).items()},
             )
-            for key in keys
+            for key in dict.fromkeys((*TABLE_3_2, *found))
         ],
     )
 
@@ -414,26 +394,13 @@ def probe_cells(table: dict[str, Any]) -> list[dict[str, str]]:
     """Row by row: the thesis's number and each column."""
     found = []
     for row in table['rows']:
-        thesis = '' if row['thesis'] is None else f'{row["thesis"]:.1f}'
-        cells = {'Regimen': row['name'], 'Thesis': thesis}
+        thesis = row['thesis'][MAIN]
+        cells = {'Regimen': row['name'], 'Thesis': '' if thesis is None else f'{thesis:.1f}'}
         for column in table['columns']:
             missing = 'not tested' if column in row['here'] else 'not yet run'
             cells[column] = percent(row['here'].get(column, {}), 'mean', missing)
         found.append(cells)
     return found
-
-
-def probe_panels(table: dict[str, Any]) -> list[Panel]:
-    """For a forest plot: a panel for each column."""
-    rows = table['rows']
-    return [
-        Panel(
-            column,
-            [span(row['here'].get(column, {}), 'mean') for row in rows],
-            thesis=[row['thesis'] for row in rows] if column == MAIN else None,
-        )
-        for column in table['columns']
-    ]
 
 
 def percent(metrics: dict[str, Any], key: str, missing: str = '', interval: bool = True) -> str:

@@ -166,7 +166,7 @@ def test_each_image_meets_its_own_truth(main, voc):
 
 
 @pytest.mark.parametrize(
-    ('args', 'message'), [(['r=/no/such'], 'no checkpoint and no folder'), (['r'], 'NAME=PATH')]
+    ('args', 'message'), [(['r=/no/such'], 'no work directory or checkpoint'), (['r'], 'NAME=PATH')]
 )
 def test_mistakes_end_in_one_line(main, voc, args, message, capsys):
     with pytest.raises(SystemExit) as end:

@@ -190,7 +190,7 @@ def test_finished_runs_stand_beside_the_thesis(make, tmp_path):
         world=4,
     )
     table, text = make('2.2', byol, city)
-    here = rows(table)['byol_r50_in1k', '', '']['here']
+    here = rows(table)['byol_r50_in1k', '', '']['scores']
     assert here['voc'] == dict(mean=73.456, low=73.456, high=73.456, values=[73.456])
     assert cells(text, 'BYOL') == ['BYOL', '300', '73.1', '73.5', '75.2', '75.0']
     assert 'epoch_45.pth, val, 1449 images' in text
@@ -217,7 +217,7 @@ def test_several_seeds_and_a_picture(main, make, tmp_path):
     ]
     runs.append(voc(tmp_path / 'voc_fcn_r50_byol_r50_in1k_seed3', 31.2, images=51))
     table, text = make('2.2', *runs, '--plot', tmp_path / 'new' / 'table.svg')
-    here = rows(table)['byol_r50_in1k', '', '']['here']['voc']
+    here = rows(table)['byol_r50_in1k', '', '']['scores']['voc']
     assert here['mean'] == pytest.approx(73.3333, abs=1e-4)
     assert here['values'] == [73.0, 73.9, 73.1]
     assert cells(text, 'BYOL')[3] == '73.3 (73.0 to 73.9, 3 runs)'
@@ -226,8 +226,8 @@ def test_several_seeds_and_a_picture(main, make, tmp_path):
     picture = (tmp_path / 'new' / 'table.svg').read_text()
     assert 'BYOL †' in picture
     assert picture.count('not yet run</text>') == 17  # 8 + 10 numbers of the thesis, one measured
-    panel = natural.natural_panels(table)[0]
-    labels = [natural.natural_label(row) for row in table['rows']]
+    panel = records.table_panels(table)[0]
+    labels = [row['label'] for row in table['rows']]
     scores = dict(zip(labels, panel.scores, strict=True))
     assert (scores['BYOL']['low'], scores['BYOL']['high'], scores['BYOL †']['mean']) == (
         73.0,
@@ -373,7 +373,7 @@ def test_rows_of_runs(make, mistake, tmp_path):
     forgotten = voc(tmp_path / 'voc_fcn_r50_byol_r50_in1k', start=R2O)
     assert 'its name says byol_r50_in1k, but it started from' in mistake('2.2', forgotten)
     found = rows(make('2.2', '--row', f'r2o={forgotten}')[0])
-    assert found['r50_in1k', '', '']['here']['voc']['values'] == [70.0]
+    assert found['r50_in1k', '', '']['scores']['voc']['values'] == [70.0]
     unknown = voc(tmp_path / 'fcn_r50', start='weights.pth')
     assert 'which row is it?' in mistake('2.2', unknown)
     _, text = make('2.2', '--row', f'mine={unknown}')
@@ -576,7 +576,7 @@ def test_table_32(make, mistake, tmp_path):
         probe(tmp_path / 'd', 'work_dirs/average/e.pth', 0.55, prefix='tb'),
     ]
     table, text = make('3.2', *runs, '--plot', tmp_path / 'x.pdf')
-    assert table['columns'] == ['CheXpert, 100%', 'CheXpert, 1%', 'Tuberculosis, 100%']
+    assert list(table['columns']) == ['CheXpert, 100%', 'CheXpert, 1%', 'Tuberculosis, 100%']
     assert cells(text, 'MeDINO (Deformable)')[1:] == [
         '86.5',
         '85.0 [75.0, 95.0]',
