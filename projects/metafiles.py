@@ -110,7 +110,6 @@ def metafiles(configs: Sequence[str] | None = None) -> dict[str, dict[str, Any]]
 
 
 def main() -> None:
-    """Write the files."""
     pages = metafiles()
     for project, content in pages.items():
         text = yaml.safe_dump(content, sort_keys=False, allow_unicode=True, width=1000)

@@ -32,7 +32,8 @@ from mmengine.config import Config
 import orl_mm  # noqa: F401
 from orl_mm.evaluation.results import file_digest, plain, without, write_json
 from orl_mm.tables.markdown import markdown_table
-from orl_mm.visualization.forest import forest_plot, save_plot
+from orl_mm.visualization import save_figure
+from orl_mm.visualization.forest import forest_plot
 
 ROOT = Path(__file__).resolve().parents[1]
 SPLITS = ROOT / 'orl_mm' / 'datasets' / 'splits'
@@ -274,7 +275,7 @@ class Page(NamedTuple):
         """Markdown and the figure of stored numbers."""
         table = json.loads((folder / f'{self.stem}.json').read_text(encoding='utf-8'))
         (folder / f'{self.stem}.md').write_text(self.markdown(table), encoding='utf-8')
-        save_plot(self.figure(table), folder / f'{self.stem}.png')
+        save_figure(self.figure(table), folder / f'{self.stem}.png')
 
     def task(
         self, make: Callable[[], dict[str, Any]], needs: Sequence[Path], out: Path, **more: Any

@@ -103,7 +103,7 @@ def main(argv=None) -> None:
     with command_errors(stopped=CONTINUES):
         use_safe_loading()
         with cli.config_errors():
-            run(args, argv or sys.argv[1:])
+            run(args, sys.argv[1:] if argv is None else argv)
 
 
 def maps_of(args, argv):

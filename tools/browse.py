@@ -24,10 +24,9 @@ import os.path as osp
 from orl_tools import (
     KeyValueAction,
     Parser,
-    add_cfg_options,
+    add_drawing_arguments,
     command_errors,
     config_path,
-    existing_path,
     start,
 )
 
@@ -37,13 +36,8 @@ def parse_args():
     parser.add_argument(
         'config', nargs='?', type=config_path, help='config file, or package::path of one'
     )
-    parser.add_argument(
-        '--images',
-        nargs='+',
-        type=existing_path,
-        metavar='PATH',
-        help="files or folders instead of the config's training data",
-    )
+    out = "work_dirs/ and the config's name and /browse"
+    add_drawing_arguments(parser, '8', out, 'views (for a pipeline with SeedSample: the epoch)')
     parser.add_argument(
         '--templates',
         nargs='+',
@@ -55,27 +49,8 @@ def parse_args():
         '--root',
         help='root of the relative paths of registered templates, if the images were moved',
     )
-    parser.add_argument(
-        '--num',
-        type=int,
-        default=8,
-        metavar='N',
-        help='how many images, evenly spread over the data (default: 8)',
-    )
-    parser.add_argument(
-        '--out',
-        metavar='DIR',
-        help="folder of the picture (default: work_dirs/ and the config's name and /browse)",
-    )
-    parser.add_argument(
-        '--seed',
-        type=int,
-        default=0,
-        help='of the views (for a pipeline with SeedSample: the epoch)',
-    )
-    add_cfg_options(parser)
-    parser.set_defaults(launcher='none', local_rank=0, work_dir=None)
     args = parser.parse_args()
+    args.num = 8 if args.num is None else args.num
     if args.num < 1:
         parser.error(f'--num must be at least 1, got {args.num}')
     if args.config is None and not (args.templates and args.images):

@@ -83,7 +83,7 @@ from orl_mm.superpixels.priors import parameters, prior_names
 def main(argv=None) -> None:
     args = parse_args(argv)
     with command_errors(stopped=CONTINUES):
-        run(args, argv or sys.argv[1:])
+        run(args, sys.argv[1:] if argv is None else argv)
 
 
 def run(args, argv) -> None:

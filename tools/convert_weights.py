@@ -22,7 +22,6 @@ from orl_tools import Parser, command_errors, existing_file, start
 
 
 def parse_args(argv=None) -> argparse.Namespace:
-    """The command line."""
     parser = Parser(description=__doc__)
     parser.add_argument('source', type=existing_file, help='the file to read')
     parser.add_argument('out', type=Path, help='the file to write; a .pkl for detectron2')
@@ -61,7 +60,6 @@ from orl_mm.weights.names import ALIASES, KEYS, count_starts, few
 
 
 def main(argv=None) -> None:
-    """Convert, write, and report what was done."""
     args = parse_args(argv)
     args.source = Path(args.source)
     with command_errors():

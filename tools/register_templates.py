@@ -164,7 +164,6 @@ def run(args, argv) -> None:
 
 
 def exemplar_of(args):
-    """The exemplar that the command names."""
     if (args.exemplar is None) == (args.exemplar_root is None):
         raise cli.UserError(
             'name the exemplar: --exemplar IMAGE --mask PART=FILE ..., or '

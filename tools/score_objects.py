@@ -75,7 +75,6 @@ from orl_mm.tables import objects
 from orl_mm.tables.markdown import markdown_table
 from orl_mm.tables.records import checkpoints_of
 from orl_mm.visualization import save_figure
-from orl_mm.visualization.forest import save_plot
 from orl_mm.weights import use_safe_loading
 
 
@@ -130,7 +129,7 @@ def main(argv=None):
         if args.markdown:
             write_atomic(args.markdown, f'{text}\n'.encode())
         if args.figure:
-            save_plot(objects.object_curves(table), args.figure)
+            save_figure(objects.object_curves(table), args.figure)
         if args.picture:
             save_figure(objects.object_picture(scorer, args.num), args.picture)
         print(text)

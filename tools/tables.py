@@ -79,7 +79,8 @@ from orl_mm.evaluation.results import write_json
 from orl_mm.io.atomic import write_atomic
 from orl_mm.tables import natural, records, xrays
 from orl_mm.tables.markdown import markdown_table
-from orl_mm.visualization.forest import forest_plot, save_plot
+from orl_mm.visualization import save_figure
+from orl_mm.visualization.forest import forest_plot
 from orl_mm.weights import use_safe_loading
 
 
@@ -119,7 +120,7 @@ def main(argv=None):
             write_atomic(args.markdown, text.encode())
         if args.plot:
             names = [row.get('label', row['name']) for row in table['rows']]
-            save_plot(forest_plot(names, records.table_panels(table), title), args.plot)
+            save_figure(forest_plot(names, records.table_panels(table), title), args.plot)
         print(f'\n{text}')
 
 

@@ -70,7 +70,6 @@ from orl_mm.weights import checkpoints_must_fit, use_safe_loading
 
 
 def merge_args(cfg, args):
-    """Apply the command's arguments to the config."""
     cli.merge_common_arguments(cfg, args)
     cli.set_dataloader_defaults(cfg, args)
     cfg.load_from = args.checkpoint

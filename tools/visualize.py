@@ -23,11 +23,10 @@ import re
 
 from orl_tools import (
     Parser,
-    add_cfg_options,
+    add_drawing_arguments,
     command_errors,
     config_path,
     existing_file,
-    existing_path,
     start,
 )
 
@@ -44,19 +43,7 @@ def parse_args():
         metavar='checkpoint',
         help='of that network; several where it is a ViT',
     )
-    parser.add_argument(
-        '--images',
-        nargs='+',
-        type=existing_path,
-        metavar='PATH',
-        help="files or folders instead of the config's training data",
-    )
-    parser.add_argument(
-        '--num',
-        type=int,
-        metavar='N',
-        help='how many images, evenly spread over the data (default: 8; ViT: 3)',
-    )
+    add_drawing_arguments(parser, '8; ViT: 3', "the first checkpoint's", 'random weights')
     parser.add_argument(
         '--names',
         nargs='+',
@@ -101,13 +88,7 @@ def parse_args():
     parser.add_argument(
         '--random', action='store_true', help='also the same network with random weights'
     )
-    parser.add_argument(
-        '--out', metavar='DIR', help="folder of the picture (default: the first checkpoint's)"
-    )
-    parser.add_argument('--seed', type=int, default=0, help='of the random weights')
     parser.add_argument('--device', help='default: a GPU where there is one')
-    add_cfg_options(parser)
-    parser.set_defaults(launcher='none', local_rank=0, work_dir=None)
     args = parser.parse_args()
     if min(value for value in (args.num, args.size, *args.k) if value is not None) < 1:
         parser.error(

@@ -251,7 +251,7 @@ def object_note(table: dict[str, Any]) -> str:
 def object_curves(table: dict[str, Any]) -> Figure:
     """Best overlap over training, a panel for each data set; what has one step is a line."""
     names = list(table['images'])
-    figure = Figure(figsize=(4.5 * len(names), 3.4), layout='constrained')
+    figure = Figure(figsize=(4.5 * len(names), 3.4), dpi=120, layout='constrained')
     for axes, data in zip(figure.subplots(1, len(names), squeeze=False)[0], names, strict=True):
         rows = [row for row in table['rows'] if row['data'] == data]
         for number, network in enumerate(dict.fromkeys(row['network'] for row in rows)):

@@ -70,7 +70,6 @@ def row_of(run: Run, path: str) -> str:
 
 
 def is_probe(config: dict[str, Any]) -> bool:
-    """Whether a config trains a linear probe."""
     return config.get('model', {}).get('type') == 'orl_mm.LinearProbe'
 
 

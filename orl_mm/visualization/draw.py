@@ -47,7 +47,6 @@ _HEAT = matplotlib.colormaps['inferno'](np.linspace(0.35, 1, 256))[:, :3] * 255
 
 
 def part_color(index: int) -> Color:
-    """Colour of the part with this index."""
     return PART_COLORS[index % len(PART_COLORS)]
 
 

@@ -1,14 +1,11 @@
 """Scores with intervals as a forest plot: a panel for each column of a table."""
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any, NamedTuple
 
-import matplotlib
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-FORMATS = ('.png', '.svg', '.pdf')
 GREY, BLUE = '#6e6e6e', '#0072b2'
 
 
@@ -50,7 +47,8 @@ def forest_plot(
     """
     colors = colors or [BLUE] * len(names)
     width = 0.085 * max(map(len, names)) + (3.4 if len(panels) < 3 else 2.3) * len(panels)
-    figure = Figure(figsize=(width, 1.3 + 0.33 * len(names)), layout='constrained')
+    size = (width, 1.3 + 0.33 * len(names))
+    figure = Figure(figsize=size, dpi=120, layout='constrained')
     figure.suptitle(title, fontsize=11)
     every = figure.subplots(1, len(panels), sharey=True, squeeze=False)[0]
     every[0].set(yticks=range(len(names)), ylim=(len(names) - 0.5, -0.5))
@@ -73,13 +71,6 @@ def forest_plot(
             fontsize=8,
         )
     return figure
-
-
-def save_plot(figure: Figure, path: str | Path) -> None:
-    """Write a figure in the format of its file name; the text of an SVG stays text."""
-    Path(path).parent.mkdir(parents=True, exist_ok=True)
-    with matplotlib.rc_context({'svg.fonttype': 'none', 'pdf.fonttype': 42}):
-        figure.savefig(path, dpi=120)
 
 
 def _draw(axes: Axes, panel: Panel, colors: Sequence[str]) -> None:

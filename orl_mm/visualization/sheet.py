@@ -6,6 +6,7 @@ from io import BytesIO
 from pathlib import Path
 from typing import NamedTuple
 
+import matplotlib
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -157,9 +158,13 @@ def figure_to_rgb(figure: Figure) -> np.ndarray:
 
 
 def save_figure(figure: Figure, *paths: str | Path) -> list[Path]:
-    """Write a figure as PNG files, each complete or absent also after a crash; the paths."""
-    png = BytesIO()
-    figure.savefig(png, dpi=_DPI, format='png')
-    for path in paths:
-        write_atomic(path, png.getvalue())
-    return [Path(path) for path in paths]
+    """Write a figure in the formats of the file names, each file at once; returns the paths.
+
+    The text of an SVG or PDF stays text.
+    """
+    for path in map(Path, paths):
+        content = BytesIO()
+        with matplotlib.rc_context({'svg.fonttype': 'none', 'pdf.fonttype': 42}):
+            figure.savefig(content, dpi='figure', format=path.suffix[1:])
+        write_atomic(path, content.getvalue())
+    return [*map(Path, paths)]

@@ -84,32 +84,11 @@ def test_numbers_figure_and_picture(main, voc, checkpoints, tmp_path, capsys):
     }
     for epoch in (2, 10):
         torch.save(saved, again / f'epoch_{epoch}.pth')
-    main(
-        [
-            DEMO,
-            f'mine={checkpoints}',
-            f'mine={again}',
-            '--voc',
-            str(voc),
-            '--batch',
-            '4',
-            '--k',
-            '3',
-            '--seeds',
-            '2',
-            '--json',
-            str(out['json']),
-            '--markdown',
-            str(out['md']),
-            '--figure',
-            str(out['svg']),
-            '--picture',
-            str(out['png']),
-            '--num',
-            '3',
-            *SMALL,
-        ]
+    options = (
+        f'mine={checkpoints} mine={again} --voc {voc} --batch 4 --k 3 --seeds 2 --num 3 '
+        f'--json {out["json"]} --markdown {out["md"]} --figure {out["svg"]} --picture {out["png"]}'
     )
+    main([DEMO, *options.split(), *SMALL])
     rows = json.loads(out['json'].read_text())['rows']
     assert [(r['network'], r['step'], r['trainings'], r['clusterings']) for r in rows] == [
         ('prior masks', 0, 1, 1),

@@ -2,6 +2,7 @@
 
 import importlib.util
 import json
+import os
 import re
 from copy import deepcopy
 from pathlib import Path
@@ -404,6 +405,24 @@ def test_last_checkpoint(tmp_path):
     assert records.last_checkpoint(tmp_path).name == 'epoch_10.pth'
     (tmp_path / 'last_checkpoint').write_text('/elsewhere/epoch_2.pth\n')
     assert records.last_checkpoint(tmp_path).name == 'epoch_2.pth'
+
+
+def test_config_of_a_work_directory(tmp_path):
+    """The newest dump of mmengine; neither other programs nor the config of a table's test."""
+    torch.save({}, tmp_path / 'epoch_1.pth')
+    texts = dict(
+        old='model = dict(type="Old")',
+        vits16_average='model = dict(type="New")\ntrain_cfg = dict()',
+        helper='raise SystemExit("was run")',
+        constants='rate = 1',
+        broken='model = (',
+        test_config='model = dict(type="Test")',
+    )
+    for age, (name, text) in enumerate(texts.items()):
+        (tmp_path / f'{name}.py').write_text(text)
+        os.utime(tmp_path / f'{name}.py', (age, age))
+    run = records.find_run(str(tmp_path))
+    assert (run.name, run.config['model']) == ('vits16_average', dict(type='New'))
 
 
 def masks(i, size=48):

@@ -321,27 +321,6 @@ def vit_small(seed=0):
     return {**weights, **norm('norm')}
 
 
-def vit_forward(weights, images, heads=6):
-    """VisionTransformer.forward of vision_transformer.py: all tokens after the last norm."""
-
-    def layer(name):
-        return weights[f'{name}.weight'], weights[f'{name}.bias']
-
-    def norm(x, name):
-        return F.layer_norm(x, x.shape[-1:], *layer(name), 1e-6)
-
-    x = F.conv2d(images, *layer('patch_embed.proj'), stride=16).flatten(2).transpose(1, 2)
-    x = torch.cat([weights['cls_token'].expand(len(x), -1, -1), x], 1) + weights['pos_embed']
-    for i in range(12):
-        y = F.linear(norm(x, f'blocks.{i}.norm1'), *layer(f'blocks.{i}.attn.qkv'))
-        q, k, v = y.unflatten(2, (3, heads, -1)).permute(2, 0, 3, 1, 4)
-        y = (q @ k.transpose(-2, -1) * q.shape[-1] ** -0.5).softmax(-1) @ v
-        x = x + F.linear(y.transpose(1, 2).flatten(2), *layer(f'blocks.{i}.attn.proj'))
-        y = F.gelu(F.linear(norm(x, f'blocks.{i}.norm2'), *layer(f'blocks.{i}.mlp.fc1')))
-        x = x + F.linear(y, *layer(f'blocks.{i}.mlp.fc2'))
-    return norm(x, 'norm')
-
-
 def dino_resnet(model):
     """facebookresearch/dino, main_dino.py: a full checkpoint, of a ResNet."""
     head = {'head.mlp.0.weight': flat((2048, 2048)), 'head.last_layer.weight_v': flat((8, 256))}

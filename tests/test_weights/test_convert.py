@@ -1,4 +1,4 @@
-"""Converted files give the same features in the network of their reader, and convert back."""
+"""Converted files have the names and values that their readers expect, and convert back."""
 
 import hashlib
 import pickle
@@ -7,9 +7,6 @@ from collections import OrderedDict
 import pytest
 import torch
 import torchvision
-from mmengine.model import BaseModule
-from torch import nn
-from torch.nn import functional as F
 
 from orl_mm.registry import MODELS
 from orl_mm.weights import load_weights
@@ -18,26 +15,14 @@ from tests.test_weights import published
 
 
 @pytest.fixture(scope='module')
-def reference():
-    return published.resnet50()
+def weights():
+    return published.bare(published.narrow_resnet50())
 
 
 @pytest.fixture(scope='module')
-def image():
-    return published.photograph()
-
-
-@pytest.fixture(scope='module')
-@torch.no_grad()
-def expected(reference, image):
-    return published.features(reference, image)
-
-
-@pytest.fixture(scope='module')
-def ours(reference, tmp_path_factory):
+def ours(weights, tmp_path_factory):
     """A checkpoint of R2O: an online and a target network, and their heads."""
     path = tmp_path_factory.mktemp('ours') / 'epoch_300.pth'
-    weights = published.bare(reference)
     state = {
         **published.under('backbone.', weights),
         'neck.projector.fc0.weight': torch.zeros(3),
@@ -61,121 +46,69 @@ def written(ours, tmp_path_factory):
     return files
 
 
-def close(found, expected):
-    for a, b in zip(found, expected, strict=True):
-        torch.testing.assert_close(a, b, atol=1e-5, rtol=1e-5)
-
-
-@pytest.mark.parametrize('target', ['torchvision', 'timm'])
-def test_torchvision_and_timm(target, written, image, expected):
-    """timm is no dependency: its resnet50 has torchvision's names, without classifier strictly."""
-    model = torchvision.models.resnet50().eval()
-    state_dict = torch.load(written[target], weights_only=True)
-    if target == 'timm':
-        model.fc = nn.Identity()  # timm.create_model('resnet50', num_classes=0)
-        model.load_state_dict(state_dict, strict=True)
-    else:
-        missing = model.load_state_dict(state_dict, strict=False)
-        assert missing == (['fc.weight', 'fc.bias'], [])
-    with torch.no_grad():
-        close(published.features(model, image), expected)
-
-
-def detectron2_forward(weights, images):
-    """detectron2/modeling/backbone/resnet.py (BasicStem, BottleneckBlock), STRIDE_IN_1X1 False.
-
-    Every tensor of ``weights`` is used, and no other: what is left of it at the end is counters.
-    """
-    weights = {name: torch.from_numpy(array) for name, array in weights.items()}
-
-    def conv(x, at, stride=1, padding=0):
-        x = F.conv2d(x, weights.pop(f'{at}.weight'), stride=stride, padding=padding)
-        mean, var, weight, bias = (
-            weights.pop(f'{at}.norm.{leaf}')
-            for leaf in ('running_mean', 'running_var', 'weight', 'bias')
-        )
-        return F.batch_norm(x, mean, var, weight, bias, eps=1e-5)
-
-    x = F.max_pool2d(conv(images, 'stem.conv1', 2, 3).relu(), 3, 2, 1)
-    out = []
-    for stage, count in zip((2, 3, 4, 5), published.BLOCKS, strict=True):
-        for block in range(count):
-            at, stride = f'res{stage}.{block}', 2 if stage > 2 and block == 0 else 1
-            shortcut = conv(x, f'{at}.shortcut', stride) if block == 0 else x
-            y = conv(x, f'{at}.conv1').relu()
-            y = conv(y, f'{at}.conv2', stride, 1).relu()
-            x = (conv(y, f'{at}.conv3') + shortcut).relu()
-        out.append(x)
-    assert all(name.endswith('.norm.num_batches_tracked') for name in weights)
-    return out
-
-
-def test_detectron2(written, image, expected):
-    pickled = written['detectron2'].read_bytes()
-    content = pickle.loads(pickled)
-    # What DetectionCheckpointer looks at; without heuristics no backbone.bottom_up is found.
-    assert content['__author__'] == 'orl_mm'
-    assert content['matching_heuristics'] is True
-    names = set(published.detectron2_names().values()) - {'stem.fc.weight', 'stem.fc.bias'}
-    assert set(content['model']) == names
-    assert len(names) == 318
-    with torch.no_grad():
-        close(detectron2_forward(content['model'], image), expected)
-    # numpy 2's own name of it would stop the numpy 1 that detectron2's environments have.
-    assert b'numpy.core.multiarray' in pickled
-    assert b'numpy._core' not in pickled
-
-
-@pytest.mark.parametrize('package', ['mmpretrain', 'mmseg', 'mmdet'])
-def test_openmmlab(package, written, image, expected):
-    """A stock backbone with a stock init_cfg, without prefix."""
-    try:
-        __import__(f'{package}.models')
-    except ImportError as error:
-        pytest.skip(f'{package} cannot be imported: {error}')
-    start = dict(type='Pretrained', checkpoint=str(written['openmmlab']))
-    resnet = dict(type=f'{package}.ResNet', depth=50, out_indices=(0, 1, 2, 3), init_cfg=start)
-    model = MODELS.build(resnet)
-    assert isinstance(model, BaseModule)
-    model.init_weights()
-    model.eval()
-    with torch.no_grad():
-        close(model(image), expected)
-    assert set(load_weights(written['openmmlab'])['state_dict']) == set(model.state_dict())
-
-
 @pytest.mark.parametrize('target', TARGETS)
-def test_round_trip_is_bit_identical(target, written, reference, tmp_path):
-    back = read_backbone(written[target])
-    assert back.architecture.name == 'resnet50'
-    assert not back.left_out
-    assert not back.missing
-    write_backbone(back, tmp_path / 'back.pth', 'openmmlab', {})
-    for path in (written['openmmlab'], tmp_path / 'back.pth'):
-        state = load_weights(path)['state_dict']
-        assert set(state) == set(published.bare(reference))
-        for name, value in published.bare(reference).items():
-            assert state[name].dtype == value.dtype, name
-            assert torch.equal(state[name], value), name
-
-
-@pytest.mark.parametrize('target', TARGETS)
-def test_files_record_their_source(target, written, ours):
-    path = written[target]
+def test_names_values_and_source(target, written, weights, ours):
+    """timm is no dependency: its ResNet has torchvision's names."""
+    with torch.device('meta'):
+        names = {n: n for n in torchvision.models.resnet50().state_dict()}
     if target == 'detectron2':
-        meta = pickle.loads(path.read_bytes())['meta']
+        pickled = written[target].read_bytes()
+        content, names = pickle.loads(pickled), published.detectron2_names()
+        state = {name: torch.from_numpy(array) for name, array in content['model'].items()}
+        # What DetectionCheckpointer looks at; without heuristics no backbone.bottom_up is found.
+        assert content['__author__'] == 'orl_mm'
+        assert content['matching_heuristics'] is True
+        # numpy 2's own name of it would stop the numpy 1 that detectron2's environments have.
+        assert b'numpy.core.multiarray' in pickled
+        assert b'numpy._core' not in pickled
+        meta = content['meta']
     else:
-        content = torch.load(path, weights_only=True)
+        content = torch.load(written[target], weights_only=True)
+        state = content['state_dict'] if target == 'openmmlab' else content
         meta = content['meta'] if target == 'openmmlab' else content.meta
+    assert set(state) == {names[name] for name in weights}
+    assert len(state) == 265
+    for name, value in weights.items():
+        assert torch.equal(state[names[name]], value), name
     assert meta == dict(
         source='epoch_300.pth',
         sha256=hashlib.sha256(ours.read_bytes()).hexdigest(),
         format='R2O or a baseline of this project',
         prefix='backbone.',
         network='online',
-        architecture='ResNet-50',
+        architecture='ResNet-50, stem 4 and first stage 4 wide',
         notes='',
     )
+
+
+@pytest.mark.parametrize('package', ['mmpretrain', 'mmseg', 'mmdet'])
+def test_openmmlab(package, written, weights):
+    """A stock backbone with a stock init_cfg, without prefix."""
+    try:
+        __import__(f'{package}.models')
+    except ImportError as error:
+        pytest.skip(f'{package} cannot be imported: {error}')
+    start = dict(type='Pretrained', checkpoint=str(written['openmmlab']))
+    narrow = dict(depth=50, stem_channels=4, base_channels=4)
+    model = MODELS.build(dict(type=f'{package}.ResNet', **narrow, init_cfg=start))
+    model.init_weights()
+    found = {n: v for n, v in model.state_dict().items() if 'tracked' not in n}
+    assert set(found) == set(weights)
+    assert all(torch.equal(found[name], value) for name, value in weights.items())
+
+
+@pytest.mark.parametrize('target', TARGETS)
+def test_round_trip_is_bit_identical(target, written, weights, tmp_path):
+    back = read_backbone(written[target])
+    assert back.architecture.name == 'resnet50'
+    assert not back.left_out
+    assert not back.missing
+    write_backbone(back, tmp_path / 'back.pth', 'openmmlab', {})
+    state = load_weights(tmp_path / 'back.pth')['state_dict']
+    assert set(state) == set(weights)
+    for name, value in weights.items():
+        assert state[name].dtype == value.dtype, name
+        assert torch.equal(state[name], value), name
 
 
 def test_vits_go_to_openmmlab_and_timm(tmp_path):

@@ -64,7 +64,6 @@ TEMPLATES = dict(average='average/average.npz', deformable='registered')  # row 
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """``--natural``, ``--xrays`` and ``--templates``."""
     parser.add_argument(
         '--natural', metavar='DIR', help='photographs: imagenet_sample, coco and VOCdevkit'
     )
@@ -174,7 +173,6 @@ def against(seconds: Seconds, key: str, references: tuple[str, ...]) -> dict[str
 
 
 def pipeline_of(cfg: Config) -> list:
-    """The transforms of a config's training data."""
     return cfg.train_dataloader.dataset.pipeline
 
 

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from orl_mm.models.refiners import kmeans_refiner
 from orl_mm.models.selfsup import r2o
-from orl_mm.models.utils import fit_kmeans, mask_pool
+from orl_mm.models.utils import mask_pool
 from orl_mm.structures import RegionBatch
 
 from .reference.r2o import PublishedStep
@@ -22,7 +22,6 @@ FORMATS = dict(contiguous=torch.contiguous_format, channels_last=torch.channels_
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """``--batches`` and ``--depth``."""
     parser.add_argument(
         '--batches', type=int, nargs='+', help='throughput on CUDA (default: 32 128)'
     )
@@ -42,7 +41,6 @@ def run(args: argparse.Namespace) -> Report:
         'r2o', args, batch=size, depth=depth, clusters=clusters, rounds=rounds, images=origin
     )
     compare_steps(report, model, inputs, batch, rounds)
-    compare_precision(report, model, inputs[2], batch)
     if device == 'cuda':
         for size in args.batches or ([4] if quick else [32, 128]):
             throughput(report, model, size, segments, rounds, args)
@@ -145,37 +143,6 @@ def pooling_backward(report: Report, step: Step) -> float:
 
     repeat = 20 if report.device == 'cuda' else 1
     return 2 * median(report.time(dict(backward=backward), 3, repeat=repeat)['backward'])
-
-
-@torch.no_grad()
-def compare_precision(
-    report: Report, model: Any, x0: Tensor, batch: RegionBatch, seeds: int = 5
-) -> None:
-    """How bfloat16 in the pass over x0 changes the clusters, beside what another seed changes."""
-    from sklearn.metrics import adjusted_rand_score
-
-    refiner, points = model.refiner, {}
-    for dtype in (BF16, None):
-        refiner.dtype = dtype
-        feats = refiner._features(model.target['backbone'], x0, False).float()
-        points[dtype] = refiner._points(feats, batch)[0]
-
-    def labels(dtype: torch.dtype | None, seed: int) -> list[int]:
-        generator = torch.Generator(x0.device).manual_seed(seed)
-        return fit_kmeans(points[dtype], refiner.num_clusters, generator).labels.tolist()
-
-    found: dict[str, list[float]] = dict(bf16=[], seeds=[])
-    for seed in range(seeds):
-        base = labels(None, seed)
-        found['bf16'].append(adjusted_rand_score(base, labels(BF16, seed)))
-        found['seeds'].append(adjusted_rand_score(base, labels(None, seed + seeds)))
-    report.details['adjusted_rand'] = found
-    note = f'mean of {seeds}, random weights, {len(points[None])} regions'
-    for key, what in (
-        ('bf16', 'C4 in bf16 and fp32, same seed (adjusted Rand index)'),
-        ('seeds', 'fp32 twice, another seed (natural variation)'),
-    ):
-        report.add(f'same clusters, {what}', sum(found[key]) / seeds, note=note)
 
 
 def throughput(

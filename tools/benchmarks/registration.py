@@ -40,7 +40,6 @@ TARGET_SECONDS = 0.5
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """``--data`` and ``--set``."""
     parser.add_argument('--data', metavar='DIR', help='JSRT (default: jsrt below $ORL_CXR)')
     parser.add_argument(
         '--set',
@@ -156,7 +155,6 @@ def positions_of(grey: np.ndarray, reference: Reference) -> np.ndarray | None:
 
 
 def dice_of(masks: np.ndarray, parts: tuple[str, ...], case: Case) -> list[float]:
-    """Dice of each part."""
     whole = ViewGeometry.whole(*masks.shape[1:])
     return [
         dice(whole.apply_labels(mask, case.masks[part].shape), case.masks[part])
@@ -165,7 +163,6 @@ def dice_of(masks: np.ndarray, parts: tuple[str, ...], case: Case) -> list[float
 
 
 def describe(scores: list[list[float]]) -> str:
-    """Mean and worst Dice by part."""
     mean, worst = (
         ' / '.join(f'{v:.3f}' for v in values) for values in (np.mean(scores, 0), np.min(scores, 0))
     )

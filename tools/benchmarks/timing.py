@@ -205,7 +205,6 @@ class Report:
         sense: str = 'at most',
         note: str = '',
     ) -> None:
-        """Append a figure."""
         value, met = float(value), None
         if target is not None:
             met = value <= target if sense == 'at most' else value >= target

@@ -162,7 +162,6 @@ class Step:
         self.settings = settings
 
     def loss(self) -> Tensor:
-        """The scalar to minimise."""
         return self.model.loss(self.inputs, self.batch)['loss']
 
     def __call__(self) -> None:

@@ -37,6 +37,7 @@ __all__ = [
     'KeyValueAction',
     'Parser',
     'add_common_arguments',
+    'add_drawing_arguments',
     'add_image_arguments',
     'add_worker_arguments',
     'add_cfg_options',
@@ -183,6 +184,28 @@ def add_cfg_options(parser: argparse.ArgumentParser, default: dict | None = None
         help='override keys of the config, e.g. train_dataloader.batch_size=8 '
         'model.neck.out_channels=256 key="[a,b]" (quoted, no spaces)',
     )
+
+
+def add_drawing_arguments(parser: argparse.ArgumentParser, num: str, out: str, seed: str) -> None:
+    """``--images``, ``--num``, ``--out``, ``--seed`` and ``--cfg-options`` of a tool that draws.
+
+    Args:
+        parser (ArgumentParser): Gets them, and what :mod:`orl_mm.engine.cli` expects.
+        num, out, seed (str): The defaults of two, and what the seed is for.
+    """
+    parser.add_argument(
+        '--images',
+        nargs='+',
+        type=existing_path,
+        metavar='PATH',
+        help="files or folders instead of the config's training data",
+    )
+    help_num = f'how many images, evenly spread over the data (default: {num})'
+    parser.add_argument('--num', type=int, metavar='N', help=help_num)
+    parser.add_argument('--out', metavar='DIR', help=f'folder of the picture (default: {out})')
+    parser.add_argument('--seed', type=int, default=0, help=f'of the {seed}')
+    add_cfg_options(parser)
+    parser.set_defaults(launcher='none', local_rank=0, work_dir=None)
 
 
 def add_image_arguments(

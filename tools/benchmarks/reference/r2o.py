@@ -211,7 +211,6 @@ class PublishedLARS(torch.optim.Optimizer):
 
     @torch.no_grad()
     def step(self) -> None:  # type: ignore[override]  # takes no closure
-        """One update."""
         (group,) = self.param_groups
         for p in group['params']:
             if p.grad is None:
