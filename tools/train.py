@@ -61,7 +61,7 @@ from mmengine.runner import Runner
 
 from orl_mm.engine import cli
 from orl_mm.engine.cpu_ddp import end_processes, use_cpu_processes
-from orl_mm.engine.hooks import ResultHook
+from orl_mm.engine.hooks import NaNGuardHook, ResultHook
 from orl_mm.engine.resume import choose_checkpoint
 from orl_mm.weights import checkpoints_must_fit, use_safe_loading
 
@@ -172,7 +172,13 @@ def main():
             check_epoch(runner)
             count_accumulation(runner)
             runner.register_hook(ResultHook(command=shlex.join(['tools/train.py', *sys.argv[1:]])))
-            runner.train()
+            guard = NaNGuardHook()
+            runner.register_hook(guard)
+            try:
+                runner.train()
+            except Exception as error:
+                guard.explain(runner, error)
+                raise
             end_processes()
 
 

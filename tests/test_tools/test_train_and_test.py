@@ -101,6 +101,7 @@ OPTION = '{config} --cfg-options '
         (OPTION + 'train_dataloader.dataset.root=x', "argument 'root'"),
         (OPTION + 'model.type=ImageClasifier', "Did you mean 'mmpretrain.ImageClassifier'"),
         (OPTION + 'train_cfg.max_epoch=2', "'max_epoch'"),
+        (OPTION + 'optim_wrapper.optimizer.lr=1e38 train_cfg.max_epochs=9', 'loss .*No checkpoint'),
     ],
 )
 def test_mistakes_end_in_one_line(config, tmp_path, monkeypatch, capsys, words, message):

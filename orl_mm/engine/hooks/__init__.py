@@ -7,6 +7,7 @@ from .feature_bank_hook import FeatureBankHook
 from .frozen_features_hook import FrozenFeaturesHook
 from .kmeans_refine_hook import KMeansRefineHook
 from .momentum_update_hook import MomentumUpdateHook
+from .nan_guard_hook import NaNGuardHook
 from .object_visualization_hook import ObjectVisualizationHook
 from .plain_bn_on_cpu_hook import PlainBNOnCPUHook
 from .result_hook import ResultHook
@@ -28,6 +29,7 @@ __all__ = [
     'FrozenFeaturesHook',
     'KMeansRefineHook',
     'MomentumUpdateHook',
+    'NaNGuardHook',
     'ObjectVisualizationHook',
     'PlainBNOnCPUHook',
     'ResultHook',

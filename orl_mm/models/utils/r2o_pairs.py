@@ -4,6 +4,8 @@ import torch
 from mmengine.dist import all_gather, get_rank
 from torch import Tensor
 
+from orl_mm.errors import DivergedError
+
 from .regions import region_weights
 
 
@@ -31,8 +33,8 @@ class RegionPairs:
         valid (Tensor): (B, K) bool.
 
     Raises:
-        ValueError: Another ``rows``; when a count is first read, features of any rank that
-            are not finite.
+        ValueError: Another ``rows``.
+        DivergedError: When a count is first read, features of any rank that are not finite.
     """
 
     def __init__(
@@ -64,7 +66,7 @@ class RegionPairs:
             self._seen = self._host.tolist()
             ill = [rank for rank, row in enumerate(self._seen) if row[2]]
             if ill:
-                raise ValueError(
+                raise DivergedError(
                     f'the features of the whole image are NaN or infinite on rank {ill}: '
                     'training has diverged. Resume from an earlier checkpoint with a '
                     'lower learning rate, or with bf16 or fp32 instead of fp16'
