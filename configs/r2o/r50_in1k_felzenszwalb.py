@@ -14,5 +14,6 @@ _pipeline[2] = dict(
     scale=1000,
     sigma=0.8,
     min_size=1000,
+    backend='fast',
 )
 train_dataloader = dict(dataset=dict(pipeline=_pipeline))

@@ -14,5 +14,6 @@ _pipeline[2] = dict(
     method='files',
     folder='data/masks/train',
     root='data/imagenet/train',
+    backend='fast',
 )
 train_dataloader = dict(dataset=dict(pipeline=_pipeline))

@@ -6,5 +6,7 @@
 _base_ = './r50_in1k.py'
 
 _pipeline = _base_.train_pipeline
-_pipeline[2] = dict(type='orl_mm.GenerateSuperpixels', size=224, method='grid', num_cells=10)
+_pipeline[2] = dict(
+    type='orl_mm.GenerateSuperpixels', size=224, method='grid', num_cells=10, backend='fast'
+)
 train_dataloader = dict(dataset=dict(pipeline=_pipeline))

@@ -6,5 +6,5 @@
 _base_ = './r50_in1k.py'
 
 _pipeline = _base_.train_pipeline
-_pipeline[2] = dict(type='orl_mm.GenerateSuperpixels', size=224, method='none')
+_pipeline[2] = dict(type='orl_mm.GenerateSuperpixels', size=224, method='none', backend='fast')
 train_dataloader = dict(dataset=dict(pipeline=_pipeline))

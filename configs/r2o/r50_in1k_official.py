@@ -25,10 +25,10 @@ model = dict(
     head=dict(symmetric='mean', loss=dict(average='region')),
 )  # one mean over the regions of the batch
 
-# SLIC on the normalized image; both views are always flipped.
+# SLIC on the normalized image; both views are always flipped; torchvision's pixels.
 _pipeline = _base_.train_pipeline
-_pipeline[2].update(normalize=True)
-_pipeline[3].update(flip_prob=1.0)
+_pipeline[2].update(normalize=True, backend='pillow')
+_pipeline[3].update(flip_prob=1.0, backend='pillow')
 train_dataloader = dict(dataset=dict(pipeline=_pipeline))
 
 # The weight of the stem's batch norm is not excluded from decay and adaptation.

@@ -217,6 +217,7 @@ def test_the_presets_differ_in_nothing_else(presets):
         'average',
         'symmetric',
         'update_running_stats',
+        'backend',  # no row: pixels that differ by rounding
     )
     assert {k for k in differ if not any(f'.{name}' in k for name in allowed)} == set()
     assert {name for name in allowed if any(f'.{name}' in k for k in differ)} == set(allowed)

@@ -59,6 +59,8 @@ def views(*first):
         ('MultiViewWithGeometry', views(*[dict(type='orl_mm.RandomRigidMotion')] * 2), 'moves 2 t'),
         ('MultiViewWithGeometry', dict(views(), num_views=[1]), '2 pipelines'),
         ('MultiViewWithGeometry', dict(views(), flip_prob=2.0), 'flip_prob'),
+        ('MultiViewWithGeometry', dict(views(), backend='cv2'), "backend='cv2'"),
+        ('GenerateSuperpixels', dict(backend='quick'), "backend='quick'"),
     ],
 )
 def test_wrong_arguments(kind, options, message):

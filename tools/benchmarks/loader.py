@@ -1,4 +1,4 @@
-"""What whole images with superpixels add to loading two views: from a cache, and computed anew."""
+"""Processor time of loading an image: R2O's pipeline and others, against mmpretrain's for BYOL."""
 
 import argparse
 import tempfile
@@ -9,17 +9,37 @@ from typing import Any
 import cv2
 import torch
 from cache_superpixels import main as make_cache
+from mmengine.config import Config
 from mmengine.dataset import default_collate
 from mmengine.registry import DefaultScope
-from torch.utils.data import DataLoader
+from mmpretrain.datasets import PackInputs
+from torch.utils.data import DataLoader, Subset
 
 from orl_mm.datasets.image_list import ImageList
+from orl_mm.datasets.transforms import LoadImage, MultiViewWithGeometry, SeedSample
 from orl_mm.engine.hooks.set_epoch_hook import find_epoch_aware
+from orl_mm.structures.view_geometry import ViewGeometry
+from orl_mm.superpixels.cache import SuperpixelCache
 
-from .timing import Report, in_turns
+from .timing import Report, Seconds, in_turns, median, watch
 from .training import image_files
 
 BATCH = 8
+CONFIGS = Path(__file__).resolve().parents[2] / 'configs'
+OTHERS = {
+    'DetCon': 'baselines/detcon-b_r50_in1k.py',
+    'PixPro': 'baselines/pixpro_r50_in1k.py',
+    'DINO': 'baselines/dino_vits16_in1k.py',
+    'chest views': 'medino/vits16_chexpert_dino-cxr-aug.py',
+}
+STAGES = (
+    ('seeds', SeedSample, 'transform'),
+    ('read and decode', LoadImage, 'transform'),
+    ('read the mask', SuperpixelCache, 'read'),
+    ('resize x0 and views', ViewGeometry, 'apply_image'),
+    ('photometry', MultiViewWithGeometry, 'distort'),
+    ('pack', PackInputs, 'transform'),
+)
 
 
 def run(args: argparse.Namespace) -> Report:
@@ -35,46 +55,73 @@ def run(args: argparse.Namespace) -> Report:
     ):
         paths, origin = image_files(args.images, 8 if args.quick else 200, folder, (500, 375))
         root = str(Path(paths[0]).parent)
-        datasets = {
-            name: ImageList(data_root=root, pipeline=steps)
-            for name, steps in make_pipelines(cache_superpixels(root, folder), root).items()
-        }
-        for transform in find_epoch_aware(list(datasets.values())):
-            transform.set_epoch(0)
-        images = [i % len(paths) for i in range(BATCH + len(paths))]  # a first batch warms up
-        sides = {
-            name: partial(next, map(data.__getitem__, images)) for name, data in datasets.items()
-        }
-        seconds = in_turns(sides, len(paths), BATCH, clock='process')
+
+        def build(pipelines: dict) -> dict[str, ImageList]:
+            return {name: ImageList(data_root=root, pipeline=p) for name, p in pipelines.items()}
+
+        datasets = build(make_pipelines(cache_superpixels(root, f'{folder}/slic'), root))
+        seconds = per_image(datasets, len(paths))
+        grid = cache_superpixels(root, f'{folder}/grid', '--method', 'grid', '--size', '448')
+        seconds |= per_image(build(other_pipelines(grid, root)), len(paths) // 4)
+        stages = {name: per_stage(datasets[name], len(paths)) for name in ('cached', 'fast')}
         workers = in_turns(
             {
                 name: partial(
                     list,
                     DataLoader(
-                        torch.utils.data.Subset(datasets[name], range(min(len(paths), 6 * BATCH))),
+                        Subset(datasets[name], range(min(len(paths), 6 * BATCH))),
                         batch_size=BATCH,
                         num_workers=1,
                         persistent_workers=True,
                         collate_fn=default_collate,
                     ),
                 )
-                for name in ('views', 'cached')
+                for name in ('views', 'cached', 'fast', 'stock')
             },
             5,
         )
     report = Report('loader', args, num_images=len(paths), images=origin)
-    report.details.update(seconds=seconds, one_worker=workers)
+    report.details.update(seconds=seconds, one_worker=workers, stages=stages)
+    stock = "mmpretrain's own BYOL pipeline"
+    report.ratio(f'R2O with cached superpixels / {stock}', seconds, 'fast', 'stock', target=0.4)
+    name = f'R2O with cached superpixels, one worker, wall clock / {stock}'
+    report.ratio(name, workers, 'fast', 'stock', target=0.4)
+    name = 'R2O with cached superpixels, processor time per image'
+    report.add(name, 1000 * median(seconds['fast']), 'ms', target=4.5, note='one idle core')
+    for name in OTHERS:
+        report.ratio(
+            f"{name}, backend='fast' / 'pillow'", seconds, f'{name} fast', f'{name} pillow'
+        )
+    for name, before in stages['cached'].items():
+        note = f"{1000 * before:.2f} ms with backend='pillow'"
+        report.add(f'of which {name}', 1000 * stages['fast'][name], 'ms', note=note)
     for side, name, target in (
         ('cached', 'x0, cached superpixels and two views / two views', 1.25),
         ('online', 'x0, online SLIC and two views / two views', None),
         ('x0_only', 'x0 and two views / two views', None),
-        ('stock', "mmpretrain's own BYOL pipeline / two views", None),
+        ('stock', f'{stock} / two views', None),
     ):
-        report.ratio(name, seconds, side, 'views', target=target)
+        report.ratio(name, seconds, side, 'views', target=target, note="backend='pillow': ")
     name = 'the same through a data loader of one worker, wall clock'
     report.ratio(name, workers, 'cached', 'views', target=1.25)
-    report.figures.insert(1, report.figures.pop())
     return report
+
+
+def per_image(datasets: dict[str, ImageList], rounds: int) -> Seconds:
+    """Processor seconds of each data set's samples, in turns."""
+    for transform in find_epoch_aware(list(datasets.values())):
+        transform.set_epoch(0)
+    images = [i % rounds for i in range(BATCH + rounds)]  # a first batch warms up
+    sides = {name: partial(next, map(data.__getitem__, images)) for name, data in datasets.items()}
+    return in_turns(sides, rounds, BATCH, clock='process')
+
+
+def per_stage(dataset: ImageList, rounds: int) -> dict[str, float]:
+    """Mean processor seconds per image of the stages of R2O's pipeline."""
+    with watch(STAGES, clock='process') as seconds:
+        for i in range(rounds):
+            dataset[i]
+        return {name: total / rounds for name, total in seconds().items()}
 
 
 def make_pipelines(cache: str, root: str) -> dict[str, list[dict[str, Any]]]:
@@ -93,15 +140,19 @@ def make_pipelines(cache: str, root: str) -> dict[str, list[dict[str, Any]]]:
             for blur_prob, solarize_prob in ((1.0, 0.0), (0.1, 0.2))
         ]
 
-    def ours(*prior: dict[str, Any]) -> list[dict[str, Any]]:
+    def ours(*prior: dict[str, Any], backend: str = 'pillow') -> list[dict[str, Any]]:
         return [
             dict(type='orl_mm.SeedSample'),
             dict(type='orl_mm.LoadImage'),
-            *(dict(type='orl_mm.GenerateSuperpixels', **options) for options in prior),
+            *(
+                dict(type='orl_mm.GenerateSuperpixels', backend=backend, **options)
+                for options in prior
+            ),
             dict(
                 type='orl_mm.MultiViewWithGeometry',
                 num_views=[1, 1],
                 transforms=views('orl_mm.GaussianBlur'),
+                backend=backend,
             ),
             dict(type='PackInputs', algorithm_keys=('views', 'regions', 'num_regions')),
         ]
@@ -115,6 +166,7 @@ def make_pipelines(cache: str, root: str) -> dict[str, list[dict[str, Any]]]:
         views=ours(),
         x0_only=ours(dict(method='none')),
         cached=ours(dict(cache=cache, root=root)),
+        fast=ours(dict(cache=cache, root=root), backend='fast'),
         online=ours({}),
         stock=[
             dict(type='LoadImageFromFile'),
@@ -124,8 +176,22 @@ def make_pipelines(cache: str, root: str) -> dict[str, list[dict[str, Any]]]:
     )
 
 
-def cache_superpixels(images: str, folder: str) -> str:
-    """Cache the SLIC superpixels of all images below a folder; returns the cache."""
-    out = f'{folder}/superpixels'
-    make_cache(['--folder', images, '--out', out, '--workers', '1'])
+def other_pipelines(cache: str, root: str) -> dict[str, list[dict[str, Any]]]:
+    """The full-size configs' pipelines with both backends; DetCon's regions are cached cells."""
+    pipelines = {}
+    for name, config in OTHERS.items():
+        steps = Config.fromfile(str(CONFIGS / config)).train_dataloader.dataset.pipeline
+        for backend in ('pillow', 'fast'):
+            pipelines[f'{name} {backend}'] = [
+                dict(step, backend=backend) if 'backend' in step else dict(step) for step in steps
+            ]
+            for step in pipelines[f'{name} {backend}']:
+                if step['type'] == 'orl_mm.GenerateSuperpixels':
+                    step.update(method='grid', cache=cache, root=root)
+    return pipelines
+
+
+def cache_superpixels(images: str, out: str, *options: str) -> str:
+    """Cache the superpixels of all images below a folder; returns the cache."""
+    make_cache(['--folder', images, '--out', out, '--workers', '1', *options])
     return out

@@ -71,6 +71,7 @@ dino_pipeline = [
             _dino_view(224, (0.4, 1.0), 0.1, 0.2),
             _dino_view(96, (0.05, 0.4), 0.5, 0.0),
         ],
+        backend='fast',  # 'pillow': pixels as torchvision computes them
     ),
     dict(type='PackInputs'),
 ]
@@ -80,8 +81,9 @@ chest_pipeline = [
         type='orl_mm.MultiViewWithGeometry',
         num_views=[2],  # global crops only
         transforms=[_chest_view(224, (0.4, 1.0))],
-        template_size=14,
-    ),  # 224 / 16, the patch grid
+        template_size=14,  # 224 / 16, the patch grid
+        backend='fast',
+    ),
     dict(type='PackInputs'),
 ]
 

@@ -17,6 +17,7 @@ train_pipeline = [
         min_size=1000,
         size=448,
         keep_image=False,
+        backend='fast',
     ),
     *_pipeline[3:],
 ]

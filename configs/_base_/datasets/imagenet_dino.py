@@ -50,6 +50,7 @@ train_pipeline = [
             _view(224, (0.4, 1.0), 0.1, 0.2),
             _view(96, (0.05, 0.4), 0.5, 0.0),
         ],
+        backend='fast',  # 'pillow': pixels as torchvision computes them
     ),
     dict(type='PackInputs'),
 ]

@@ -35,7 +35,9 @@ def _photometry(blur, solarize):
 train_pipeline = [
     dict(type='orl_mm.SeedSample', seed=0),
     dict(type='orl_mm.LoadImage'),
-    dict(type='orl_mm.GenerateSuperpixels', method='slic', num_segments=100, size=224),
+    dict(
+        type='orl_mm.GenerateSuperpixels', method='slic', num_segments=100, size=224, backend='fast'
+    ),
     dict(
         type='orl_mm.MultiViewWithGeometry',
         num_views=[1, 1],
@@ -44,6 +46,7 @@ train_pipeline = [
         scale=(0.08, 1.0),
         ratio=(3.0 / 4.0, 4.0 / 3.0),
         flip_prob=0.5,
+        backend='fast',  # 'pillow': pixels as torchvision computes them
     ),
     dict(type='PackInputs', algorithm_keys=('views', 'regions', 'num_regions')),
 ]

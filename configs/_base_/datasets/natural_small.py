@@ -4,7 +4,9 @@
 _base_ = './imagenet_r2o.py'
 
 train_pipeline = _base_.train_pipeline
-train_pipeline[3].update(size=112, scale=(0.2, 1.0))
+# The recorded results were measured with Pillow's pixels.
+train_pipeline[2].update(backend='pillow')
+train_pipeline[3].update(size=112, scale=(0.2, 1.0), backend='pillow')
 for _view in train_pipeline[3]['transforms']:  # blur in proportion to the view size
     _view[2].update(kernel_size=11, sigma=(0.1, 1.0))
 del _view
