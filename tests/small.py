@@ -3,6 +3,7 @@
 import importlib.util
 import re
 from pathlib import Path
+from unittest import mock
 
 import numpy as np
 import pytest
@@ -27,6 +28,13 @@ BASELINES = CONFIGS.parent / 'baselines'
 STAGES = (8, 16, 32, 64)
 DIM = 8
 BATCH_NORM = dict(type='BN')
+
+
+def without_init():
+    """Layers are left as allocated: for networks of real size that are only built."""
+    names = ('kaiming_uniform_', 'kaiming_normal_', 'uniform_', 'normal_', 'trunc_normal_')
+    kept = dict.fromkeys(names, lambda tensor, *args, **kwargs: tensor)
+    return mock.patch.multiple('torch.nn.init', **kept)
 
 
 def write_photographs(folder, count, patch=48, seed=0):

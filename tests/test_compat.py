@@ -107,6 +107,7 @@ def test_torchvision_of_this_environment_imports():
 # Where torchvision cannot import by itself, its two schemas are declared before the comparison.
 UNCHANGED = f"""{LOAD_COMPAT}
 import logging, os, warnings
+sys.modules['mmdet'] = None  # takes as long to import as all others, and orl_mm never does
 import mmengine, mmengine.logging, mmengine.utils, torch, torchvision
 from mmengine.config.utils import MODULE2PACKAGE
 from mmengine.runner import checkpoint

@@ -281,26 +281,6 @@ def test_backbone_computes_what_pretraining_computed(tmp_path):
         assert (ours - theirs).abs().max() <= 1e-5 * theirs.abs().max()
 
 
-@pytest.mark.parametrize(
-    ('network', 'prefix', 'said'),
-    [
-        (dict(depth=34), 'backbone.', '(?i)architecture|tensors'),
-        (dict(type='mmpretrain.ResNetV1c'), 'backbone.', '(?i)architecture|holds'),
-        ({}, 'encoder.', "0 of the 100.*'encoder.'"),
-    ],
-)
-def test_wrong_checkpoint_stops_before_training(network, prefix, said, tmp_path):
-    """Other faults: test_transfer_segmentation_runs.py."""
-    from mmdet.registry import MODELS
-
-    checkpoint = save(tmp_path / 'weights.pth', resnet(**{**NARROW, **network}))
-    cfg = tiny('1x', tmp_path, tmp_path / 'work', checkpoint)
-    cfg.model.backbone.init_cfg.prefix = prefix
-    backbone = MODELS.build(cfg.model.backbone)
-    with pytest.raises(ValueError, match=said):
-        backbone.init_weights()
-
-
 @pytest.fixture
 def coco(tmp_path):
     return write_coco(tmp_path / 'coco')
@@ -523,18 +503,3 @@ def test_commands_at_full_size(recipe, shared_data, tmp_path):
     assert code == 0, tested[-3000:]
     for metric in ('coco/bbox_mAP: ', 'coco/segm_mAP: '):
         assert said.split(metric)[1][:6] == tested.split(metric)[1][:6]
-
-
-@pytest.mark.slow
-def test_missing_image_is_one_line_and_code_2(coco, tmp_path):
-    (coco / 'train2017' / '000000000003.jpg').unlink()
-    options = [f'{split}_dataloader.dataset.data_root={coco}/' for split in ('train', 'val')]
-    options.append(f'val_evaluator.ann_file={coco}/annotations/instances_val2017.json')
-    options.append('model.backbone.init_cfg=None')
-    config, work = CONFIGS / 'mask-rcnn_r50_fpn_1x.py', tmp_path / 'work'
-    code, said = command('train.py', config, '--work-dir', work, '--cfg-options', *options)
-    assert code == 2
-    assert 'Traceback' not in said
-    last = said.strip().splitlines()[-1]
-    assert last.startswith('train.py: ')
-    assert '000000000003.jpg; extract' in last

@@ -33,12 +33,6 @@ def scope():
     init_default_scope('mmpretrain')
 
 
-@pytest.fixture(autouse=True)
-def configs_as_they_are(monkeypatch):
-    """Formatting a config's text takes a runner longer than these trainings."""
-    monkeypatch.setattr('yapf.yapflib.yapf_api.FormatCode', lambda text, **kwargs: (text, False))
-
-
 def built(name):
     return MODELS.build(load_baseline(name).model)
 

@@ -322,16 +322,16 @@ def test_real_csv(shared_data):
     assert 0 < sum(scores(tb, 'tb')) < 110
 
 
-def test_load_time_of_the_whole_training_set(tmp_path, monkeypatch):
-    """190,000 rows: about 1.7 s of one idle core."""
+def test_load_time_of_a_fifth_of_the_training_set(tmp_path, monkeypatch):
+    """38,000 rows: about 0.35 s of one idle core."""
     cells, folder = ['', '', '', '1.0', '0.0', '-1.0'], f'{NAME}/train/patient'
-    paths = [f'{folder}{i // 3:05d}/study{i % 3}/view1_frontal.jpg' for i in range(190_000)]
+    paths = [f'{folder}{i // 3:05d}/study{i % 3}/view1_frontal.jpg' for i in range(38_000)]
     labels = [dict(Edema=cells[i % 6], Atelectasis=cells[i % 5]) for i in range(30)]
     rows = [row(path, **labels[i % 30]) for i, path in enumerate(paths)]
     write_csv(tmp_path / 'train.csv', rows)
     monkeypatch.setattr(image_label_csv.os.path, 'isfile', lambda path: True)
     start = time.process_time()
     dataset = CheXpert('train.csv', str(tmp_path), uncertain='usual')
-    assert time.process_time() - start < 6
-    assert len(dataset) == 190_000
-    assert dataset.data_bytes.nbytes < 60e6
+    assert time.process_time() - start < 1.2
+    assert len(dataset) == 38_000
+    assert dataset.data_bytes.nbytes < 12e6

@@ -84,10 +84,18 @@ def test_blur_equals_torchvision(bgr, sigma):
     assert np.abs(difference).mean() < 0.6
 
 
-def test_blur_draws_sigma_uniformly():
+@pytest.mark.parametrize(
+    ('transform', 'transformed', 'low', 'high'),
+    [
+        (dict(type='orl_mm.GaussianBlur', prob=0.3), float, 0.1, 2.0),
+        # 0.5 and 2 are equally strong
+        (dict(type='orl_mm.RandomSharpness', prob=0.3), np.log, -np.log(2), np.log(2)),
+    ],
+)
+def test_strengths_are_drawn_uniformly_and_as_often_as_asked(transform, transformed, low, high):
     np.random.seed(0)
-    blur = TRANSFORMS.build(dict(type='orl_mm.GaussianBlur', prob=0.5))
-    drawn = [blur._draw() for _ in range(2000)]
-    sigmas = [s for s in drawn if s is not None]
-    assert abs(len(sigmas) / 2000 - 0.5) < 0.04
-    assert stats.kstest(sigmas, stats.uniform(0.1, 1.9).cdf).pvalue > 0.01
+    transform = TRANSFORMS.build(transform)
+    drawn = [transform._draw() for _ in range(2000)]
+    found = [transformed(x) for x in drawn if x is not None]
+    assert abs(len(found) / 2000 - 0.3) < 0.04
+    assert stats.kstest(found, stats.uniform(low, high - low).cdf).pvalue > 0.01

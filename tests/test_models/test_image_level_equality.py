@@ -8,12 +8,12 @@ import pytest
 import torch
 from mmengine.logging import MessageHub
 
-import orl_mm  # noqa: F401
 from orl_mm.registry import MODELS
 from orl_mm.structures import RegionBatch
+from tests.small import NARROW
 
 NUM, SIDE = 8, 64
-BACKBONE = dict(type='mmpretrain.ResNet', depth=18, norm_cfg=dict(type='BN'))
+BACKBONE = dict(type='mmpretrain.ResNet', norm_cfg=dict(type='BN'), **NARROW)
 
 
 def mlp(in_channels, hid_channels, out_channels, region, **kwargs):
@@ -30,9 +30,9 @@ def mlp(in_channels, hid_channels, out_channels, region, **kwargs):
 
 # What projector and predictor of each algorithm's config look like, made small.
 PROJECTOR = dict(
-    BYOL=((512, 64, 32), dict(num_layers=2, with_bias=True, with_last_bn=False)),
-    SimSiam=((512, 64, 64), dict(num_layers=3, with_last_bn_affine=False)),
-    MoCoV3=((512, 64, 32), dict(num_layers=2, with_last_bn=True, with_last_bn_affine=False)),
+    BYOL=((64, 64, 32), dict(num_layers=2, with_bias=True, with_last_bn=False)),
+    SimSiam=((64, 64, 64), dict(num_layers=3, with_last_bn_affine=False)),
+    MoCoV3=((64, 64, 32), dict(num_layers=2, with_last_bn=True, with_last_bn_affine=False)),
 )
 PREDICTOR = dict(
     BYOL=((32, 64, 32), dict(num_layers=2, with_bias=True, with_last_bn=False)),

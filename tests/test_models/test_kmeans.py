@@ -118,6 +118,36 @@ def test_stops_at_the_tolerance():
     assert int(fit_kmeans(points, 20, generator(), max_iters=3).iterations) <= 3
 
 
+@pytest.mark.parametrize('limit', [30.0, 1.0, 0.03])
+def test_absolute_tolerance_is_the_change_of_the_inertia(limit):
+    """It stops after the first iteration that lowers the inertia by no more than the limit."""
+    points = torch.randn(600, 4, generator=generator(), dtype=torch.float64)
+    options = dict(tol=0.0, absolute_tol=limit)
+    found = int(fit_kmeans(points, 12, generator(), **options).iterations)
+    inertia = [
+        float(fit_kmeans(points, 12, generator(), tol=0.0, max_iters=n).inertia)
+        for n in range(found + 1)
+    ]
+    falls = -np.diff(inertia)
+    assert found > 1
+    assert falls[-1] <= limit
+    assert (falls[:-1] > limit).all()
+
+
+def test_an_empty_cluster_moves_to_the_farthest_point():
+    """From these centers the next means are -4.7, 5 and 14.8: nothing is nearest to 5."""
+    points = torch.tensor([-7.5] + 4 * [-4.0] + [0.0, 10.0] + 4 * [13.0] + [22.0])[:, None]
+
+    def centers(seed, steps):
+        found = fit_kmeans(points, 3, generator(seed), max_iters=steps, tol=0.0).centers
+        return found.flatten().sort().values.tolist()
+
+    start = pytest.approx([-7.5, 0, 22], abs=1e-4)
+    seed = next(seed for seed in range(500, 3000) if centers(seed, 0) == start)
+    assert centers(seed, 1) == pytest.approx([-4.7, 5, 14.8], abs=1e-4)
+    assert centers(seed, 2) == pytest.approx([-23.5 / 6, 14, 22], abs=1e-4)
+
+
 @pytest.mark.parametrize('value', [math.nan, math.inf])
 def test_values_that_are_not_finite_are_refused(value):
     points = torch.randn(10, 3)

@@ -8,31 +8,17 @@ from mmengine.runner.checkpoint import load_state_dict as mmengine_load
 
 from orl_mm.models import R2O
 from orl_mm.structures import RegionBatch
-
-
-def projector(in_channels, out_channels=8, **kwargs):
-    return dict(
-        type='orl_mm.RegionMLP',
-        in_channels=in_channels,
-        hid_channels=16,
-        out_channels=out_channels,
-        num_layers=2,
-        with_bias=True,
-        with_last_bn=False,
-        with_last_bias=True,
-        norm_cfg=dict(type='BN1d'),
-        **kwargs,
-    )
+from tests.small import ENCODER, mlp
 
 
 def build(refiner=None, grid=None, **kwargs):
     torch.manual_seed(0)
     model = R2O(
-        backbone=dict(type='mmpretrain.ResNet', depth=18, zero_init_residual=False),
-        neck=dict(type='orl_mm.MaskPoolNeck', projector=projector(512)),
+        backbone=dict(ENCODER),
+        neck=dict(type='orl_mm.MaskPoolNeck', projector=mlp(64)),
         head=dict(
             type='orl_mm.RegionPredictHead',
-            predictor=projector(8),
+            predictor=mlp(8),
             loss=dict(type='orl_mm.RegionCosineLoss'),
         ),
         refiner={

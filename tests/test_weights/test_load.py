@@ -43,8 +43,9 @@ def under(prefix, model):
 
 
 def equal(a, b):
+    other = b.state_dict()
     return all(
-        torch.equal(value, b.state_dict()[name])
+        torch.equal(value, other[name])
         for name, value in a.state_dict().items()
         if not name.endswith('num_batches_tracked')
     )

@@ -74,11 +74,12 @@ def test_checkpoints_of_this_project(config, title, networks, tmp_path):
     for network, prefix in zip(('online', 'target'), networks, strict=False):
         read = read_backbone(path, network=network)
         assert read.found.prefix == prefix
-        inside = {n for n in model.state_dict() if n.startswith(prefix)}
+        state = model.state_dict()
+        inside = {n for n in state if n.startswith(prefix)}
         assert {prefix + name for name in read.weights} == inside
         for name, value in read.weights.items():
-            assert torch.equal(model.state_dict()[prefix + name], value), name
-        assert set(read.left_out) == set(model.state_dict()) - inside
+            assert torch.equal(state[prefix + name], value), name
+        assert set(read.left_out) == set(state) - inside
     if len(networks) == 1:
         with pytest.raises(ValueError, match='has no target network, only the online one'):
             read_backbone(path, network='target')
@@ -118,9 +119,10 @@ def test_mmselfsup(version, algorithm, reference, mm_resnet50, tmp_path):
     assert load_backbone(mm_resnet50, tmp_path / 'x.pth') == ('backbone.', 265, 265, [])
     bare = published.bare(reference)
     assert set(read.weights) == set(bare)
+    loaded = mm_resnet50.state_dict()
     for name, value in bare.items():
         assert torch.equal(read.weights[name], value)
-        assert torch.equal(mm_resnet50.state_dict()[name], value)
+        assert torch.equal(loaded[name], value)
     if averaged:
         target = read_backbone(tmp_path / 'x.pth', network='target')
         assert (target.weights['layer1.0.conv1.weight'] == 0.5).all()
