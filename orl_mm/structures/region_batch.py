@@ -18,20 +18,19 @@ class RegionBatch:
             image b without gaps; None where no prior was made.
         counts (list[int]): Regions of each image; kept on the host, so that
             shapes that depend on it cost no synchronisation.
-        rows (Tensor, optional): (sum(counts),) rows of a flat (B * M) table that
-            are regions of their image; by default made from ``counts``.
+        valid (Tensor, optional): (B, :attr:`padded_count`) 1 for a region of the image, 0 for
+            a row that only fills the table; by default made from ``counts``.
     """
 
     views: Tensor
     labels: Tensor | None = None
     counts: Sequence[int] = ()
-    rows: Tensor | None = None
+    valid: Tensor | None = None
 
     def __post_init__(self) -> None:
-        if self.labels is not None and self.rows is None:
-            most = self.max_count
-            rows = torch.cat([torch.arange(n) + b * most for b, n in enumerate(self.counts)])
-            self.rows = rows.to(self.labels.device)
+        if self.labels is not None and self.valid is None:
+            ids, counts = torch.arange(self.padded_count), torch.tensor(self.counts)
+            self.valid = (ids < counts[:, None]).float().to(self.labels.device)
 
     @classmethod
     def from_samples(cls, samples: list) -> 'RegionBatch':
@@ -69,6 +68,18 @@ class RegionBatch:
         """M, the channels that masks of this batch need."""
         return max(self.counts)
 
+    @property
+    def padded_count(self) -> int:
+        """M rounded up to one of few numbers, for shapes that change seldom."""
+        return self.max_count + -self.max_count % 32
+
+    @property
+    def rows(self) -> Tensor:
+        """(sum(counts),) rows of a flat (B * M) table that are regions of their image."""
+        most = self.max_count
+        rows = torch.cat([torch.arange(n) + b * most for b, n in enumerate(self.counts)])
+        return rows.to(self.views.device)
+
     def to(self, device, non_blocking: bool = False) -> 'RegionBatch':
         """The same batch on ``device``; copied from pinned memory with ``non_blocking``."""
 
@@ -77,6 +88,6 @@ class RegionBatch:
                 tensor = tensor.pin_memory()
             return tensor.to(device, non_blocking=non_blocking)
 
-        if self.labels is None or self.rows is None:
+        if self.labels is None or self.valid is None:
             return RegionBatch(move(self.views))
-        return RegionBatch(move(self.views), move(self.labels), self.counts, move(self.rows))
+        return RegionBatch(move(self.views), move(self.labels), self.counts, move(self.valid))

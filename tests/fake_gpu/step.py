@@ -39,7 +39,7 @@ from orl_mm.models.selfsup import r2o
 
 R2O_REGIONS = [
     (kmeans_refiner, 'fit_kmeans', 'Lloyd'),
-    (kmeans, '_plus_plus', 'k-means++'),
+    (kmeans.KMeansSolver, 'seed', 'k-means++'),
     (r2o, 'crop_masks', 'masks and pairs'),
     (r2o, 'RegionPairs', 'masks and pairs'),
 ]

@@ -6,7 +6,7 @@ Move these patches along with the code that they replace.
 from importlib import import_module
 
 from orl_mm.models.refiners.kmeans_refiner import KMeansRefiner
-from orl_mm.models.utils import r2o_pairs
+from orl_mm.models.utils import kmeans_solver, r2o_pairs
 
 kmeans = import_module('orl_mm.models.utils.kmeans')  # a function of the package has its name
 
@@ -26,12 +26,18 @@ def patch_values(iterations: int) -> None:
             pairs._seen = [[images * min(regions, 12), images, 0]] * pairs.world_size
         return pairs._seen
 
-    def seen(flag, done, iteration):
-        look = flag_seen(flag, done, iteration)
-        # Known one look late, as on a device.
-        return look if not flag.cuda else iteration + 1 >= iterations + 2 * kmeans._CHUNK - 1
+    def delayed_look(look, number):
+        chunks = getattr(look, 'chunks', 0)  # known by now
+        look.chunks = chunks + 1
+        if chunks:
+            look.pending[1].synchronize()
+        look.pending = None
+        real_look(look, number)
+        if not chunks:
+            return None
+        return 0 if chunks * kmeans_solver._CHUNK > iterations else kmeans_solver._CHUNK
 
-    flag_seen = kmeans._LaggingFlag.seen
+    real_look = kmeans._DelayedLook.__call__
     r2o_pairs.RegionPairs._read = read
-    kmeans._LaggingFlag.seen = seen
+    kmeans._DelayedLook.__call__ = delayed_look
     KMeansRefiner._generator = staticmethod(lambda device, draw: None)

@@ -10,11 +10,19 @@ from sklearn.datasets import make_blobs
 from sklearn.metrics import adjusted_rand_score
 
 from orl_mm.models.utils import fit_kmeans, kmeans
-from orl_mm.models.utils.kmeans import _FewDistances, _plus_plus
+from orl_mm.models.utils.kmeans_solver import KMeansSolver
 
 
 def generator(seed=0):
     return torch.Generator().manual_seed(seed)
+
+
+def seeded(points, k, generator=None, table=False):
+    """A solver after k-means++."""
+    solver = KMeansSolver(points, k, table=table)
+    noise = torch.rand(solver.noise_shape, generator=generator, dtype=points.dtype).log_()
+    solver.seed(points, torch.ones(len(points), dtype=points.dtype), noise)
+    return solver
 
 
 def test_finds_separated_blobs():
@@ -44,7 +52,8 @@ def test_result_is_a_fixed_point_of_lloyd():
     assert float(result.inertia) == pytest.approx(again.inertia_, rel=1e-5)
 
 
-def test_plus_plus_potential_matches_scikit_learn():
+@pytest.mark.parametrize('table', [False, True])
+def test_plus_plus_potential_matches_scikit_learn(table):
     points = torch.randn(500, 12, generator=generator(1))
 
     def potential(centers):
@@ -55,8 +64,8 @@ def test_plus_plus_potential_matches_scikit_learn():
             .sum()
         )
 
-    square = (points * points).sum(1)
-    ours = [potential(_plus_plus(points, square, 20, generator(s))[0]) for s in range(20)]
+    solvers = [seeded(points, 20, generator(s), table) for s in range(20)]
+    ours = [potential(s.seeds[:, :-1] + s.middle) for s in solvers]
     theirs = [potential(kmeans_plusplus(points.numpy(), 20, random_state=s)[0]) for s in range(20)]
     assert np.mean(ours) == pytest.approx(np.mean(theirs), rel=0.02)
 
@@ -168,8 +177,11 @@ def test_candidate_distances_equal_the_plain_ones(n):
     """Cut into pieces or not, with a remainder or without."""
     points = torch.randn(n, 7, generator=torch.Generator().manual_seed(n), dtype=torch.float64)
     rows = torch.tensor([0, n - 1, n // 2])
-    found = _FewDistances(points, (points * points).sum(1))(rows)
-    torch.testing.assert_close(found, torch.cdist(points[rows], points).square())
+    expected = torch.cdist(points[rows], points).square()
+    for table in (False, True):
+        found = seeded(points, 2, generator(), table)._distances(rows)
+        torch.testing.assert_close(found, expected)
+        assert (found == 0).sum() == len(rows)
 
 
 def test_seeding_reads_nothing_back_per_cluster():
@@ -180,6 +192,6 @@ def test_seeding_reads_nothing_back_per_cluster():
     reads = []
     for k in (2, 40):
         with profile(activities=[ProfilerActivity.CPU]) as recorded:
-            _plus_plus(points, (points * points).sum(1), k, None)
+            seeded(points, k)
         reads.append(sum(e.name == 'aten::_local_scalar_dense' for e in recorded.events()))
     assert reads[0] == reads[1]

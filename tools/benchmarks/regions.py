@@ -107,7 +107,7 @@ def memory(batch: RegionBatch, k: int, grid: int, device: str) -> int:
     def regions() -> list[Tensor]:
         objects = refiner.refine(torch.nn.Identity(), c4, copy.copy(batch))
         m1, m2 = (crop_masks(objects.masks, batch.views[:, v], 7) for v in (0, 1))
-        pairs = RegionPairs(m1, m2, healthy=objects.healthy)
+        pairs = RegionPairs(m1, m2, checksums=[objects.checksum])
         return [
             mask_pool(f, m).flatten(0, 1).index_select(0, pairs.rows())
             for f, m in zip(c5, (m1, m2), strict=True)

@@ -1,6 +1,7 @@
 """Object segmentation via mask refinement: K-means over pooled target features."""
 
 from contextlib import nullcontext
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 import torch
@@ -15,6 +16,7 @@ from orl_mm.models.utils import (
     fit_kmeans,
     mask_pool,
 )
+from orl_mm.models.utils.kmeans_graphs import KMeansGraphs
 from orl_mm.models.utils.norms import frozen_statistics
 from orl_mm.models.utils.stages import forward_stage
 from orl_mm.registry import MODELS
@@ -26,7 +28,12 @@ class Objects(NamedTuple):
 
     masks: Tensor  # (B, K, S, S) float32, shares in [0, 1]
     labels: Tensor  # (B, S, S) int64, the object of each cell
-    healthy: Tensor  # scalar bool: the features were finite
+    checksum: Tensor  # scalar: not finite if the features are not
+
+
+@lru_cache(maxsize=64)
+def _ids(count: int, device: str) -> Tensor:
+    return torch.arange(count, device=device)
 
 
 @MODELS.register_module()
@@ -56,6 +63,8 @@ class KMeansRefiner(BaseModule):
         dtype (str, optional): ``'bfloat16'`` runs that pass, which has no
             gradient, in bfloat16. None: as the surrounding context does.
         max_iters, tol, absolute_tol: See :func:`~orl_mm.models.utils.fit_kmeans`.
+        graph (bool): On a GPU, replay K-means as a CUDA graph, see
+            :class:`~orl_mm.models.utils.kmeans_graphs.KMeansGraphs`. The result is the same.
         seed (int): Seeds the K-means generator, together with the rank and the
             number of clusterings done; that number is in the checkpoint, so a
             resumed run draws what the unbroken one would have drawn.
@@ -75,6 +84,7 @@ class KMeansRefiner(BaseModule):
         max_iters: int = 200,
         tol: float = 1e-4,
         absolute_tol: float | None = None,
+        graph: bool = True,
         seed: int = 0,
     ) -> None:
         super().__init__()
@@ -94,6 +104,7 @@ class KMeansRefiner(BaseModule):
         self.fit_args: dict[str, Any] = dict(
             max_iters=max_iters, tol=tol, absolute_tol=absolute_tol
         )
+        self.graphs = KMeansGraphs() if graph else KMeansGraphs(capture=None)
         self.seed = seed
         self.register_buffer('clusterings', torch.zeros((), dtype=torch.int64))
         self._done = 0  # the same on the host: reading the buffer would wait for the device
@@ -140,16 +151,25 @@ class KMeansRefiner(BaseModule):
         if generator is None:
             generator = self._generator(x0.device, 0)
         feats = self._features(backbone, x0, update_running_stats)
+        padded = feats.is_cuda  # shapes that change seldom, for CUDA graphs
         with torch.autocast(feats.device.type, enabled=False):
-            points, rows, shape = self._points(feats.float(), batch)
-            result = fit_kmeans(points, self.num_clusters, generator, **self.fit_args)
+            masks = regions = None
+            if batch.labels is not None:
+                masks, regions = self._regions(batch, feats.shape[-2:], padded)
+            points, rows, shape = self._points(feats.float(), batch, masks)
+            result = fit_kmeans(
+                points,
+                self.num_clusters,
+                generator,
+                valid=self._valid(batch) if padded else None,
+                graphs=self.graphs if padded else None,
+                **self.fit_args,
+            )
             clusters = result.labels
             if rows is not None:
                 clusters = clusters.new_zeros(shape.numel()).scatter_(0, rows, clusters)
-            labels = self._paint(clusters.view(shape), batch, feats.shape[-2:])
-        return Objects(
-            self._one_hot(labels, self.num_clusters), labels, torch.isfinite(points).all()
-        )
+            labels = self._paint(clusters.view(shape), batch, feats.shape[-2:], regions)
+        return Objects(self._one_hot(labels, self.num_clusters), labels, points.sum())
 
     def _features(self, backbone: nn.Module, x0: Tensor, update_running_stats: bool) -> Tensor:
         keep = nullcontext() if update_running_stats else frozen_statistics(backbone)
@@ -172,21 +192,52 @@ class KMeansRefiner(BaseModule):
         with keep, cast:
             return forward_stage(backbone, x0, self.stage)
 
+    def _regions(
+        self, batch: RegionBatch, grid: torch.Size, padded: bool = False
+    ) -> tuple[Tensor, Tensor | None]:
+        """Masks (B, M, h, w) on the grid of the features; the region of each cell of m0."""
+        assert batch.labels is not None
+        count = batch.padded_count if padded else batch.max_count
+        if self.border == 'blend':
+            return self.shrink(batch.labels, count, grid), None
+        fine = downsample_regions(batch.labels, count, (self.mask_size, self.mask_size))
+        regions = fine.argmax(1)
+        uneven = any(side % self.mask_size for side in batch.labels.shape[1:])
+        if self.shrink is not downsample_regions or uneven or any(self.mask_size % n for n in grid):
+            return self.shrink(batch.labels, count, grid), regions
+        # A cell of the features is some cells of m0: its share is their mean.
+        return F.avg_pool2d(fine, [self.mask_size // n for n in grid]), regions
+
     def _points(
-        self, feats: Tensor, batch: RegionBatch
+        self, feats: Tensor, batch: RegionBatch, masks: Tensor | None = None
     ) -> tuple[Tensor, Tensor | None, torch.Size]:
-        """Unit vectors to cluster, their rows in the flat table, and the table's shape."""
+        """Unit vectors to cluster, their rows in the flat table, and the table's shape.
+
+        Without rows the points are the whole table.
+        """
         if batch.labels is None:
             points = feats.flatten(2).transpose(1, 2)  # (B, h * w, C)
         else:
-            masks = self.shrink(batch.labels, batch.max_count, feats.shape[-2:])
+            if masks is None:
+                masks, _ = self._regions(batch, feats.shape[-2:])
             points = mask_pool(feats, masks, self.min_area)  # (B, M, C)
         shape, points = points.shape[:2], F.normalize(points.flatten(0, 1), dim=1)
-        if batch.labels is None or batch.rows is None or self.cluster_empty:
+        if batch.labels is None or self.cluster_empty or shape[1] != batch.max_count:
             return points, None, shape
         return points.index_select(0, batch.rows), batch.rows, shape
 
-    def _paint(self, clusters: Tensor, batch: RegionBatch, grid: torch.Size) -> Tensor:
+    def _valid(self, batch: RegionBatch) -> Tensor | None:
+        """Which points of a padded table count."""
+        if batch.valid is None:
+            return None
+        if self.cluster_empty:
+            ids = torch.arange(batch.padded_count, device=batch.valid.device)
+            return (ids < batch.max_count).expand_as(batch.valid).flatten()
+        return batch.valid.flatten()
+
+    def _paint(
+        self, clusters: Tensor, batch: RegionBatch, grid: torch.Size, regions: Tensor | None = None
+    ) -> Tensor:
         """Cluster of each region (B, M), or cell, to the label map m0 (B, S, S)."""
         size = (self.mask_size, self.mask_size)
         if batch.labels is None:
@@ -198,22 +249,25 @@ class KMeansRefiner(BaseModule):
                 pixels[:, None].float(), size, mode='bilinear', align_corners=False
             )
             return blended[:, 0].long()
-        regions = downsample_regions(batch.labels, batch.max_count, size).argmax(1)
+        if regions is None:
+            _, regions = self._regions(batch, grid)
+            assert regions is not None
         return clusters.gather(1, regions.flatten(1)).view(regions.shape)
 
     def _superpixels_as_objects(self, regions: Tensor, num_regions: int) -> Objects:
         size = (self.mask_size, self.mask_size)
-        healthy = torch.ones((), dtype=torch.bool, device=regions.device)
+        checksum = torch.zeros((), device=regions.device)
         if self.border == 'blend':
             masks = downsample_regions_bilinear(regions, num_regions, size)
-            return Objects(masks, masks.argmax(1), healthy)
+            return Objects(masks, masks.argmax(1), checksum)
         labels = downsample_regions(regions, num_regions, size).argmax(1)
-        return Objects(self._one_hot(labels, num_regions), labels, healthy)
+        return Objects(self._one_hot(labels, num_regions), labels, checksum)
 
     @staticmethod
     def _one_hot(labels: Tensor, num_objects: int) -> Tensor:
-        ids = torch.arange(num_objects, device=labels.device)
-        return (labels[:, None] == ids[:, None, None]).float()
+        ids = _ids(num_objects, str(labels.device))
+        masks = torch.empty(len(labels), num_objects, *labels.shape[1:], device=labels.device)
+        return torch.eq(labels[:, None], ids[:, None, None], out=masks)
 
     def _generator(self, device: torch.device, draw: int) -> torch.Generator:
         # Weyl steps keep the streams of neighbouring ranks and draws apart.

@@ -120,15 +120,19 @@ class R2O(SiameseModel):
             encoder = self.target_part('backbone')
             objects = self.refiner(encoder, x0, batch)
             # m1 and m2: the same objects in the views (ROIAlign), and which are in both.
+            grids = [self._grid_of(f) for f in feats]
             m1, m2 = (
-                crop_masks(objects.masks, batch.views[:, v], self._grid_of(feats[v]), self.aligned)
-                for v in (0, 1)
+                crop_masks(objects.masks, batch.views[:, :2], grids[0], self.aligned).unbind(1)
+                if grids[0] == grids[1]
+                else (
+                    crop_masks(objects.masks, batch.views[:, v], grids[v], self.aligned)
+                    for v in (0, 1)
+                )
             )
-            finite = torch.stack([torch.isfinite(f).all() for f in feats]).all()
+            # Not finite, if one of the features is not.
+            checksums = [objects.checksum, *(f.sum(dtype=torch.float32) for f in feats)]
             clustered = self.refiner.num_clusters is not None
-            pairs = RegionPairs(
-                m1, m2, self.min_area, self.rows, objects.healthy & finite, clustered
-            )
+            pairs = RegionPairs(m1, m2, self.min_area, self.rows, checksums, clustered)
 
         # Features of the views by the target, after its update if that is due.
         target_feats = feats

@@ -27,7 +27,7 @@ def frozen_statistics(module: nn.Module) -> Iterator[None]:
     for norm, buffers in zip(norms, kept, strict=False):
         norm.running_mean = torch.empty_like(buffers['running_mean'])
         norm.running_var = torch.empty_like(buffers['running_var'])
-        norm.num_batches_tracked = buffers['num_batches_tracked'].clone()
+        norm.num_batches_tracked = None  # not counted, which is one launch less for each norm
     try:
         yield
     finally:

@@ -1,5 +1,8 @@
 """R2O's pairs: the regions that both views show, and how many of them each process has."""
 
+import math
+from collections.abc import Sequence
+
 import torch
 from mmengine.dist import all_gather, get_rank
 from torch import Tensor
@@ -23,8 +26,8 @@ class RegionPairs:
         min_area (float): A region is present where its mask sums to more.
         rows (str): ``'valid'``: the networks after pooling only see the valid pairs.
             ``'all'``: all B * K rows (the public code, row 19 of projects/r2o/README.md).
-        healthy (Tensor, optional): Scalar bool; False stops every rank with an
-            error instead of training on NaN.
+        checksums (sequence): fp32 scalars, such as sums of features; one that is not finite
+            stops every rank with an error instead of training on NaN.
         clustered (bool): Channel k is the same cluster in every image of this rank;
             False if superpixels are the masks, whose ids only have a meaning within an
             image.
@@ -43,7 +46,7 @@ class RegionPairs:
         masks2: Tensor,
         min_area: float = 1e-3,
         rows: str = 'valid',
-        healthy: Tensor | None = None,
+        checksums: Sequence[Tensor] = (),
         clustered: bool = True,
     ) -> None:
         if rows not in ('valid', 'all'):
@@ -53,24 +56,25 @@ class RegionPairs:
         self.all_rows = rows == 'all'
         self.clustered = clustered
         self._seen: list[list[int]] | None = None
-        ill = self.valid.new_zeros(()) if healthy is None else ~healthy
-        counts = torch.stack([self.valid.sum(), self.valid.any(1).sum(), ill.long()])
-        self._counts = torch.stack(all_gather(counts))  # (world, 3), on the device
-        self._order = (~self.valid).flatten().long().argsort(stable=True)
+        counted = (x.sum(dtype=torch.float32) for x in (self.valid, self.valid.any(1)))
+        counts = torch.stack([*counted, *checksums])
+        self._counts = torch.stack(all_gather(counts))  # (world, 2 + checksums), on the device
+        self._order = self.valid.flatten().view(torch.uint8).argsort(descending=True, stable=True)
         self._host, self._event = _copy_to_host(self._counts)
 
     def _read(self) -> list[list[int]]:
         if self._seen is None:
             if self._event is not None:
                 self._event.synchronize()
-            self._seen = self._host.tolist()
-            ill = [rank for rank, row in enumerate(self._seen) if row[2]]
+            rows = self._host.tolist()
+            ill = [rank for rank, row in enumerate(rows) if not all(map(math.isfinite, row))]
             if ill:
                 raise DivergedError(
                     f'the features of the whole image are NaN or infinite on rank {ill}: '
                     'training has diverged. Resume from an earlier checkpoint with a '
                     'lower learning rate, or with bf16 or fp32 instead of fp16'
                 )
+            self._seen = [[int(row[0]), int(row[1])] for row in rows]
         return self._seen
 
     @property
@@ -106,6 +110,8 @@ class RegionPairs:
         if self.all_rows:
             return torch.arange(num_views * self.valid.numel(), device=self.valid.device)
         rows = self._order[: self.local_rows]
+        if num_views == 1:
+            return rows
         return torch.cat([rows + view * self.valid.numel() for view in range(num_views)])
 
     @property

@@ -15,24 +15,26 @@ from .views import Size
 
 
 @lru_cache(maxsize=64)
-def _cell_members(length: int, cells: int, device: str) -> tuple[Tensor, ...]:
-    """Which pixels lie in which cell of adaptive average pooling, along one axis.
+def _cells(
+    size: tuple[int, int], grid: tuple[int, int], device: str
+) -> tuple[Tensor | None, Tensor | None, Tensor, Tensor]:
+    """Which pixels lie in which cell of adaptive average pooling.
 
     Returns:
-        tuple: ``pixel`` and ``cell``, one entry for every membership (a pixel
-        on the border of two cells has two), and ``count``, the pixels of each
-        cell.
+        tuple: ``rows`` and ``cols`` of the memberships (a pixel on the border of two cells has
+        two), None where they are all pixels in order; their ``cell``, flat, and ``share`` of it.
     """
-    start = [i * length // cells for i in range(cells)]
-    stop = [-(-(i + 1) * length // cells) for i in range(cells)]
-    pixel = [p for a, b in zip(start, stop, strict=False) for p in range(a, b)]
-    cell = [i for i, (a, b) in enumerate(zip(start, stop, strict=False)) for _ in range(a, b)]
-    count = [float(b - a) for a, b in zip(start, stop, strict=False)]
-    return (
-        torch.tensor(pixel, device=device),
-        torch.tensor(cell, device=device),
-        torch.tensor(count, device=device),
-    )
+    axes = []
+    for length, cells in zip(size, grid, strict=True):
+        edges = [(i * length // cells, -(-(i + 1) * length // cells)) for i in range(cells)]
+        pixel = torch.cat([torch.arange(*edge) for edge in edges])
+        cell = torch.cat([torch.full((b - a,), i) for i, (a, b) in enumerate(edges)])
+        count = torch.cat([torch.full((b - a,), b - a) for a, b in edges])
+        axes.append((None if len(pixel) == length else pixel.to(device), cell, count))
+    (rows, row_cell, row_count), (cols, col_cell, col_count) = axes
+    cell = (row_cell[:, None] * grid[1] + col_cell).flatten()
+    share = 1 / (row_count[:, None] * col_count).flatten().float()
+    return rows, cols, cell.to(device), share.to(device)
 
 
 def downsample_regions(labels: Tensor, num_regions: int, size: Size) -> Tensor:
@@ -57,19 +59,16 @@ def downsample_regions(labels: Tensor, num_regions: int, size: Size) -> Tensor:
         raise ValueError(f'labels must be (B, H, W), got {tuple(labels.shape)}')
     _check_ids(labels, num_regions)
     (b, height, width), (h, w) = labels.shape, _pair(size)
-    device = str(labels.device)
-    rows, row_cell, row_count = _cell_members(height, h, device)
-    cols, col_cell, col_count = _cell_members(width, w, device)
-    if len(rows) != height:  # H is no multiple of h: border rows count twice
+    rows, cols, cell, share = _cells((height, width), (h, w), str(labels.device))
+    if rows is not None:
         labels = labels.index_select(1, rows)
-    if len(cols) != width:
+    if cols is not None:
         labels = labels.index_select(2, cols)
-    cell = (row_cell[:, None] * w + col_cell).flatten()
-    index = (labels.flatten(1).long() * (h * w)).add_(cell)
-    counts = torch.zeros(b, num_regions * h * w, device=labels.device)
-    counts.scatter_add_(1, index, counts.new_ones(1).expand_as(index))
-    counts = counts.view(b, num_regions, h, w)
-    return counts.div_(row_count[:, None] * col_count)
+    index = torch.add(cell, labels.flatten(1), alpha=h * w)
+    shares = torch.zeros(b, num_regions * h * w, device=labels.device)
+    # All pixels of a cell add the same number, so the sum is the same in any order.
+    shares.scatter_add_(1, index, share.expand_as(index))
+    return shares.view(b, num_regions, h, w)
 
 
 def downsample_regions_bilinear(labels: Tensor, num_regions: int, size: Size) -> Tensor:

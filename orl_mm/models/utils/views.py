@@ -7,6 +7,7 @@ left-right after the crop. Nothing in this file waits for the device.
 """
 
 from collections.abc import Sequence
+from functools import lru_cache
 
 import torch
 from torch import Tensor
@@ -29,67 +30,79 @@ def crop_masks(masks: Tensor, views: Tensor, size: Size, aligned: bool = True) -
 
     Args:
         masks (Tensor): (B, M, H, W).
-        views (Tensor): (B, 5): x1, y1, x2, y2 in [0, 1] of the whole image, and
-            flip, 0 or 1 (left-right, applied after the crop).
+        views (Tensor): (B, 5), or (B, V, 5) for V views: x1, y1, x2, y2 in [0, 1] of the
+            whole image, a box with an area, and flip, 0 or 1 (left-right, after the crop).
         size (int or tuple): (h, w) of the result.
         aligned (bool): Pixel centres at half-integers. ``False`` shifts
             everything by half a cell (Detectron's first ROIAlign, projects/r2o/README.md row 18).
 
     Returns:
-        Tensor: (B, M, h, w), same dtype as ``masks``.
+        Tensor: (B, M, h, w), or (B, V, M, h, w), same dtype as ``masks``.
 
     Raises:
-        ValueError: ``views`` is not (B, 5).
+        ValueError: ``views`` has another shape.
     """
-    if views.shape != (len(masks), 5):
+    if views.dim() not in (2, 3) or (len(views), views.shape[-1]) != (len(masks), 5):
         raise ValueError(
-            f'views must be ({len(masks)}, 5) = x1, y1, x2, y2, flip for '
-            f'masks {tuple(masks.shape)}, got {tuple(views.shape)}'
+            f'views must be ({len(masks)}, 5) = x1, y1, x2, y2, flip, or ({len(masks)}, V, 5), '
+            f'for masks {tuple(masks.shape)}, got {tuple(views.shape)}'
         )
-    (height, width), (h, w) = masks.shape[-2:], _pair(size)
+    if views.dim() == 2:
+        return crop_masks(masks, views[:, None], size, aligned)[:, 0]
+    (b, m, height, width), (h, w) = masks.shape, _pair(size)
     views = views.to(masks.device, torch.float32)
-    x1, y1, x2, y2, flip = views.unbind(1)
-    rows = _roi_align_matrix(y1 * height, y2 * height, height, h, aligned)
-    cols = _roi_align_matrix(x1 * width, x2 * width, width, w, aligned)
-    cols = torch.where(flip.bool()[:, None, None], cols.flip(1), cols)
+    boxes = views[..., :4].unflatten(-1, (2, 2))  # (B, V, 2 corners, x and y)
+    if (height, h) == (width, w):  # both axes at once
+        cols, rows = _roi_align_matrix(boxes, height, h, aligned).unbind(2)
+    else:
+        cols = _roi_align_matrix(boxes[..., :1], width, w, aligned)[:, :, 0]
+        rows = _roi_align_matrix(boxes[..., 1:], height, h, aligned)[:, :, 0]
+    cols = torch.where(views[..., 4, None, None] > 0.5, cols.flip(2), cols)
     rows, cols = rows.to(masks.dtype), cols.to(masks.dtype)
-    # (B, 1, h, H) @ (B, M, H, W) @ (B, W, w), the larger axis first, and as one
-    # product an image: broadcasting would copy `cols` for each of the M masks.
-    # Not in half precision under autocast: areas decide which pairs exist.
+    # Along W for all views, then along H for each: (B, M H, W) @ (B, W, V w), and
+    # (B V, h, H) @ (B V, H, M w). Not in half precision under autocast: areas decide which
+    # pairs exist.
     with torch.autocast(masks.device.type, enabled=False):
-        half = torch.bmm(masks.flatten(1, 2), cols.transpose(1, 2))
-        return rows.unsqueeze(1) @ half.view(*masks.shape[:3], w)
+        half = torch.bmm(masks.flatten(1, 2), cols.flatten(1, 2).transpose(1, 2))
+        half = half.view(b, m, height, -1, w).permute(0, 3, 2, 1, 4).reshape(-1, height, m * w)
+        return torch.bmm(rows.flatten(0, 1), half).view(b, -1, h, m, w).transpose(2, 3).contiguous()
 
 
-def _roi_align_matrix(start: Tensor, stop: Tensor, length: int, bins: int, aligned: bool) -> Tensor:
-    """ROIAlign along one axis as a matrix (B, bins, length).
+@lru_cache(maxsize=16)
+def _samples(length: int, bins: int, device: str) -> tuple[Tensor, Tensor, Tensor]:
+    """Numbers of the pixels, the bins (as a column), and centers of the samples of a bin."""
+    most = -(-length // bins) + 1  # no box is larger than the image
+    pixel, bin_, step = (torch.arange(n, device=device).float() for n in (length, bins, most))
+    return pixel, bin_[:, None], step + 0.5
+
+
+def _roi_align_matrix(boxes: Tensor, length: int, bins: int, aligned: bool) -> Tensor:
+    """ROIAlign along some axes as matrices (..., A, bins, length).
 
     Follows mmcv's and torchvision's kernel: ``ceil(roi / bins)`` samples a bin,
     samples beyond one pixel outside read zero, the others are clamped.
+
+    Args:
+        boxes (Tensor): (..., 2, A): start and stop in [0, 1].
     """
-    offset = 0.5 if aligned else 0.0
-    start, stop = start - offset, stop - offset
-    roi = stop - start if aligned else (stop - start).clamp(min=1.0)
-    bin_size = roi / bins
-    samples = bin_size.ceil().clamp(min=1.0)  # (B,)
-    most = -(-length // bins) + 1  # no box is larger than the image
-    step = torch.arange(most, device=start.device, dtype=start.dtype)
-    bin_start = start[:, None] + bin_size[:, None] * torch.arange(
-        bins, device=start.device, dtype=start.dtype
-    )
-    pos = bin_start[:, :, None] + (step + 0.5) * (bin_size / samples)[:, None, None]
-    used = (
-        (step < samples[:, None, None]) & (pos >= -1.0) & (pos <= length) & (roi > 0)[:, None, None]
-    )
-    pos = pos.clamp(min=0.0)
-    low = pos.floor().clamp(max=length - 1.0)
-    part = torch.where(low >= length - 1, 0.0, pos - low)
-    weight = used.to(pos.dtype) / samples[:, None, None]
-    low = low.long()
-    matrix = pos.new_zeros(len(start), bins, length)
-    matrix.scatter_add_(2, low, weight * (1 - part))
-    matrix.scatter_add_(2, (low + 1).clamp_(max=length - 1), weight * part)
-    return matrix
+    pixel, bin_, step = _samples(length, bins, str(boxes.device))
+    edges = boxes * length
+    if aligned:
+        edges = edges - 0.5
+    start, stop = edges[..., None, None].unbind(-4)
+    bin_size = (stop - start) / bins
+    if not aligned:
+        bin_size = bin_size.clamp(min=1.0 / bins)
+    samples = bin_size.ceil().clamp_(min=1.0)
+    position = torch.addcmul(start, bin_size, bin_)
+    position = torch.addcmul(position, step, bin_size / samples)  # (..., A, bins, most)
+    weight = (step < samples) / samples
+    if not aligned:
+        weight = weight * (position <= length)
+    position = position.clamp_(0, length - 1)[..., None]
+    # Linear interpolation between the two pixels that are less than 1 away.
+    near = (1 - (position - pixel).abs_()).clamp_(min=0)
+    return near.mul_(weight[..., None]).sum(-2)
 
 
 def crop_labels(labels: Tensor, views: Tensor, size: Size) -> Tensor:
