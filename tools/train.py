@@ -38,6 +38,12 @@ def parse_args():
         help='go on from this checkpoint; without a name, from the latest of the work directory',
     )
     parser.add_argument('--amp', action='store_true', help='automatic mixed precision')
+    parser.add_argument(
+        '--precision',
+        choices=('bf16', 'fp16'),
+        help='that of --amp, which it implies; bf16 needs no loss scaling and runs on a CPU, too '
+        '(default: that of the config, else fp16)',
+    )
     parser.add_argument('--no-validate', action='store_true', help='no evaluation during training')
     parser.add_argument(
         '--auto-scale-lr',
@@ -57,12 +63,12 @@ def parse_args():
 start(__name__, parse_args)
 import torch
 from mmengine.registry import RUNNERS
-from mmengine.runner import Runner
 
 from orl_mm.engine import cli
 from orl_mm.engine.cpu_ddp import end_processes, use_cpu_processes
-from orl_mm.engine.hooks import NaNGuardHook, ResultHook
+from orl_mm.engine.hooks import NaNGuardHook, ResultHook, SyncBatchNormHook
 from orl_mm.engine.resume import choose_checkpoint
+from orl_mm.engine.runner import TrainRunner
 from orl_mm.weights import checkpoints_must_fit, use_safe_loading
 
 
@@ -76,8 +82,8 @@ def merge_args(cfg, args):
         cfg.resume, cfg.load_from = True, None
     elif args.resume is not None:
         cfg.resume, cfg.load_from = True, args.resume
-    if args.amp:
-        use_amp(cfg)
+    if args.amp or args.precision:
+        use_amp(cfg, args.precision)
     if args.auto_scale_lr:
         if not (cfg.get('auto_scale_lr') or {}).get('base_batch_size'):
             raise cli.UserError(
@@ -98,21 +104,31 @@ def use_durable_checkpoints(cfg):
     cfg.default_hooks = hooks
 
 
-def use_amp(cfg):
-    """Put mmengine's mixed-precision wrapper in the plain one's place."""
-    kind = cfg.optim_wrapper.get('type', 'OptimWrapper')
+def use_amp(cfg, precision):
+    """Put a mixed-precision wrapper in the plain one's place, in bf16 one without a loss scaler."""
+    wrapper = cfg.optim_wrapper
+    kind = wrapper.get('type', 'OptimWrapper')
     if kind not in ('OptimWrapper', 'AmpOptimWrapper'):
         raise cli.UserError(
             f'--amp takes the place of OptimWrapper, but the '
             f'config has {kind}; leave --amp out and set the '
             'precision there'
         )
+    dtype = dict(bf16='bfloat16', fp16='float16').get(precision, wrapper.get('dtype'))
+    if dtype == 'bfloat16':
+        for key in ('dtype', 'loss_scale', 'use_fsdp'):
+            wrapper.pop(key, None)
+        wrapper.type = 'orl_mm.BFloat16OptimWrapper'
+        return
     if not torch.cuda.is_available():
         raise cli.UserError(
-            '--amp needs a GPU (mmengine trains in mixed precision on no CPU); leave it out here'
+            '--amp needs a GPU (mmengine trains in fp16 on no CPU); use --precision bf16, or '
+            'leave it out here'
         )
-    cfg.optim_wrapper.type = 'AmpOptimWrapper'
-    cfg.optim_wrapper.setdefault('loss_scale', 'dynamic')
+    wrapper.type = 'AmpOptimWrapper'
+    wrapper.setdefault('loss_scale', 'dynamic')
+    if dtype is not None:
+        wrapper.dtype = dtype
 
 
 def check_epoch(runner):
@@ -165,9 +181,10 @@ def main():
         ):
             use_cpu_processes(cfg)
             # A config may name a runner of its own.
-            runner = RUNNERS.build(cfg) if 'runner_type' in cfg else Runner.from_cfg(cfg)
+            runner = RUNNERS.build(cfg) if 'runner_type' in cfg else TrainRunner.from_cfg(cfg)
             runner.register_hook(setup)
             choose_checkpoint(runner)
+            runner.register_hook(SyncBatchNormHook())
             cli.build_loops(runner, 'train', 'val')
             check_epoch(runner)
             count_accumulation(runner)

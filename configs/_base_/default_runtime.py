@@ -9,7 +9,7 @@ default_hooks = dict(
     checkpoint=dict(type='orl_mm.DurableCheckpointHook', interval=1, max_keep_ckpts=3),
     sampler_seed=dict(type='DistSamplerSeedHook'),
 )
-custom_hooks = [dict(type='orl_mm.PlainBNOnCPUHook')]
+custom_hooks = [dict(type='orl_mm.SyncBatchNormHook')]
 
 env_cfg = dict(
     cudnn_benchmark=True,

@@ -3,7 +3,7 @@
 # seed, rank and step (SeedStepHook, for MoCo's shuffled batches).
 custom_imports = dict(imports=['orl_mm'], allow_failed_imports=False)
 custom_hooks = [
-    dict(type='orl_mm.PlainBNOnCPUHook'),
+    dict(type='orl_mm.SyncBatchNormHook'),
     dict(type='orl_mm.SetEpochHook'),
     dict(type='orl_mm.SeedStepHook'),
 ]

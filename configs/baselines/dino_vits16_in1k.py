@@ -4,6 +4,7 @@
 #           settings of main_dino.py of github.com/facebookresearch/dino.
 # Command:  tools/dist_train.sh configs/baselines/dino_vits16_in1k.py 8 --amp
 #           8 GPUs x 64 images = batch 512. For other batch sizes, add --auto-scale-lr.
+#           In bfloat16, without a loss scaler: --precision bf16.
 # Expected: 69.3 k-NN and 74.0 linear top-1 (its README, "Vanilla DINO training").
 #           Not yet run.
 # Data:     data/imagenet/train/<class>/*.JPEG.
@@ -15,7 +16,7 @@ _base_ = [
 ]
 
 custom_hooks = [
-    dict(type='orl_mm.PlainBNOnCPUHook'),
+    dict(type='orl_mm.SyncBatchNormHook'),
     dict(type='orl_mm.SetEpochHook'),
     dict(type='orl_mm.SeedStepHook'),  # stochastic depth, identical after resuming
     # Updates the teacher once per optimizer step.

@@ -6,6 +6,7 @@
 # Command:  tools/dist_train.sh configs/baselines/pixpro_r50_in1k.py 8 --amp
 #           8 GPUs x 128 images = batch 1024, half precision like the authors' apex O1. For other
 #           batch sizes, add --auto-scale-lr.
+#           In bfloat16, without a loss scaler: --precision bf16 --cfg-options channels_last=True.
 # Expected: COCO 41.4 box AP, Cityscapes 77.2 mIoU (the thesis, tables 2.1 and 2.2, from the
 #           paper; the authors' README says that the 41.4 was trained with an instance branch,
 #           which their scripts and this config do not use). Not yet run.
@@ -41,7 +42,7 @@ train_cfg = dict(max_epochs=400)
 auto_scale_lr = dict(base_batch_size=1024)
 
 custom_hooks = [
-    dict(type='orl_mm.PlainBNOnCPUHook'),
+    dict(type='orl_mm.SyncBatchNormHook'),
     dict(type='orl_mm.SetEpochHook'),
     dict(type='orl_mm.MomentumUpdateHook', momentum=0.99, end_momentum=1.0),
 ]

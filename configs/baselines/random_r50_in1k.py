@@ -10,7 +10,7 @@
 # Data:     none.
 _base_ = './supervised_r50_in1k.py'
 
-custom_hooks = [dict(type='orl_mm.PlainBNOnCPUHook'), dict(type='orl_mm.SaveInitialHook')]
+custom_hooks = [dict(type='orl_mm.SyncBatchNormHook'), dict(type='orl_mm.SaveInitialHook')]
 train_cfg = dict(max_epochs=0)
 param_scheduler = None
 # The loop needs a data set even if it trains for no step: photographs shipped with scikit-image.

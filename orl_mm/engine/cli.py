@@ -30,6 +30,7 @@ EXTRA_KEYS = (
     'find_unused_parameters',
     'sync_bn',
     'compile',
+    'channels_last',
     'tta_model',
     'tta_pipeline',
 )

@@ -1,8 +1,7 @@
 """Training with several processes on a machine without a GPU.
 
-mmengine binds each process of a group to a GPU, and torch's data-parallel wrapper raises for
-SyncBN on a CPU. This module starts the group with gloo and wraps the model in a class that
-replaces SyncBN by plain BN.
+mmengine binds each process of a group to a GPU, and torch's SyncBN needs one. This module starts
+the group with gloo and wraps the model in a class whose SyncBN runs anywhere.
 """
 
 import datetime
@@ -13,9 +12,10 @@ import torch
 import torch.distributed as dist
 from mmengine.config import Config
 from mmengine.logging import print_log
-from mmengine.model import MMDistributedDataParallel, revert_sync_batchnorm
+from mmengine.model import MMDistributedDataParallel
 from torch import nn
 
+from orl_mm.models.utils.sync_batch_norm import use_weighted_sync_batch_norm
 from orl_mm.registry import MODEL_WRAPPERS
 
 from .launch import first_host
@@ -25,8 +25,8 @@ from .launch import first_host
 class CPUDistributedDataParallel(MMDistributedDataParallel):
     """mmengine's data-parallel wrapper for processes without a GPU.
 
-    Every SyncBN layer is replaced by plain BN, so each process normalises with the statistics
-    of its own images; this is logged. Gradients are averaged over the processes as on GPUs.
+    torch's SyncBN layers become :class:`~orl_mm.models.utils.SyncBatchNorm`, so a step equals that
+    of one process with the joined batch.
 
     Args:
         module (nn.Module): The model.
@@ -35,14 +35,13 @@ class CPUDistributedDataParallel(MMDistributedDataParallel):
     """
 
     def __init__(self, module: nn.Module, device_ids=None, **kwargs):
-        synced = sum('SyncBatchNorm' in type(layer).__name__ for layer in module.modules())
-        super().__init__(module=revert_sync_batchnorm(module), device_ids=None, **kwargs)
+        super().__init__(module=use_weighted_sync_batch_norm(module), device_ids=None, **kwargs)
         print_log(
-            f'No GPU: {dist.get_world_size()} processes speak through gloo, '
-            f'and {synced} SyncBN layers became plain BN, so each process '
-            'normalises with the statistics of its own images only.',
-            logger='current',
+            f'No GPU: {dist.get_world_size()} processes communicate through gloo.', logger='current'
         )
+
+    def _passing_sync_batchnorm_handle(self, module: nn.Module) -> None:
+        """Do not raise for SyncBN on a CPU, as torch does."""
 
 
 def use_cpu_processes(cfg: Config) -> None:

@@ -5,6 +5,7 @@ Every module of this package is imported, so a new part only needs a file of its
 
 from orl_mm.registry import import_modules
 
+from .baselines.byol import BYOL
 from .baselines.detcon import DetCon
 from .baselines.infomin import InfoMin
 from .baselines.pixpro import PixPro
@@ -14,4 +15,4 @@ from .selfsup.r2o import R2O
 
 import_modules(__name__, __path__)
 
-__all__ = ['DINO', 'DetCon', 'InfoMin', 'PixPro', 'R2O', 'VADeR']
+__all__ = ['BYOL', 'DINO', 'DetCon', 'InfoMin', 'PixPro', 'R2O', 'VADeR']

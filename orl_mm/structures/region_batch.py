@@ -6,6 +6,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from .to_device import to_device
+
 
 @dataclass
 class RegionBatch:
@@ -84,9 +86,7 @@ class RegionBatch:
         """The same batch on ``device``; copied from pinned memory with ``non_blocking``."""
 
         def move(tensor: Tensor) -> Tensor:
-            if non_blocking and torch.device(device).type == 'cuda' and not tensor.is_cuda:
-                tensor = tensor.pin_memory()
-            return tensor.to(device, non_blocking=non_blocking)
+            return to_device(tensor, device) if non_blocking else tensor.to(device)
 
         if self.labels is None or self.valid is None:
             return RegionBatch(move(self.views))

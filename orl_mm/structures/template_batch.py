@@ -6,6 +6,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from .to_device import to_device
+
 
 class TemplateBatch:
     """Templates of B data samples and the names of their R parts.
@@ -20,6 +22,7 @@ class TemplateBatch:
 
     Args:
         samples (sequence): B data samples.
+        device (torch.device, optional): Where the templates are needed.
 
     Attributes:
         templates (Tensor): (B, V, R, h, w).
@@ -29,7 +32,7 @@ class TemplateBatch:
         ValueError: A sample without ``template`` or ``parts``, or samples that differ.
     """
 
-    def __init__(self, samples: Sequence | None) -> None:
+    def __init__(self, samples: Sequence | None, device: torch.device | None = None) -> None:
         if not isinstance(samples, (list, tuple)) or not samples:
             raise ValueError(
                 'templates come in a list of data samples, got '
@@ -55,6 +58,8 @@ class TemplateBatch:
                 'PackInputs'
             )
         self.templates, self.parts = torch.stack(templates), parts.pop()
+        if device is not None:
+            self.templates = to_device(self.templates, device)
 
     @property
     def num_views(self) -> int:

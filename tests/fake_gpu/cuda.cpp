@@ -15,6 +15,7 @@ struct CUDAHooks : public at::CUDAHooksInterface {
   bool hasCUDART() const override { return true; }
   bool hasCuDNN() const override { return true; }
   long versionCuDNN() const override { return 91000; }
+  long versionRuntimeCuDNN() const { return 91000; }  // not in older versions
   c10::DeviceIndex deviceCount() const override { return 1; }
   int getNumGPUs() const override { return 1; }
   c10::DeviceIndex getCurrentDevice() const override { return 0; }

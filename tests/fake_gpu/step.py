@@ -13,6 +13,9 @@ import load  # noqa: F401  (before torch)
 
 # isort: split
 import argparse
+import json
+import time
+from pathlib import Path
 from types import SimpleNamespace
 
 import mmengine.dist.dist
@@ -30,13 +33,16 @@ from mmpretrain.structures import DataSample
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.testing._internal.distributed.fake_pg import FakeStore
 from values import kmeans, patch_values
-from watch import Watch, patch_torch
+from watch import Event, Watch, patch_torch
 
 import orl_mm  # noqa: F401  (registers every part)
 from orl_mm.engine.hooks import AttentionRegHook
+from orl_mm.engine.message_hub import DeferredMessageHub
 from orl_mm.models.refiners import kmeans_refiner
 from orl_mm.models.selfsup import r2o
+from orl_mm.models.utils.sync_batch_norm import use_weighted_sync_batch_norm
 
+ROOT = Path(__file__).resolve().parents[2]
 R2O_REGIONS = [
     (kmeans_refiner, 'fit_kmeans', 'Lloyd'),
     (kmeans.KMeansSolver, 'seed', 'k-means++'),
@@ -63,7 +69,10 @@ def build_model(cfg: Config, synced: bool, channels_last: bool):
         if isinstance(part, dict) and 'Pretrained' in str((part.get('init_cfg') or {}).get('type')):
             del part['init_cfg']
     model = MODELS.build(settings).train()
-    model = convert_sync_batchnorm(model) if synced else revert_sync_batchnorm(model)
+    if synced:
+        model = use_weighted_sync_batch_norm(convert_sync_batchnorm(model))
+    else:
+        model = revert_sync_batchnorm(model)
     return model.to(memory_format=torch.channels_last) if channels_last else model
 
 
@@ -108,15 +117,19 @@ def count(
         dist.init_process_group('fake', rank=0, world_size=world, store=FakeStore())
     model, watch = build_model(cfg, world > 1, channels_last), Watch()
     wrapper = dict(cfg.optim_wrapper)
-    if dtype is not None:
-        wrapper.update(type='AmpOptimWrapper', dtype=dtype, loss_scale='dynamic')
+    if dtype == 'bfloat16':
+        wrapper.update(type='orl_mm.BFloat16OptimWrapper')
+    elif dtype is not None:
+        wrapper.update(type='AmpOptimWrapper', loss_scale='dynamic')
     batches = [make_batch(cfg, batch_size) for _ in range(steps)]
     with FakeTensorMode(allow_non_fake_inputs=True):
         model.to('cuda')
         model.data_preprocessor._device = torch.device('cuda')
         optimizer = build_optim_wrapper(model, wrapper)
         runner = SimpleNamespace(model=model, optim_wrapper=optimizer)
-        runner.message_hub = MessageHub.get_instance(f'stand-in {id(model)}')
+        name = f'stand-in {time.time_ns()}'
+        hub = MessageHub.get_instance(name, runtime_info=dict(max_iters=100))
+        runner.message_hub = DeferredMessageHub.take_over(hub)
         hooks = [AttentionRegHook()] if 'AttentionReg' in str(cfg.get('custom_hooks')) else []
         for hook in hooks:
             hook.before_train(runner)
@@ -154,6 +167,7 @@ def main() -> None:
     parser.add_argument('--batch', type=int, default=32, help='images of a rank')
     parser.add_argument('--iters', type=int, default=16, help="iterations of Lloyd's algorithm")
     parser.add_argument('--steps', type=int, default=2, help='the last one is counted')
+    parser.add_argument('--json', metavar='FILE', help='counts of the last config')
     parser.add_argument('--cfg-options', nargs='+', action=DictAction, default={})
     args = parser.parse_args()
     patch_mmengine()
@@ -164,6 +178,9 @@ def main() -> None:
             cfg.merge_from_dict(args.cfg_options)
             watch = count(cfg, world, args.dtype, args.channels_last, args.batch, args.steps)
             print(f'===== {path}, {world} ranks\n{watch.report()}', flush=True)
+            if args.json:
+                counts = dict(operators=watch.operators, waits=watch.waits, copies=watch.copies)
+                Path(args.json).write_text(json.dumps(dict(counts, events=Event.waits)))
 
 
 if __name__ == '__main__':

@@ -107,7 +107,7 @@ def test_what_the_configs_share(name):
     assert schedule.convert_to_iter_based
     assert hook(cfg, 'MomentumUpdateHook').end_momentum == 1.0
     # Masks drawn anew each step, the same when resumed.
-    hook(cfg, 'SeedStepHook'), hook(cfg, 'SetEpochHook'), hook(cfg, 'PlainBNOnCPUHook')
+    hook(cfg, 'SeedStepHook'), hook(cfg, 'SetEpochHook'), hook(cfg, 'SyncBatchNormHook')
     # 4096 images.
     assert cfg.auto_scale_lr.base_batch_size == 4096 == 128 * cfg.train_dataloader.batch_size
     # Felzenszwalb's regions, without the image that they were found in.

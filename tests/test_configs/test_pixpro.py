@@ -60,7 +60,7 @@ def test_optimisation(name):
     assert not cfg.auto_scale_lr.enable
     momentum = hook(cfg, 'MomentumUpdateHook')
     assert (momentum.momentum, momentum.end_momentum) == (0.99, 1.0)
-    hook(cfg, 'SetEpochHook'), hook(cfg, 'PlainBNOnCPUHook')
+    hook(cfg, 'SetEpochHook'), hook(cfg, 'SyncBatchNormHook')
     assert cfg.default_hooks.checkpoint.interval == 10
 
 

@@ -273,7 +273,7 @@ def test_hooks(name, request):
     cfg = request.getfixturevalue(name)
     assert dict(type='orl_mm.CheckDataHook', layout='coco') in cfg.custom_hooks
     types = {hook.type for hook in cfg.custom_hooks}
-    assert {'orl_mm.PlainBNOnCPUHook', 'orl_mm.SeedStepHook'} <= types
+    assert {'orl_mm.SyncBatchNormHook', 'orl_mm.SeedStepHook'} <= types
     assert ('orl_mm.SetEpochHook' in types) == (name == 'one_x')
     assert cfg.randomness.seed == 0
     assert cfg.custom_imports.imports == ['orl_mm']

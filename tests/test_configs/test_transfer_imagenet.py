@@ -74,7 +74,7 @@ def test_settings_of_knn():
 @pytest.mark.parametrize(
     ('name', 'others'),
     [
-        ('linear', ['PlainBNOnCPUHook', 'SetEpochHook', 'SeedStepHook']),  # those it inherits
+        ('linear', ['SyncBatchNormHook', 'SetEpochHook', 'SeedStepHook']),  # those it inherits
         ('knn', ['FeatureBankHook']),  # the first, as the head of the config calls it
     ],
 )

@@ -213,7 +213,7 @@ def test_hooks(configs, name):
     cfg = configs[name]
     assert [dict(hook) for hook in cfg.custom_hooks] == [
         dict(type='orl_mm.CheckDataHook', layout=name),
-        dict(type='orl_mm.PlainBNOnCPUHook'),
+        dict(type='orl_mm.SyncBatchNormHook'),
         dict(type='orl_mm.SetEpochHook'),
         dict(type='orl_mm.SeedStepHook'),
     ]

@@ -64,7 +64,7 @@ def test_vader_optimisation():
     assert cfg.auto_scale_lr.base_batch_size == 128
     assert not cfg.auto_scale_lr.enable
     assert pick(hook(cfg, 'MomentumUpdateHook'), 'momentum', 'end_momentum') == (0.999, 0.999)
-    hook(cfg, 'SetEpochHook'), hook(cfg, 'SeedStepHook'), hook(cfg, 'PlainBNOnCPUHook')
+    hook(cfg, 'SetEpochHook'), hook(cfg, 'SeedStepHook'), hook(cfg, 'SyncBatchNormHook')
     assert cfg.default_hooks.checkpoint.interval == 10
 
 
@@ -160,7 +160,7 @@ def test_infomin_optimisation():
     assert cfg.train_dataloader.batch_size == 32
     assert cfg.train_dataloader.drop_last
     assert cfg.auto_scale_lr.base_batch_size == 256
-    hook(cfg, 'SetEpochHook'), hook(cfg, 'SeedStepHook'), hook(cfg, 'PlainBNOnCPUHook')
+    hook(cfg, 'SetEpochHook'), hook(cfg, 'SeedStepHook'), hook(cfg, 'SyncBatchNormHook')
     assert cfg.default_hooks.checkpoint.interval == 10
 
 

@@ -1,4 +1,4 @@
-"""Several processes without a GPU: gloo, and plain BN for SyncBN."""
+"""Several processes without a GPU: gloo, and SyncBN that needs no GPU."""
 
 import pytest
 import torch
@@ -13,6 +13,7 @@ from orl_mm.engine.cpu_ddp import (
     set_rendezvous,
     use_cpu_processes,
 )
+from orl_mm.models.utils.sync_batch_norm import SyncBatchNorm
 from orl_mm.registry import MODEL_WRAPPERS
 
 pytestmark = pytest.mark.skipif(torch.cuda.is_available(), reason='for machines without a GPU')
@@ -48,7 +49,7 @@ def test_torch_rejects_sync_bn_on_cpu(one_process):
         nn.parallel.DistributedDataParallel(Model())
 
 
-def test_group_is_gloo_and_model_has_plain_bn(one_process, monkeypatch):
+def test_group_is_gloo_and_sync_bn_is_ours(one_process, monkeypatch):
     lines = []
     monkeypatch.setattr('orl_mm.engine.cpu_ddp.print_log', lambda text, logger: lines.append(text))
     backend = dict(dist_cfg=dict(backend='nccl'))
@@ -61,10 +62,10 @@ def test_group_is_gloo_and_model_has_plain_bn(one_process, monkeypatch):
     # As the runner builds it, with the number of a GPU.
     model = MODEL_WRAPPERS.build(dict(wrapper, device_ids=[0], module=Model()))
     assert isinstance(model, CPUDistributedDataParallel)
-    assert not any(isinstance(layer, nn.SyncBatchNorm) for layer in model.modules())
+    assert type(model.module.body[1]) is SyncBatchNorm
     model(torch.randn(5, 3))['loss'].backward()
     assert model.module.body[0].weight.grad.abs().sum() > 0.01
-    assert '1 SyncBN layers became plain BN' in lines[0]
+    assert '1 processes communicate through gloo' in lines[0]
 
 
 def test_settings_of_the_config_stay(one_process):

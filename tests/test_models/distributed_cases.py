@@ -1,7 +1,8 @@
 """Scenarios of the distributed tests, computed by each process on its share of the batch.
 
-Networks have group norms, whose statistics are those of one image; what is drawn at random is
-drawn for all images, and each process takes its share.
+Networks have group norms, whose statistics are those of one image, or batch norms, synchronized
+in several processes; what is drawn at random is drawn for all images, and each process takes its
+share.
 """
 
 from contextlib import nullcontext
@@ -10,16 +11,19 @@ from unittest import mock
 import torch
 import torch.distributed as dist
 from mmengine.dist import all_gather
+from mmengine.logging import MessageHub
+from mmengine.model import convert_sync_batchnorm
 from torch.nn.functional import normalize
-from torch.nn.parallel import DistributedDataParallel
 
-from orl_mm.models import R2O
+from orl_mm.engine.cpu_ddp import CPUDistributedDataParallel
+from orl_mm.models import R2O, PixPro
 from orl_mm.models.baselines.detcon_loss import DetConLoss
 from orl_mm.models.heads.region_contrast_head import RegionContrastHead
 from orl_mm.models.positives.nearest_neighbor import NearestNeighbor
 from orl_mm.models.utils import RegionPairs
+from orl_mm.registry import MODELS
 from orl_mm.structures import RegionBatch
-from tests.small import ENCODER, infomin, mlp, two_views, vader, views_and_crops
+from tests.small import BATCH_NORM, DIM, ENCODER, infomin, mlp, two_views, vader, views_and_crops
 from tests.test_models import detcon_model, knn_model  # noqa: E402
 
 NUM, SIDE = 4, 64
@@ -41,7 +45,9 @@ def share_of(rank, world):
 
 def train(model, batches, world, draws=None, within_step=False):
     """Losses of all ranks, the first gradients, the moving average, and every rank's queue."""
-    wrapped = DistributedDataParallel(model) if world > 1 else model
+    wrapped = model
+    if world > 1:
+        wrapped = CPUDistributedDataParallel(convert_sync_batchnorm(model))
     online = [p for p in model.parameters() if p.requires_grad]
     optimizer = torch.optim.SGD(online, lr=0.05)
     losses, grads = [], None
@@ -60,7 +66,11 @@ def train(model, batches, world, draws=None, within_step=False):
         optimizer.step()
         if hasattr(model, 'update_target') and not within_step:
             model.update_target(0.9)
-    target = model.target if hasattr(model, 'target') else model.encoder_k
+    target = next(
+        getattr(model, name)
+        for name in ('target', 'target_net', 'encoder_k')
+        if hasattr(model, name)
+    )
     queue = getattr(model, 'queue', torch.empty(0))
     queue = getattr(queue, 'rows', queue)
     return dict(
@@ -68,18 +78,19 @@ def train(model, batches, world, draws=None, within_step=False):
         grads=grads,
         queues=[q.clone() for q in all_gather(queue.contiguous())],
         target=[p.clone() for p in target.parameters()],
+        statistics=[b.clone() for name, b in model.named_buffers() if '.running_' in name],
     )
 
 
-def r2o(scenario, average, rank, world):
+def r2o(scenario, average, norm, rank, world):
     """Two steps on superpixels of 4 x 4 as the objects."""
     torch.manual_seed(0)
     model = R2O(
-        backbone=dict(ENCODER, norm_cfg=GROUPS),
-        neck=dict(type='orl_mm.MaskPoolNeck', projector=mlp(64, GROUPS)),
+        backbone=dict(ENCODER, norm_cfg=norm or BATCH_NORM),
+        neck=dict(type='orl_mm.MaskPoolNeck', projector=mlp(64, norm)),
         head=dict(
             type='orl_mm.RegionPredictHead',
-            predictor=mlp(8, GROUPS),
+            predictor=mlp(8, norm),
             loss=dict(type='orl_mm.RegionCosineLoss', average=average),
         ),
         refiner=dict(type='orl_mm.KMeansRefiner', num_clusters=None, mask_size=16),
@@ -98,8 +109,8 @@ def r2o(scenario, average, rank, world):
     return train(model.train(), [(inputs, batch)] * 2, world)
 
 
-def detcon(code, rank, world):
-    model, mine = detcon_model.build(GROUPS, **detcon_model.CODES[code]), share_of(rank, world)
+def detcon(code, norm, rank, world):
+    model, mine = detcon_model.build(norm, **detcon_model.CODES[code]), share_of(rank, world)
     inputs, batch = detcon_model.sample(NUM)
     batch = RegionBatch(batch.views[mine], batch.labels[mine], batch.counts[mine])
     generator = torch.Generator().manual_seed(0)
@@ -159,9 +170,9 @@ def contrast(name, drop, rows, rank, world):
     return dict(losses=loss / world, grads=[grads], target=[nearest.progress], queues=queues)
 
 
-def vader_case(scenario, rank, world):
+def vader_case(scenario, norm, rank, world):
     torch.manual_seed(0)
-    model = vader(norm=GROUPS, num_pairs=20, queue_len=110)
+    model = vader(norm=norm or BATCH_NORM, num_pairs=20, queue_len=110)
     generator, mine, batches = torch.Generator().manual_seed(1), share_of(rank, world), []
     for step in range(3):
         inputs, batch = two_views(SCENARIOS[scenario], seed=step)
@@ -171,6 +182,51 @@ def vader_case(scenario, rank, world):
         return torch.empty(NUM, shape[1]).uniform_(generator=generator)[mine]
 
     return train(model, batches, world, draws)
+
+
+def two_view_case(build, rank, world):
+    """Two steps of a model on two views, without draws."""
+    torch.manual_seed(0)
+    model, mine, batches = build(), share_of(rank, world), []
+    model.init_weights()
+    for step in range(2):
+        inputs, batch = two_views(SCENARIOS['uneven'], seed=step)
+        batches.append(([x[mine] for x in inputs], RegionBatch(batch.views[mine])))
+    return train(model.train(), batches, world)
+
+
+def pixpro():
+    neck = dict(mlp(64), type='orl_mm.PixelMLP', num_layers=2)
+    head = dict(type='orl_mm.PixelPropagationHead', channels=DIM)
+    return PixPro(backbone=dict(ENCODER, norm_cfg=BATCH_NORM), neck=neck, head=head)
+
+
+def byol():
+    MessageHub.get_instance('byol').update_info('max_iters', 10)
+    necks = [
+        dict(
+            type='mmpretrain.NonLinearNeck',
+            in_channels=channels,
+            hid_channels=16,
+            out_channels=DIM,
+            num_layers=2,
+            with_last_bn=False,
+            with_avg_pool=pool,
+            norm_cfg=dict(type='BN1d'),
+        )
+        for channels, pool in ((64, True), (DIM, False))
+    ]
+    loss = dict(type='mmpretrain.CosineSimilarityLoss')
+    head = dict(type='mmpretrain.LatentPredictHead', predictor=necks[1], loss=loss)
+    return MODELS.build(
+        dict(
+            type='orl_mm.BYOL',
+            backbone=dict(ENCODER, norm_cfg=BATCH_NORM),
+            neck=necks[0],
+            head=head,
+            data_preprocessor=dict(type='mmpretrain.SelfSupDataPreprocessor'),
+        )
+    )
 
 
 def infomin_case(rank, world):
@@ -188,11 +244,15 @@ def infomin_case(rank, world):
 
 CASES = {
     **{
-        f'r2o, {name}, {average}': (r2o, name, average)
+        f'r2o, {name}, {average}': (r2o, name, average, GROUPS)
         for name in SCENARIOS
         for average in ('image', 'region')
     },
-    **{f'detcon, {code}': (detcon, code) for code in detcon_model.CODES},
+    **{f'r2o, {name}, SyncBN': (r2o, name, 'image', None) for name in SCENARIOS},
+    **{f'detcon, {code}': (detcon, code, GROUPS) for code in detcon_model.CODES},
+    'detcon, SyncBN': (detcon, 'authors', None),
+    'pixpro, SyncBN': (two_view_case, pixpro),
+    'byol, SyncBN': (two_view_case, byol),
     **{f'detcon loss, own draws {own}': (detcon_loss, own) for own in (False, True)},
     **{
         f'contrast, {name}, drop={drop}, {rows}': (contrast, name, drop, rows)
@@ -203,7 +263,8 @@ CASES = {
             ('plain', True, 'all'),
         )
     },
-    **{f'vader, {name}': (vader_case, name) for name in SCENARIOS},
+    **{f'vader, {name}': (vader_case, name, GROUPS) for name in SCENARIOS},
+    'vader, SyncBN': (vader_case, 'uneven', None),
     'infomin': (infomin_case,),
     'knn': (knn_model.votes,),
 }

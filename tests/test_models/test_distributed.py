@@ -17,18 +17,25 @@ def runs():
 def test_two_processes_equal_the_joined_batch(runs, case):
     """Losses, gradients, moving average and queue, also if ranks hold unequal shares."""
     two, one = runs['together'][case], runs['joined'][case]
-    torch.testing.assert_close(two['losses'], one['losses'], atol=1e-6, rtol=1e-5)
-    strict = case.startswith('r2o')
-    for key in ('grads', 'target'):
-        for mine, joined in zip(two[key], one[key], strict=True):
+    # Batch norm amplifies what the order of a sum changes.
+    normed = 'SyncBN' in case
+    torch.testing.assert_close(
+        two['losses'], one['losses'], atol=1e-4 if normed else 1e-6, rtol=1e-5
+    )
+    strict = case.startswith('r2o') and not normed
+    for key in ('grads', 'target', 'statistics'):
+        for mine, joined in zip(two.get(key, []), one.get(key, []), strict=True):
             torch.testing.assert_close(
-                mine, joined, atol=2e-6 if strict else 1e-5, rtol=1e-4 if strict else 1e-3
+                mine,
+                joined,
+                atol=2e-6 if strict else 5e-5 * max(1, joined.abs().max()) if normed else 1e-5,
+                rtol=1e-4 if strict else 1e-3,
             )
     first, second = two['queues']  # those of both ranks
     assert torch.equal(first, second)
     torch.testing.assert_close(first, one['queues'][0], atol=1e-5, rtol=1e-4)
     assert any(g.abs().max() > 1e-4 for g in one['grads']) == ('empty job' not in case)
-    assert (one['losses'].sum() > 0) == ('empty job' not in case)
+    assert (one['losses'].abs().sum() > 0) == ('empty job' not in case)
 
 
 def test_knn_of_two_processes(runs):

@@ -59,7 +59,10 @@ def test_loss_equals_loops_over_images(weight):
     with torch.no_grad():  # a momentum encoder that differs
         for p in model.encoder_k.module.parameters():
             p += 0.05 * torch.randn_like(p)
-        model.encoder_k.steps.fill_(1)  # the first update only copies
+    moved = dict(
+        model.encoder_k.state_dict(), steps=torch.tensor(1)
+    )  # the first update only copies
+    model.encoder_k.load_state_dict(moved)
     inputs, copy = views_and_crops(NUM), deepcopy(model)
     with torch.no_grad():
         for p, q in zip(

@@ -1,8 +1,10 @@
 """The shell scripts as a user types them; only slow tests start process groups."""
 
 import os
+import re
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -137,8 +139,8 @@ def test_r2o_trains_and_resumes_in_two_gloo_processes(tmp_path):
         return done.stdout, calls, weights[0]
 
     said, calls, weights = train('--cfg-options train_cfg.max_epochs=1')
-    assert '2 processes speak through gloo' in said
-    assert 'SyncBN layers became plain BN' in said
+    assert '2 processes communicate through gloo' in said
+    assert 'plain BN' not in said
     assert (out / 'epoch_1.pth').is_file()
     assert not (out / 'epoch_2.pth').exists()
     assert [len(c) for c in calls] == [2, 2]  # eight images, two ranks of two
@@ -152,3 +154,36 @@ def test_r2o_trains_and_resumes_in_two_gloo_processes(tmp_path):
     seeds = [seed for steps in calls for _, seed, _, _ in steps]
     assert len(set(seeds)) == 8  # by rank and by clustering, the resumed ones included
     assert all(a[3] != b[3] for a, b in zip(*calls, strict=False))  # each rank its own images
+
+
+DIE = """
+import os
+from mmengine.hooks import Hook
+from orl_mm.registry import HOOKS
+
+
+@HOOKS.register_module()
+class DieHook(Hook):
+    def before_train_iter(self, runner, batch_idx, data_batch=None):
+        if os.environ['RANK'] == '1' and batch_idx == 1:
+            os._exit(7)  # the other rank waits for it in the first collective of the step
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(torch.cuda.is_available(), reason='for machines without a GPU')
+def test_a_rank_that_dies_ends_the_others(tmp_path):
+    """torchrun stops the ranks that wait in a collective, and names the one that died."""
+    images = write_photographs(tmp_path / 'images', 8)
+    cfg = small('r50_in1k', images, tmp_path / 'out', batch_size=2)
+    set_k(cfg, type='constant', values=[3])
+    (tmp_path / 'die.py').write_text(DIE)
+    cfg.custom_imports.imports.append('die')
+    cfg.custom_hooks.append(dict(type='orl_mm.DieHook'))
+    cfg.dump(tmp_path / 'config.py')
+    command = f'tools/dist_train.sh {tmp_path}/config.py 2 --work-dir {tmp_path}/out'
+    start = time.monotonic()
+    done = shell(command, OMP_NUM_THREADS='1', PYTHONPATH=str(tmp_path))
+    assert done.returncode != 0
+    assert re.search(r'rank +: 1 .*\n +exitcode +: 7', done.stderr)
+    assert time.monotonic() - start < 300  # the time-out of a collective is 1800 s

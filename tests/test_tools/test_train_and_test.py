@@ -148,6 +148,22 @@ def test_train_arguments_reach_the_config(config, monkeypatch):
     assert (cfg.resume, cfg.load_from) == (True, str(config))
 
 
+@pytest.mark.parametrize(
+    ('words', 'wrapper'),
+    [
+        ('--amp', dict(type='AmpOptimWrapper', loss_scale='dynamic')),
+        ('--precision fp16', dict(type='AmpOptimWrapper', loss_scale='dynamic', dtype='float16')),
+        ('--amp --precision bf16', dict(type='orl_mm.BFloat16OptimWrapper')),  # no scaler
+        ('--amp --cfg-options optim_wrapper.dtype=bfloat16 optim_wrapper.loss_scale=dynamic', None),
+    ],
+)
+def test_precision(config, monkeypatch, words, wrapper):
+    monkeypatch.setattr(torch.cuda, 'is_available', lambda: 'fp16' in words or words == '--amp')
+    found = dict(merged('train', monkeypatch, Config.fromfile(config), words).optim_wrapper)
+    found.pop('optimizer')
+    assert found == (wrapper or dict(type='orl_mm.BFloat16OptimWrapper'))
+
+
 def test_train_arguments_that_the_config_does_not_support(config, monkeypatch):
     cfg = Config.fromfile(config)
     cfg.pop('auto_scale_lr')

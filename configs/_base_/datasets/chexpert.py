@@ -3,7 +3,7 @@
 # Any other image data set can be used, for example
 # dataset=dict(type='orl_mm.ImageList', data_root=FOLDER, pipeline=...).
 data_preprocessor = dict(
-    type='SelfSupDataPreprocessor',
+    type='orl_mm.ViewDataPreprocessor',
     mean=[123.675, 116.28, 103.53],  # ImageNet's, as for the initial weights
     std=[58.395, 57.12, 57.375],
     to_rgb=True,

@@ -2,7 +2,7 @@
 #
 # data_root may be an ImageNet layout or any folder of images.
 data_preprocessor = dict(
-    type='SelfSupDataPreprocessor',
+    type='orl_mm.ViewDataPreprocessor',
     mean=[123.675, 116.28, 103.53],
     std=[58.395, 57.12, 57.375],
     to_rgb=True,

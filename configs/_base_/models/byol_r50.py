@@ -5,7 +5,7 @@
 # step, which is equivalent to R2O's update after the step. If max_iters is that of the run, its
 # momentum is BYOL's, one step ahead on the cosine (1e-6 at most).
 model = dict(
-    type='BYOL',
+    type='orl_mm.BYOL',  # mmpretrain's, whose target is updated without waits for the GPU
     base_momentum=0.01,  # mmpretrain writes 1 - m: m from 0.99 to 1 by cosine
     backbone=dict(type='ResNet', depth=50, norm_cfg=dict(type='SyncBN'), zero_init_residual=False),
     neck=dict(

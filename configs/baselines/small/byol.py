@@ -17,5 +17,5 @@ model = dict(
     head=dict(predictor=dict(in_channels=128, hid_channels=512, out_channels=128)),
 )
 
-custom_hooks = [dict(type='orl_mm.PlainBNOnCPUHook'), dict(type='orl_mm.SetEpochHook')]
+custom_hooks = [dict(type='orl_mm.SyncBatchNormHook'), dict(type='orl_mm.SetEpochHook')]
 default_hooks = dict(logger=dict(interval=10), checkpoint=dict(interval=2, max_keep_ckpts=-1))

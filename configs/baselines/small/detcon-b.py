@@ -29,7 +29,7 @@ _pipeline[2] = dict(
 train_dataloader = dict(dataset=dict(pipeline=_pipeline))
 
 custom_hooks = [
-    dict(type='orl_mm.PlainBNOnCPUHook'),
+    dict(type='orl_mm.SyncBatchNormHook'),
     dict(type='orl_mm.SetEpochHook'),
     dict(type='orl_mm.SeedStepHook'),
     dict(type='orl_mm.MomentumUpdateHook', momentum=0.99, end_momentum=1.0),

@@ -19,7 +19,7 @@ model = dict(
 )
 
 custom_hooks = [
-    dict(type='orl_mm.PlainBNOnCPUHook'),
+    dict(type='orl_mm.SyncBatchNormHook'),
     dict(type='orl_mm.SetEpochHook'),
     dict(type='orl_mm.MomentumUpdateHook', momentum=0.99, end_momentum=1.0),
 ]

@@ -14,7 +14,7 @@ _base_ = [
 ]
 
 custom_hooks = [
-    dict(type='orl_mm.PlainBNOnCPUHook'),
+    dict(type='orl_mm.SyncBatchNormHook'),
     dict(type='orl_mm.SetEpochHook'),
     dict(type='orl_mm.SeedStepHook'),
     dict(type='orl_mm.MomentumUpdateHook', momentum=0.97, end_momentum=1.0),

@@ -58,4 +58,4 @@ optim_wrapper = dict(
 param_scheduler = [
     dict(type='orl_mm.WarmupCosineLR', warmup=10, by_epoch=True, convert_to_iter_based=True)
 ]
-custom_hooks = [dict(type='orl_mm.PlainBNOnCPUHook'), dict(type='orl_mm.SetEpochHook')]
+custom_hooks = [dict(type='orl_mm.SyncBatchNormHook'), dict(type='orl_mm.SetEpochHook')]

@@ -31,5 +31,5 @@ model = dict(
     )
 )  # the teacher of DINO
 
-custom_hooks = [dict(type='orl_mm.PlainBNOnCPUHook'), dict(type='orl_mm.FrozenFeaturesHook')]
+custom_hooks = [dict(type='orl_mm.SyncBatchNormHook'), dict(type='orl_mm.FrozenFeaturesHook')]
 default_hooks = dict(checkpoint=dict(interval=10, max_keep_ckpts=1))

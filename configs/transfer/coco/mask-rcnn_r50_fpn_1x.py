@@ -60,7 +60,7 @@ test_evaluator = val_evaluator
 
 custom_hooks = [
     dict(type='orl_mm.CheckDataHook', layout='coco'),
-    dict(type='orl_mm.PlainBNOnCPUHook'),
+    dict(type='orl_mm.SyncBatchNormHook'),
     # Flips and the sampling of anchors and regions are functions of seed and step, so that a
     # resumed run is identical.
     dict(type='orl_mm.SetEpochHook'),

@@ -82,7 +82,7 @@ auto_scale_lr = dict(base_batch_size=64)
 
 custom_hooks = [
     dict(type='orl_mm.CheckDataHook', layout='coco'),
-    dict(type='orl_mm.PlainBNOnCPUHook'),
+    dict(type='orl_mm.SyncBatchNormHook'),
     dict(type='orl_mm.SeedStepHook'),
     # Before each test and each checkpoint, 200 batches (detectron2's PRECISE_BN.NUM_ITER).
     dict(type='orl_mm.TrainingPreciseBNHook', num_samples=200 * 64, interval=2500),

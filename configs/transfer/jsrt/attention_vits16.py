@@ -17,6 +17,6 @@ _base_ = [
 ]
 
 custom_hooks = [
-    dict(type='orl_mm.PlainBNOnCPUHook'),
+    dict(type='orl_mm.SyncBatchNormHook'),
     dict(type='orl_mm.StoredHeadsHook'),  # guided heads of the checkpoint, else the best ones
 ]

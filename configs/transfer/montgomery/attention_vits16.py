@@ -14,4 +14,4 @@ _base_ = [
     '../../_base_/default_runtime.py',
 ]
 
-custom_hooks = [dict(type='orl_mm.PlainBNOnCPUHook'), dict(type='orl_mm.StoredHeadsHook')]
+custom_hooks = [dict(type='orl_mm.SyncBatchNormHook'), dict(type='orl_mm.StoredHeadsHook')]

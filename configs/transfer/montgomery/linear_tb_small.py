@@ -36,5 +36,5 @@ train_dataloader = dict(dataset=dict(pipeline=_pipeline))
 val_dataloader = dict(dataset=dict(pipeline=_pipeline))
 test_dataloader = val_dataloader
 
-custom_hooks = [dict(type='orl_mm.PlainBNOnCPUHook'), dict(type='orl_mm.FrozenFeaturesHook')]
+custom_hooks = [dict(type='orl_mm.SyncBatchNormHook'), dict(type='orl_mm.FrozenFeaturesHook')]
 default_hooks = dict(checkpoint=dict(interval=10, max_keep_ckpts=1))

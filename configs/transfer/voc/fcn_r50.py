@@ -59,7 +59,7 @@ default_hooks = dict(
 )
 custom_hooks = [
     dict(type='orl_mm.CheckDataHook', layout='voc'),
-    dict(type='orl_mm.PlainBNOnCPUHook'),
+    dict(type='orl_mm.SyncBatchNormHook'),
     # Image order and dropout are functions of seed and step, so that a resumed run is identical.
     dict(type='orl_mm.SetEpochHook'),
     dict(type='orl_mm.SeedStepHook'),

@@ -9,13 +9,13 @@ from .kmeans_refine_hook import KMeansRefineHook
 from .momentum_update_hook import MomentumUpdateHook
 from .nan_guard_hook import NaNGuardHook
 from .object_visualization_hook import ObjectVisualizationHook
-from .plain_bn_on_cpu_hook import PlainBNOnCPUHook
 from .result_hook import ResultHook
 from .save_initial_hook import SaveInitialHook
 from .say_where_hook import SayWhereHook
 from .seed_step_hook import SeedStepHook
 from .set_epoch_hook import SetEpochHook
 from .stored_heads_hook import StoredHeadsHook
+from .sync_batch_norm_hook import SyncBatchNormHook
 from .training_precise_bn_hook import TrainingPreciseBNHook
 
 __all__ = [
@@ -31,12 +31,12 @@ __all__ = [
     'MomentumUpdateHook',
     'NaNGuardHook',
     'ObjectVisualizationHook',
-    'PlainBNOnCPUHook',
     'ResultHook',
     'SaveInitialHook',
     'SayWhereHook',
     'SeedStepHook',
     'SetEpochHook',
     'StoredHeadsHook',
+    'SyncBatchNormHook',
     'TrainingPreciseBNHook',
 ]

@@ -219,7 +219,7 @@ class AttentionRegHook(Hook):
 
     def _template_of(self, samples: Sequence | None, views: list[Tensor]) -> Tensor:
         """Templates (V B, heads, h, w) on the patch grid, view after view."""
-        batch = TemplateBatch(samples)
+        batch = TemplateBatch(samples, views[0].device)
         guided = views[: batch.num_views]
         if batch.num_views > len(views) or any(x.shape != views[0].shape for x in guided):
             raise ValueError(

@@ -5,13 +5,15 @@ Tian et al. 2020, "What Makes for Good Views for Contrastive Learning?" (arXiv 2
 
 import torch
 import torch.nn.functional as F
-from mmengine.dist import get_world_size
+from mmengine.dist import broadcast, get_rank, get_world_size
 from mmpretrain.models import MoCo
-from torch import Tensor
+from torch import Tensor, nn
 
 from orl_mm.models.utils.distributed import gather_rows
 from orl_mm.models.utils.feature_queue import enqueue
+from orl_mm.models.utils.host_counted_ema import HostCountedEMA
 from orl_mm.registry import MODELS
+from orl_mm.structures.to_device import to_device
 
 
 @MODELS.register_module()
@@ -22,9 +24,9 @@ class InfoMin(MoCo):
     (``JigsawNeck``); this query is compared with the same key and the same queue as the
     query of view 1. The momentum encoder only sees view 2.
 
-    Unlike MoCo's, the queue may have any length, and writing to it does not wait for the
-    device. Batches are shuffled among GPUs by torch's global generator, as in MoCo, so
-    bit-equal resuming needs ``SeedStepHook``. All ranks need batches of one size.
+    Unlike MoCo's, the queue may have any length, and nothing waits for the device. Batches are
+    shuffled among GPUs by torch's global generator, as in MoCo, so bit-equal resuming needs
+    ``SeedStepHook``. All ranks need batches of one size.
 
     Args:
         jigsaw_neck (dict): Config of ``JigsawNeck``.
@@ -48,7 +50,8 @@ class InfoMin(MoCo):
         super().__init__(*args, **kwargs)
         self.jigsaw_neck = MODELS.build(jigsaw_neck)
         self.jigsaw_weight = jigsaw_weight
-        self._keys: list[Tensor] = []
+        online = nn.Sequential(self.backbone, self.neck)
+        self.encoder_k: HostCountedEMA = HostCountedEMA(online, self.encoder_k.momentum)
 
     def loss(
         self, inputs: list[Tensor], data_samples: list | None = None, **kwargs
@@ -63,27 +66,48 @@ class InfoMin(MoCo):
         Returns:
             dict: ``loss_views`` and ``loss_jigsaw``, weighted.
         """
-        *views, stack = self._three(inputs)
-        views_loss = super().loss(views, data_samples, **kwargs)['loss']
+        x1, x2, stack = self._three(inputs)
+        queries = F.normalize(self.neck(self.backbone(x1))[0], dim=1)
+        keys = self._keys(x2)
+        views_loss = self._contrast(queries, keys)
 
-        # MoCo has not queued its keys yet: the crops are compared with the same queue.
-        keys = self._keys.pop()
+        # The crops are compared with the same queue, before these keys enter it.
         crops = stack.unflatten(2, (self.jigsaw_neck.num_crops, -1)).transpose(1, 2).flatten(0, 1)
         queries = F.normalize(self.jigsaw_neck(self.backbone(crops))[0], dim=1)
-        positive = torch.einsum('nc,nc->n', queries, keys)[:, None]
-        negative = torch.einsum('nc,ck->nk', queries, self.queue.clone())
-        jigsaw_loss = self.head.loss(positive, negative)
+        jigsaw_loss = self._contrast(queries, keys)
 
-        everywhere = gather_rows(keys, [len(keys)] * get_world_size())
-        enqueue(self.queue.t(), self.queue_ptr, everywhere)
+        enqueue(self.queue.t(), self.queue_ptr, self._everywhere(keys))
         return dict(
             loss_views=(1 - self.jigsaw_weight) * views_loss,
             loss_jigsaw=self.jigsaw_weight * jigsaw_loss,
         )
 
-    def _dequeue_and_enqueue(self, keys: Tensor) -> None:
-        """At the end of MoCo's step: hold back the keys (B, D) of this rank for the crops."""
-        self._keys.append(keys)
+    @torch.no_grad()
+    def _keys(self, view: Tensor) -> Tensor:
+        """Keys (B, D) of the updated momentum encoder, each batch shuffled among the ranks.
+
+        mmpretrain's functions of this purpose wait for the order of the shuffle.
+        """
+        self.encoder_k.update_parameters(nn.Sequential(self.backbone, self.neck))
+        ranks, mine = get_world_size(), get_rank()
+        order = to_device(torch.randperm(len(view) * ranks), view.device)
+        broadcast(order, src=0)
+        shuffled = self._everywhere(view)[order.view(ranks, -1)[mine]]
+        keys = F.normalize(self.encoder_k(shuffled)[0], dim=1)
+        return self._everywhere(keys)[order.argsort().view(ranks, -1)[mine]]
+
+    def _contrast(self, queries: Tensor, keys: Tensor) -> Tensor:
+        """The head's loss; its own method copies the labels from the host."""
+        positive = torch.einsum('nc,nc->n', queries, keys)[:, None]
+        negative = torch.einsum('nc,ck->nk', queries, self.queue.clone())
+        logits = torch.cat([positive, negative], 1) / self.head.temperature
+        labels = torch.zeros(len(logits), dtype=torch.long, device=logits.device)
+        return self.head.loss_module(logits, labels)
+
+    @staticmethod
+    def _everywhere(rows: Tensor) -> Tensor:
+        """The rows of all ranks."""
+        return gather_rows(rows, [len(rows)] * get_world_size())
 
     def _three(self, inputs: list[Tensor]) -> list[Tensor]:
         num = self.jigsaw_neck.num_crops

@@ -1,20 +1,16 @@
 """Move a batch with its regions to the device in as few copies as there are tensors."""
 
-import torch
-from mmpretrain.models import SelfSupDataPreprocessor
-from torch import Tensor
-
 from orl_mm.registry import MODELS
 from orl_mm.structures import RegionBatch
 
+from .view_data_preprocessor import ViewDataPreprocessor
+
 
 @MODELS.register_module()
-class RegionDataPreprocessor(SelfSupDataPreprocessor):
-    """``SelfSupDataPreprocessor`` whose data samples become one :class:`RegionBatch`.
+class RegionDataPreprocessor(ViewDataPreprocessor):
+    """``ViewDataPreprocessor`` whose data samples become one :class:`RegionBatch` on the device.
 
-    The stock class copies each sample's tensors on their own and swaps channels
-    through an index list; on a GPU both wait for the device. Here label maps and
-    boxes are stacked on the host, and nothing waits with ``non_blocking``.
+    Label maps and boxes are stacked on the host, and nothing waits with ``non_blocking``.
 
     Args:
         See mmpretrain's ``SelfSupDataPreprocessor``.
@@ -28,17 +24,10 @@ class RegionDataPreprocessor(SelfSupDataPreprocessor):
             training (bool): Not used.
 
         Returns:
-            dict: Normalised ``inputs`` and ``data_samples``, a RegionBatch.
+            dict: Normalized ``inputs`` and ``data_samples``, a RegionBatch.
         """
         samples: list | RegionBatch = data['data_samples']
         if not isinstance(samples, RegionBatch):
             samples = RegionBatch.from_samples(samples)
-        inputs = [self._normalise(image) for image in data['inputs']]
-        return dict(inputs=inputs, data_samples=samples.to(self.device, self._non_blocking))
-
-    def _normalise(self, image: Tensor) -> Tensor:
-        image = image.to(self.device, non_blocking=self._non_blocking)
-        if self._channel_conversion:
-            image = image.flip(1)
-        image = image.to(torch.float32)
-        return (image - self.mean) / self.std if self._enable_normalize else image
+        moved = samples.to(self.device, self._non_blocking)
+        return dict(super().forward(data, training), data_samples=moved)

@@ -83,7 +83,7 @@ class DINOLoss(BaseModule):
     @torch.no_grad()
     def update_center(self, teacher: Tensor) -> None:
         """Move the centre towards the mean of the rows of all processes, however many each has."""
-        total = torch.cat([teacher.sum(0), teacher.new_tensor([len(teacher)])])
+        total = torch.cat([teacher.sum(0), teacher.new_full((1,), len(teacher))])
         if dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1:
             dist.all_reduce(total)
         self.center.lerp_((total[:-1] / total[-1])[None], 1 - self.center_momentum)
