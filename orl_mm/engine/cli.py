@@ -20,7 +20,9 @@ from mmengine.logging import MMLogger
 from mmengine.registry import Registry
 from mmengine.runner import Runner
 
-from orl_mm.errors import UserError
+from orl_mm.errors import UserError, file_error
+
+from .resume import fit_optimizer
 
 # Top-level keys that a runner reads, beside the arguments of Runner itself.
 EXTRA_KEYS = (
@@ -190,6 +192,8 @@ class SetupHook(Hook):
                 'and no training state to resume; to start from its weights, leave --resume out '
                 f'and give --cfg-options load_from={runner._load_from}'
             )
+        if runner._resume:
+            fit_optimizer(runner, checkpoint)
 
 
 @contextmanager
@@ -209,8 +213,8 @@ def config_errors() -> Iterator[SetupHook]:
         log = _log_traceback(error)
         if isinstance(error, UserError):
             raise
-        if isinstance(error, ValueError):
-            raise UserError(str(error)) from error
+        if isinstance(error, ValueError) or file_error(error):
+            raise UserError(file_error(error) or str(error)) from error
         where = log or 'ORL_TRACEBACK=1 prints it'
         raise UserError(f'{_describe(error)} (traceback: {where})') from error
 
@@ -231,6 +235,8 @@ def _describe(error: Exception) -> str:
     text = str(error.args[0]) if isinstance(error, KeyError) and error.args else str(error)
     if isinstance(error, ModuleNotFoundError) and error.name == 'mmcv._ext':
         return "this config needs mmcv's compiled ops, which are not installed; type: make ops"
+    if 'EADDRINUSE' in text:
+        return 'the port of the first process is in use on its machine; set MASTER_PORT to another'
     unknown = re.match(r'(\S+) is not in the (\S+) registry\.', text)
     if unknown:
         near = difflib.get_close_matches(unknown[1], [name for name, _ in _registered()], 1, 0.7)

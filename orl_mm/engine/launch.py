@@ -322,6 +322,22 @@ def first_host(nodelist: str) -> str:
     return ''.join(part or '' for part in match.groups())
 
 
+def check_port(argv: Sequence[str], command: str) -> None:
+    """Raise LaunchError if the port on which the first node would listen is in use there."""
+    ports = [word.split('=')[1] for word in argv if word.startswith('--master-port=')]
+    if not ports or '--node-rank=0' not in argv:
+        return
+    with socket.socket() as listener:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            listener.bind(('', int(ports[0])))
+        except (OSError, ValueError, OverflowError) as error:
+            raise LaunchError(
+                f'port {ports[0]} cannot be used on this machine ({error}); on every node, choose '
+                f'another:\n  MASTER_PORT=PORT {command}'
+            ) from error
+
+
 def main(argv: Sequence[str]) -> None:
     """``launch.py SHELL SCRIPT ARGUMENTS...``; replaces this process by torchrun."""
     shell, script, *rest = argv
@@ -345,6 +361,7 @@ def main(argv: Sequence[str]) -> None:
             shutil.which('srun') is not None,
         )
         launch = plan(shell, script, positional, gpus, extra, os.environ, machine)
+        check_port(launch.argv, shlex.join([shell, *rest]))
     except (LaunchError, ModuleNotFoundError) as error:
         hint = (
             ''

@@ -1,4 +1,4 @@
-"""Which checkpoint ``--resume`` continues from."""
+"""Which checkpoint ``--resume`` continues from, and with which settings of the optimizer."""
 
 import zipfile
 from pathlib import Path
@@ -9,6 +9,8 @@ from mmengine.dist import broadcast_object_list, is_main_process
 from mmengine.runner import Runner
 
 from orl_mm.errors import UserError
+from orl_mm.progress import unwrapped_model
+from orl_mm.schedules import ParamSchedule
 from orl_mm.weights.files import allowed_globals, check_intact
 
 STATE = ('meta', 'state_dict', 'optimizer', 'message_hub')  # what resuming needs
@@ -109,6 +111,57 @@ def choose_checkpoint(runner: Runner) -> None:
         f'--resume: {newest}, iteration {iteration}, is the newest whole checkpoint'
         + (f'; passed over: {why}' if why else '')
     )
+
+
+def fit_optimizer(runner: Runner, checkpoint: dict) -> None:
+    """Let this run's settings of the optimizer replace those of the checkpoint it resumes.
+
+    Otherwise loading the optimizer's state brings back the old weight decay, momentum and so
+    on. What a scheduler sets stays to the scheduler: :class:`ParamSchedule` continues with this
+    run's values and logs it, mmengine's with those of the checkpoint, of which this warns.
+
+    Args:
+        runner (Runner): With its optimizer built.
+        checkpoint (dict): Its optimizer's groups are changed.
+
+    Raises:
+        UserError: The parameter groups of the same network differ.
+    """
+    optimizer = getattr(runner.optim_wrapper, 'optimizer', None)
+    state = checkpoint['optimizer']
+    if optimizer is None or 'param_groups' not in state:  # several optimizers
+        return
+    groups, saved = optimizer.param_groups, state['param_groups']
+    sizes = [[len(group['params']) for group in some] for some in (groups, saved)]
+    if sizes[0] != sizes[1]:
+        if unwrapped_model(runner).state_dict().keys() != checkpoint['state_dict'].keys():
+            return  # another network, which loading its weights reports
+        raise UserError(
+            f'the optimizer has {len(groups)} groups of {sum(sizes[0])} parameters, in the '
+            f'checkpoint {runner._load_from} {len(saved)} groups of {sum(sizes[1])}: another '
+            'paramwise_cfg, constructor or frozen part. Resume with the settings that it was '
+            'trained with, or start from its weights by load_from'
+        )
+    schedulers = runner.param_schedulers or []
+    if isinstance(schedulers, dict):
+        schedulers = [one for several in schedulers.values() for one in several]
+    driven = {one.param_name: isinstance(one, ParamSchedule) for one in schedulers}
+    changes = {}
+    for group, old in zip(groups, saved, strict=True):
+        for key in sorted((group.keys() & old.keys()) - {'params', *driven}):
+            if group[key] == old[key]:
+                continue
+            name = key.removeprefix('initial_')
+            if name not in driven:
+                changes[f'{key}={group[key]} replaces {old[key]} of the checkpoint'] = None
+                old[key] = group[key]
+            elif not driven[name]:
+                changes[
+                    f"{name}={group[key]} is not used: the checkpoint's schedule continues "
+                    f'from {old[key]}'
+                ] = None
+    if changes:
+        runner.logger.warning(f'Resumed optimizer: {"; ".join(changes)}')
 
 
 def _pointed(work_dir: Path) -> Path | None:

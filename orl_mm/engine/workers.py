@@ -1,11 +1,14 @@
 """Commands that compute something for many images, on this machine or on a Dask cluster."""
 
 import argparse
+import os
 import signal
 from collections.abc import Callable, Iterable
 from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from functools import partial
-from multiprocessing import get_all_start_methods, get_context
+from multiprocessing import get_all_start_methods, get_context, parent_process
+from threading import Thread
 
 import cv2
 from tqdm import tqdm
@@ -81,12 +84,15 @@ def execute(
         # A fork while OpenCV's threads hold a lock would hang in the child: end them first.
         cv2.setNumThreads(1)
         start = 'fork' if 'fork' in get_all_start_methods() else 'spawn'
-        # Ctrl-C goes to all processes; only this one may answer.
-        with ProcessPoolExecutor(
-            args.workers, get_context(start), signal.signal, (signal.SIGINT, signal.SIG_IGN)
-        ) as pool:
+        with ProcessPoolExecutor(args.workers, get_context(start), _start_worker) as pool:
             try:
                 return run(executor=pool, in_flight=4 * args.workers)
+            except BrokenProcessPool as error:
+                raise cli.UserError(
+                    f'a worker process was killed, often for want of memory; {bar.n} of {total} '
+                    'are done and kept. The same command continues, with fewer --workers (here '
+                    f'{args.workers}) if memory is short'
+                ) from error
             except BaseException:
                 bar.write('stopping after the running tasks ...')
                 pool.shutdown(wait=False, cancel_futures=True)
@@ -97,6 +103,17 @@ def progress_bar(total: int, unit: str) -> tqdm:
     """A bar without tqdm's monitor thread: a fork while it holds a lock would hang the child."""
     tqdm.monitor_interval = 0
     return tqdm(total=total, unit=unit, smoothing=0.05)
+
+
+def _start_worker() -> None:
+    """Leave Ctrl-C, which goes to all processes, to the main one, and end when that ends."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+    def end_with_parent() -> None:
+        parent_process().join()  # type: ignore[union-attr]  # a worker has a parent
+        os._exit(1)
+
+    Thread(target=end_with_parent, daemon=True).start()
 
 
 def report_lists(job: BuildJob, counts: Counts) -> None:

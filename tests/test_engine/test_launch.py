@@ -1,13 +1,14 @@
 """What dist_train.sh starts, by environment and devices; no GPU needed."""
 
 import os
+import socket
 import subprocess
 import sys
 
 import pytest
 from torch.distributed.elastic.utils.distributed import get_free_port
 
-from orl_mm.engine.launch import LaunchError, Machine, first_host, main, plan
+from orl_mm.engine.launch import LaunchError, Machine, check_port, first_host, main, plan
 
 SHELL = 'tools/dist_train.sh'
 GPU8 = Machine(gpus=8, cores=64, host='node0')
@@ -314,3 +315,15 @@ def test_two_nodes_meet(tmp_path, env):
     nodes = {rank: start(tmp_path, rank, 2, NODE_RANK=rank, **env) for rank in '01'}
     assert [sums(tmp_path, rank, node) for rank, node in nodes.items()] == [['sum 4']] * 2
     assert (tmp_path / 'killed').exists() is ('MAX_RESTARTS' in env)
+
+
+def test_a_port_in_use_is_an_error_on_the_first_node():
+    with socket.socket() as other:
+        other.bind(('', 0))
+        other.listen()
+        port = f'--master-port={other.getsockname()[1]}'
+        with pytest.raises(LaunchError, match=r'cannot be used.*in use.*\n.*MASTER_PORT=PORT a b'):
+            check_port(['--node-rank=0', port], 'a b')
+        check_port(['--node-rank=1', port], 'a b')
+    check_port(['--node-rank=0', port], 'a b')
+    check_port(['--standalone'], 'a b')

@@ -1,6 +1,7 @@
 """The preamble of the tools and the ``orl`` command."""
 
 import argparse
+import errno
 import os
 import re
 import shutil
@@ -93,6 +94,37 @@ def test_traceback_on_request_and_for_other_errors(monkeypatch):
     monkeypatch.setenv('ORL_TRACEBACK', '1')
     with pytest.raises(ValueError, match='wrong'), command_errors():
         raise ValueError('wrong')
+
+
+def raised_by(call):
+    try:
+        call()
+    except OSError as error:
+        return error
+
+
+@pytest.mark.parametrize(
+    ('error', 'printed'),
+    [
+        (lambda folder: OSError(errno.ENOSPC, 'No space', 'out/x'), 'out/x: No space; free some'),
+        (lambda folder: OSError(errno.EROFS, 'Read-only', 'x'), 'x: Read-only; .*choose another'),
+        (lambda folder: raised_by((folder / 'file').mkdir), 'file: .*a file is where a folder'),
+        (lambda folder: raised_by((folder / 'file/a').touch), 'file/a: .*a file is where a folder'),
+        (lambda folder: raised_by(folder.read_text), ': Is a directory; .*in place of a file'),
+        (
+            lambda folder: RuntimeError('DataLoader worker (pid 9) is killed by signal: Killed.'),
+            'a data worker was killed.*num_workers.*--resume',
+        ),
+    ],
+)
+def test_errors_of_disks_and_workers(error, printed, tmp_path, monkeypatch, capsys):
+    """In one line with path and fix, also where only other errors are expected."""
+    monkeypatch.delenv('RANK', raising=False)
+    (tmp_path / 'file').touch()
+    with pytest.raises(SystemExit), command_errors(KeyError):
+        raise error(tmp_path)
+    (line,) = capsys.readouterr().err.splitlines()
+    assert re.search(printed, line)
 
 
 def test_orl_lists_every_tool(capsys):

@@ -262,17 +262,31 @@ def command_errors(*kinds: type[Exception], stopped: str = 'stopped') -> Iterato
         yield
     except KeyboardInterrupt:
         sys.exit(f'\n{stopped}')
-    except expected as error:
-        if os.environ.get('ORL_TRACEBACK', '0') != '0':
+    except Exception as error:
+        text = _in_one_line(error, expected)
+        if text is None or os.environ.get('ORL_TRACEBACK', '0') != '0':
             raise
-        # A data worker's error begins with the traceback in the worker.
-        text = ' '.join(str(error).split(f'{type(error).__name__}: ')[-1].split())
         prog = os.path.basename(sys.argv[0])
         if os.environ.get('RANK', '0') == '0':
             print(f'{prog}: {text}', file=sys.stderr)
         elif os.environ.get('LOCAL_RANK') == '0':
             print(f'{prog} on {socket.gethostname()}: {text}', file=sys.stderr)
         sys.exit(2)
+
+
+def _in_one_line(error: Exception, expected: tuple[type[Exception], ...]) -> str | None:
+    """The message of an error that is the user's or the machine's; None for other errors."""
+    from orl_mm.errors import file_error
+
+    if isinstance(error, RuntimeError) and re.search('DataLoader worker .*(kill|exit)', str(error)):
+        return (
+            'a data worker was killed, often for want of memory; lower num_workers or batch_size. '
+            'A training continues with --resume'
+        )
+    if not isinstance(error, expected):
+        return file_error(error)
+    # A data worker's error begins with the traceback in the worker.
+    return file_error(error) or ' '.join(str(error).split(f'{type(error).__name__}: ')[-1].split())
 
 
 def commands() -> dict[str, Path]:
