@@ -237,7 +237,7 @@ def _describe(error: Exception) -> str:
         return "this config needs mmcv's compiled ops, which are not installed; type: make ops"
     if 'EADDRINUSE' in text:
         return 'the port of the first process is in use on its machine; set MASTER_PORT to another'
-    unknown = re.match(r'(\S+) is not in the (\S+) registry\.', text)
+    unknown = re.match(r'(\S+) is not in the (.+?) registry\.', text)
     if unknown:
         near = difflib.get_close_matches(unknown[1], [name for name, _ in _registered()], 1, 0.7)
         return unknown[0] + (

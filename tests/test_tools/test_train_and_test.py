@@ -101,7 +101,10 @@ OPTION = '{config} --cfg-options '
         (OPTION + 'train_dataloader.dataset.root=x', "argument 'root'"),
         (OPTION + 'model.type=ImageClasifier', "Did you mean 'mmpretrain.ImageClassifier'"),
         (OPTION + 'train_cfg.max_epoch=2', "'max_epoch'"),
-        (OPTION + 'param_scheduler.type=CosineLr', "CosineLr.* Did you mean 'CosineAnnealingLR'"),
+        (
+            OPTION + 'param_scheduler.type=CosineAnealingLR',
+            "registry.* Did you mean 'CosineAnnealingLR'",
+        ),
         ('{config} --work-dir {config}', 'config.py: .*a file is where a folder should be'),
         (OPTION + 'optim_wrapper.optimizer.lr=1e38 train_cfg.max_epochs=9', 'loss .*No checkpoint'),
     ],
