@@ -146,7 +146,7 @@ def fit_optimizer(runner: Runner, checkpoint: dict) -> None:
     if isinstance(schedulers, dict):
         schedulers = [one for several in schedulers.values() for one in several]
     driven = {one.param_name: isinstance(one, ParamSchedule) for one in schedulers}
-    changes = {}
+    changes: dict[str, None] = {}
     for group, old in zip(groups, saved, strict=True):
         for key in sorted((group.keys() & old.keys()) - {'params', *driven}):
             if group[key] == old[key]:
