@@ -60,7 +60,7 @@ def run(folder, model=None, interval=50, scaler=False, hooks=(), save=DURABLE, *
             hook.interval = interval
     if scaler:
         runner.optim_wrapper = runner.build_optim_wrapper(runner.optim_wrapper)
-        runner.optim_wrapper.loss_scaler = object()
+        runner.optim_wrapper.loss_scaler = SimpleNamespace(is_enabled=lambda: True)
     try:
         runner.train()
     except Exception as error:

@@ -45,8 +45,8 @@ class NaNGuardHook(Hook):
         """Take over the logger's interval and note which buffers are infinite."""
         loggers = [hook for hook in runner.hooks if isinstance(hook, LoggerHook)]
         self._interval = max(1, min((hook.interval for hook in loggers), default=50))
-        scaled = getattr(runner.optim_wrapper, 'loss_scaler', None) is not None
-        self._patience = PATIENCE if scaled else 1
+        scaler = getattr(runner.optim_wrapper, 'loss_scaler', None)
+        self._patience = PATIENCE if scaler is not None and scaler.is_enabled() else 1
         buffers = unwrapped_model(runner).named_buffers()
         self._infinite = set(_not_finite(dict(buffers)))
         self._started, self._streak, self._losses = True, 0, []
