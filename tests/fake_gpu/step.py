@@ -102,6 +102,7 @@ def count(
     channels_last: bool = False,
     batch_size: int = 32,
     steps: int = 1,
+    graph: bool = False,
 ) -> Watch:
     """Counts of the last of some training steps.
 
@@ -112,6 +113,7 @@ def count(
         channels_last (bool): Layout of the weights.
         batch_size (int): Images of a rank.
         steps (int): The first step also builds what later ones reuse.
+        graph (bool): Replay R2O's K-means, as its second step does on a GPU.
     """
     if world > 1:
         dist.init_process_group('fake', rank=0, world_size=world, store=FakeStore())
@@ -141,6 +143,7 @@ def count(
                 watch.within(owner, name, region)
             watch.within(model.refiner, 'refine', 'rest of the refiner')
             watch.within(model.refiner, '_features', 'C4 of x0')
+            model.refiner.graphs.capture = watch.capture if graph else None
         for batch in batches:
             watch.clear()
             with watch:
@@ -168,6 +171,7 @@ def main() -> None:
     parser.add_argument('--iters', type=int, default=16, help="iterations of Lloyd's algorithm")
     parser.add_argument('--steps', type=int, default=2, help='the last one is counted')
     parser.add_argument('--json', metavar='FILE', help='counts of the last config')
+    parser.add_argument('--graph', action='store_true', help='replay K-means')
     parser.add_argument('--cfg-options', nargs='+', action=DictAction, default={})
     args = parser.parse_args()
     patch_mmengine()
@@ -176,7 +180,8 @@ def main() -> None:
         for world in args.world:
             cfg = Config.fromfile(path)
             cfg.merge_from_dict(args.cfg_options)
-            watch = count(cfg, world, args.dtype, args.channels_last, args.batch, args.steps)
+            settings = args.dtype, args.channels_last, args.batch, args.steps, args.graph
+            watch = count(cfg, world, *settings)
             print(f'===== {path}, {world} ranks\n{watch.report()}', flush=True)
             if args.json:
                 counts = dict(operators=watch.operators, waits=watch.waits, copies=watch.copies)

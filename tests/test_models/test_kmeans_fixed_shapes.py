@@ -6,6 +6,7 @@ import pickle
 
 import pytest
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from orl_mm.models.refiners.kmeans_refiner import KMeansRefiner
 from orl_mm.models.utils import fit_kmeans
@@ -111,6 +112,31 @@ def test_draws_are_proportional_to_the_squared_distance():
     chi2 = ((counts - expected).square() / expected)[expected > 0].sum()
     assert chi2 < 26.1  # 4 * 2 degrees of freedom, p = 0.001
     assert ((counts.sum(1) - 100).square() / 100).sum() < 16.3  # the first center is uniform
+
+
+class Launches(TorchDispatchMode):
+    """Counts operators that would launch a kernel."""
+
+    FREE = {'view', 'expand', 'select', 'slice', 'unsqueeze', 'unbind', 't', 'split', 'empty'}
+    FREE |= {'_unsafe_view', 'new_empty', 'transpose', 'detach', 'alias', 'as_strided'}
+    count = 0
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        self.count += func.overloadpacket.__name__ not in self.FREE
+        return func(*args, **(kwargs or {}))
+
+
+def test_few_operators_are_launched():
+    """As on a GPU, but for the sums of an iteration: K = 64 in 32 rounds, 3 iterations a chunk."""
+    points, counts = cloud(), []
+    solver = KMeansSolver(points, 64, table=True, chunk=3)
+    noise = torch.rand(solver.noise_shape).log_()
+    for function in (lambda: solver.seed(points, torch.ones(N), noise), lambda: solver.iterate(3)):
+        with Launches() as launches:
+            function()
+        counts.append(launches.count)
+    assert counts[0] <= 32 * 11 + 25
+    assert counts[1] <= 3 * 6 + 6
 
 
 class Recorder:
