@@ -127,6 +127,14 @@ def test_stops_at_the_tolerance():
     assert int(fit_kmeans(points, 20, generator(), max_iters=3).iterations) <= 3
 
 
+@pytest.mark.parametrize('seed', range(3))
+def test_an_inertia_of_zero_settles_at_once(seed):
+    """Whatever its rounding."""
+    for d in (3, 64, 300):
+        points = torch.randn(10, d, generator=generator(seed)).repeat(4, 1)
+        assert fit_kmeans(points, 12, generator()).iterations <= 2
+
+
 @pytest.mark.parametrize('limit', [30.0, 1.0, 0.03])
 def test_absolute_tolerance_is_the_change_of_the_inertia(limit):
     """It stops after the first iteration that lowers the inertia by no more than the limit."""
