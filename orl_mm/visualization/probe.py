@@ -18,6 +18,7 @@ from orl_mm.models.utils.diagnostics import embedding_spread
 from orl_mm.models.utils.stages import forward_stage
 from orl_mm.registry import MODELS
 from orl_mm.structures import RegionBatch
+from orl_mm.structures.photometry import split_operations
 
 from .attention import NetworkMaps
 
@@ -146,6 +147,7 @@ class FixedBatch:
 
     def __init__(self, data: dict, num_drawn: int | None = None) -> None:
         samples, inputs = data['data_samples'], data['inputs']
+        inputs, operations = split_operations(inputs)
         if not isinstance(samples, RegionBatch):
             samples = RegionBatch.from_samples(samples)
         self.batch: RegionBatch = samples
@@ -158,6 +160,7 @@ class FixedBatch:
         self.num_drawn = len(self.x0) if num_drawn is None else num_drawn
         # Views of the other images are not needed.
         self.view_inputs = [view[: self.num_drawn].clone() for view in inputs[:-1]]
+        self.operations = [] if operations is None else [data['inputs'][-1][: self.num_drawn]]
 
     @property
     def priors(self) -> np.ndarray | None:
@@ -174,9 +177,11 @@ class FixedBatch:
         """Whole images, then each view, as the network gets them; (num_drawn, H, W, 3) RGB."""
         n = self.num_drawn
         data = dict(
-            inputs=[self.x0[:n], *self.view_inputs], data_samples=RegionBatch(self.batch.views[:n])
+            inputs=[*self.view_inputs, self.x0[:n], *self.operations],
+            data_samples=RegionBatch(self.batch.views[:n]),
         )
-        return [to_rgb(x, preprocessor) for x in preprocessor(data, False)['inputs']]
+        *views, whole = preprocessor(data, False)['inputs']
+        return [to_rgb(x, preprocessor) for x in (whole, *views)]
 
     def objects(self, model: Any) -> np.ndarray:
         """Object ids of the whole batch, (B, S, S); see :func:`find_objects`."""

@@ -56,11 +56,11 @@ class GenerateSuperpixels(Transform):
         keep_image (bool): False: x0 is not added (DetCon looks at its regions
             alone), nor made where the mask needs it neither to be computed
             nor, with a ``cache``, to be checked. Defaults to True.
-        backend (str): ``'pillow'`` (default), or ``'fast'``, which resizes x0 with torch: at
-            most 1 level apart at a fifth of the time. Masks are computed from Pillow's x0 with
-            either, so both share a cache. As comparing a cache's pixels needs Pillow's x0,
-            ``check='pixels'`` with ``'fast'`` compares those of one image in 16 (always the
-            same ones, chosen by name) and the file size of the others.
+        backend (str): ``'pillow'`` (default), or ``'fast'`` (``'device'`` is the same here),
+            which resizes x0 with torch: at most 1 level apart at a fifth of the time. Masks are
+            computed from Pillow's x0 with either, so both share a cache. As comparing a cache's
+            pixels needs Pillow's x0, ``check='pixels'`` with ``'fast'`` compares those of one
+            image in 16 (always the same ones, chosen by name) and the file size of the others.
         **params: Parameters of the methods, see :mod:`orl_mm.superpixels
             .priors`: num_segments=100, compactness=10, normalize=False
             (True: ``official``) of slic; scale=1000, sigma=0.8, min_size=1000

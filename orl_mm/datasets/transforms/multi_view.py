@@ -7,13 +7,15 @@ import torch
 from mmcv.transforms import BaseTransform, Compose
 
 from orl_mm.registry import TRANSFORMS
+from orl_mm.structures.photometry import Operation, encode_operations
 from orl_mm.structures.rigid_motion import RigidMotion
 from orl_mm.structures.view_geometry import ViewGeometry
 
-from .photometry import apply_fast
+from .gaussian_blur import GaussianBlur
+from .photometry import apply_fast, draw, num_operations
 from .random_rigid_motion import RandomRigidMotion
 
-BACKENDS = ('pillow', 'fast')
+BACKENDS = ('pillow', 'fast', 'device')
 
 # Geometric transforms, after which the recorded box would be wrong.
 _MOVES_PIXELS = frozenset(
@@ -81,7 +83,9 @@ class MultiViewWithGeometry(BaseTransform):
 
     Modified Keys:
 
-    - img (list): The views (h, w, 3) uint8, then ``x0`` if there is one.
+    - img (list): The views (h, w, 3) uint8, then ``x0`` if there is one, then, with
+      ``backend='device'``, the operations of
+      :func:`~orl_mm.structures.photometry.encode_operations`.
     - img_shape (tuple): (h, w) of the first view.
     - template (torch.Tensor): (G, R, g, g) float32: the fraction of each cell that the part
       covers, 0 outside the image, for the first G views, which are all that have the size of
@@ -110,11 +114,14 @@ class MultiViewWithGeometry(BaseTransform):
             (default): the transforms themselves, which is torchvision's result. ``'fast'``:
             torch's resizing and the operations of :mod:`~orl_mm.datasets.transforms.photometry`,
             a third of the time; the table of their differences is in
-            ``tests/test_datasets/test_fast_pixels.py``.
+            ``tests/test_datasets/test_fast_pixels.py``. ``'device'``: as fast, but photometric
+            operations are only drawn here and applied to the batch by the data preprocessor,
+            which must be a ``ViewDataPreprocessor`` or ``RegionDataPreprocessor``.
 
     Raises:
         ValueError: Lists of different lengths, a geometric transform in a pipeline, an unknown
-            backend, or motions together with ``x0``, whose regions they would not move.
+            backend, a transform that the device has no operation for, or motions together with
+            ``x0``, whose regions they would not move.
     """
 
     def __init__(
@@ -149,6 +156,8 @@ class MultiViewWithGeometry(BaseTransform):
         self.policies: list[_Policy] = []
         for pipeline in transforms:
             policy, photometric = _split(Compose(pipeline), default)
+            if backend == 'device':
+                _check_for_device(photometric.transforms)
             self.policies.append(policy)
             self.pipelines.append(photometric)
 
@@ -175,6 +184,7 @@ class MultiViewWithGeometry(BaseTransform):
         kinds = [i for i, n in enumerate(self.num_views) for _ in range(n)]
         views: list[np.ndarray] = []
         templates: list[np.ndarray] = []
+        operations: list[list[Operation | None]] = []
         for kind, where, motion in zip(kinds, geometry, motions, strict=False):
             policy = self.policies[kind]
             if motion is not None and motion.is_identity:
@@ -195,10 +205,13 @@ class MultiViewWithGeometry(BaseTransform):
             if outputs is None:
                 return None
             views.append(outputs['img'])
+            operations.append(outputs.get('operations', []))
         results['img_shape'] = views[0].shape[:2]
         if 'x0' in results:
             views.append(results['x0'])
         results['img'] = views if self.backend == 'pillow' else [_by_planes(v) for v in views]
+        if self.backend == 'device':
+            results['img'].append(encode_operations(operations))
         results['views'] = torch.stack([g.to_tensor() for g in geometry])
         if templates:
             # Rounding may make a mean of ones larger than one.
@@ -208,11 +221,13 @@ class MultiViewWithGeometry(BaseTransform):
         return results
 
     def distort(self, results: dict, kind: int) -> dict | None:
-        """Apply the photometric pipeline of a kind of view to ``results['img']``."""
+        """Apply the photometric pipeline of a kind of view to ``results['img']``, or draw it."""
         pipeline = self.pipelines[kind]
-        if self.backend == 'pillow':
-            return pipeline(results)
-        return apply_fast(pipeline.transforms, results)
+        if self.backend == 'device':
+            return dict(results, operations=[op for t in pipeline.transforms for op in draw(t)])
+        if self.backend == 'fast':
+            return apply_fast(pipeline.transforms, results)
+        return pipeline(results)
 
     @staticmethod
     def _record(results: dict, motions: list[RigidMotion | None]) -> None:
@@ -249,6 +264,17 @@ def check_backend(backend: str) -> None:
     """Raise a ValueError for an unknown backend."""
     if backend not in BACKENDS:
         raise ValueError(f'backend={backend!r} is not one of {BACKENDS}')
+
+
+def _check_for_device(transforms: list) -> None:
+    for transform in transforms:
+        wide = isinstance(transform, GaussianBlur) and transform.kernel_size > 23
+        if wide or num_operations(transform) is None:
+            raise ValueError(
+                f"backend='device' has no operation for {transform}; it has those for "
+                'ColorJitter, RandomGrayscale, Solarize, GaussianBlur (up to 23 taps), '
+                "RandomSharpness and RandomApply of them. Take backend='fast'"
+            )
 
 
 def _split(pipeline: Compose, default: _Policy) -> tuple[_Policy, Compose]:

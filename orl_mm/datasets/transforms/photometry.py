@@ -9,11 +9,10 @@ from mmcv.transforms import RandomApply, RandomGrayscale
 from mmpretrain.datasets.transforms import ColorJitter, Solarize
 from mmpretrain.datasets.transforms import GaussianBlur as PillowBlur
 
+from orl_mm.structures.photometry import Operation
+
 from .gaussian_blur import GaussianBlur
 from .random_sharpness import RandomSharpness
-
-Operation = tuple[Any, ...]
-"""(name, parameters ...); the names are those of :data:`FAST`."""
 
 _LEVELS = np.arange(256, dtype=np.float32)
 # OpenCV rounds where Pillow and mmcv truncate. A whole number must stay one.

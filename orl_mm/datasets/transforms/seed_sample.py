@@ -43,7 +43,7 @@ class SeedSample(Transform):
     @property
     def epoch(self) -> int:
         """The epoch that all workers see; 0 until one is set."""
-        return max(0, int(self._epoch[0]))
+        return max(0, int(self._epoch.numpy()[0]))
 
     def set_epoch(self, epoch: int) -> None:
         """Set the epoch for this process and all workers of the data loader."""
@@ -56,7 +56,7 @@ class SeedSample(Transform):
                 'BaseDataset provides; this data set gives '
                 f'{sorted(results)}'
             )
-        if self._epoch[0] < 0:
+        if self._epoch.numpy()[0] < 0:  # faster than indexing the tensor
             self._warn_unset()
         words = np.random.SeedSequence(
             [self.seed, self.epoch, int(results['sample_idx'])]

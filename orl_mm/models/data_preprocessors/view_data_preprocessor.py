@@ -5,6 +5,8 @@ from torch import Tensor
 
 from orl_mm.registry import MODELS
 
+from .photometry import distort_views
+
 
 @MODELS.register_module()
 class ViewDataPreprocessor(SelfSupDataPreprocessor):
@@ -21,7 +23,9 @@ class ViewDataPreprocessor(SelfSupDataPreprocessor):
     def forward(self, data: dict, training: bool = False) -> dict:
         """
         Args:
-            data (dict): ``inputs``, a list of V tensors (B, 3, H, W) uint8, and ``data_samples``.
+            data (dict): ``inputs``, a list of V tensors (B, 3, H, W) uint8, after which there may
+                be the operations of ``MultiViewWithGeometry(backend='device')``, and
+                ``data_samples``.
             training (bool): Not used.
 
         Returns:
@@ -30,7 +34,8 @@ class ViewDataPreprocessor(SelfSupDataPreprocessor):
         inputs = data['inputs']
         if isinstance(inputs, Tensor):
             return dict(data, inputs=self._normalize(inputs))
-        return dict(data, inputs=[self._normalize(image) for image in inputs])
+        images = distort_views(inputs, self.device, self._non_blocking)
+        return dict(data, inputs=[self._normalize(image) for image in images])
 
     def _normalize(self, image: Tensor) -> Tensor:
         image = image.to(self.device, non_blocking=self._non_blocking)
