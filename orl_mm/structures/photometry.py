@@ -45,6 +45,6 @@ def split_operations(inputs: Sequence[Tensor]) -> tuple[Sequence[Tensor], Tensor
 
     Operations are the last input and, unlike images, have three dimensions.
     """
-    if isinstance(inputs, (list, tuple)) and inputs[-1].ndim == 3:
+    if isinstance(inputs, (list, tuple)) and (inputs[0].ndim, inputs[-1].ndim) == (4, 3):
         return inputs[:-1], inputs[-1].unflatten(2, (-1, 4))
     return inputs, None

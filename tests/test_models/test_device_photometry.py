@@ -12,7 +12,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from orl_mm.datasets.transforms.photometry import FAST
 from orl_mm.models.data_preprocessors.photometry import DEVICE, distort_views
 from orl_mm.registry import MODELS, TRANSFORMS
-from orl_mm.structures.photometry import OPERATIONS, encode_operations
+from orl_mm.structures.photometry import OPERATIONS, encode_operations, split_operations
 
 CPU = torch.device('cpu')
 
@@ -63,6 +63,13 @@ def test_table_of_differences(name):
 
 def test_all_operations_have_all_implementations():
     assert set(OPERATIONS) - {'none'} == set(FAST) == set(DEVICE) == set(TABLE)
+
+
+def test_inputs_without_operations_are_images():
+    image = torch.zeros(2, 3, 8, 8)
+    for inputs in ([image, image], [image[0], image[0]], image):
+        assert split_operations(inputs) == (inputs, None)
+    assert split_operations([image, torch.zeros(2, 1, 28)])[1].shape == (2, 1, 7, 4)
 
 
 def test_samples_do_not_mix():
