@@ -3,7 +3,7 @@
 
     python projects/metafiles.py
 
-Papers and training data are in projects/collections.yml; epochs, batch size and optimiser come
+Papers and training data are in projects/collections.yml; epochs, batch size and optimizer come
 from the configs, the thesis's numbers from orl_mm/tables/thesis.yml. A config that no pattern of
 projects/collections.yml matches is not listed.
 """

@@ -237,14 +237,6 @@ def provenance(project: str, task: str, num_seeds: int, **options: Any) -> dict[
     )
 
 
-def interval_text(score: dict[str, Any], key: str = 'mean', sign: str = '') -> str:
-    """``12.3 [11.0, 13.6]``; empty without a score of this name."""
-    if key not in score:
-        return ''
-    low, high = ('low', 'high') if key == 'mean' else (f'{key}_low', f'{key}_high')
-    return f'{score[key]:{sign}.1f} [{score[low]:{sign}.1f}, {score[high]:{sign}.1f}]'
-
-
 class Page(NamedTuple):
     """A table of a page: how its numbers become Markdown and a figure.
 

@@ -10,7 +10,7 @@
 
 One row per image: the whole image with its views outlined, its superpixels, and each view after
 all augmentations, beside the superpixels as seen in it. Samples come through the config's own
-pipeline, collate function and data preprocessor, and the normalisation is then undone. Configs
+pipeline, collate function and data preprocessor, and the normalization is then undone. Configs
 of other self-supervised methods work too; they have views only.
 
 If the config guides attention by templates, each row is the whole image with its template and
@@ -95,11 +95,11 @@ def draw_views(cfg, args):
     whole = pictures.pop() if len(pictures) > views.shape[1] else None
     numbers = f'{views.shape[1]} views an image'
     if found.labels is not None:
-        # Ids by size, so that neighbours differ clearly in colour.
+        # Ids by size, so that neighbors differ clearly in color.
         labels = np.stack([rank_by_size(m) for m in found.labels.cpu().numpy()])
         counts = np.array(found.counts)
         numbers += f', {counts.mean():.0f} superpixels ({counts.min()} to {counts.max()})'
-        note = 'A superpixel has the same colour in the image and in its views.'
+        note = 'A superpixel has the same color in the image and in its views.'
     figure = panels.views_panel(whole, views, pictures, labels, title, note, 'superpixel')
     return figure, numbers
 

@@ -7,7 +7,7 @@
 
 Reads R2O and DetCon-PyTorch, DetCon, PixPro, InfoMin, DenseCL, MoCo, DINO as published,
 torchvision, timm, detectron2, mmselfsup 0.x and 1.x, every model of OpenMMLab and every checkpoint
-of this project; reports what it has recognised. Writes for OpenMMLab (mmpretrain, mmdet, mmseg),
+of this project; reports what it has recognized. Writes for OpenMMLab (mmpretrain, mmdet, mmseg),
 torchvision, timm or detectron2. Heads are left out. A file that holds less than 99% of a backbone,
 or parts of another one, is an error.
 
@@ -45,7 +45,7 @@ def parse_args(argv=None) -> argparse.Namespace:
     parser.add_argument(
         '--prefix',
         help="what stands before the backbone's names in SOURCE, for files that are not "
-        "recognised, e.g. encoder. or ''",
+        "recognized, e.g. encoder. or ''",
     )
     parser.add_argument(
         '--arch', help='resnet50 (or another depth) or vit: stop if it is any other network'
@@ -87,7 +87,7 @@ def run(args: argparse.Namespace) -> None:
 
 
 def report(args: argparse.Namespace, backbone: Backbone) -> Iterator[str]:
-    """Lines: what was recognised, left out and written, and what to know before using it."""
+    """Lines: what was recognized, left out and written, and what to know before using it."""
     found, total = backbone.found, len(backbone.architecture.shapes)
     which = f'its {found.network} network, ' * bool(found.source.online and found.source.target)
     yield (

@@ -88,11 +88,11 @@ def merge_args(cfg, args):
 
 
 def draw(cfg, args, scope):
-    """Switch the scope's visualisation hook on."""
+    """Switch the scope's visualization hook on."""
     hook = (cfg.get('default_hooks') or {}).get('visualization')
     if hook is None:
         raise cli.UserError(
-            '--show and --show-dir need the visualisation hook; add '
+            '--show and --show-dir need the visualization hook; add '
             "visualization=dict(type='...VisualizationHook') to default_hooks"
         )
     hook.update(show=args.show, wait_time=args.wait_time)

@@ -150,7 +150,7 @@ def check_epoch(runner):
 
 
 def count_accumulation(runner):
-    """Let auto_scale_lr see the batch of an optimiser step, not of an iteration.
+    """Let auto_scale_lr see the batch of an optimizer step, not of an iteration.
 
     mmengine scales by images an iteration; with ``accumulative_counts`` = N a
     step sees N times as many. The config keeps its base_batch_size.

@@ -6,8 +6,8 @@
     tools/visualize.py configs/transfer/jsrt/attention_vits16.py dino.pth medino.pth --num 1
     tools/visualize.py configs/medino/small/average.py a.pth b.pth --heads all
 
-R2O: refined objects beside the prior masks. All images are clustered together, so one colour is
-one cluster in all of them, and across columns a colour follows the cluster that overlaps it
+R2O: refined objects beside the prior masks. All images are clustered together, so one color is
+one cluster in all of them, and across columns a color follows the cluster that overlaps it
 most. The checkpoint may be a whole training state, whose target network clusters, or a backbone.
 
 ViTs, of any pretraining: one row per part of an image and one column per checkpoint, with the
@@ -67,7 +67,7 @@ def parse_args():
         '--shade',
         choices=('value', 'rank'),
         default='value',
-        help='ViT: colour patches by their attention, or by its rank in the map, which is all that '
+        help='ViT: color patches by their attention, or by its rank in the map, which is all that '
         'the scores depend on (default: value)',
     )
     parser.add_argument(
@@ -153,7 +153,7 @@ def show_objects(cfg, args):
         batch.priors,
         columns,
         f'Objects of {osp.basename(checkpoint)}',
-        f'One colour is one cluster in all {batch.num_drawn} images of a column.',
+        f'A color is one cluster in all {batch.num_drawn} images of a column.',
     )
     (out,) = save_figure(
         figure, osp.join(args.out or osp.dirname(checkpoint) or '.', 'objects.png')
@@ -207,7 +207,7 @@ def show_attention(cfg, args):
         titles,
         args.score,
         'Attention of the CLS token',
-        note + ' Coloured by rank.' * by_rank,
+        note + ' Colored by rank.' * by_rank,
         by_rank=by_rank,
     )
     (out,) = save_figure(figure, osp.join(folder, 'attention.png'))

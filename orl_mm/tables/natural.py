@@ -33,13 +33,13 @@ WORK_DIR = re.compile(
 )
 PARTIAL, OTHER_SETTINGS, PRETRAINING = '†', '‡', '§'
 MARKS = {
-    PARTIAL: 'not known to be of the whole official test set',
-    OTHER_SETTINGS: "not trained and tested as the thesis's config says, or not to the end",
-    PRETRAINING: "not pretrained for the row's epochs",
+    PARTIAL: 'not known to be on the whole official test set',
+    OTHER_SETTINGS: "with other settings than the thesis's config, or not trained to the end",
+    PRETRAINING: "pretrained for another number of epochs than the row's",
 }
 NOTE = (
-    'In percent; measured: last checkpoint of each run, of several runs their mean (least to '
-    'largest). Epochs: of pretraining, as the thesis has them.'
+    'In percent. Measured: the last checkpoint of each run; for several runs their mean (smallest '
+    'to largest). Epochs of pretraining are those of the thesis.'
 )
 
 

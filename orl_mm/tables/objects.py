@@ -17,8 +17,11 @@ from orl_mm.registry import TRANSFORMS
 from orl_mm.structures import RegionBatch
 from orl_mm.visualization import match_ids, objects_panel, rank_by_size
 from orl_mm.visualization.draw import resize_labels
+from orl_mm.visualization.panels import plural
 from orl_mm.visualization.probe import find_objects
 from orl_mm.visualization.samples import short_name, training_dataset_config
+
+from .markdown import interval_text
 
 PRIOR = 'prior masks'
 LARGE = 0.02  # share of the image
@@ -223,16 +226,9 @@ def object_cells(table: dict[str, Any]) -> list[dict[str, str]]:
         row = last[key]
         cells = {'network': row['network'], 'step': str(row['step'] or ''), 'data': row['data']}
         for name, title in COLUMNS.items():
-            cells[title] = f'{row[name] * (1 if name == "regions" else 100):.1f}'
-            if name == 'best_overlap_large':
-                cells[title] += f' [{100 * row["low"]:.1f}, {100 * row["high"]:.1f}]'
-        cells['above the prior masks'] = (
-            '{:+.1f} [{:+.1f}, {:+.1f}]'.format(
-                *(100 * row[f'above_prior{end}'] for end in ('', '_low', '_high'))
-            )
-            if 'above_prior' in row
-            else ''
-        )
+            own = row if name == 'best_overlap_large' else {name: row[name]}
+            cells[title] = interval_text(own, name, scale=1 if name == 'regions' else 100)
+        cells['minus prior masks'] = interval_text(row, 'above_prior', '+', 100)
         found.append(cells)
     return found
 
@@ -241,8 +237,8 @@ def object_note(table: dict[str, Any]) -> str:
     """What the numbers of :func:`object_cells` are."""
     trained = max((row['trainings'] for row in table['rows'] if row['checkpoint']), default=1)
     return (
-        f'In percent; means over {trained} training{"s" * (trained > 1)} and clusterings of '
-        'each, 95% intervals over images and trainings. '
+        f'In percent: means over {plural(trained, "training")} and the clusterings of each, with '
+        '95% intervals over images and trainings. '
         f'K: {table["num_clusters"] or "as in the config"}, in {table["batch_size"]} images. '
         + ', '.join(f'{name}: {images} images' for name, images in table['images'].items())
     )
@@ -301,7 +297,7 @@ def object_picture(scorer: Scorer, num: int = 6) -> Figure:
         else np.stack([loaded.regions[i].numpy().astype(np.int64) for i in order]),
         columns,
         f'Objects of {data}',
-        'One colour is one cluster in all images of a column.',
+        'A color is one cluster in all images of a column.',
     )
 
 

@@ -12,6 +12,7 @@ from mmengine.utils import to_2tuple
 from orl_mm.evaluation.bootstrap import percentile_interval, resample_patients, weighted_means
 from orl_mm.registration.template import read_template
 
+from .markdown import interval_text
 from .natural import THESIS
 from .records import CONFIGS, Run, Tests, find_run, metric_values, scores_of, scores_of_test
 from .templates import score_maps, template_maps, truth
@@ -25,11 +26,12 @@ TABLE_3_2: dict[str, float] = THESIS['mean_auroc']
 OTHER_ALGORITHMS = frozenset(('mocov3', 'simclr', 'simsiam', 'byol', 'mae'))
 NOTES = {
     '3.1': 'AP in percent: mean over images [95% interval over patients], and pooled over all '
-    'pixels. A guided row has its assigned heads, any other the best head of each part. '
-    'Template: the map that guided the row, itself scored as if it were attention. '
-    '† is not above its own template. Ceiling: the truth averaged over each patch.',
-    '3.2': 'Mean AUROC in percent [95% interval over patients] of one linear layer on frozen '
-    'features; columns: test set and share of the training labels. The thesis has all of CheXpert.',
+    'pixels. Guided rows use their assigned heads, other rows the best head of each part. '
+    'Template: the map that guided the row, scored like attention. † not above its own template. '
+    'Ceiling: the ground truth, averaged over each patch.',
+    '3.2': 'Mean AUROC in percent [95% interval over patients] of a linear layer on frozen '
+    'features. Columns: test set and fraction of the training labels. The thesis uses all of '
+    'CheXpert.',
 }
 MAIN = 'CheXpert, 100%'
 
@@ -406,13 +408,7 @@ def percent(metrics: dict[str, Any], key: str, missing: str = '', interval: bool
     """A score in [0, 1] with its interval, in percent; ``missing`` if nothing was tested."""
     if not any(isinstance(value, float) for value in metrics.values()):
         return missing
-    if metrics.get(key) is None:
-        return ''
-    low, high = metrics.get(f'{key}_low'), metrics.get(f'{key}_high')
-    text = f'{100 * metrics[key]:.1f}'
-    if interval and low is not None and high is not None:
-        text += f' [{100 * low:.1f}, {100 * high:.1f}]'
-    return text
+    return interval_text(metrics if interval else {key: metrics.get(key)}, key, scale=100)
 
 
 def span(metrics: dict[str, Any], key: str) -> dict[str, float] | None:

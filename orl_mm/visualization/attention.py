@@ -118,7 +118,7 @@ def comparison_panel(
         networks (sequence): :class:`NetworkMaps` over these images.
         names (sequence): Of the images.
         title, note, cell: See :func:`contact_sheet`.
-        by_rank (bool): Colour patches by their rank in the map, which is all that the scores
+        by_rank (bool): Color patches by their rank in the map, which is all that the scores
             depend on, instead of by value.
 
     Returns:

@@ -1,7 +1,7 @@
 """Draw label maps, named parts and heat maps over images.
 
 Images are (H, W, 3) uint8 RGB in and out. A label map, mask or heat map covers the whole image
-whatever its own size, and is enlarged by nearest neighbour.
+whatever its own size, and is enlarged by nearest neighbor.
 """
 
 from collections.abc import Sequence
@@ -15,7 +15,7 @@ from skimage.segmentation import find_boundaries, mark_boundaries
 
 Color = tuple[int, int, int]
 
-# Colour of the r-th named part, the same in every picture; they repeat beyond the sixth.
+# Color of the r-th named part, the same in every picture; they repeat beyond the sixth.
 PART_COLORS: tuple[Color, ...] = (
     (255, 176, 0),
     (100, 220, 255),
@@ -24,7 +24,7 @@ PART_COLORS: tuple[Color, ...] = (
     (200, 160, 255),
     (255, 255, 255),
 )
-# The palette of Okabe and Ito (2008) for all kinds of colour vision, without black.
+# The palette of Okabe and Ito (2008) for all kinds of color vision, without black.
 _OKABE_ITO = (
     (230, 159, 0),
     (86, 180, 233),
@@ -51,7 +51,7 @@ def part_color(index: int) -> Color:
 
 
 def deuteranopia(colors: np.ndarray) -> np.ndarray:
-    """Simulate how colours look to a red-green-blind eye.
+    """Simulate how colors look to a red-green-blind eye.
 
     Args:
         colors (np.ndarray): (N, 3) uint8 sRGB.
@@ -67,10 +67,10 @@ def deuteranopia(colors: np.ndarray) -> np.ndarray:
 
 
 def object_colors(num: int) -> np.ndarray:
-    """Colours of the ids 0 .. num-1, uint8 RGB (num, 3).
+    """Colors of the ids 0 .. num-1, uint8 RGB (num, 3).
 
-    The colour of an id does not depend on ``num``. The first seven are Okabe and Ito's; each
-    next one is the colour of a grid that is farthest from all before it, by the smaller of its
+    The color of an id does not depend on ``num``. The first seven are Okabe and Ito's; each
+    next one is the color of a grid that is farthest from all before it, by the smaller of its
     CIELAB distances for normal and for red-green-blind eyes. Beyond 256 they repeat.
 
     Raises:
@@ -116,7 +116,7 @@ def fit_image(image: np.ndarray, size: int) -> np.ndarray:
 
 
 def resize_labels(labels: np.ndarray, height: int, width: int) -> np.ndarray:
-    """The label under the centre of each new pixel, (height, width)."""
+    """The label under the center of each new pixel, (height, width)."""
     rows = (2 * np.arange(height) + 1) * labels.shape[0] // (2 * height)
     cols = (2 * np.arange(width) + 1) * labels.shape[1] // (2 * width)
     return labels[rows[:, None], cols]
@@ -142,15 +142,15 @@ def draw_boundaries(
 def blend_labels(
     image: np.ndarray, labels: np.ndarray, alpha: float = 0.55, boundaries: bool = True
 ) -> np.ndarray:
-    """Each region in the colour of its id, over the image's grey levels.
+    """Each region in the color of its id, over the image's grey levels.
 
-    Unlike ``skimage.color.label2rgb``, whose colours go by the rank of an id within the image,
-    an id has the same colour in every image.
+    Unlike ``skimage.color.label2rgb``, whose colors go by the rank of an id within the image,
+    an id has the same color in every image.
 
     Args:
         image (np.ndarray): (H, W, 3) uint8 RGB.
-        labels (np.ndarray): (h, w) ids >= 0, coloured by :func:`object_colors`.
-        alpha (float): Weight of the colour, 0 to 1.
+        labels (np.ndarray): (h, w) ids >= 0, colored by :func:`object_colors`.
+        alpha (float): Weight of the color, 0 to 1.
         boundaries (bool): Also draw a white line between regions.
 
     Raises:
@@ -162,7 +162,7 @@ def blend_labels(
     if labels.min() < 0:
         raise ValueError(f'ids must be >= 0, got {labels.min()}')
     labels = resize_labels(labels, *image.shape[:2])
-    # Lightened, so that colours can be told apart in the shadows too.
+    # Lightened, so that colors can be told apart in the shadows too.
     grey = 50 + 0.8 * _grey(image)
     out = (1 - alpha) * grey + alpha * object_colors(int(labels.max()) + 1)[labels]
     if boundaries:
@@ -191,15 +191,15 @@ def outline_parts(
 def fill_parts(
     image: np.ndarray, parts: np.ndarray, colors: Sequence[Color] = PART_COLORS, alpha: float = 0.5
 ) -> np.ndarray:
-    """Each part in its colour over the image's grey levels, in proportion to its value.
+    """Each part in its color over the image's grey levels, in proportion to its value.
 
-    Where parts overlap, their colours mix by their values.
+    Where parts overlap, their colors mix by their values.
 
     Args:
         image (np.ndarray): (H, W, 3) uint8 RGB.
         parts (np.ndarray): (R, h, w) in [0, 1].
         colors (sequence): Of the parts; repeated if there are more parts.
-        alpha (float): Weight of the colour where a part is 1.
+        alpha (float): Weight of the color where a part is 1.
     """
     maps = np.stack([resize_labels(part, *image.shape[:2]) for part in parts], -1)
     palette = np.array([colors[r % len(colors)] for r in range(len(parts))], float)
@@ -214,7 +214,7 @@ def draw_heat(image: np.ndarray, heat: np.ndarray, alpha: float = 0.65) -> np.nd
     Args:
         image (np.ndarray): (H, W, 3) uint8 RGB.
         heat (np.ndarray): (h, w), not negative; scaled so that its maximum is 1.
-        alpha (float): Weight of the colour where the map has its maximum.
+        alpha (float): Weight of the color where the map has its maximum.
 
     Raises:
         ValueError: Negative or not finite values.

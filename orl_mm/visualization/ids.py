@@ -1,4 +1,4 @@
-"""Rename object ids, so that colours mean something from picture to picture.
+"""Rename object ids, so that colors mean something from picture to picture.
 
 K-means numbers its clusters at random. Partitions stay as they are here; only
 names change, and always for a whole batch at once.

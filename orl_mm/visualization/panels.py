@@ -35,7 +35,7 @@ def objects_panel(
         images (np.ndarray): (B, H, W, 3) uint8 RGB.
         priors (np.ndarray, optional): (B, h, w) superpixels; None drops their column.
         objects (sequence): Columns of objects: a name and ids (B, s, s). Within a column an
-            id has the same colour in all images.
+            id has the same color in all images.
         title, note, cell: See :func:`contact_sheet`.
     """
     rows = []
@@ -130,7 +130,7 @@ def templates_panel(
 
     Args:
         images (sequence): (H, W, 3) uint8 RGB each, of any sizes.
-        columns (sequence): :class:`TemplateColumn`; a part has one colour in all of them.
+        columns (sequence): :class:`TemplateColumn`; a part has one color in all of them.
         names (sequence): Of the images.
         title, note, cell: See :func:`contact_sheet`.
     """

@@ -51,7 +51,7 @@ def evaluating(module: nn.Module, batch_statistics: bool = False) -> Iterator[No
         module (nn.Module): The network.
         batch_statistics (bool): Let batch norms that were in training mode use the statistics
             of the batch, without updating their running ones, because R2O clusters features
-            that were normalised by the batch's statistics (projects/r2o/README.md, row 24).
+            that were normalized by the batch's statistics (projects/r2o/README.md, row 24).
             An evaluating ``SyncBatchNorm`` without running statistics uses the batch of its own
             process, so one rank of a distributed job can look while the others go on.
     """
@@ -80,7 +80,7 @@ def to_rgb(inputs: Tensor, preprocessor: Any) -> np.ndarray:
     """Turn network inputs back into pictures: the inverse of the data preprocessor.
 
     Args:
-        inputs (Tensor): (B, 3, H, W), normalised.
+        inputs (Tensor): (B, 3, H, W), normalized.
         preprocessor: mmengine's ``ImgDataPreprocessor`` or a subclass.
 
     Returns:
@@ -122,7 +122,7 @@ def find_objects(
 
     Args:
         model (nn.Module): Has ``find_objects(x0, regions, num_regions)``, as R2O.
-        x0 (Tensor): (B, 3, H, W), normalised, on the model's device.
+        x0 (Tensor): (B, 3, H, W), normalized, on the model's device.
         regions (Tensor, optional): (B, H, W) superpixels.
         num_regions (sequence, optional): How many of them each image has.
     """

@@ -30,7 +30,7 @@ class Cell(NamedTuple):
         caption (str): Text below it.
         outlines (sequence): (4, 2) corners each, x and y as fractions of the picture, drawn
             as quadrilaterals that are numbered from 1.
-        colors (sequence): RGB colours of the outlines; repeated if there are more outlines.
+        colors (sequence): RGB colors of the outlines; repeated if there are more outlines.
     """
 
     picture: np.ndarray
@@ -56,7 +56,7 @@ def contact_sheet(
         title (str): Above everything.
         note (str): Small print below everything; wrapped.
         cell (int): Side of a picture in pixels.
-        parts (sequence): Names of parts for a legend of their colours.
+        parts (sequence): Names of parts for a legend of their colors.
 
     Returns:
         matplotlib.figure.Figure: With an Agg canvas, independent of pyplot.

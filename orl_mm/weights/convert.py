@@ -54,7 +54,7 @@ def read_backbone(
 
     Raises:
         FileNotFoundError: There is no such file.
-        ValueError: It cannot be read or is not recognised, it is not what the arguments say,
+        ValueError: It cannot be read or is not recognized, it is not what the arguments say,
             or it holds less than 99% of a backbone.
     """
     tensors = read_tensors(path)

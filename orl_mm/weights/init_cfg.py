@@ -23,7 +23,7 @@ class PretrainedBackbone:
 
     Note:
         Backbones look whether the type of their ``init_cfg`` is ``'Pretrained'`` before
-        they initialise anything else over it (zero-initialised residuals, position
+        they initialize anything else over it (zero-initialized residuals, position
         embeddings). So the module's ``init_cfg`` is replaced by one of that type.
     """
 
@@ -74,7 +74,7 @@ class ViTInit:
 
 
 def _finish(module: BaseModule, info: str) -> None:
-    """Keep mmengine from initialising the children, which it does after their parent."""
+    """Keep mmengine from initializing the children, which it does after their parent."""
     for child in module.modules():
         if child is not module and isinstance(child, BaseModule):
             child.is_init = True

@@ -42,7 +42,7 @@ def load_backbone(
 
     mmengine's ``init_cfg=dict(type='Pretrained')`` only warns and leaves a backbone
     random where no name matches. Names of other codes (:data:`~.names.LAYOUTS`) are
-    recognised. The position embedding of another image size is resized by mmpretrain's
+    recognized. The position embedding of another image size is resized by mmpretrain's
     ViT itself, which says so in the log.
 
     Args:

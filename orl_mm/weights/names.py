@@ -1,4 +1,4 @@
-"""How each published code names a backbone's tensors, and how its files are recognised."""
+"""How each published code names a backbone's tensors, and how its files are recognized."""
 
 import re
 from collections import Counter
@@ -157,7 +157,7 @@ NETWORKS = dict(online='online', student='online', target='target', teacher='tar
 
 
 class Source(NamedTuple):
-    """The checkpoints of one code, recognised by what stands before the names of backbones.
+    """The checkpoints of one code, recognized by what stands before the names of backbones.
 
     Attributes:
         key (str): What ``convert_weights.py --from`` takes.
@@ -281,7 +281,7 @@ def find_backbone(
         titles = ' or '.join(source.title for source in SOURCES if source.key == key)
         raise ValueError(f'it is not {titles}; it looks like {sources[0].title}: {holds}')
     if not chosen:
-        raise ValueError(f'not recognised: {holds}{offer}. --from takes {", ".join(KEYS)}')
+        raise ValueError(f'not recognized: {holds}{offer}. --from takes {", ".join(KEYS)}')
     source = chosen[0]
     asked = NETWORKS[network] if network else source.default
     found = networks(source, asked)

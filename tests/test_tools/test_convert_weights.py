@@ -109,7 +109,7 @@ class Evil:
 @pytest.mark.parametrize(
     ('content', 'options', 'message'),
     [
-        ({'layer1.0.conv1.weight': torch.zeros(1)}, [], 'not recognised: it holds 1 tensors'),
+        ({'layer1.0.conv1.weight': torch.zeros(1)}, [], 'not recognized: it holds 1 tensors'),
         (dict(epoch=1), [], 'no names and tensors'),
         (None, [], 'does not exist'),
         (dict(model=Evil()), [], 'holds posix.mkdir.*not read'),

@@ -73,15 +73,6 @@ def photograph(side=128):
     return (image - mean) / std
 
 
-def features(model, images):
-    """C2 to C5 of torchvision's ResNet."""
-    x, out = model.maxpool(model.relu(model.bn1(model.conv1(images)))), []
-    for stage in (model.layer1, model.layer2, model.layer3, model.layer4):
-        x = stage(x)
-        out.append(x)
-    return out
-
-
 def flat(shape, value=0.5):
     """A constant that takes no room in a file."""
     return torch.tensor(value).expand(shape)

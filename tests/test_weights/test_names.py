@@ -176,7 +176,7 @@ def without(*parts):
         ),
         (
             lambda w: {re.sub('^conv1', 'stem.0', k): v for k, v in w.items()},
-            'not recognised: it holds 320 tensors, named stem.0',
+            'not recognized: it holds 320 tensors, named stem.0',
         ),
     ],
 )
@@ -244,7 +244,7 @@ def test_unknown_names_are_listed(reference, tmp_path):
     path = save(tmp_path / 'x.pth', {**weights, 'head.0.weight': torch.zeros(2)})
     with pytest.raises(
         ValueError,
-        match=r'not recognised: it holds 319 tensors, named trunk.net \(318\), head.0 \(1\)\. It '
+        match=r'not recognized: it holds 319 tensors, named trunk.net \(318\), head.0 \(1\)\. It '
         r"has torchvision's names under --prefix 'trunk.net.'\. --from takes orl_mm",
     ):
         read_backbone(path)

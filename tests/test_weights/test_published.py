@@ -45,7 +45,7 @@ def close(found, expected):
         torch.testing.assert_close(a, b, atol=1e-5, rtol=1e-5)
 
 
-# What the file is recognised as, its prefix and how many tensors are left out.
+# What the file is recognized as, its prefix and how many tensors are left out.
 FILES = {
     'r2o': (published.r2o, 'r2o', 'online_network.encoder.', 345),
     'r2o-unwrapped': (lambda m: published.r2o(m, False), 'r2o', 'online_network.encoder.', 345),
@@ -97,18 +97,6 @@ def test_detectron2(author, tmp_path):
     assert len(read.left_out) == 2
     assert 'RGB' in read.found.layout.note
     check_weights(read, narrow, counters=0)
-
-
-@pytest.mark.parametrize('file', ['torch', 'detectron2'])
-def test_features_of_a_photograph(file, reference, mm_resnet50, tmp_path):
-    """torchvision's own network computes the same, stage by stage."""
-    image = published.photograph()
-    torch.save(published.moco(reference), tmp_path / 'x')
-    if file == 'detectron2':
-        (tmp_path / 'x').write_bytes(published.detectron2(reference))
-    fill(mm_resnet50, read_backbone(tmp_path / 'x').weights)
-    with torch.no_grad():
-        close(mm_resnet50(image), published.features(reference, image))
 
 
 @pytest.mark.parametrize(

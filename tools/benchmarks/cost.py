@@ -163,7 +163,7 @@ def measure(
 
 def against(seconds: Seconds, key: str, references: tuple[str, ...]) -> dict[str, Any]:
     """Median ``seconds`` of a side with extremes ``low`` and ``high``, and its ``ratio`` to each
-    reference with the extremes of neighbouring measurements."""
+    reference with the extremes of neighboring measurements."""
     mine, ratio = seconds[key], {}
     for reference in references:
         low, high = spread(mine, seconds[reference])
@@ -279,7 +279,7 @@ def hold(cfg: Config, name: str, folder: Path) -> HeldLoop:
 
 
 def held_bytes(loop: HeldLoop) -> int:
-    """Bytes of weights, buffers (queues included) and the optimiser's state between two steps."""
+    """Bytes of weights, buffers (queues included) and the optimizer's state between two steps."""
     model = loop.runner.model
     tensors = [*model.parameters(), *model.buffers()]
     for state in loop.runner.optim_wrapper.optimizer.state.values():

@@ -29,21 +29,18 @@ def in_turns(
 ) -> Seconds:
     """Seconds per call of each side, in the order A B C A B C ...
 
-    A slow minute of the machine then affects all sides alike.
-    (``torch.utils.benchmark.Timer`` cannot alternate between statements, and adds two
-    warm-up calls to every measurement.)
+    A slow minute of the machine then affects all sides alike. (``torch.utils.benchmark.Timer``
+    cannot alternate, and adds two warm-up calls to every measurement.)
 
     Args:
         sides (dict): Name -> function without arguments.
         rounds (int): Measurements of each side.
         warmup (int): Rounds before them that are not counted.
-        device (str): On ``'cuda'`` the device is synchronised around each measurement.
-        repeat (int): Calls within a measurement; more than one lets the host run ahead
-            of a CUDA device, as in training.
-        clock (str): ``'wall'``, or ``'process'`` for the processor time of all threads,
-            which stays comparable on a busy machine (with one thread). CUDA always
-            uses the wall clock.
-        progress (str): Printed with each round; nothing is printed if empty.
+        device (str): On ``'cuda'`` the device is synchronized around each measurement.
+        repeat (int): Calls in a measurement; more than one lets the host run ahead of the device.
+        clock (str): ``'wall'``, or ``'process'`` for the processor time of all threads, for a
+            busy machine. CUDA always uses the wall clock.
+        progress (str): Printed with each round unless empty.
 
     Returns:
         dict: Name -> list of ``rounds`` values.

@@ -68,7 +68,7 @@ def make_batch(
     """A mini-batch as R2O sees it: two random resized crops, whole images, SLIC superpixels.
 
     Returns:
-        tuple: x1, x2, x0, each (B, 3, size, size) normalised; their RegionBatch; the
+        tuple: x1, x2, x0, each (B, 3, size, size) normalized; their RegionBatch; the
         images' origin.
     """
     with tempfile.TemporaryDirectory() as scratch:
@@ -99,7 +99,7 @@ def region_batch(boxes: Tensor, maps: Sequence[np.ndarray]) -> RegionBatch:
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Without mmengine's list of initialised parameters."""
+    """Without mmengine's list of initialized parameters."""
     logging.disable(logging.INFO)
     try:
         yield
@@ -108,7 +108,7 @@ def quiet() -> Iterator[None]:
 
 
 def build_model(config: str = R2O_R50, depth: int = 50, **refiner: Any) -> Any:
-    """The ResNet model of a config, initialised with seed 0, in training mode, without SyncBN.
+    """The ResNet model of a config, initialized with seed 0, in training mode, without SyncBN.
 
     Args:
         config (str): Relative to the root of the repository.
@@ -136,11 +136,11 @@ def build_optimizer(model: nn.Module) -> torch.optim.Optimizer:
 
 
 class Step:
-    """A training step: forward, backward, optimiser and target update.
+    """A training step: forward, backward, optimizer and target update.
 
     Args:
         model: With ``loss`` and ``update_target``, such as ``R2O`` or ``DetCon``.
-        optimizer (torch.optim.Optimizer): Its optimiser.
+        optimizer (torch.optim.Optimizer): Its optimizer.
         inputs (list): The (B, 3, H, W) images that ``model.loss`` takes.
         batch (RegionBatch): Superpixels and view boxes.
         autocast (torch.dtype, optional): Run the forward pass under autocast.

@@ -21,17 +21,18 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[3]))
 from orl_mm.evaluation.bootstrap import resample_patients, seed_summary, weighted_means
 from orl_mm.evaluation.results import read_result
 from orl_mm.io.image_list import read_lines
+from orl_mm.tables.markdown import interval_text
 from orl_mm.tables.records import metric_values
 from orl_mm.tables.templates import score_maps, template_maps, truth
 from orl_mm.tables.xrays import evaluation_config
 from orl_mm.visualization.forest import Panel
+from orl_mm.visualization.panels import plural
 from projects.medino.small import probe
 from projects.workflow import (
     Page,
     Workflow,
     doit_config,
     folder_variable,
-    interval_text,
     pages_task,
     provenance,
     read_config,
@@ -339,7 +340,7 @@ COLUMNS = {
 
 def attention_cells(table):
     titles = list(COLUMNS)
-    rows = [['row', *titles[:4], 'seeds', 'above the row before', *titles[4:]]]
+    rows = [['row', *titles[:4], 'seeds', 'minus the previous row', *titles[4:]]]
     rows[0] += ['coverage JSRT', 'Montgomery']
     for row in [*table['rows'], *table['maps']]:
         cells = [row['name'] if row['row'] else f'*{row["name"]}*']
@@ -354,10 +355,10 @@ def attention_cells(table):
 
 
 ATTENTION_NOTE = (
-    'Small table 3.1: attention AP in percent, teacher, mean of the seeds; 95% intervals over '
-    'patients and seeds (of one seed: over patients). Unguided rows take the best head of each '
-    'part, chosen on the scored images. Coverage: the share of a part where attention exceeds its '
-    'mean over the image.'
+    'Small table 3.1: attention AP of the teacher in percent, means over the seeds with 95% '
+    'intervals over patients and seeds (with one seed: over patients). Rows without guidance use '
+    'the best head of each part, chosen on the scored images. Coverage: the fraction of a part '
+    'where attention exceeds its mean over the image.'
 )
 
 
@@ -381,7 +382,7 @@ def probe_columns(table):
 
 
 def probe_cells(table):
-    columns, above = probe_columns(table), f'above {ROWS[REFERENCE][0]}'
+    columns, above = probe_columns(table), f'minus {ROWS[REFERENCE][0]}'
     rows = [['row', *(title for column in columns.values() for title in (column, above))]]
     for row in table['rows']:
         cells = [
@@ -397,12 +398,12 @@ def probe_note(table):
     n = table['images']
     draws = ', '.join(f'{share}: {draws}' for share, draws in table['draws'].items())
     return (
-        'Small table 3.2: tuberculosis, AUROC in percent of a logistic regression on frozen '
-        f'features, trained on {n["train"]} images of Shenzhen ({n["train_positives"]} positive), '
-        f'tested on {n["test"]} of Montgomery ({n["test_positives"]}). Mean of '
-        f'{len(table["seeds"])} seeds and of the draws of labels ({draws}); 95% intervals over the '
-        'test patients (within Shenzhen: its own, whose images all rows but Random have seen '
-        'without labels) and seeds (of one seed: over patients).'
+        'Small table 3.2: AUROC for tuberculosis in percent, of a logistic regression on frozen '
+        f'features, trained on {n["train"]} images of Shenzhen ({n["train_positives"]} positive) '
+        f'and tested on {n["test"]} of Montgomery ({n["test_positives"]} positive). Means over '
+        f'{plural(len(table["seeds"]), "seed")} and the draws of labels ({draws}), with 95% '
+        'intervals over test patients and seeds (with one seed: over patients). Within Shenzhen: '
+        'over its own patients, whose images all rows except Random have seen without labels.'
     )
 
 
@@ -426,8 +427,9 @@ def sweep_cells(table):
 
 
 SWEEP_NOTE = (
-    'Sweep of the strengths, deformable templates, one seed; without guidance the best heads. 95% '
-    'intervals over patients; the spread between trainings is not in them.'
+    'Strengths of the two terms with deformable templates, one seed; without guidance, the best '
+    'heads are used. 95% intervals over patients; they do not include the variation between '
+    'trainings.'
 )
 
 

@@ -88,7 +88,7 @@ def read(path: Path) -> dict[str, Hospital]:
 def scores(train: Hospital, test: Hospital, fraction: float, draws: int) -> np.ndarray:
     """Log odds of the test images, for each draw of the training labels.
 
-    Features are standardised. The strength of the regression is chosen by cross-validation on
+    Features are standardized. The strength of the regression is chosen by cross-validation on
     the labels drawn; it is 0.01 where they are too few to split.
 
     Args:

@@ -27,15 +27,16 @@ from orl_mm.evaluation.segmentation_scores import (
     resampled_object_iou,
     segmentation_summary,
 )
+from orl_mm.tables.markdown import interval_text
 from orl_mm.tables.objects import object_cells, object_curves, object_note
 from orl_mm.visualization.forest import Panel
+from orl_mm.visualization.panels import plural
 from projects.workflow import (
     ROOT,
     Page,
     Workflow,
     doit_config,
     folder_variable,
-    interval_text,
     pages_task,
     provenance,
     read_config,
@@ -218,7 +219,7 @@ def kinds_of(table):
 def segmentation_cells(table):
     head = ['network']
     for kind in kinds_of(table):
-        head += [f'VOC mIoU, {kind}', 'seeds', 'above BYOL', 'IoU of objects', 'above BYOL']
+        head += [f'VOC mIoU, {kind}', 'seeds', 'minus BYOL', 'IoU of objects', 'minus BYOL']
     rows = [head + ['effective rank'] * ('linear' in kinds_of(table))]
     for row in table['rows']:
         cells = [row['name']]
@@ -236,11 +237,12 @@ def segmentation_cells(table):
 
 def segmentation_note(table):
     return (
-        f'Small table {table["table"]}: percent, mean of {len(table["seeds"])} seeds, 95% '
-        f'intervals over the {table["images"]} test images and the seeds (of one seed: over '
-        'the images; drawn together for differences). IoU of objects: any class against the '
-        'background, of the same predictions. Effective rank: of the centred C5 of the training '
-        'images, 128 channels, mean of the seeds.'
+        f'Small table {table["table"]}, in percent: means over '
+        f'{plural(len(table["seeds"]), "seed")} with 95% intervals over the {table["images"]} test '
+        'images and the seeds (with one seed: over the images). Both rows of a difference use the '
+        'same resamples. IoU of objects: all classes together against the background, from the '
+        'same predictions. Effective rank: of the centered C5 features of the training images (128 '
+        'channels), mean over the seeds.'
     )
 
 

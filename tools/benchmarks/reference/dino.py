@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 
 class Block(nn.Module):
-    """Pre-norm block whose attention matrix is materialised."""
+    """Pre-norm block whose attention matrix is materialized."""
 
     def __init__(self, dim: int, heads: int) -> None:
         super().__init__()
@@ -57,7 +57,7 @@ class PublishedViT(nn.Module):
 
 
 class PublishedHead(nn.Module):
-    """MLP, l2 normalisation, and a linear layer with weight norm."""
+    """MLP, l2 normalization, and a linear layer with weight norm."""
 
     def __init__(self, dim: int, out: int, hidden: int = 2048, bottleneck: int = 256) -> None:
         super().__init__()
@@ -94,7 +94,7 @@ class PublishedStep:
         self.optimizer = torch.optim.AdamW(groups, lr=lr, weight_decay=0.04)
 
     def loss(self) -> Tensor:
-        """The scalar to minimise; updates the center."""
+        """The scalar to minimize; updates the center."""
         with torch.no_grad():
             teacher = self.teacher(torch.cat(self.crops[:2]))
         student = (self.student(torch.cat(self.crops)) / 0.1).chunk(len(self.crops))
