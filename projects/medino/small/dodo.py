@@ -11,6 +11,7 @@ settings is made again.
 """
 
 import sys
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -156,47 +157,40 @@ def task_templates():
 
 def task_pretrain():
     """Pretraining of each row and seed."""
-    for seed in range(SEEDS):
-        for row in EVERY:
-            command, checkpoint, needs = pretrained(row, seed)
-            name = f'{row}_seed{seed}'
-            yield FLOW.task(name, [command], checkpoint.parent, checkpoint, needs)
+    for seed, row in product(range(SEEDS), EVERY):
+        command, checkpoint, needs = pretrained(row, seed)
+        yield FLOW.task(f'{row}_seed{seed}', [command], checkpoint.parent, checkpoint, needs)
 
 
 def task_attention():
     """Attention AP of each row and seed on JSRT and Montgomery."""
-    for seed in range(SEEDS):
-        for row in EVERY:
-            for name in SETS:
-                folder, checkpoint = scored(row, seed, name), pretrained(row, seed)[1]
-                config = folder / 'attention.py'
-                test = ['tools/test.py', config, checkpoint, '--work-dir', folder]
-                trained = (ROWS.get(row) or ROWS['deformable'])[1]
+    for seed, row, name in product(range(SEEDS), EVERY, SETS):
+        folder, checkpoint = scored(row, seed, name), pretrained(row, seed)[1]
+        config = folder / 'attention.py'
+        test = ['tools/test.py', config, checkpoint, '--work-dir', folder]
+        trained = (ROWS.get(row) or ROWS['deformable'])[1]
 
-                def write_config(name=name, config=config, trained=trained):
-                    root = {'test_dataloader.dataset.data_root': str(DATA / name)}
-                    evaluation_config(name, read_config(trained), root).dump(str(config))
+        def write_config(name=name, config=config, trained=trained):
+            root = {'test_dataloader.dataset.data_root': str(DATA / name)}
+            evaluation_config(name, read_config(trained), root).dump(str(config))
 
-                yield FLOW.task(
-                    f'{row}_seed{seed}_{name}',
-                    [write_config, test],
-                    folder,
-                    folder / 'result.json',
-                    [checkpoint],
-                    [trained, f'configs/transfer/{name}/attention_vits16.py'],
-                )
+        yield FLOW.task(
+            f'{row}_seed{seed}_{name}',
+            [write_config, test],
+            folder,
+            folder / 'result.json',
+            [checkpoint],
+            [trained, f'configs/transfer/{name}/attention_vits16.py'],
+        )
 
 
 def task_features():
     """Frozen features of each row and seed, and of random weights."""
-    for seed in range(SEEDS):
-        for row in ('random', *ROWS):
-            start = pretrained(row, seed)[1] if row in ROWS else f'random:{seed}'
-            file = features(row, seed)
-            command = ['projects/medino/small/probe.py', start, file]
-            needs = [start] if row in ROWS else []
-            name = f'{row}_seed{seed}'
-            yield FLOW.task(name, [command], file.parent, file, needs, [probe.CONFIG])
+    for seed, row in product(range(SEEDS), ('random', *ROWS)):
+        needs = [pretrained(row, seed)[1]] if row in ROWS else []
+        file = features(row, seed)
+        command = ['projects/medino/small/probe.py', *(needs or [f'random:{seed}']), file]
+        yield FLOW.task(f'{row}_seed{seed}', [command], file.parent, file, needs, [probe.CONFIG])
 
 
 def attention_summary(seeds, reference=None):

@@ -135,42 +135,31 @@ def task_superpixels():
 
 def task_pretrain():
     """Pretraining of each row and seed."""
-    for seed in range(SEEDS):
-        for row, (_, config) in ROWS.items():
-            if config:
-                command, checkpoint = pretrained(row, seed)
-                found = superpixels_of(config)
-                needs = [complete(found[1])] if found else []
-                name = f'{row}_seed{seed}'
-                yield FLOW.task(name, [command], checkpoint.parent, checkpoint, needs)
+    for seed, (row, (_, config)) in product(range(SEEDS), ROWS.items()):
+        if config:
+            command, checkpoint = pretrained(row, seed)
+            found = superpixels_of(config)
+            needs = [complete(found[1])] if found else []
+            yield FLOW.task(f'{row}_seed{seed}', [command], checkpoint.parent, checkpoint, needs)
 
 
 def task_transfer():
     """Transfer of each row and seed to VOC, and its test."""
-    for seed in range(SEEDS):
-        for row, (_, config) in ROWS.items():
-            for kind, transfer in TRANSFERS.items():
-                folder = transferred(row, seed, kind)
-                start = pretrained(row, seed)[1] if config else f'random:{seed}'
-                if kind == 'linear':
-                    checkpoint = folder / 'fitted.pth'
-                    train = ['-m', 'orl_mm.evaluation.linear_fit', transfer, start, checkpoint]
-                    train += ['--strength', f'{STRENGTH:g}']
-                else:
-                    init = f'.checkpoint={start}' if config else '=None'
-                    options = [f'model.backbone.init_cfg{init}']
-                    train, checkpoint = FLOW.training(
-                        transfer, folder, seed, options, TRANSFER_EPOCHS
-                    )
-                    train = [*train[:2], '--no-validate', *train[2:]]
-                test = ['tools/test.py', transfer, checkpoint, '--work-dir', folder]
-                yield FLOW.task(
-                    f'{kind}_{row}_seed{seed}',
-                    [train, test],
-                    folder,
-                    folder / 'result.json',
-                    [start] if config else [],
-                )
+    for seed, row, (kind, transfer) in product(range(SEEDS), ROWS, TRANSFERS.items()):
+        folder = transferred(row, seed, kind)
+        needs = [pretrained(row, seed)[1]] if ROWS[row][1] else []
+        if kind == 'linear':
+            checkpoint, start = folder / 'fitted.pth', needs or [f'random:{seed}']
+            train = ['-m', 'orl_mm.evaluation.linear_fit', transfer, *start, checkpoint]
+            train += ['--strength', f'{STRENGTH:g}']
+        else:
+            init = f'.checkpoint={needs[0]}' if needs else '=None'
+            options = [f'model.backbone.init_cfg{init}']
+            train, checkpoint = FLOW.training(transfer, folder, seed, options, TRANSFER_EPOCHS)
+            train = [*train[:2], '--no-validate', *train[2:]]
+        test = ['tools/test.py', transfer, checkpoint, '--work-dir', folder]
+        result = folder / 'result.json'
+        yield FLOW.task(f'{kind}_{row}_seed{seed}', [train, test], folder, result, needs)
 
 
 def segmentation_table(name):
