@@ -93,7 +93,7 @@ def superpixels_of(config):
             options = [
                 f'{key}-{step[key]}'
                 for key in sorted(step)
-                if key not in ('type', 'method', 'size', 'keep_image')
+                if key not in ('type', 'method', 'size', 'keep_image', 'backend')
             ]
             name = '_'.join([step.get('method', 'slic'), *options])
             return place, OUT / 'superpixels' / re.sub(r'[^\w.-]', '', name)
