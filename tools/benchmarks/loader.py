@@ -88,9 +88,9 @@ def run(args: argparse.Namespace) -> Report:
     report.ratio(f'{ours} / {stock}', seconds, 'fast', 'stock', target=0.4)
     report.ratio(f'{ours}, one worker, wall clock / {stock}', workers, 'fast', 'stock', target=0.4)
     report.ratio(f'{ours}, photometry on the device / {stock}', seconds, 'device', 'stock')
-    for backend, target in (('fast', 4.5), ('device', 3.0)):
+    for backend, limit in (('fast', 4.5), ('device', 3.0)):
         name = f"{ours}, backend='{backend}', processor time per image"
-        report.add(name, 1000 * median(seconds[backend]), 'ms', target=target, note='idle core')
+        report.add(name, 1000 * median(seconds[backend]), 'ms', target=limit, note='idle core')
     for name in OTHERS:
         pair = f'{name} fast', f'{name} pillow'
         report.ratio(f"{name}, backend='fast' / 'pillow'", seconds, *pair)
