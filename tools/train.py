@@ -35,7 +35,8 @@ def parse_args():
         const='auto',
         metavar='CHECKPOINT',
         type=lambda path: path if path == 'auto' else existing_file(path),
-        help='go on from this checkpoint; without a name, from the latest of the work directory',
+        help='go on from this checkpoint; without a name, from the newest whole one of the work '
+        'directory',
     )
     parser.add_argument('--amp', action='store_true', help='automatic mixed precision')
     parser.add_argument(

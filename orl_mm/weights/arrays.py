@@ -19,14 +19,21 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
+from orl_mm.io.checksum import has_checksum
+
 
 def read_pickle(path: str | Path) -> Any:
     """Read arrays, numbers, strings, lists, tuples and dicts.
 
     Raises:
-        ValueError: The file names anything else, of which nothing has run, or it is cut.
+        ValueError: The file names anything else, of which nothing has run, it is cut, or its
+            checksum is wrong.
     """
     with open(path, 'rb') as file:
+        try:
+            has_checksum(file)
+        except ValueError as error:
+            raise _unreadable(path, error) from None
         return _load(file, path)
 
 

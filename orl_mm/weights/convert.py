@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from orl_mm.io.atomic import write_atomic
+from orl_mm.io.checksum import with_checksum
 
 from .architecture import Architecture, check_complete, find_architecture
 from .files import read_tensors
@@ -98,7 +99,7 @@ def write_backbone(backbone: Backbone, out: str | Path, target: str, meta: dict[
     }
     buffer = io.BytesIO()
     to.write(renamed, meta, buffer)
-    write_atomic(out, buffer.getvalue())
+    write_atomic(out, with_checksum(buffer.getvalue()))
 
 
 def provenance(path: str | Path, backbone: Backbone) -> dict[str, str]:

@@ -94,6 +94,8 @@ def stops(cfg, folder):
     init_default_scope(cfg.default_scope)
     cfg.update(work_dir=str(folder), experiment_name=f'{folder}'.replace('/', '_'))
     cfg.train_dataloader.update(num_workers=0, persistent_workers=False)
+    if cfg.optim_wrapper.get('type') == 'AmpOptimWrapper':  # needs a GPU
+        cfg.optim_wrapper = dict(optimizer=cfg.optim_wrapper.optimizer)
     cfg.default_hooks.checkpoint.type = 'orl_mm.DurableCheckpointHook'
     runner, guard = Runner.from_cfg(cfg), NaNGuardHook()
     for hook in (guard, Poison()):

@@ -1,11 +1,13 @@
 """A run that ends at any moment of a save is resumed bit for bit."""
 
 import errno
+import logging
 import os
 import shutil
 import signal
 from contextlib import contextmanager
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -13,9 +15,11 @@ import torch
 from mmengine.hooks import CheckpointHook, Hook
 from mmengine.runner import checkpoint
 
+from orl_mm.engine.hooks.durable_checkpoint_hook import DurableBackend
 from orl_mm.engine.resume import choose_checkpoint, find_checkpoint
 from orl_mm.errors import UserError
 from orl_mm.weights import load_weights, use_safe_loading
+from tests.ranks import run_ranks
 from tests.small import same
 from tests.test_engine.tiny import listen, tiny_runner
 
@@ -241,6 +245,24 @@ def test_resuming_from_another_folder_deletes_nothing_there_or_here(tmp_path):
     assert not (tmp_path / 'b' / 'epoch_3.pth').exists()
 
 
+def _chosen(folder, rank, world):
+    """Rank 1 sees an empty folder, as where the work directory is not yet visible on its node."""
+    runner = SimpleNamespace(
+        work_dir=folder if rank == 0 else folder / 'nowhere',
+        cfg={},
+        logger=logging.getLogger('test'),
+        _resume=True,
+        _load_from=None,
+    )
+    choose_checkpoint(runner)
+    return runner._load_from
+
+
+def test_all_ranks_resume_from_what_rank_0_found(tmp_path):
+    runner_of(tmp_path, epochs=1).train()
+    assert run_ranks(_chosen, tmp_path) == [str(tmp_path / 'epoch_1.pth')] * 2
+
+
 class Score(Hook):
     """Validate after each epoch, better each time."""
 
@@ -272,14 +294,22 @@ def test_the_best_checkpoint_is_replaced_after_the_new_one_is_written(tmp_path):
     assert {path.name for path in tmp_path.glob('*.pth')} == {last, best}
 
 
-def test_forty_altered_checkpoints_are_noticed(tmp_path, monkeypatch):
+@pytest.mark.parametrize('sealed', [False, True])
+def test_forty_altered_checkpoints_are_noticed(sealed, tmp_path, monkeypatch):
     """Also where mmengine reads them, for ``load_from``, ``resume`` and ``init_cfg``."""
     monkeypatch.setattr(checkpoint, '_safe_torch_load', None)
     monkeypatch.setattr(checkpoint, 'load_url', checkpoint.load_url)
     use_safe_loading()
     path = tmp_path / 'x.pth'
-    torch.save(dict(state_dict=dict(a=torch.randn(500, 100), b=torch.randn(300))), path)
+    state = dict(state_dict=dict(a=torch.randn(500, 100), b=torch.randn(300)))
+    if sealed:  # as our hook writes: a small file of many records, mostly names and padding
+        state = dict(state_dict={f'{i}': torch.randn(3) for i in range(40)})
+    torch.save(state, path)
     data = path.read_bytes()
+    if sealed:
+        DurableBackend().put(data, path)
+        data = path.read_bytes()
+        same(torch.load(path, weights_only=True, mmap=True), state)
     for where in np.linspace(0, 0.99, 40):
         path.write_bytes(data)
         spoil(path, where)

@@ -143,6 +143,18 @@ def test_views_of_a_larger_tensor_are_copied(tmp_path):
     assert (tmp_path / 'out.pth').stat().st_size < 0.6 * (tmp_path / 'in.pth').stat().st_size
 
 
+@pytest.mark.parametrize('target', TARGETS)
+def test_an_altered_file_is_noticed(target, written, tmp_path):
+    data = written[target].read_bytes()
+    path = tmp_path / written[target].name
+    for share in (0.001, 0.3, 0.6, 0.9):
+        start = int(share * len(data))
+        changed = bytes(byte ^ 1 for byte in data[start : start + 16])
+        path.write_bytes(data[:start] + changed + data[start + 16 :])
+        with pytest.raises(ValueError, match=f'{path.name} cannot be read'):
+            load_weights(path)
+
+
 def test_detectron2_has_no_bfloat16(tmp_path):
     weights = {n: v.bfloat16() for n, v in published.narrow_resnet50().state_dict().items()}
     torch.save(weights, tmp_path / 'in.pth')

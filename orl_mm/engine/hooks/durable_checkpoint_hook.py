@@ -13,6 +13,7 @@ from mmengine.runner import Runner
 
 from orl_mm.errors import UserError
 from orl_mm.io.atomic import TEMP_SUFFIX, write_atomic
+from orl_mm.io.checksum import with_checksum
 from orl_mm.registry import HOOKS
 
 
@@ -27,7 +28,7 @@ class DurableBackend(LocalBackend):
             UserError: The disk is full or the folder not writable; the old file is unchanged.
         """
         try:
-            write_atomic(filepath, obj, sync=True)
+            write_atomic(filepath, with_checksum(obj), sync=True)
         except OSError as error:
             raise UserError(
                 f'the checkpoint {filepath} cannot be written: {error.strerror}. Earlier '
@@ -104,7 +105,7 @@ class DurableCheckpointHook(CheckpointHook):
         if not is_main_process():
             return
         pointer = Path(runner.work_dir) / 'last_checkpoint'
-        DurableBackend().put(str(self.last_ckpt).encode(), pointer)
+        write_atomic(pointer, str(self.last_ckpt).encode(), sync=True)
         for old in outdated:
             path = self.file_backend.join_path(self.out_dir, self.filename_tmpl.format(old))
             if self.file_backend.isfile(path):
