@@ -55,6 +55,22 @@ def test_two_steps_at_once_are_two_single_steps(k, seed):
     assert len(single.seeds.unique(dim=0)) == k
 
 
+@pytest.mark.parametrize('table', [False, True])
+def test_seeds_are_those_of_greedy_k_means_plus_plus(table):
+    """The definition, step by step: T draws, of which the smallest potential is kept."""
+    points, noise = cloud().double(), noise_of().double()
+    solver = KMeansSolver(points, K, table=table)
+    solver.seed(points, torch.ones(N).double(), noise[: solver.noise_shape[0]])
+    distances = torch.cdist(points, points).square().fill_diagonal_(0)
+    chosen = [int(noise[0, 0].argmax())]
+    while len(chosen) < K:
+        nearest = distances[chosen].amin(0)
+        drawn = (noise[len(chosen)] / nearest).argmax(1).tolist()
+        potentials = [torch.minimum(nearest, distances[c]).sum() for c in drawn]
+        chosen.append(drawn[int(torch.stack(potentials).argmin())])
+    torch.testing.assert_close(solver.seeds[:, :-1] + solver.middle, points[chosen])
+
+
 @pytest.mark.parametrize('max_iters', [200, 5])
 @pytest.mark.parametrize('chunk', [2, 3, 50])
 def test_chunks_change_nothing(chunk, max_iters):
