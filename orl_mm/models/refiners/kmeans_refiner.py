@@ -224,7 +224,8 @@ class KMeansRefiner(BaseModule):
         shape, points = points.shape[:2], F.normalize(points.flatten(0, 1), dim=1)
         if batch.labels is None or self.cluster_empty or shape[1] != batch.max_count:
             return points, None, shape
-        return points.index_select(0, batch.rows), batch.rows, shape
+        rows = batch.rows
+        return points.index_select(0, rows), rows, shape
 
     def _valid(self, batch: RegionBatch) -> Tensor | None:
         """Which points of a padded table count."""
