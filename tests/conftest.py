@@ -35,6 +35,8 @@ def configs_are_written_and_found_quickly():
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(yapf_api, 'FormatCode', checked)
         patch.setattr(utils, 'load', lru_cache(utils.load))
+        # How long a loader waits for its workers after an error, 5 s by default.
+        patch.setattr('torch.utils.data._utils.MP_STATUS_CHECK_INTERVAL', 0.5)
         yield
 
 

@@ -1,25 +1,14 @@
 """Importing orl_mm changes nothing in other packages, but for a torchvision that cannot import."""
 
-import subprocess
-import sys
 import textwrap
 from pathlib import Path
 
 import pytest
 import torch
 
+from tests.interpreter import run
+
 ROOT = Path(__file__).resolve().parents[1]
-
-
-def run(code: str, *paths) -> subprocess.CompletedProcess:
-    """Run ``code`` in a new interpreter that finds modules in ``paths`` first."""
-    lines = ''.join(f'sys.path.insert(0, {str(path)!r})\n' for path in paths)
-    return subprocess.run(
-        [sys.executable, '-c', 'import sys\n' + lines + textwrap.dedent(code)],
-        capture_output=True,
-        text=True,
-        timeout=300,
-    )
 
 
 LOAD_COMPAT = f"""

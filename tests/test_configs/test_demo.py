@@ -33,7 +33,7 @@ def test_demo_on_a_folder_of_images(tmp_path, monkeypatch, capfd):
         f'train {ROOT}/configs/r2o/demo.py --work-dir {out} --no-persistent-workers --cfg-options '
         'train_cfg.max_iters=2 train_dataloader.batch_size=3 train_dataloader.num_workers=0 '
         'param_scheduler.0.warmup=1 param_scheduler.0.end=2 '
-        'custom_hooks.4.num_images=2 model.backbone.base_channels=16 '
+        'custom_hooks.4.num_images=1 model.backbone.base_channels=16 '
         'model.neck.projector.in_channels=128',
     )
     checkpoint, picture = out / 'iter_2.pth', out / 'objects' / 'latest.png'

@@ -1,9 +1,7 @@
 """`make demo-medino` in small: phantoms, registered templates, training, score."""
 
-import importlib.util
 import json
 import random
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +15,7 @@ from orl_mm.datasets.phantom import make_phantom
 from orl_mm.datasets.transforms import RegisteredTemplate
 from orl_mm.map_cache.entry import CacheError
 from orl_mm.weights import load_weights
-from tests.small import tiny_dino
+from tests.small import load_tool, tiny_dino
 
 ROOT = Path(__file__).parents[2]
 PARTS = ('left_lung', 'right_lung', 'heart')
@@ -30,11 +28,8 @@ def tool():
     states = random.getstate(), np.random.get_state(), torch.get_rng_state()
 
     def run(name, *words):
-        spec = importlib.util.spec_from_file_location(f'{name}_tool', ROOT / 'tools' / f'{name}.py')
-        module = importlib.util.module_from_spec(spec)
-        spec.loader.exec_module(module)
-        patch.setattr(sys, 'argv', [f'{name}.py', *map(str, words)])
-        return module.main()
+        patch.setattr('sys.argv', [f'{name}.py', *map(str, words)])
+        return load_tool(name).main()
 
     yield run
     patch.undo()
@@ -48,24 +43,11 @@ def phantoms(tool, tmp_path_factory):
     """Twelve phantoms and, for those to train on, registered templates."""
     folder = tmp_path_factory.mktemp('phantoms')
     tool('make_phantom', folder, '--num', 12, '--size', 96, '--workers', 1)
-    tool(
-        'register_templates',
-        '--exemplar-root',
-        folder,
-        '--exemplar-id',
-        'phantom_00000',
-        '--folder',
-        folder / 'images',
-        '--out',
-        folder / 'templates',
-        '--truth',
-        folder,
-        '--workers',
-        1,
-        '--settings',
-        'size=96',
-        'grid=16',
+    options = (
+        f'--exemplar-root {folder} --exemplar-id phantom_00000 --folder {folder}/images '
+        f'--out {folder}/templates --truth {folder} --workers 1 --settings size=96 grid=16'
     )
+    tool('register_templates', *options.split())
     return folder
 
 
@@ -130,17 +112,8 @@ test_dataloader = dict(num_workers=0, batch_size=2, dataset=dict(
     data_root='{phantoms}', list_file='{phantoms}/splits/score.txt', pipeline=test_pipeline))
 """)
     out = tmp_path / 'metrics.json'
-    tool(
-        'test',
-        config,
-        checkpoint,
-        '--work-dir',
-        tmp_path / 'test',
-        '--out',
-        out,
-        '--out-item',
-        'metrics',
-    )
+    options = f'--work-dir {tmp_path}/test --out {out} --out-item metrics'
+    tool('test', config, checkpoint, *options.split())
     metrics = json.loads(out.read_text())
     scored = (phantoms / 'splits' / 'score.txt').read_text().split()
     assert metrics['phantom/images'] == len(scored) >= 2

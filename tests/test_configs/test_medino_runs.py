@@ -32,9 +32,13 @@ def folder(tmp_path_factory):
     return folder
 
 
-def config(folder, name, source=None, **hook):
+def config(folder, name, source=None, pictures=False, **hook):
     cfg = Config.fromfile(CONFIGS / f'{name}.py')
     tiny_dino(cfg, folder / 'images')
+    if not pictures:  # which take longer than the training, as does starting workers
+        kept = [h for h in cfg.custom_hooks if h.type != 'orl_mm.AttentionVisualizationHook']
+        cfg.custom_hooks = kept
+        cfg.train_dataloader.update(num_workers=0, persistent_workers=False)
     for step in cfg.train_dataloader.dataset.pipeline:
         if step.type == 'orl_mm.RegisteredTemplate' and source:
             step.source = str(source)
@@ -60,7 +64,7 @@ def test_guided_run_resumed_equals_unbroken(folder, tmp_path):
     name, source = 'vits16_chexpert_average', folder / 'average.npz'
 
     def make(work_dir):
-        cfg = config(folder, name, source)
+        cfg = config(folder, name, source, pictures=True)
         cfg.update(work_dir=str(work_dir), experiment_name=f'guided_{work_dir.name}')
         return cfg
 
@@ -131,9 +135,6 @@ def test_a_part_without_template_is_refused(folder, tmp_path):
     square = [[[0, 0], [0.5, 0], [0.5, 1], [0, 1]]]
     path.write_text(json.dumps(dict(parts=dict(left_lung=square, right_lung=square))))
     cfg = config(folder, 'vits16_chexpert_triangular', path)
-    cfg.custom_hooks = [
-        h for h in cfg.custom_hooks if h.type != 'orl_mm.AttentionVisualizationHook'
-    ]
     with pytest.raises(ValueError, match="lack.*'heart'"):
         run(cfg, tmp_path / 'run', log_level='WARNING')
 

@@ -10,7 +10,7 @@ from orl_mm.engine.hooks import AttentionVisualizationHook
 from .guided import build, dino, guided_runner, mocov3
 
 REG = dict(type='orl_mm.AttentionRegHook', heads={2: 'left', 0: 'right'})
-DRAW = dict(type='orl_mm.AttentionVisualizationHook', interval=2, num_images=3)
+DRAW = dict(type='orl_mm.AttentionVisualizationHook', interval=2, num_images=1)
 
 
 @pytest.mark.parametrize('model', [dino, mocov3])

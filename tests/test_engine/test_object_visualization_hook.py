@@ -14,9 +14,8 @@ from mmengine.registry import init_default_scope
 from mmengine.runner import Runner
 from PIL import Image
 
-from orl_mm.datasets.demo_photos import write_demo_photos
 from orl_mm.engine.hooks import ObjectVisualizationHook
-from tests.small import NARROW
+from tests.small import NARROW, write_photographs
 
 VIEW = [[dict(type='RandomGrayscale', prob=0.5, keep_channels=True)]] * 2
 HOOK = dict(type='orl_mm.ObjectVisualizationHook', interval=2, num_images=2, batch_size=3)
@@ -81,9 +80,7 @@ def generators():
 
 @pytest.fixture(scope='module')
 def photos(tmp_path_factory):
-    folder = tmp_path_factory.mktemp('photos')
-    write_demo_photos(str(folder), side=96)
-    return folder
+    return write_photographs(tmp_path_factory.mktemp('photos'), 12)
 
 
 @pytest.fixture(scope='module')

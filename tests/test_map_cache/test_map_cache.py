@@ -26,7 +26,7 @@ from tests.test_registration.blobs import PARTS, affine, sample, smooth
 
 SIZE = 48
 SETTINGS = ElastixSettings(
-    SIZE, affine_iterations=12, bspline_iterations=12, resolutions=2, grid=16.0, samples=256
+    SIZE, affine_iterations=2, bspline_iterations=2, resolutions=1, grid=16.0, samples=64
 )
 NAMES = ['a/0.png', 'a/2.png', 'b/1.png', 'b/3.png']
 

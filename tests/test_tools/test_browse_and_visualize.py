@@ -11,11 +11,10 @@ from mmengine.registry import init_default_scope
 from PIL import Image
 from sklearn.metrics import average_precision_score
 
-from orl_mm.datasets.demo_photos import write_demo_photos
 from orl_mm.map_cache.provenance import FORMAT
 from orl_mm.registration.template import Template, write_template
 from orl_mm.registry import MODELS
-from tests.small import call_tool
+from tests.small import call_tool, write_photographs
 
 ROOT = Path(__file__).parents[2]
 DEMO = ROOT / 'configs/r2o/demo.py'
@@ -39,10 +38,7 @@ def run(monkeypatch, capsys):
 
 @pytest.fixture(scope='module')
 def photos(tmp_path_factory):
-    folder = tmp_path_factory.mktemp('photos')
-    for path in write_demo_photos(str(folder), side=128)[3:]:
-        path.unlink()
-    return folder
+    return write_photographs(tmp_path_factory.mktemp('photos'), 3, patch=64)
 
 
 @pytest.fixture(scope='module')

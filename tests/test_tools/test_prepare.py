@@ -2,8 +2,6 @@
 
 import logging
 import subprocess
-import sys
-import textwrap
 from pathlib import Path
 
 import pytest
@@ -12,18 +10,9 @@ from mmengine.config.utils import MODULE2PACKAGE
 from mmengine.logging import MMLogger, print_log
 from orl_tools import config_path, prepare
 
+from tests.interpreter import run
+
 ROOT = Path(__file__).resolve().parents[2]
-
-
-def run(code: str, *paths) -> subprocess.CompletedProcess:
-    """Run ``code`` in a new interpreter that finds modules in ``paths`` first."""
-    lines = ''.join(f'sys.path.insert(0, {str(path)!r})\n' for path in paths)
-    return subprocess.run(
-        [sys.executable, '-c', 'import sys\n' + lines + textwrap.dedent(code)],
-        capture_output=True,
-        text=True,
-        timeout=300,
-    )
 
 
 PACKAGED = {
