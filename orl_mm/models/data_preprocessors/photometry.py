@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from orl_mm.structures.photometry import OPERATIONS, split_operations
+from orl_mm.structures.to_device import to_device
 
 CONTRAST, SATURATION = OPERATIONS.index('contrast'), OPERATIONS.index('saturation')
 
@@ -34,8 +35,8 @@ def distort_views(inputs: list[Tensor], device: torch.device, non_blocking: bool
     images = [x.to(device, non_blocking=non_blocking) for x in host]
     if operations is None:
         return images
-    codes = operations[..., 0].numpy()
-    operations = operations.to(device, non_blocking=non_blocking)
+    codes = inputs[-1].numpy()[..., ::4]  # of the host's copy, (B, V, S)
+    operations = to_device(operations, device)
     groups: dict[torch.Size, list[int]] = {}
     for view in range(codes.shape[1]):
         groups.setdefault(images[view].shape, []).append(view)
