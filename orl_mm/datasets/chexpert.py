@@ -1,6 +1,8 @@
 import logging
 import os
+import re
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 
@@ -30,6 +32,7 @@ CLASS_SETS = dict(six=SIX, fourteen=FOURTEEN)
 # The common policy for the five competition classes.
 USUAL_UNCERTAIN = dict(Atelectasis='ones', Edema='ones', default='zeros')
 
+_SLASHES = re.compile(r'[\\/]+')
 _VIEW = 'Frontal/Lateral'
 _VIEWS = ('frontal', 'lateral')
 
@@ -143,13 +146,33 @@ class CheXpert(ImageLabelCsv):
         return super().patients(table, rows)
 
     def paths(self, names: list[str]) -> list[str]:
-        """Image files; paths in the csv file begin with the folder that ``data_root`` may be."""
-        shorter = [names[0].partition('/')[2]]
-        if not os.path.isfile(super().paths(names[:1])[0]) and os.path.isfile(
-            super().paths(shorter)[0]
-        ):
-            names = [name.partition('/')[2] for name in names]
-        return super().paths(names)
+        """Image files: the longest end of each path that exists below the folder.
+
+        The csv files begin with the folder that ``data_root`` may be, an absolute path of another
+        machine, or a folder of the full release; the images may lie in sub-folders ``CheXpert*``,
+        ``train`` and ``valid``.
+        """
+        root = self._folder or '.'
+        if not os.path.isdir(root):
+            return super().paths(names)
+        inner = [p for pattern in ('CheXpert*', 'train', 'valid') for p in Path(root).glob(pattern)]
+        deeper = [p for pattern in ('train', 'valid') for base in inner for p in base.glob(pattern)]
+        bases = [root, *map(str, sorted(inner)), *map(str, sorted(deeper))]
+        listed = [(os.path.join(base, ''), set(os.listdir(base))) for base in bases]
+        found = super().paths(names)
+        for n, name in enumerate(names):
+            parts = [part for part in _SLASHES.split(name) if part != '.']
+            ends = [
+                base + '/'.join(parts[i:])
+                for i in range(max(1, len(parts) - 1))
+                for base, entries in listed
+                if parts[i] in entries
+            ]
+            ends = list(dict.fromkeys([name, *ends] if name[:1] == '/' else ends))
+            if len(ends) > 1:  # only then are the files themselves looked at
+                ends = [end for end in ends if os.path.isfile(end)] or ends
+            found[n] = ends[0] if ends else found[n]
+        return found
 
 
 def _code(text: str) -> int:

@@ -5,6 +5,7 @@ import io
 import json
 import os
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 
 import cv2
@@ -232,8 +233,8 @@ def _path_tables(root: str) -> list[str]:
     """Csv files right in a folder that have CheXpert's column of paths."""
     tables = []
     for name in _csv_files(root):
-        with open(os.path.join(root, name), encoding='utf-8-sig') as file:
-            if file.readline().split(',')[0].strip('"\r\n ') == 'Path':
+        with suppress(ValueError):  # another table, which write_tables names if it cannot be read
+            if next(iter(label_table.read_table(os.path.join(root, name)))) == 'Path':
                 tables.append(name)
     return tables
 

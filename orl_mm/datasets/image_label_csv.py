@@ -9,6 +9,7 @@ from mmengine.logging import print_log
 
 from orl_mm.datasets import label_table
 from orl_mm.datasets.label_table import Policy
+from orl_mm.io.image_list import check_inside
 from orl_mm.registry import DATASETS
 
 _SAMPLED = 1000  # files that missing='sample' checks
@@ -24,8 +25,8 @@ class ImageLabelCsv(BaseDataset):
     Args:
         ann_file (str): The csv file, with a header; relative to ``data_root``.
         label_columns (Sequence[str]): The classes. Without any there is no ``gt_score``.
-        image_column (str): Column of the image files' paths, which are relative to
-            ``data_prefix['img_path']`` below ``data_root``.
+        image_column (str): Column of the image files' paths, which are absolute or relative to
+            ``data_prefix['img_path']`` below ``data_root``; ``../`` and links are followed.
         patient_column (str, optional): Column of the patients.
         patient_pattern (str, optional): Regular expression on the image's path, whose first
             group is the patient. By default each image is of its own patient.
@@ -38,6 +39,7 @@ class ImageLabelCsv(BaseDataset):
         missing (str): ``'sample'`` checks 1,000 files spread over the list, since checking
             190,000 takes minutes on a network drive; a missing file is an error. ``'error'``
             checks all. ``'skip'`` checks all, and leaves out and logs missing ones.
+        confine (bool): Refuse a path that leads out of that folder.
         data_root, data_prefix, pipeline, indices, ...: As in mmengine's ``BaseDataset``.
 
     Raises:
@@ -56,6 +58,7 @@ class ImageLabelCsv(BaseDataset):
         fraction: float = 1.0,
         seed: int = 0,
         missing: str = 'sample',
+        confine: bool = False,
         data_root: str = '',
         metainfo: dict | None = None,
         **kwargs,
@@ -76,6 +79,7 @@ class ImageLabelCsv(BaseDataset):
         self.fraction = fraction
         self.seed = seed
         self.missing = missing
+        self.confine = confine
         super().__init__(
             ann_file=ann_file,
             data_root=os.path.expanduser(data_root),
@@ -94,6 +98,11 @@ class ImageLabelCsv(BaseDataset):
         if self.patient_column:
             wanted.append(self.patient_column)
         label_table.require_columns(table, wanted, self.ann_file)
+        table, repeats = label_table.without_repeats(
+            table, self.image_column, wanted[1:], self.ann_file
+        )
+        if repeats:
+            self.log(f'{repeats} rows of images that have a row already are left out')
 
         rows = self.select(table)
         if not len(rows):
@@ -103,6 +112,8 @@ class ImageLabelCsv(BaseDataset):
             drawn = label_table.draw_patients(patients, self.fraction, self.seed)
             rows, patients = rows[drawn], patients[drawn]
         paths = self.paths([table[self.image_column][i] for i in rows])
+        if self.confine:
+            check_inside(paths, self._folder, self.ann_file)
         there = self._there(paths)
         rows, patients = rows[there], patients[there]
         paths = [path for path, keep in zip(paths, there, strict=False) if keep]
@@ -149,8 +160,14 @@ class ImageLabelCsv(BaseDataset):
 
     def paths(self, names: list[str]) -> list[str]:
         """Image files by the names in the csv file."""
-        folder = os.path.join(self.data_prefix.get('img_path') or self.data_root, '')
+        folder = os.path.join(self._folder, '')
+        if any('\\' in name and not os.path.isfile(folder + name) for name in names):
+            names = [name.replace('\\', '/') for name in names]  # written on Windows
         return [name if os.path.isabs(name) else folder + name for name in names]
+
+    @property
+    def _folder(self) -> str:
+        return self.data_prefix.get('img_path') or self.data_root
 
     def log(self, message: str, level: int = logging.INFO) -> None:
         """Log a line about this csv file."""

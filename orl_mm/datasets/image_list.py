@@ -1,17 +1,21 @@
 import os
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
 from mmengine.dataset import BaseDataset
+from mmengine.logging import print_log
 
 from orl_mm.io.files import check_backend, is_local
 from orl_mm.io.image_list import (
     IMAGE_EXTENSIONS,
     XRAY_EXTENSIONS,
     absent_files,
+    check_inside,
     find_images,
     read_class_list,
     read_lines,
+    report_bad,
 )
 from orl_mm.io.lmdb_files import LmdbFiles, is_database
 from orl_mm.registry import DATASETS
@@ -27,8 +31,9 @@ class ImageList(BaseDataset):
         data_root (str): The folder of images, searched in its sub-folders
             too; or what relative paths in ``list_file`` are relative to. A database that
             ``tools/pack_images.py`` wrote, or a URL with ``list_file``, is recognized.
-        list_file (str, optional): A text file with one path per line; empty lines are
-            ignored. Or the name of a list in ``splits``.
+        list_file (str, optional): A text file with one path per line, absolute or relative
+            (``../`` and links are followed); empty lines are ignored, and so is a number behind
+            the path, as in lists of labels. Or the name of a list in ``splits``.
         classes_file (str, optional): A text file with one sub-folder of ``data_root`` per
             line; only these are used. ``'imagenet100'`` is the authors' list, which is included.
         extensions (Sequence[str] | str): Of images in a folder, in lower case; ``('', )`` is
@@ -36,6 +41,9 @@ class ImageList(BaseDataset):
         backend_args (dict, optional): mmengine's file back end of the images, passed on to
             ``LoadImage``. The images of back ends other than ``local`` are not looked for
             before they are loaded.
+        max_bad (float): The fraction of a folder's images, of at least 1000, that may be dangling
+            links, unreadable folders and the like; they are counted and logged.
+        confine (bool): Refuse a list with a path that leads out of ``data_root``.
         pipeline, serialize_data, indices, lazy_init, max_refetch, ...: As
             in mmengine's ``BaseDataset``.
 
@@ -51,6 +59,8 @@ class ImageList(BaseDataset):
         classes_file: str | None = None,
         extensions: Sequence[str] | str = IMAGE_EXTENSIONS,
         backend_args: dict | None = None,
+        max_bad: float = 0.01,
+        confine: bool = False,
         **kwargs,
     ) -> None:
         data_root = os.path.expanduser(data_root)
@@ -60,6 +70,9 @@ class ImageList(BaseDataset):
         self.backend_args = backend_args
         if '://' in data_root:
             kwargs.setdefault('data_prefix', {})  # mmengine cannot join prefixes to http URLs
+        if not 0 <= max_bad <= 1:
+            raise ValueError(f'max_bad={max_bad} must be a share in [0, 1]')
+        self.max_bad, self.confine = max_bad, confine
         self.list_file = list_file
         self.classes_file = classes_file
         if isinstance(extensions, str):
@@ -92,7 +105,7 @@ class ImageList(BaseDataset):
         lines = read_lines(list_file, 'list_file')
         if classes is not None:
             keep = set(classes)
-            lines = [x for x in lines if Path(x).parts[0] in keep]
+            lines = [x for x in lines if Path(x).parts[:1] and Path(x).parts[0] in keep]
             if not lines:
                 raise ValueError(
                     f'no line of {list_file} begins with a class folder of {self.classes_file}'
@@ -102,19 +115,26 @@ class ImageList(BaseDataset):
         paths = [os.path.join(self.data_root, line) for line in lines]
         if not is_local(paths[0], self.backend_args):
             return paths
-        if not os.path.exists(paths[0]):
-            raise ValueError(
-                f'the first image of {list_file} does not exist: '
-                f'{paths[0]}. Relative lines are taken from data_root='
-                f'{self.data_root!r}'
-            )
-        absent = absent_files(paths)
+        absent = set(absent_files(paths))
         if absent:
+            tried = {path: _plain(path) for path in absent}
+            absent = set(absent_files(list(tried.values())))
+            if len(absent) < len(tried):
+                paths = [tried.get(path, path) for path in paths]
+                print_log(
+                    f'{list_file}: labels behind {len(tried) - len(absent)} paths, or backslashes '
+                    'in them, are left out',
+                    'current',
+                )
+        if absent:
+            gone = [path for path in paths if path in absent or _plain(path) in absent]
             raise ValueError(
-                f'{len(absent)} of the {len(paths)} images of {list_file} do not exist: '
-                f'{", ".join(absent[:3])}{", ..." if len(absent) > 3 else ""}; copy them there, '
-                'or remove their lines'
+                f'{len(gone)} of the {len(paths)} images of {list_file} do not exist: '
+                f'{", ".join(gone[:3])}{", ..." if len(gone) > 3 else ""}; copy them there, or '
+                f'remove their lines. Relative lines are taken from data_root={self.data_root!r}'
             )
+        if self.confine:
+            check_inside(paths, self.data_root, list_file)
         return paths
 
     @property
@@ -142,8 +162,9 @@ class ImageList(BaseDataset):
                 f'data_root={root!r} is not a folder; give it with --cfg-options '
                 'train_dataloader.dataset.data_root=FOLDER'
             )
+        bad: list[tuple[str, str]] = []
         if classes is None:
-            paths = list(find_images(root, self.extensions))
+            paths = list(find_images(root, self.extensions, bad))
         else:
             twice = sorted({c for c in classes if classes.count(c) > 1})
             if twice:
@@ -158,12 +179,18 @@ class ImageList(BaseDataset):
                 )
             paths = []
             for name in classes:
-                found = list(find_images(os.path.join(root, name), self.extensions))
+                found = list(find_images(os.path.join(root, name), self.extensions, bad))
                 if not found:
                     raise ValueError(f'class folder {os.path.join(root, name)} holds no image')
                 paths += found
+        report_bad(bad, len(paths), self.max_bad, root)
         if not paths:
             raise ValueError(
                 f'no image below {root} (a file ending in {", ".join(self.extensions)})'
             )
         return paths
+
+
+def _plain(path: str) -> str:
+    """A line without a label behind the path, its backslashes as slashes."""
+    return re.sub(r'\s+-?\d+$', '', path).replace('\\', '/')

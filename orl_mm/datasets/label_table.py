@@ -3,11 +3,14 @@
 import csv
 import difflib
 import gc
+import io
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 import numpy as np
+
+from orl_mm.io.image_list import read_text
 
 Policy = str | dict[str, str]
 POLICIES = dict(zeros=0.0, ones=1.0, ignore=np.nan)
@@ -29,13 +32,22 @@ def without_gc() -> Iterator[None]:
 def read_table(path: str) -> dict[str, list[str]]:
     """A csv file with a header as column -> cells, all text.
 
+    Cells are separated by what the header has most of: commas, semicolons or tabs. The column
+    without a name that pandas writes for its index is left out. See
+    :func:`~orl_mm.io.image_list.read_text` for encodings.
+
     Raises:
-        ValueError: No file, no rows, a repeated column, or a row of another length.
+        ValueError: No file, no rows, a repeated column, a row of another length, or no text.
     """
     if not os.path.isfile(path):
         raise ValueError(f'ann_file={path!r} is not a file')
-    with open(path, newline='', encoding='utf-8-sig') as file:
-        rows = [row for row in csv.reader(file) if row]
+    text = read_text(path).lstrip('\r\n')
+    separator = max(',;\t', key=text.split('\n', 1)[0].count)
+    try:
+        reader = csv.reader(io.StringIO(text, newline=''), delimiter=separator)
+        rows = [row for row in reader if row]
+    except csv.Error as error:
+        raise ValueError(f'{path} is no csv file: {error}') from error
     if len(rows) < 2:
         raise ValueError(f'{path} has no rows below a header')
     header = [name.strip() for name in rows.pop(0)]
@@ -48,7 +60,39 @@ def read_table(path: str) -> dict[str, list[str]]:
                 f'{path}, row {i + 1} below the header: {len(row)} cells under '
                 f'{len(header)} column names'
             )
-    return dict(zip(header, map(list, zip(*rows, strict=False)), strict=False))
+    table = dict(zip(header, map(list, zip(*rows, strict=False)), strict=False))
+    for index in ('', 'Unnamed: 0'):
+        table.pop(index, None)
+    return table
+
+
+def without_repeats(
+    table: dict[str, list[str]], image: str, columns: Sequence[str], path: str
+) -> tuple[dict[str, list[str]], int]:
+    """Leave out repeated rows of an image.
+
+    Returns:
+        tuple: The table, and the number of rows left out.
+
+    Raises:
+        ValueError: Two rows of an image have different labels.
+    """
+    first: dict[str, int] = {}
+    for i, name in enumerate(table[image]):
+        first.setdefault(name, i)
+    repeats = len(table[image]) - len(first)
+    if not repeats:
+        return table, 0
+    for i, name in enumerate(table[image]):
+        differ = [c for c in columns if table[c][i] != table[c][first[name]]]
+        if differ:
+            cells = {c: (table[c][first[name]], table[c][i]) for c in differ[:3]}
+            raise ValueError(
+                f'{path}, rows {first[name] + 1} and {i + 1} below the header contradict '
+                f'each other on {name}: {cells}; keep one of them'
+            )
+    kept = list(first.values())
+    return {column: [cells[i] for i in kept] for column, cells in table.items()}, repeats
 
 
 def require_columns(table: dict[str, list[str]], wanted: Sequence[str], path: str) -> None:

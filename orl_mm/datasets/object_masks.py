@@ -6,9 +6,10 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from PIL import Image
 from skimage.measure import label
 
+from orl_mm.io.image import read_stored
+from orl_mm.io.image_list import read_text, report_bad
 from orl_mm.structures.view_geometry import ViewGeometry
 
 VOC_IGNORE = 255
@@ -58,7 +59,7 @@ def voc_objects(root: str | Path, split: str = 'val', size: int = 224) -> list[O
         path = root / ('SegmentationObject' if instances else 'SegmentationClass') / f'{name}.png'
         if not path.is_file():
             raise ValueError(f'{listed} names {name}, and there is no {path}')
-        ids = _squash(np.asarray(Image.open(path)), size)
+        ids = _squash(read_stored(str(path)), size)
         ignore = ids == VOC_IGNORE
         ids = np.where(ignore, 0, ids)
         if not instances:
@@ -72,16 +73,23 @@ def voc_objects(root: str | Path, split: str = 'val', size: int = 224) -> list[O
     return found
 
 
-def coco_objects(annotations: str | Path, folder: str | Path, size: int = 224) -> list[ObjectMasks]:
+def coco_objects(
+    annotations: str | Path, folder: str | Path, size: int = 224, max_bad: float = 0.01
+) -> list[ObjectMasks]:
     """Images of COCO that have objects; crowds are ignored pixels.
+
+    Masks are polygons or runs, compressed or not, as pycocotools' ``annToRLE`` takes them; what
+    cannot be read is counted, and the first is named by its id.
 
     Args:
         annotations (str or Path): ``instances_*.json``.
         folder (str or Path): The images.
         size (int): Side of the masks; nearest neighbour.
+        max_bad (float): The fraction of annotations, of at least 1000, that may be unreadable.
 
     Raises:
-        ValueError: A missing file, no image with objects, or no pycocotools.
+        ValueError: A missing file, another form of json, no image with objects, too many
+            unreadable annotations, or no pycocotools.
     """
     try:
         from pycocotools import mask as coco_mask
@@ -93,30 +101,44 @@ def coco_objects(annotations: str | Path, folder: str | Path, size: int = 224) -
     annotations, folder = Path(annotations), Path(folder)
     if not annotations.is_file():
         raise ValueError(f'there is no {annotations}')
-    content = json.loads(annotations.read_text())
     of_image: dict[int, list[dict]] = {}
-    for item in content['annotations']:
-        of_image.setdefault(item['image_id'], []).append(item)
+    try:
+        content = json.loads(read_text(str(annotations)))
+        for item in content['annotations']:
+            of_image.setdefault(item['image_id'], []).append(item)
+        images = [(i['id'], i['file_name'], (i['height'], i['width'])) for i in content['images']]
+    except (KeyError, TypeError, ValueError) as error:
+        raise ValueError(f"{annotations} is no json of COCO's form: {error!r}") from error
     found = []
-    for image in content['images']:
-        items = of_image.get(image['id'], [])
+    bad: list[tuple[str, str]] = []
+    for number, name, shape in images:
+        items = of_image.get(number, [])
         if not any(not item.get('iscrowd') for item in items):
             continue
-        path, shape = folder / image['file_name'], (image['height'], image['width'])
+        path = folder / name
         if not path.is_file():
-            raise ValueError(f'{annotations} names {image["file_name"]}, and there is no {path}')
+            raise ValueError(f'{annotations} names {name}, and there is no {path}')
         ignore = np.zeros((size, size), bool)
         masks = []
         for item in items:
-            # Polygons, which come as one run a part, or runs.
-            runs = coco_mask.frPyObjects(item['segmentation'], *shape)
-            runs = coco_mask.merge(runs) if isinstance(runs, list) else runs
-            mask = _squash(coco_mask.decode(runs).astype(bool), size)
+            try:
+                runs = item['segmentation']
+                if not (isinstance(runs, dict) and isinstance(runs['counts'], (str, bytes))):
+                    # Polygons, which come as one run a part, or runs that are not compressed.
+                    runs = coco_mask.frPyObjects(runs, *shape)
+                    runs = coco_mask.merge(runs) if isinstance(runs, list) else runs
+                if tuple(runs['size']) != shape:
+                    raise ValueError(f'a mask of {runs["size"]} in an image of {shape}')
+                mask = _squash(coco_mask.decode(runs).astype(bool), size)
+            except Exception as error:  # pycocotools raises what it pleases
+                bad.append((f'{annotations}, annotation {item.get("id")}', str(error)))
+                continue
             if item.get('iscrowd'):
                 ignore |= mask
             else:
                 masks.append(mask)
         found.append(ObjectMasks(path, _stack([m for m in masks if m.any()], size), ignore))
+    report_bad(bad, sum(map(len, of_image.values())) - len(bad), max_bad, str(annotations))
     if not found:
         raise ValueError(f'{annotations} has no image with objects')
     return found

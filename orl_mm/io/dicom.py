@@ -6,7 +6,7 @@ from collections.abc import Callable
 import cv2
 import numpy as np
 
-from orl_mm.io.image import UnreadableImageError
+from orl_mm.io.image import MAX_PIXELS, UnreadableImageError, check_pixels, warn_once
 
 DICOM_SUFFIXES = ('.dcm', '.dicom')
 
@@ -16,15 +16,24 @@ def is_dicom(data: bytes, suffix: str = '') -> bool:
     return data[128:132] == b'DICM' or suffix in DICOM_SUFFIXES
 
 
-def decode_dicom(data: bytes, scale: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
+def decode_dicom(
+    data: bytes,
+    scale: Callable[[np.ndarray], np.ndarray],
+    max_pixels: int = MAX_PIXELS,
+    path: str = '',
+) -> np.ndarray:
     """Decode one frame: modality LUT, VOI LUT or window, ``MONOCHROME1`` inverted.
 
     Of several windows the first is taken. Without any, ``scale`` brings the
-    stored values to 8 bits. Padding is black; colour becomes luminance.
+    stored values to 8 bits. Padding is black, and no part of the scale; colour becomes
+    luminance. Optional elements that cannot be used, such as a window of width 0, count as
+    absent, with a warning.
 
     Args:
         data (bytes): The file's content.
         scale (callable): uint16 samples to uint8.
+        max_pixels (int): Larger images are refused by their header.
+        path (str): The file's name, for warnings.
 
     Returns:
         np.ndarray: (H, W) uint8.
@@ -39,7 +48,10 @@ def decode_dicom(data: bytes, scale: Callable[[np.ndarray], np.ndarray]) -> np.n
     except ModuleNotFoundError as error:
         raise ModuleNotFoundError('DICOM files need pydicom; type: pip install pydicom') from error
     try:
-        return _render(pydicom.dcmread(io.BytesIO(data), force=True), scale)
+        file = pydicom.dcmread(io.BytesIO(data), force=True)
+        check_pixels(int(file.get('Rows', 0) or 0), int(file.get('Columns', 0) or 0), max_pixels)
+        _drop_unusable(file, path)
+        return _render(file, scale)
     except UnreadableImageError:
         raise
     except Exception as error:  # pydicom raises what it pleases
@@ -54,6 +66,7 @@ def _render(file, scale: Callable) -> np.ndarray:
     if stored.ndim == 3:
         return cv2.cvtColor(np.ascontiguousarray(stored), cv2.COLOR_RGB2GRAY)
 
+    padding = _padding(file, stored)
     values = apply_modality_lut(stored, file)
     if file.get('VOILUTSequence'):
         values = np.rint(values).astype(np.int32)  # a table is looked up by whole numbers
@@ -66,12 +79,51 @@ def _render(file, scale: Callable) -> np.ndarray:
     elif file.get('ModalityLUTSequence'):
         grey = scale(values.astype(np.uint16))
     else:  # a linear rescaling changes nothing but, perhaps, the direction
-        grey = scale((stored - min(0, int(stored.min()))).astype(np.uint16))
+        shown = stored[~padding] if padding.any() and not padding.all() else stored
+        low = min(0, int(shown.min()))
+        grey = scale((np.clip(stored, shown.min(), shown.max()) - low).astype(np.uint16))
         falling = float(file.get('RescaleSlope', 1)) < 0
     if (file.PhotometricInterpretation == 'MONOCHROME1') != falling:
         grey = 255 - grey
-    grey[_padding(file, stored)] = 0
+    grey[padding] = 0
     return grey
+
+
+def _drop_unusable(file, path: str) -> None:
+    """Delete optional elements that say nothing, or nothing possible."""
+    from pydicom.multival import MultiValue
+
+    def number(name: str) -> float:
+        value = file.get(name)
+        value = value[0] if isinstance(value, MultiValue) and len(value) else value
+        try:
+            return float(value)
+        except (TypeError, ValueError):
+            return np.nan
+
+    linear = file.get('VOILUTFunction', 'LINEAR') in (None, '', 'LINEAR')
+    fine = {
+        ('WindowWidth', 'WindowCenter'): number('WindowWidth') >= (1 if linear else 1e-6)
+        and np.isfinite(number('WindowCenter')),
+        ('RescaleSlope', 'RescaleIntercept'): np.isfinite(number('RescaleIntercept'))
+        and np.isfinite(number('RescaleSlope'))
+        and number('RescaleSlope') != 0,
+        ('PixelPaddingValue',): np.isfinite(number('PixelPaddingValue')),
+        ('PixelPaddingRangeLimit',): np.isfinite(number('PixelPaddingRangeLimit')),
+    }
+    for names, usable in fine.items():
+        there = [name for name in names if name in file]
+        if there and not usable:
+            warn_once(f'DICOM with unusable {" or ".join(there)}, read as if absent', path)
+            for name in there:
+                del file[name]
+    for name in ('VOILUTSequence', 'ModalityLUTSequence'):
+        if name in file and not (file[name].value and file[name].value[0].get('LUTDescriptor')):
+            warn_once(f'DICOM with unusable {name}, read as if absent', path)
+            del file[name]
+    shape = file.get('PresentationLUTShape')
+    if shape == 'INVERSE' and file.get('PhotometricInterpretation') == 'MONOCHROME2':
+        warn_once('DICOM in MONOCHROME2 with PresentationLUTShape INVERSE: is it a negative?', path)
 
 
 def _pixels(file) -> np.ndarray:
@@ -95,14 +147,26 @@ def _pixels(file) -> np.ndarray:
     try:
         pixels = pixel_array(file)  # colour comes as RGB
     except (RuntimeError, NotImplementedError) as error:
+        reason = ' '.join(str(error).split())
+        what = f'DICOM in transfer syntax {syntax.name} ({syntax})'
+        if _decodable(syntax):
+            raise UnreadableImageError(f'{what}: its pixel data is damaged. {reason}') from error
         raise UnreadableImageError(
-            f'DICOM in transfer syntax {syntax.name} ({syntax}), which nothing installed decodes: '
-            f'decompress it (gdcmconv --raw, dcmdjpeg) or install pylibjpeg. '
-            f'{" ".join(str(error).split())}'
+            f'{what}, which nothing installed decodes: decompress it (gdcmconv --raw, dcmdjpeg) '
+            f'or install pylibjpeg. {reason}'
         ) from error
     if pixels.dtype.itemsize > 2 or (pixels.ndim == 3 and pixels.dtype != np.uint8):
         raise UnreadableImageError(f'DICOM with samples of {pixels.dtype}: up to 16 bits are read')
     return pixels
+
+
+def _decodable(syntax) -> bool:
+    from pydicom.pixels import get_decoder
+
+    try:
+        return get_decoder(syntax).is_available
+    except NotImplementedError:
+        return False
 
 
 def _shown_ends(file) -> tuple[float, float]:

@@ -8,9 +8,10 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 from mmengine.logging import print_log
-from PIL import Image
 
-from orl_mm.io.image_list import XRAY_EXTENSIONS
+from orl_mm.errors import UserError
+from orl_mm.io.image import read_stored
+from orl_mm.io.image_list import XRAY_EXTENSIONS, find_images
 
 USUAL_PARTS = ('left_lung', 'right_lung', 'heart')
 MASK_EXTENSIONS = ('.png', '.gif', '.bmp', '.tif', '.tiff')
@@ -180,14 +181,10 @@ def read_mask(path: str) -> np.ndarray:
     """A mask file as (H, W) bool: above half of its largest value.
 
     Raises:
-        ValueError: It cannot be read.
+        UnreadableImageError: It cannot be read.
     """
-    try:
-        with Image.open(path) as file:
-            grey = np.asarray(file.convert('L'))
-    except (OSError, SyntaxError) as error:
-        raise ValueError(f'mask cannot be read: {path} ({error})') from error
-    return grey > int(grey.max()) / 2
+    grey = read_stored(path, 'L')
+    return grey > float(grey.max()) / 2
 
 
 def read_part(paths: list[str]) -> np.ndarray:
@@ -225,12 +222,9 @@ def _folders(root: str, names: tuple[str, ...]) -> list[str]:
 
 def _by_stem(folder: str, extensions: tuple[str, ...]) -> dict[str, str]:
     found: dict[str, str] = {}
-    with os.scandir(folder) as entries:
-        for entry in entries:
-            stem, suffix = os.path.splitext(entry.name)
-            if suffix.lower() not in extensions or stem.startswith('.'):
-                continue
-            if stem in found:
-                raise ValueError(f'{found[stem]} and {entry.path} have one stem; keep one of them')
-            found[stem] = entry.path
+    for path in find_images(folder, extensions, deep=False):
+        stem = os.path.splitext(os.path.basename(path))[0]
+        if stem in found:
+            raise UserError(f'{found[stem]} and {path} have one stem; keep one of them')
+        found[stem] = path
     return found

@@ -10,7 +10,7 @@ import numpy as np
 from mmengine.logging import print_log
 
 from orl_mm.io.dicom import decode_dicom, is_dicom
-from orl_mm.io.image import UnreadableImageError, decode_image
+from orl_mm.io.image import MAX_PIXELS, UnreadableImageError, decode_image
 
 POLARITIES = ('as_stored', 'check', 'mend')
 Window = str | tuple[float, float]
@@ -70,8 +70,10 @@ def check_options(polarity: str, window: Window) -> None:
         )
 
 
-def decode_xray(data: bytes, path: str = '', window: Window = 'bits') -> np.ndarray:
-    """Bytes of an X-ray file as (H, W) uint8; ``path`` tells only its kind.
+def decode_xray(
+    data: bytes, path: str = '', window: Window = 'bits', max_pixels: int = MAX_PIXELS
+) -> np.ndarray:
+    """Bytes of an X-ray file as (H, W) uint8; ``path`` tells its kind, and is named in warnings.
 
     Raises:
         UnreadableImageError: With the reason.
@@ -79,10 +81,11 @@ def decode_xray(data: bytes, path: str = '', window: Window = 'bits') -> np.ndar
     suffix = os.path.splitext(path)[1].lower()
     scale = partial(to_8bit, window=window)
     if is_dicom(data, suffix):
-        return decode_dicom(data, scale)
+        return decode_dicom(data, scale, max_pixels, path)
     if suffix == '.img':
         return _decode_jsrt(data, window)
-    return cv2.cvtColor(decode_image(data, to_8bit=scale), cv2.COLOR_BGR2GRAY)
+    img = decode_image(data, to_8bit=scale, max_pixels=max_pixels, path=path)
+    return cv2.cvtColor(img, cv2.COLOR_BGR2GRAY)
 
 
 def to_8bit(samples: np.ndarray, window: Window = 'bits') -> np.ndarray:

@@ -162,8 +162,15 @@ def prepare(job: BuildJob, overwrite: bool = False) -> BuildJob:
         was begun, because then the files' times say nothing.
 
     Raises:
-        CacheError: The folder holds maps of another spec and ``overwrite`` is not given.
+        CacheError: The folder holds the images, or maps of another spec and ``overwrite`` is not
+            given.
     """
+    same = os.path.realpath(job.out) == os.path.realpath(job.root)
+    if same and job.source and not job.spec.out_is_positional:
+        raise CacheError(
+            f'the {job.spec.what}s would be written among the images of {job.out}, and be images '
+            'the next time; choose another folder for --out'
+        )
     provenance = read_provenance(job.out, type(job.spec))
     if provenance is None:
         return job

@@ -10,6 +10,7 @@ import numpy as np
 from skimage.draw import polygon as polygon_pixels
 
 from orl_mm.io.atomic import write_atomic
+from orl_mm.io.image_list import read_text
 
 SHIPPED = Path(__file__).parent / 'templates'
 SUBPIXELS = 8  # a polygon's share of a cell is counted on 8 x 8 points
@@ -49,6 +50,11 @@ class Template:
             )
         if len(set(self.parts)) != len(self.parts):
             raise ValueError(f'part names must differ, got {list(self.parts)}')
+        empty = [part for part, area in zip(self.parts, maps, strict=True) if not area.any()]
+        if empty:
+            raise ValueError(
+                f'a template of {empty} has no area: correct it, or leave the part out'
+            )
         low, high = float(maps.min()), float(maps.max())
         if not 0.0 <= low <= high <= 1.0:  # False for NaN
             raise ValueError(
@@ -149,18 +155,27 @@ def draw_polygons(polygons: list, height: int, width: int) -> np.ndarray:
 
 def _read_polygons(path: Path, size: int) -> Template:
     try:
-        content = json.loads(path.read_text(encoding='utf-8'))
+        content = json.loads(read_text(str(path)), object_pairs_hook=_without_repeats)
         polygons = dict(content['parts'])
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise ValueError(
-            f'{path} holds no polygons ({error!r}): it must be '
+            f'{path} holds no polygons ({error}): it must be '
             '{"parts": {"name": [[[x, y], [x, y], [x, y], ...], ...]}}'
         ) from error
     if not polygons:
         raise ValueError(f'{path} names no part')
+    provenance = dict(kind='polygons', file=path.name, comment=content.get('comment', ''))
     try:
         maps = np.stack([draw_polygons(value, size, size) for value in polygons.values()])
-    except ValueError as error:
+        return Template(tuple(polygons), maps, provenance)
+    except (ValueError, TypeError) as error:
         raise ValueError(f'{path}: {error}') from error
-    provenance = dict(kind='polygons', file=path.name, comment=content.get('comment', ''))
-    return Template(tuple(polygons), maps, provenance)
+
+
+def _without_repeats(pairs: list[tuple]) -> dict:
+    """A dict of a json object, in which python would keep the last of equal keys."""
+    keys = [key for key, _ in pairs]
+    twice = sorted({key for key in keys if keys.count(key) > 1})
+    if twice:
+        raise ValueError(f'the keys {twice} are there more than once')
+    return dict(pairs)

@@ -12,7 +12,7 @@ from orl_mm.map_cache.reader import MapReader
 from orl_mm.map_cache.spec import Made, MapSpec, decoder
 from orl_mm.structures.view_geometry import ViewGeometry
 
-from .priors import compute_prior, get_prior, library_of, parameters
+from .priors import check_parameter, compute_prior, get_prior, library_of, parameters
 
 
 @dataclass(frozen=True)
@@ -28,7 +28,7 @@ class PriorSpec(MapSpec):
             part of the prior: each entry records the pixels that were decoded.
 
     Raises:
-        ValueError: An unknown method or parameter, or a size below 1.
+        ValueError: An unknown method or parameter, or a value of another kind than its default.
     """
 
     name, what, tool = 'superpixels', 'cached superpixel mask', 'cache_superpixels'
@@ -46,8 +46,10 @@ class PriorSpec(MapSpec):
             raise ValueError(
                 f'{self.method} has no parameter {", ".join(unknown)}; it has {", ".join(defaults)}'
             )
-        if not isinstance(self.size, int) or self.size < 1:
+        if type(self.size) is not int or self.size < 1:
             raise ValueError(f'size={self.size!r} must be a positive integer')
+        for name, value in self.params.items():
+            check_parameter(name, value, defaults[name])
         object.__setattr__(self, 'params', {**defaults, **self.params})
 
     def __reduce__(self) -> tuple:

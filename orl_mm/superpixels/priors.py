@@ -26,8 +26,9 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
-from PIL import Image
 
+from orl_mm.errors import UserError
+from orl_mm.io.image import read_stored
 from orl_mm.registry import PRIORS
 from orl_mm.structures.view_geometry import ViewGeometry
 
@@ -97,6 +98,21 @@ def parameters(method: str) -> dict[str, Any]:
     return {name: p.default for name, p in signature.parameters.items() if name != 'img'}
 
 
+def check_parameter(name: str, value: Any, default: Any) -> None:
+    """Raise ValueError for a value that is not of its default's kind: a flag, a count, a number."""
+    if isinstance(default, bool):
+        fine, kind = isinstance(value, bool), 'True or False'
+    elif isinstance(default, int):
+        fine, kind = type(value) is int and value >= (default > 0), 'a positive integer'
+    elif isinstance(default, float):
+        number = isinstance(value, (int, float)) and not isinstance(value, bool)
+        fine, kind = number and 0 <= value < float('inf'), 'a finite number from 0 on'
+    else:
+        return
+    if not fine:
+        raise ValueError(f'{name}={value!r} must be {kind}, such as {default!r}')
+
+
 def compute_prior(method: str, img: np.ndarray, **params: Any) -> np.ndarray:
     """Labels (H, W) int32 of an image (H, W, 3) uint8, RGB."""
     prior = get_prior(method)
@@ -127,6 +143,8 @@ def slic(
     """
     from skimage.segmentation import slic as skimage_slic
 
+    if not compactness > 0:
+        raise UserError(f'compactness={compactness} must be above 0')
     if normalize:
         mean, std = (np.array(v, np.float32) for v in (IMAGENET_MEAN, IMAGENET_STD))
         pixels = ((img.astype(np.float32) / np.float32(255) - mean) / std).astype(np.float64)
@@ -192,15 +210,15 @@ def read_label_file(path: str, size: int, image_size: tuple[int, int] | None) ->
         np.ndarray: (size, size) int32, renumbered 0 .. M-1 in rising order.
 
     Raises:
-        ValueError: Several channels, or a mask that has neither the size of
+        UserError: Several channels, or a mask that has neither the size of
             x0 nor that of the image.
     """
-    with Image.open(path) as pil:
-        labels = np.asarray(pil)
-    if labels.ndim != 2:
-        raise ValueError(
-            f'{path} has {labels.shape[2]} channels; a label map '
-            'has one (its values are region ids)'
+    labels = read_stored(path)
+    if labels.ndim != 2 or labels.dtype.kind == 'f':
+        channels = 1 if labels.ndim == 2 else labels.shape[2]
+        raise UserError(
+            f'{path} has {channels} channels of {labels.dtype}; a label map has one of integers '
+            '(its values are region ids)'
         )
     labels = labels.astype(np.int32)
     if labels.shape != (size, size):
@@ -210,7 +228,7 @@ def read_label_file(path: str, size: int, image_size: tuple[int, int] | None) ->
                 if image_size is None
                 else (f" nor the image's, {image_size[0]} x {image_size[1]}")
             )
-            raise ValueError(
+            raise UserError(
                 f'{path} is {labels.shape[0]} x {labels.shape[1]} (H x W), '
                 f'which is neither the size of x0, {size} x {size},{image}'
             )
@@ -222,13 +240,13 @@ def find_label_file(folder: str, relative: str) -> str:
     """The mask of image ``relative``: its path with ``.png`` instead, or added.
 
     Raises:
-        ValueError: In neither place.
+        UserError: In neither place.
     """
     base = Path(folder) / relative
     for path in (base.with_suffix('.png'), base.with_name(base.name + '.png')):
         if path.is_file():
             return str(path)
-    raise ValueError(
+    raise UserError(
         f'no mask for {relative}: neither {base.with_suffix(".png")} nor {base}.png exists'
     )
 

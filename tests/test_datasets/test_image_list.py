@@ -90,7 +90,7 @@ def test_missing_things(folder, options, words):
     ('option', 'text', 'message'),
     [
         ('list_file', '\n', 'no lines'),
-        ('list_file', 'gone.jpg\n', 'does not exist.*gone.jpg'),
+        ('list_file', 'gone.jpg\n', '1 of the 1 images.*do not exist.*gone.jpg'),
         ('classes_file', 'b\nabsent\n', '1 of the 2 classes.*absent'),
         ('classes_file', 'void\n', 'void holds no image'),
     ],

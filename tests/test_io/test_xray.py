@@ -9,7 +9,7 @@ import numpy as np
 import pydicom
 import pytest
 from PIL import Image
-from pydicom.uid import JPEG2000Lossless, RLELossless
+from pydicom.uid import JPEG2000Lossless, JPEGLSLossless, RLELossless
 from torch.utils.data import DataLoader
 
 from orl_mm.datasets.image_list import ImageList
@@ -193,8 +193,8 @@ def test_compressed_dicom():
     assert decode_xray(data).tolist() == [SHOWN]
 
 
-def as_jpeg_2000(file):
-    file.file_meta.TransferSyntaxUID = JPEG2000Lossless
+def encapsulated(file, syntax):
+    file.file_meta.TransferSyntaxUID = syntax
     file.PixelData = pydicom.encaps.encapsulate([b'\xff\x4f\xff\x51' + bytes(60)])
     file['PixelData'].is_undefined_length = True
 
@@ -205,12 +205,13 @@ def as_jpeg_2000(file):
         (dicom(NumberOfFrames=2, PixelData=RAMP.tobytes() * 2), '', '2 frames'),
         (dicom(PhotometricInterpretation='PALETTE COLOR'), '', 'PALETTE COLOR'),
         (dicom(PixelData=b'\0\0'), '', 'DICOM'),
-        (changed(as_jpeg_2000), '', 'JPEG 2000.*gdcmconv'),
+        (changed(partial(encapsulated, syntax=JPEG2000Lossless)), '', 'JPEG 2000.*is damaged'),
+        (changed(partial(encapsulated, syntax=JPEGLSLossless)), '', 'JPEG-LS.*gdcmconv.*pyjpegls'),
         (b'hello' * 100, 'x.dcm', 'DICOM'),
         (bytes(100), 'x.img', '100 bytes.*8388608'),
         (np.full(2048 * 2048, 100, '<u2').tobytes(), 'x.IMG', '25600.*swapped'),
     ],
-    ids=['frames', 'palette', 'cut', 'codec', 'text', 'short raw', 'swapped raw'],
+    ids=['frames', 'palette', 'cut', 'stream', 'codec', 'text', 'short raw', 'swapped raw'],
 )
 def test_unreadable_files(data, name, message):
     with pytest.raises(UnreadableImageError, match=message):

@@ -72,13 +72,31 @@ class Parser(argparse.ArgumentParser):
 
 
 class KeyValueAction(DictAction):
-    """mmengine's ``DictAction`` with a readable error for a word without ``=``."""
+    """mmengine's ``DictAction`` with a readable error for a word without ``=``.
+
+    A value outside brackets that has a slash, or is a file, is one string: spaces and commas of a
+    path stay. Lists of paths need brackets: ``key="[a b/c.txt,d.txt]"``.
+    """
+
+    @staticmethod
+    def _parse_iterable(val):
+        val = val.strip('\'"')
+        if val[:1] not in ('(', '[') and (',' not in val or os.sep in val or os.path.exists(val)):
+            return DictAction._parse_int_float_bool(val)
+        val = re.sub(r'\s*([][(),])\s*', r'\1', val)  # mmengine deletes all other spaces, too
+        return _with_spaces(DictAction._parse_iterable(val.replace(' ', '\0')))
 
     def __call__(self, parser, namespace, values, option_string=None):
         for value in values:
             if '=' not in value:
                 parser.error(f'{option_string} takes KEY=VALUE pairs, got {value!r}')
         super().__call__(parser, namespace, values, option_string)
+
+
+def _with_spaces(value):
+    if isinstance(value, (list, tuple)):
+        return type(value)(map(_with_spaces, value))
+    return value.replace('\0', ' ') if isinstance(value, str) else value
 
 
 def start(name: str, parse_args: Callable[[], object]) -> None:
@@ -182,7 +200,7 @@ def add_cfg_options(parser: argparse.ArgumentParser, default: dict | None = None
         default=default,
         metavar='KEY=VALUE',
         help='override keys of the config, e.g. train_dataloader.batch_size=8 '
-        'model.neck.out_channels=256 key="[a,b]" (quoted, no spaces)',
+        'model.neck.out_channels=256 key="[a,b]"; paths may have spaces and commas',
     )
 
 

@@ -4,6 +4,7 @@ import os
 import numpy as np
 import torch
 
+from orl_mm.io.image import check_stored_frame
 from orl_mm.map_cache.spec import relative_path
 from orl_mm.registry import TRANSFORMS
 from orl_mm.structures.view_geometry import ViewGeometry
@@ -109,6 +110,8 @@ class GenerateSuperpixels(Transform):
             raise ValueError(
                 'method="files" needs folder=FOLDER_OF_MASKS and root=FOLDER_OF_IMAGES'
             )
+        if type(size) is not int or size < 1:
+            raise ValueError(f'size={size!r} must be a positive integer')
         self.method, self.size = method, size
         self.folder, self.root = folder, root
         self.keep_image, self.backend = keep_image, backend
@@ -151,6 +154,7 @@ class GenerateSuperpixels(Transform):
         if self.cache is not None:
             return self.cache.read(results['img_path'], x0)
         if self.folder is not None and self.root is not None and self.spec is None:
+            check_stored_frame(results)
             relative = relative_path(results['img_path'], self.root)
             return read_label_file(
                 find_label_file(self.folder, relative), self.size, results['img'].shape[:2]

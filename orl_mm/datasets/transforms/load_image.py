@@ -6,15 +6,16 @@ import numpy as np
 import torch
 from mmengine.logging import print_log
 
+from orl_mm.errors import UserError
 from orl_mm.io.files import check_backend, read_file
-from orl_mm.io.image import UnreadableImageError, decode_image
+from orl_mm.io.image import MAX_PIXELS, UnreadableImageError, decode_image
+from orl_mm.io.image_list import GRACE
 from orl_mm.registry import TRANSFORMS
 
 from .transform import Transform
 
 SLOTS = 64  # rows of shared counters, one per worker, so that no two processes write to one
 _REMEMBERED = 256  # bad files per worker in shared memory
-_GRACE = 1000  # max_bad is a fraction of at least this many loads
 
 
 @TRANSFORMS.register_module()
@@ -33,6 +34,7 @@ class LoadImage(Transform):
 
     - img (np.ndarray): (H, W, 3) uint8, BGR.
     - img_shape, ori_shape (tuple): (H, W).
+    - exif_applied (bool): Whether ``img`` is in the frame that EXIF's orientation displays.
 
     Args:
         background (int, optional): Grey level under transparent pixels;
@@ -41,11 +43,13 @@ class LoadImage(Transform):
             usual for ImageNet.
         max_bad (float): The fraction of loads that may fail; more is an error. Up to
             1000 * max_bad failures are always accepted. Defaults to 0.01.
+        max_pixels (int): Larger images count as damaged; they are not decoded. Defaults to
+            Pillow's limit, 179 million.
         backend_args (dict, optional): mmengine's file back end, for paths that are not local
             files; a data set with ``backend_args`` passes its own.
 
     Raises:
-        ValueError: More than ``max_bad`` of the loads failed.
+        UserError: More than ``max_bad`` of the loads failed.
     """
 
     _failures_in_a_row: int
@@ -57,6 +61,7 @@ class LoadImage(Transform):
         background: int | None = 255,
         apply_exif: bool = False,
         max_bad: float = 0.01,
+        max_pixels: int = MAX_PIXELS,
         backend_args: dict | None = None,
     ) -> None:
         if background is not None and not 0 <= background <= 255:
@@ -69,7 +74,10 @@ class LoadImage(Transform):
         check_backend(backend_args)
         self.background = background
         self.apply_exif = apply_exif
+        if max_pixels < 1:
+            raise ValueError(f'max_pixels={max_pixels} must be at least 1')
         self.max_bad = max_bad
+        self.max_pixels = max_pixels
         self.backend_args = backend_args
         self._reset()
 
@@ -85,7 +93,9 @@ class LoadImage(Transform):
 
     def decode(self, data: bytes, path: str) -> np.ndarray:
         """The bytes of the file at ``path`` as (H, W, 3) uint8, BGR."""
-        return decode_image(data, self.background, self.apply_exif)
+        return decode_image(
+            data, self.background, self.apply_exif, max_pixels=self.max_pixels, path=path
+        )
 
     def transform(self, results: dict) -> dict | None:
         path = results['img_path']
@@ -105,6 +115,7 @@ class LoadImage(Transform):
         results['img'] = img
         results['img_shape'] = img.shape[:2]
         results['ori_shape'] = img.shape[:2]
+        results['exif_applied'] = self.apply_exif
         return results
 
     def _note(self, path: str, slot: int, error: Exception) -> None:
@@ -119,8 +130,8 @@ class LoadImage(Transform):
                 level=logging.ERROR,  # the lowest level that every rank logs
             )
         loads, bad = self._loads.sum(dim=0).tolist()
-        if bad > self.max_bad * max(loads, _GRACE):
-            raise ValueError(
+        if bad > self.max_bad * max(loads, GRACE):
+            raise UserError(
                 f'{bad} of {loads} image loads failed, more than '
                 f'max_bad={self.max_bad} allows; the last: {path} ({error}). '
                 'Repair or remove these files, which the log names, or raise '

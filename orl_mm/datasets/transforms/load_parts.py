@@ -5,6 +5,8 @@ import numpy as np
 import torch
 from mmengine.logging import print_log
 
+from orl_mm.errors import UserError
+from orl_mm.io.image import check_stored_frame
 from orl_mm.io.part_layouts import read_part
 from orl_mm.registry import TRANSFORMS
 
@@ -37,8 +39,8 @@ class LoadParts(Transform):
             may have, as from rounding in a conversion.
 
     Raises:
-        ValueError: An empty or unreadable mask, masks of different sizes, or of another
-            aspect ratio than the image.
+        UserError: An empty or unreadable mask, masks of different sizes, or of another
+            aspect ratio than the image; an image that EXIF turns.
     """
 
     def __init__(
@@ -65,7 +67,7 @@ class LoadParts(Transform):
             if mask.any():
                 masks[part] = mask
             elif self.empty == 'error':
-                raise ValueError(
+                raise UserError(
                     f'the mask of {part} is empty: {paths[part]}; remove it, or '
                     "LoadParts(empty='drop')"
                 )
@@ -87,12 +89,13 @@ class LoadParts(Transform):
     def _check(self, masks: dict, results: dict) -> None:
         sizes = {part: mask.shape for part, mask in masks.items()}
         if len(set(sizes.values())) > 1:
-            raise ValueError(f'the masks of {results.get("img_path")} differ in size: {sizes}')
+            raise UserError(f'the masks of {results.get("img_path")} differ in size: {sizes}')
         if not sizes or 'ori_shape' not in results:
             return
+        check_stored_frame(results)
         (h, w), (img_h, img_w) = next(iter(sizes.values())), results['ori_shape'][:2]
         if abs(w * img_h / (h * img_w) - 1) > self.aspect_tolerance:
-            raise ValueError(
+            raise UserError(
                 f'masks of {h} x {w} do not cover the image of {img_h} x {img_w} '
                 f'(height x width) at {results.get("img_path")}: another aspect ratio'
             )

@@ -5,6 +5,7 @@ import numpy as np
 import torch
 from mmengine.logging import print_log
 
+from orl_mm.io.image import MAX_PIXELS
 from orl_mm.io.xray import Window, check_options, decode_xray, looks_inverted
 from orl_mm.registry import TRANSFORMS
 
@@ -32,7 +33,7 @@ class LoadXray(LoadImage):
             inverted; ``'mend'`` inverts them too.
         window: ``'bits'``, ``'range'`` or (black, white), for files of more than 8 bits;
             see :func:`orl_mm.io.xray.to_8bit`.
-        max_bad, backend_args: As in :class:`LoadImage`.
+        max_bad, max_pixels, backend_args: As in :class:`LoadImage`.
 
     Raises:
         ValueError: An unknown option, or more than ``max_bad`` of the loads failed.
@@ -43,12 +44,13 @@ class LoadXray(LoadImage):
         polarity: str = 'as_stored',
         window: Window = 'bits',
         max_bad: float = 0.01,
+        max_pixels: int = MAX_PIXELS,
         backend_args: dict | None = None,
     ) -> None:
         check_options(polarity, window)
         self.polarity = polarity
         self.window = window
-        super().__init__(max_bad=max_bad, backend_args=backend_args)
+        super().__init__(max_bad=max_bad, max_pixels=max_pixels, backend_args=backend_args)
 
     @property
     def num_inverted(self) -> int:
@@ -57,7 +59,7 @@ class LoadXray(LoadImage):
 
     def decode(self, data: bytes, path: str) -> np.ndarray:
         """The bytes of the file at ``path`` as (H, W, 3) uint8, grey."""
-        grey = decode_xray(data, path, self.window)
+        grey = decode_xray(data, path, self.window, self.max_pixels)
         if self.polarity != 'as_stored' and looks_inverted(grey):
             slot = worker_slot()
             self._inverted[slot] += 1

@@ -75,6 +75,15 @@ class RegisteredTemplate(Transform):
                 f'template {source} has the parts {list(known.parts)} and lacks {lacking}'
             )
         self._chosen = [known.parts.index(part) for part in self.parts]
+        if self.cache is None:
+            empty = [
+                p for p, i in zip(self.parts, self._chosen, strict=True) if not self._maps[i].any()
+            ]
+            if empty:
+                raise ValueError(
+                    f'template {source} has no cell of {empty} at threshold={threshold}: lower it, '
+                    'take threshold=None for soft maps, or leave the part out'
+                )
 
     def transform(self, results: dict) -> dict:
         if self.cache is None:

@@ -49,7 +49,9 @@ class AttentionRegHook(Hook):
     strengths are 0; read it with :func:`stored_head_map`.
 
     Args:
-        heads (dict): Head -> name of its part; other heads are not guided.
+        heads (dict, optional): Head -> name of its part; other heads are not guided. None guides
+            none. A derived config's dict is merged into the inherited one; with
+            ``_delete_=True`` among its keys it replaces it.
         lambda1, lambda2 (float or dict): Strengths, or arguments of :class:`Schedule` with
             ``epochs`` for ``points``. The thesis swept 1e-6 to 1e-2. Both 0: only diagnostics.
         spread (float or dict): Strength of ``attention_spread_loss`` (0 in the thesis), which
@@ -78,7 +80,7 @@ class AttentionRegHook(Hook):
 
     def __init__(
         self,
-        heads: dict[int, str] | None = None,
+        heads: dict[int, str] | None = DEFAULT_HEADS,
         lambda1: float | dict = 1e-3,
         lambda2: float | dict = 1e-3,
         spread: float | dict = 0.0,
@@ -98,7 +100,7 @@ class AttentionRegHook(Hook):
         ):
             if value not in legal:
                 raise ValueError(f'{name} must be one of {legal}, got {value!r}')
-        self.heads = _head_map(DEFAULT_HEADS if heads is None else heads)
+        self.heads = {} if heads is None else _head_map(heads)
         self.lambdas = tuple(Schedule.build(value) for value in (lambda1, lambda2, spread))
         self.options: dict[str, Any] = dict(scale=scale, sign=sign, skip_empty=skip_empty)
         self.rows, self.backbone, self.layer = rows, backbone, layer
@@ -111,6 +113,9 @@ class AttentionRegHook(Hook):
     def before_train(self, runner: Runner) -> None:
         """Register with the student's block and with the model."""
         self._remove()
+        if not self.heads:
+            print_log('No head is guided: heads=None', logger='current')
+            return
         model = unwrapped_model(runner)
         self._reader = ClsAttentionReader(model.get_submodule(self.backbone), self.layer)
         wrong = [head for head in self.heads if head >= self._reader.num_heads]
@@ -153,7 +158,7 @@ class AttentionRegHook(Hook):
 
     def before_save_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
         """Store the head map for evaluation, unless the heads were not guided."""
-        if not any(any(schedule.values) for schedule in self.lambdas):
+        if not self.heads or not any(any(schedule.values) for schedule in self.lambdas):
             return
         checkpoint.setdefault('meta', {})['attention_heads'] = dict(self.heads)
 
@@ -268,13 +273,15 @@ def stored_head_map(checkpoint: dict) -> dict[int, str] | None:
 def _head_map(heads: dict) -> dict[int, str]:
     """Convert heads to integers; command lines give them as text."""
     try:
-        found = {int(head): str(part) for head, part in heads.items()}
+        found = {int(str(head)): str(part) for head, part in heads.items()}
     except (AttributeError, TypeError, ValueError):
         found = {}
+    if found and len(found) < len(heads):
+        raise ValueError(f'heads gives one head two parts: {heads!r}; keys are integers, each once')
     if not found or min(found) < 0:
         raise ValueError(
             f'heads must map numbers of heads from 0 on to names of parts, such as '
-            f'{DEFAULT_HEADS}, got {heads!r}'
+            f'{DEFAULT_HEADS}, or be None for no guidance, got {heads!r}'
         )
     return found
 

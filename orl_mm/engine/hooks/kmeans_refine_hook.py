@@ -52,7 +52,8 @@ class KMeansRefineHook(Hook):
 
     Raises:
         TypeError: The model has no refiner with ``num_clusters``.
-        ValueError: A factor for a schedule that turns clustering off, or without a
+        ValueError: A K that is no positive integer; a factor for a schedule that turns clustering
+            off, or without a
             :class:`ParamSchedule` of the learning rate to apply it.
     """
 
@@ -82,6 +83,11 @@ class KMeansRefineHook(Hook):
             kind = schedule.get('type', 'linear')
             schedule['type'] = 'quarter_cosine' if kind == 'cosine' else kind
             self.schedule = Schedule.build(schedule, extrapolate=kind == 'linear')
+            wrong = [k for k in self.schedule.values if k is not None and (k < 1 or k % 1)]
+            if wrong:
+                raise ValueError(
+                    f'values of K must be positive integers, or None for no clustering, got {wrong}'
+                )
         self.lr_factor_base, self.interval = lr_factor_base, interval
         self.collapse_std, self.collapse_regions = collapse_std, collapse_regions
         self.warn_interval = warn_interval

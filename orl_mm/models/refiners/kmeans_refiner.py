@@ -95,6 +95,10 @@ class KMeansRefiner(BaseModule):
         ):
             if value not in legal:
                 raise ValueError(f'{name} must be one of {legal}, got {value!r}')
+        if num_clusters is not None and (type(num_clusters) is not int or num_clusters < 1):
+            raise ValueError(
+                f'num_clusters={num_clusters!r} must be a positive integer, or None: no clustering'
+            )
         self.num_clusters = num_clusters
         self.stage, self.mask_size = stage, mask_size
         self.shrink = downsample_regions if downsample == 'area' else downsample_regions_bilinear
