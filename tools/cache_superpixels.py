@@ -103,7 +103,7 @@ def run(args, argv) -> None:
         )
     params = {k: v for k, v in stock.items() if k in parameters(method)}
     params.update(args.params or {})
-    size = args.size or stock.get('size', 224)
+    size = stock.get('size', 224) if args.size is None else args.size
     words = [word for module in args.modules for word in ('--import', module)]
     spec = PriorSpec(method, params, size, images.loader(type='LoadImage'))
     job = BuildJob(

@@ -79,7 +79,7 @@ def find_images(
         except OSError as error:
             if folder == root:
                 raise
-            unusable.append((folder, error.strerror))
+            unusable.append((folder, error.strerror or str(error)))
             return
         marks = [OUTPUTS[entry.name] for entry in entries if entry.name in OUTPUTS]
         if marks and deep and folder != root:
@@ -97,7 +97,7 @@ def find_images(
                 unusable.append((name, 'its name is not UTF-8; rename it'))
                 continue
             except OSError as error:  # such as a link to itself
-                unusable.append((entry.path, error.strerror))
+                unusable.append((entry.path, error.strerror or str(error)))
                 continue
             if image and is_file:
                 yield entry.path

@@ -106,7 +106,9 @@ def check_parameter(name: str, value: Any, default: Any) -> None:
         fine, kind = type(value) is int and value >= (default > 0), 'a positive integer'
     elif isinstance(default, float):
         number = isinstance(value, (int, float)) and not isinstance(value, bool)
-        fine, kind = number and 0 <= value < float('inf'), 'a finite number from 0 on'
+        zero = name == 'sigma' or not default
+        fine = number and (0 < value < float('inf') or (zero and value == 0))
+        kind = 'a finite number above 0'
     else:
         return
     if not fine:
@@ -143,8 +145,6 @@ def slic(
     """
     from skimage.segmentation import slic as skimage_slic
 
-    if not compactness > 0:
-        raise UserError(f'compactness={compactness} must be above 0')
     if normalize:
         mean, std = (np.array(v, np.float32) for v in (IMAGENET_MEAN, IMAGENET_STD))
         pixels = ((img.astype(np.float32) / np.float32(255) - mean) / std).astype(np.float64)

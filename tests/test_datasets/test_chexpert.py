@@ -335,3 +335,50 @@ def test_load_time_of_a_fifth_of_the_training_set(tmp_path, monkeypatch):
     assert time.process_time() - start < 1.2
     assert len(dataset) == 38_000
     assert dataset.data_bytes.nbytes < 12e6
+
+
+@pytest.mark.parametrize('inside', [True, False])
+@pytest.mark.parametrize(
+    'form',
+    [
+        './{}',
+        '/data/someone/{}',
+        'C:\\chest\\{}',
+        'CheXpert-v1.0 batch 2 (train 1)/{patient}',
+        '{patient}',
+        'train/{patient}',
+        'renamed/train/{patient}',
+    ],
+)
+def test_the_longest_end_of_a_path_that_exists_counts(root, form, inside):
+    """One row in each form beside others in the original one: each row is looked for itself."""
+    paths = [f'{NAME}/train/patient0000{i}/study1/view1_frontal.jpg' for i in (1, 2, 3)]
+    odd = form.format(paths[1], patient=paths[1].split('/', 2)[2])
+    odd = odd.replace('/', '\\') if '\\' in odd else odd
+    table = root / 'other.csv'
+    write_csv(table, [row(path, Edema='1.0') for path in (paths[0], odd, paths[2])])
+    data = CheXpert(str(table), str(root / NAME if inside else root), classes=['Edema'])
+    found = [data.get_data_info(i)['img_path'] for i in range(len(data))]
+    assert found == [str(root / path) for path in paths]
+
+
+def test_full_release_in_batches(tmp_path):
+    """Its csv says train/, its archives unpack to four folders."""
+    paths = [f'CheXpert-v1.0/train/patient0000{i}/study1/view1_frontal.jpg' for i in (1, 2)]
+    batches = ['CheXpert-v1.0 batch 2 (train 1)', 'CheXpert-v1.0 batch 3 (train 2)']
+    images = [f'{b}/{p.split("/", 2)[2]}' for b, p in zip(batches, paths, strict=True)]
+    write_images(tmp_path, *images)
+    write_csv(tmp_path / 'train.csv', [row(path, Edema='1.0') for path in paths])
+    data = CheXpert('train.csv', str(tmp_path), classes=['Edema'])
+    assert [data.get_data_info(i)['img_path'] for i in (0, 1)] == [
+        f'{tmp_path}/{i}' for i in images
+    ]
+
+
+def test_a_name_alone_is_no_end_of_a_path(root):
+    """view1_frontal.jpg of another patient would be found everywhere."""
+    write_images(root, 'view1_frontal.jpg')
+    table = root / 'other.csv'
+    write_csv(table, [row('x/patient00009/study1/view1_frontal.jpg', Edema='1.0')])
+    with pytest.raises(ValueError, match='1 of the 1 images checked do not exist'):
+        CheXpert(str(table), str(root), classes=['Edema'])

@@ -8,6 +8,7 @@ from PIL import Image
 from skimage.draw import polygon2mask
 
 from orl_mm.datasets.object_masks import batches, coco_objects, voc_objects
+from orl_mm.io import image_list
 
 # pycocotools warns once for each mask.
 pytestmark = pytest.mark.filterwarnings('ignore:__array__ implementation:DeprecationWarning')
@@ -127,3 +128,84 @@ def test_batches_hold_every_image_and_are_full():
     assert flat[10:] == flat[:2]
     assert list(batches([None] * 10, 4, seed=1)) != got
     assert [len(b) for b in batches([None] * 3, 8)] == [8]
+
+
+BOX = np.zeros((20, 40), np.uint8, order='F')
+BOX[5:15, 10:30] = 1
+CORNERS = [10, 5, 30, 5, 30, 15, 10, 15]
+
+
+def runs_of(mask):
+    """Uncompressed runs: lengths of 0 and 1 in turn, column by column."""
+    flat = mask.ravel(order='F')
+    ends = np.flatnonzero(np.diff(flat)) + 1
+    return np.diff([0, *ends, flat.size]).tolist()
+
+
+def segmentation(form):
+    mask = pytest.importorskip('pycocotools.mask')
+    compressed = mask.encode(BOX)
+    return {
+        'polygon': [CORNERS],
+        'two polygons': [CORNERS, CORNERS],
+        'runs': dict(size=[20, 40], counts=runs_of(BOX)),
+        'compressed': dict(size=[20, 40], counts=compressed['counts'].decode()),
+        'another size': dict(size=[40, 20], counts=runs_of(BOX)),
+        'compressed, another size': dict(size=[4, 2], counts=compressed['counts'].decode()),
+        'empty': [],
+        'none': None,
+        'one corner': [[1, 1]],
+        'no counts': dict(size=[20, 40]),
+        'no size': dict(counts=runs_of(BOX)),
+        'text': 'polygon',
+        'number': 3,
+    }[form]
+
+
+@pytest.mark.parametrize('form', ['polygon', 'two polygons', 'runs', 'compressed'])
+def test_coco_forms(tmp_path, form):
+    item = dict(id=7, iscrowd=0, segmentation=segmentation(form))
+    (one,) = coco_objects(*coco(tmp_path, [item]), size=20)
+    expected = np.zeros((20, 20), bool)
+    expected[5:15, 5:15] = True
+    assert (one.objects[0] != expected).sum() <= 20  # polygons differ on their border
+    if 'polygon' not in form:
+        assert np.array_equal(one.objects[0], expected)
+
+
+@pytest.mark.parametrize(
+    'form',
+    [
+        'another size',
+        'compressed, another size',
+        'empty',
+        'none',
+        'one corner',
+        'no counts',
+        'no size',
+        'text',
+        'number',
+    ],
+)
+def test_coco_forms_that_cannot_be_read_are_counted_and_named(tmp_path, monkeypatch, form):
+    lines = []
+    monkeypatch.setattr(image_list, 'print_log', lambda text, *_: lines.append(text))
+    good = dict(id=7, iscrowd=0, segmentation=segmentation('polygon'))
+    arguments = coco(tmp_path, [good, dict(good, id=8, segmentation=segmentation(form))])
+    (one,) = coco_objects(*arguments, size=20)
+    assert len(one.objects) == 1
+    assert '1 of 2 cannot be used, first' in lines[0]
+    assert 'annotation 8 (' in lines[0]
+    with pytest.raises(ValueError, match='annotation 8 .*max_bad=0'):
+        coco_objects(*arguments, size=20, max_bad=0)
+
+
+@pytest.mark.parametrize(
+    'text',
+    ['', '[]', '{}', '{"images": [], "annotations": {}}', '{"images": [1], "annotations": []}'],
+)
+def test_json_of_another_form_is_named(tmp_path, text):
+    path = tmp_path / 'a.json'
+    path.write_text(text)
+    with pytest.raises(ValueError, match='a.json'):
+        coco_objects(path, tmp_path)

@@ -218,3 +218,38 @@ def test_installed_wheel_works_outside_a_checkout(tmp_path):
     words = ['orl_mm::r2o/demo.py', '1', '--work-dir', 'dist', '--cfg-options', *few]
     run(orl, 'dist-train', *words, cwd=out)
     assert (out / 'dist' / 'iter_1.pth').is_file()
+
+
+@pytest.mark.parametrize(
+    ('word', 'value'),
+    [
+        ('/data/my photos äöü 图', '/data/my photos äöü 图'),
+        ('/data/a,b/c, d', '/data/a,b/c, d'),
+        ('photos/a=b', 'photos/a=b'),
+        ("'/data/my photos'", '/data/my photos'),
+        ('[/a b/c.txt, /d e.txt]', ['/a b/c.txt', '/d e.txt']),
+        ('(a b,2, [x y])', ('a b', 2, ['x y'])),
+        ('a new name', 'a new name'),
+        ('1,2,3', [1, 2, 3]),
+        ('[1, 2.5, true, None]', [1, 2.5, True, None]),
+        ('[[1, 2],(3,4)]', [[1, 2], (3, 4)]),
+        ('a,b', ['a', 'b']),
+        ('1e-3', 1e-3),
+        ('None', None),
+        ('False', False),
+        ('', ''),
+    ],
+)
+def test_values_of_cfg_options_arrive_whole(word, value):
+    parser = Parser()
+    add_common_arguments(parser)
+    assert parser.parse_args(['--cfg-options', f'a.b={word}']).cfg_options == {'a.b': value}
+
+
+def test_a_folder_with_a_comma_is_one_value(tmp_path, monkeypatch):
+    (tmp_path / 'one, two').mkdir()
+    monkeypatch.chdir(tmp_path)
+    parser = Parser()
+    add_common_arguments(parser)
+    options = parser.parse_args(['--cfg-options', 'root=one, two', 'other=one, three']).cfg_options
+    assert options == dict(root='one, two', other=['one', 'three'])
