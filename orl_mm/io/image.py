@@ -87,7 +87,7 @@ def decode_image(
             if data[-2:] != b'\xff\xd9':
                 warn_once('bytes after the end of a JPEG are ignored', path)
             if components in (1, 3):
-                img = _decode_jpeg(data)
+                img = _decode_jpeg(data, path)
                 return _turn(img, orientation(data)) if apply_exif else img
             if simplejpeg is not None:
                 simplejpeg.decode_jpeg(data, 'CMYK')  # Pillow knows the colours, and no damage
@@ -214,7 +214,7 @@ def _jpeg_header(data: bytes) -> tuple[int, int, int]:
     return shape
 
 
-def _decode_jpeg(data: bytes) -> np.ndarray:
+def _decode_jpeg(data: bytes, path: str) -> np.ndarray:
     """(H, W, 3) BGR in the stored frame; simplejpeg and OpenCV give equal pixels."""
     if simplejpeg is not None:
         try:
@@ -223,7 +223,7 @@ def _decode_jpeg(data: bytes) -> np.ndarray:
             if not any(words in str(error) for words in _REFUSED):
                 raise UnreadableImageError(f'JPEG: {error}') from error
     else:
-        warn_once('without simplejpeg, damage inside JPEG files is not noticed', 'read by OpenCV')
+        warn_once('OpenCV hides damage inside JPEG files: pip install simplejpeg', path)
     flags = cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION
     img = cv2.imdecode(np.frombuffer(data, np.uint8), flags)
     if img is None:
