@@ -28,6 +28,7 @@ BENCHMARKS = {
     'attention': 'the same figures: AttentionRegHook on against off',
     'loader': 'data loading with and without cached superpixels',
     'registration': 'the exemplar to JSRT: seconds and Dice',
+    'gpu': 'speed, waits and gaps on a GPU that is at hand for minutes',
     'launches': 'operators, waits and copies of a step of each method, on a stand-in GPU',
     'cost': 'step, loading and memory of the small tables, inputs of projects/cost',
 }

@@ -1,6 +1,6 @@
-"""Waits of a training step of each method, with small networks, on 1 and 128 ranks.
+"""Waits of a training step of each method, with small networks, in bfloat16.
 
-python tests/fake_gpu/waits.py FILE.json
+Command: python tests/fake_gpu/waits.py FILE.json RANKS
 """
 
 import json
@@ -12,12 +12,16 @@ from mmengine.config import Config
 
 CONFIGS = step.ROOT / 'configs'
 BACKBONE = {'model.backbone.depth': 18}
-SMALL_HEAD = {'model.head.out_channels': 64, 'model.loss.out_channels': 64}
 VIT = dict(_delete_=True, embed_dims=24, num_layers=1, num_heads=6, feedforward_channels=24)
+SMALL_VIT = {
+    'model.backbone.arch': VIT,
+    'model.head.out_channels': 64,
+    'model.loss.out_channels': 64,
+}
 # Config and what makes it small.
 METHODS = {
-    'DINO': ('baselines/dino_vits16_in1k', {'model.backbone.arch': VIT, **SMALL_HEAD}),
-    'MeDINO': ('medino/vits16_chexpert_triangular', {'model.backbone.arch': VIT, **SMALL_HEAD}),
+    'DINO': ('baselines/dino_vits16_in1k', SMALL_VIT),
+    'MeDINO': ('medino/vits16_chexpert_triangular', SMALL_VIT),
     'R2O': ('r2o/r50_in1k', {**BACKBONE, 'model.refiner.num_clusters': 3}),
     'DetCon': ('baselines/detcon-b_r50_in1k', BACKBONE),
     'PixPro': ('baselines/pixpro_r50_in1k', BACKBONE),
@@ -31,20 +35,18 @@ METHODS = {
 
 
 def main() -> None:
-    """Write method -> ranks -> lines of the waits, and how many operators were counted."""
+    """Write method -> what it waits for, and how many operators were counted."""
     step.patch_mmengine()
     step.patch_values(iterations=2)
     found: dict = {}
     for name, (path, options) in METHODS.items():
-        for world in (1, 128):
-            cfg = Config.fromfile(CONFIGS / f'{path}.py')
-            cfg.merge_from_dict(deepcopy(options))
-            # The first step makes tables of cells that later ones use.
-            steps = 2 if name in ('R2O', 'DetCon') else 1
-            watch = step.count(cfg, world, 'bfloat16', batch_size=4, steps=steps)
-            operators = sum(counts.total() for counts in watch.operators.values())
-            found[f'{name}, {world}'] = dict(waits=watch.waits, operators=operators)
-            print(name, world, operators, dict(watch.waits), flush=True)
+        cfg = Config.fromfile(CONFIGS / f'{path}.py')
+        cfg.merge_from_dict(deepcopy(options))
+        # The first step makes tables of cells that later ones use.
+        steps = 2 if name in ('R2O', 'DetCon') else 1
+        watch = step.count(cfg, int(sys.argv[2]), 'bfloat16', batch_size=4, steps=steps)
+        operators = sum(counts.total() for counts in watch.operators.values())
+        found[name] = dict(waits=watch.waits, operators=operators)
     with open(sys.argv[1], 'w') as file:
         json.dump(found, file)
 

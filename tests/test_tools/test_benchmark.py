@@ -3,6 +3,7 @@
 import copy
 import json
 import math
+import shutil
 import sys
 from pathlib import Path
 
@@ -288,3 +289,21 @@ def test_registration_of_jsrt(shared_data, tmp_path):
     tuned, defaults = results['tuned'], results['Elastix defaults']
     assert np.mean(tuned['seconds']) < 0.5 * np.mean(defaults['seconds'])
     assert np.mean(tuned['dice']) > np.mean(defaults['dice']) - 0.01
+
+
+@slow
+def test_gpu_runs_each_part(tmp_path):
+    """On a CPU with tiny sizes; parts that fail would be noted in the details."""
+    parts = ['graph', 'waits', 'throughput', 'vit', 'gaps']
+    found, figures = quick_run(tmp_path, 'gpu', '--parts', *parts)
+    assert not [key for key in found['details'] if 'failed' in key]
+    assert figures['cells of one cluster, graph and eager']['value'] == 1
+    assert figures['MeDINO, ViT-S/16, bf16']['value'] > 0
+
+
+@slow
+@pytest.mark.skipif(shutil.which('g++') is None, reason='the stand-in needs g++')
+def test_launches_of_one_method(tmp_path):
+    _, figures = quick_run(tmp_path, 'launches', '--methods', 'MeDINO', '--batch', '2')
+    assert figures['waits, MeDINO, 128 ranks']['value'] == 0
+    assert figures['operators, MeDINO, 1 rank']['value'] > 1000
