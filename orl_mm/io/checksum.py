@@ -14,9 +14,13 @@ def with_checksum(data: bytes) -> bytes:
 
     The zip's own checksums cover its records only, not their names and places.
     """
+    parts: list[bytes | memoryview] = [data]
     if data.startswith(b'PK'):  # a zip without comment: its last two bytes are the length of one
-        data = data[:-2] + _LENGTH.to_bytes(2, 'little')
-    return data + _MARK + b'%08x' % zlib.crc32(data)
+        parts = [memoryview(data)[:-2], _LENGTH.to_bytes(2, 'little')]
+    found = 0
+    for part in parts:
+        found = zlib.crc32(part, found)
+    return b''.join([*parts, _MARK + b'%08x' % found])  # one copy of a large file
 
 
 def has_checksum(file: BinaryIO) -> bool:
