@@ -18,44 +18,29 @@ from typing import Any, Union
 from mmengine.hooks import Hook
 from mmengine.logging import MessageHub, print_log
 from mmengine.optim import _ParamScheduler
+from mmengine.optim.scheduler.param_scheduler import INF
 from mmengine.runner import Runner
 
 from orl_mm.progress import epoch_at, epoch_length, iteration, total_epochs, unwrapped_model
 from orl_mm.registry import HOOKS, PARAM_SCHEDULERS
 
-UNKNOWN_END = int(1e9)  # mmengine's `end` where neither the config nor the loop gives one
 
-
-def _linear(done: float, span: float, first: float, last: float) -> float:
-    return first + (last - first) / span * done
-
-
-def _cosine(done: float, span: float, first: float, last: float) -> float:
-    return last + 0.5 * (first - last) * (1.0 + math.cos(math.pi * (done / span)))
-
-
-def _quarter_cosine(done: float, span: float, first: float, last: float) -> float:
+def _quarter_cosine(done: float, span: float, a: float, b: float) -> float:
     """cos when falling, sin when rising; ``utils/scheduler.py`` of KKallidromitis/r2o."""
     angle = done / span * (math.pi / 2)
-    if last > first:
-        angle = math.pi / 2 - angle
-    return math.cos(angle) * (max(first, last) - min(first, last)) + min(first, last)
+    angle = math.pi / 2 - angle if b > a else angle
+    return math.cos(angle) * (max(a, b) - min(a, b)) + min(a, b)
 
 
-# Name -> value at `done` of `span` between two points with the values `first` and `last`.
+# Name -> value at `done` of `span` between two points with the values a and b.
 CURVES: dict[str, Callable[[float, float, Any, Any], Any]] = dict(
-    constant=lambda done, span, first, last: first,
-    piecewise=lambda done, span, first, last: first,
-    linear=_linear,
-    cosine=_cosine,
+    constant=lambda done, span, a, b: a,
+    piecewise=lambda done, span, a, b: a,
+    step=lambda done, span, a, b: a,
+    linear=lambda done, span, a, b: a + (b - a) / span * done,
+    cosine=lambda done, span, a, b: b + 0.5 * (a - b) * (1.0 + math.cos(math.pi * (done / span))),
     quarter_cosine=_quarter_cosine,
 )
-CURVES['step'] = CURVES['piecewise']
-
-
-def _warn(text: str) -> None:
-    if text:
-        print_log(text, logger='current', level=logging.WARNING)
 
 
 @dataclass(frozen=True)
@@ -111,28 +96,24 @@ class Schedule:
             raise ValueError(f'type of a schedule must be one of {sorted(CURVES)}, got {kind!r}')
         if not isinstance(values, (list, tuple)) or not values:
             raise ValueError(f'values must be a list of at least one number, got {values!r}')
-        if kind == 'constant' and len(values) > 1:
-            raise ValueError(
-                f"a constant schedule has one value, got {values}; use type='piecewise'"
-            )
-        if CURVES[kind] is CURVES['piecewise'] and len(values) > 1 and points is None:
-            raise ValueError('a piecewise schedule needs points (epochs), one for each value')
-        if CURVES[kind] is not CURVES['piecewise'] and None in values and len(values) > 1:
-            raise ValueError(f'a {kind} schedule cannot interpolate None, got {values}')
-        if points is not None and kind != 'constant':
-            if len(points) != len(values):
-                raise ValueError(
-                    f'a schedule needs one point (epoch) for each value, got points={points} '
-                    f'and values={values}'
-                )
-            if any(b <= a for a, b in zip(points, points[1:], strict=False)):
-                raise ValueError(f'points (epochs) of a schedule must increase, got {points}')
-            if self.end is not None:
-                raise ValueError(
-                    f'give either points={points} (epochs) or end={self.end}, not both'
-                )
         if self.warmup < 0:
             raise ValueError(f'warmup must not be negative, got {self.warmup}')
+        several, steps = len(values) > 1, kind in ('piecewise', 'step')
+        if several and kind == 'constant':
+            raise ValueError(f"a constant schedule has one value, got {values}: use 'piecewise'")
+        if several and steps and points is None:
+            raise ValueError('a piecewise schedule needs points (epochs), one for each value')
+        if several and not steps and None in values:
+            raise ValueError(f'a {kind} schedule cannot interpolate None, got {values}')
+        if points is None or kind == 'constant':
+            return
+        if len(points) != len(values) or self.end is not None:
+            raise ValueError(
+                f'a schedule needs one point (epoch) for each value, or end and not both, got '
+                f'points={points}, values={values}, end={self.end}'
+            )
+        if any(b <= a for a, b in zip(points, points[1:], strict=False)):
+            raise ValueError(f'points (epochs) of a schedule must increase, got {points}')
 
     @classmethod
     def build(cls, config: Union[float, dict, 'Schedule'], **defaults) -> 'Schedule':
@@ -185,10 +166,12 @@ class Schedule:
             problem = f'warmup={self.warmup} of {name} is longer than this run'
         else:
             return
-        _warn(
-            f'{problem}, {end:g}: leave the end out to have the schedule follow the length of the '
-            'run.'
-        )
+        advice = 'leave the end out to have the schedule follow the length of the run'
+        _warn(f'{problem}, {end:g}: {advice}.')
+
+
+def _warn(text: str) -> None:
+    print_log(text, logger='current', level=logging.WARNING)
 
 
 def position(
@@ -205,7 +188,9 @@ def position(
 
 @HOOKS.register_module()
 class ScheduleHook(Hook):
-    """Set attributes of the model by schedules, and log them.
+    """Set attributes of the model by schedules, and log them as ``train/NAME``.
+
+    NAME is the last part of an attribute's path, or the whole path where two end alike.
 
     Args:
         schedules (dict): Dotted path of an attribute of the model -> a number or the arguments of
@@ -225,38 +210,39 @@ class ScheduleHook(Hook):
 
     def __init__(self, schedules: dict[str, float | dict], interval: int = 10) -> None:
         self.interval = interval
-        self._units: dict[str, dict] = {}
-        self.schedules: dict[str, Schedule] = {}
+        self.schedules: dict[str, tuple[Schedule, dict]] = {}  # with the unit of t
         for path, config in schedules.items():
             config = dict(config) if isinstance(config, dict) else dict(values=[config])
-            self._units[path] = dict(
-                by_epoch=config.pop('by_epoch', True),
-                smooth=config.pop('convert_to_iter_based', False),
-            )
-            self.schedules[path] = Schedule.build(config)
+            by_epoch = config.pop('by_epoch', True)
+            unit = dict(by_epoch=by_epoch, smooth=config.pop('convert_to_iter_based', False))
+            self.schedules[path] = Schedule.build(config), unit
+        names = [path.split('.')[-1] for path in schedules]
+        self.log_names = {
+            path: name if names.count(name) == 1 else path
+            for path, name in zip(schedules, names, strict=True)
+        }
 
     def before_train(self, runner: Runner) -> None:
         """Check that the attributes exist and that the schedules fit the run."""
-        for path, schedule in self.schedules.items():
+        for path, (schedule, unit) in self.schedules.items():
             owner, name = self._owner(runner, path)
             if not hasattr(owner, name):
                 raise AttributeError(
                     f'{type(owner).__name__} has no attribute {name!r}: correct or remove '
                     f'{path!r} of ScheduleHook in custom_hooks'
                 )
-            schedule.warn_if_unfit(path, position(runner, 0, **self._units[path])[1])
+            schedule.warn_if_unfit(path, position(runner, 0, **unit)[1])
 
     def before_train_iter(
         self, runner: Runner, batch_idx: int, data_batch: dict | tuple | list | None = None
     ) -> None:
         """Set the values of this iteration."""
         step = iteration(runner, batch_idx)
-        for path, schedule in self.schedules.items():
-            value = schedule(*position(runner, step, **self._units[path]))
-            owner, name = self._owner(runner, path)
-            setattr(owner, name, value)
+        for path, (schedule, unit) in self.schedules.items():
+            value = schedule(*position(runner, step, **unit))
+            setattr(*self._owner(runner, path), value)
             if batch_idx == 0 or self.every_n_inner_iters(batch_idx, self.interval):
-                runner.message_hub.update_scalar(f'train/{name}', value)
+                runner.message_hub.update_scalar(f'train/{self.log_names[path]}', value)
 
     @staticmethod
     def _owner(runner: Runner, path: str) -> tuple[Any, str]:
@@ -288,9 +274,8 @@ class ParamSchedule(_ParamScheduler):
         param_name (str): Key of the parameter groups.
         factors (sequence): Values of the curve, as multiples of the group's own value.
         final (float, optional): Absolute last value, used in place of the last factor.
-        curve (str): ``type`` of :class:`Schedule`.
-        points (sequence, optional): Position of each factor, in the unit of ``end``.
-        inclusive (bool): Whether the last warm-up step has the full value, see :class:`Schedule`.
+        curve, points, inclusive: ``type``, points (one for each factor, in the unit of ``end``)
+            and ``inclusive`` of :class:`Schedule`.
         by_epoch (bool): Unit of ``warmup``, ``end`` and ``points``.
         epoch_length (int, optional): Iterations of an epoch; from the runner.
         verbose (bool): Print every value.
@@ -306,7 +291,7 @@ class ParamSchedule(_ParamScheduler):
         self,
         optimizer,
         warmup: int = 0,
-        end: int = UNKNOWN_END,
+        end: int = INF,
         param_name: str = 'lr',
         factors: Sequence[float] = (1.0, 0.0),
         final: float | None = None,
@@ -318,7 +303,7 @@ class ParamSchedule(_ParamScheduler):
         epoch_length: int | None = None,
         verbose: bool = False,
     ) -> None:
-        if by_epoch or end == UNKNOWN_END:
+        if by_epoch or end == INF:
             raise ValueError(
                 f'{type(self).__name__} changes its value at every iteration: it needs '
                 'convert_to_iter_based=True, or warmup and end in iterations with by_epoch=False, '
@@ -326,24 +311,16 @@ class ParamSchedule(_ParamScheduler):
             )
         self.factors, self.final, self.epoch_length = list(factors), final, epoch_length
         self.schedule = Schedule(self.factors, curve, points, None, warmup, inclusive=inclusive)
-        self.factor: Callable[[int], float] | None = None
-        self._end, self._checked = max(end, 1), False
-        super().__init__(
-            optimizer,
-            param_name=param_name,
-            begin=0,
-            end=self._end,
-            last_step=last_step,
-            by_epoch=False,
-            verbose=verbose,
-        )
+        self.factor: Callable[[int], float] = lambda step: 1.0
+        self._planned, self._checked = (warmup, max(end, 1)), False
+        super().__init__(optimizer, param_name, 0, max(end, 1), last_step, False, verbose)
 
     @classmethod
     def build_iter_from_epoch(
         cls,
         *args,
         warmup: float = 0,
-        end: float = UNKNOWN_END,
+        end: float = INF,
         points: Sequence[float] | None = None,
         by_epoch: bool = True,
         epoch_length: int | None = None,
@@ -358,7 +335,7 @@ class ParamSchedule(_ParamScheduler):
             )
         kwargs.update(
             warmup=int(warmup * epoch_length),
-            end=end if end == UNKNOWN_END else int(end * epoch_length),
+            end=end if end == INF else int(end * epoch_length),
             points=points and [int(point * epoch_length) for point in points],
             by_epoch=False,
             epoch_length=epoch_length,
@@ -374,7 +351,7 @@ class ParamSchedule(_ParamScheduler):
             values[-1] = self.final
         return self.schedule(step, self.end, values)
 
-    def set_factor(self, factor: Callable[[int], float] | None) -> None:
+    def set_factor(self, factor: Callable[[int], float]) -> None:
         """Multiply the value of step t by ``factor(t)``, from the current step on."""
         self.factor = factor
         self._refresh()
@@ -420,11 +397,10 @@ class ParamSchedule(_ParamScheduler):
         self._refresh()
 
     def _get_value(self) -> list[float]:
-        factor = 1.0 if self.factor is None else self.factor(self.last_step)
         return [
             base
             if group.get('fix_lr') and self.param_name == 'lr'
-            else factor * self.value_at(self.last_step, base)
+            else self.factor(self.last_step) * self.value_at(self.last_step, base)
             for group, base in zip(self.optimizer.param_groups, self.base_values, strict=True)
         ]
 
@@ -445,36 +421,33 @@ class ParamSchedule(_ParamScheduler):
         iters, epochs = info.get('max_iters'), info.get('max_epochs')
         if iters is None or epochs is None:
             return
-        filled = self.epoch_length and self._end == epochs * self.epoch_length
-        self.end = iters if filled else self._end
-        problem, points = '', self.schedule.points
-        if points[-1] > iters if points else self.end != iters:
-            problem = (
-                f'The schedule of {self.param_name} ends at iteration '
-                f'{points[-1] if points else self.end}, but the run has {iters}: leave `end` out '
-                'to have it follow the length of the run.'
+        warmup, end = self._planned
+        self.end = iters if self.epoch_length and end == epochs * self.epoch_length else end
+        points, problems = self.schedule.points, []
+        last = points[-1] if points else self.end
+        if last > iters or (last < iters and not points):
+            problems.append(
+                f'The schedule of {self.param_name} ends at iteration {last}, but the run has '
+                f'{iters}: leave `end` out to have it follow the length of the run.'
             )
-        if self.schedule.warmup >= self.end:
-            problem += (
-                f'The warm-up of {self.param_name} ({self.schedule.warmup} iterations) does not '
-                f'fit into the run ({self.end}): shortened to {self.end // 10}.'
+        if warmup >= self.end:
+            problems.append(
+                f'The warm-up of {self.param_name} ({warmup} iterations) does not fit into the run '
+                f'({self.end}): shortened to {self.end // 10}.'
             )
             self.schedule = replace(self.schedule, warmup=self.end // 10)
         if warn:
             self._checked = True
-            _warn(problem)
+            for problem in problems:
+                _warn(problem)
 
 
 @PARAM_SCHEDULERS.register_module()
 class WarmupCosineParam(ParamSchedule):
     """DINO's schedule: the warm-up's last step has the full value, then cosine to ``final``.
 
-    Args:
-        optimizer (OptimWrapper or Optimizer): See :class:`ParamSchedule`.
-        final (float): Absolute value at the end.
-        kwargs: Others of :class:`ParamSchedule`.
-
-    Source: ``utils.py``, ``cosine_scheduler``, of github.com/facebookresearch/dino.
+    ``final`` is absolute; the other arguments are those of :class:`ParamSchedule`. Source:
+    ``utils.py``, ``cosine_scheduler``, of github.com/facebookresearch/dino.
     """
 
     def __init__(self, optimizer, final: float, **kwargs) -> None:

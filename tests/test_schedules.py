@@ -464,6 +464,29 @@ def test_a_changed_plan_is_logged_and_followed(tmp_path):
     assert [rates[0] for rates in longer.model.rates] == pytest.approx(expected)
 
 
+def test_a_resumed_run_warns_of_a_shortened_warmup_too(tmp_path):
+    short = dict(param_scheduler=dict(LR, warmup=10), lr=8.0)
+    tiny_runner(tmp_path / 'a', stop_after=2, **short).train()
+    rest = tiny_runner(
+        tmp_path / 'b', load_from=str(tmp_path / 'a/epoch_2.pth'), resume=True, **short
+    )
+    messages = listen(rest)
+    rest.train()
+    assert sum('warm-up of lr (40 iterations) does not fit' in m for m in messages) == 1
+
+
+def test_attributes_of_one_name_are_logged_by_their_paths(tmp_path):
+    hook = dict(SET, schedules={'norm.momentum': 0.5, 'norm.eps': 1e-3, 'momentum': 0.7})
+    model = Heated()
+    model.momentum = None
+    runner = tiny_runner(tmp_path, model, hooks=[hook], epochs=1)
+    runner.train()
+    scalars = runner.message_hub.log_scalars
+    assert scalars['train/norm.momentum'].current() == 0.5
+    assert scalars['train/momentum'].current() == 0.7
+    assert 'train/eps' in scalars
+
+
 def test_hook_needs_the_attribute(tmp_path):
     with pytest.raises(AttributeError, match="no attribute 'teacher_temp'"):
         tiny_runner(tmp_path, hooks=[SET]).train()

@@ -12,7 +12,6 @@ for a mistake in the command. The layouts are described in projects/data/README.
 """
 
 import argparse
-import inspect
 import sys
 
 from orl_tools import Parser, command_errors, existing_folder, start
@@ -43,22 +42,11 @@ def parse_args(argv=None):
 
 
 start(__name__, parse_args)
-from orl_mm.datasets.layouts import LAYOUTS, check_layout
-from orl_mm.engine import cli
+from orl_mm.datasets.layouts import check_layout
 
 
 def main(argv=None) -> int:
-    options = vars(parse_args(argv))
-    name, root, every_file = (options.pop(key) for key in ('name', 'root', 'every_file'))
-    if name not in LAYOUTS:
-        raise cli.UserError(f'{name!r} is not one of the data sets {", ".join(LAYOUTS)}')
-    layout = LAYOUTS[name]
-    taken = inspect.signature(layout.check).parameters
-    for option in options:
-        if option not in taken:
-            raise cli.UserError(f'--{option} is not an option of {name}')
-    progress = sys.stderr.isatty()
-    report = check_layout(name, root or layout.root, every_file, progress, **options)
+    report = check_layout(**vars(parse_args(argv)), progress=sys.stderr.isatty())
     print('\n'.join(report.lines()))
     if report.ok:
         print('ok: a run may start')

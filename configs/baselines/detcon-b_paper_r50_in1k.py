@@ -24,6 +24,6 @@ model = dict(
 )
 
 optim_wrapper = dict(optimizer=dict(lr=0.2 * 4096 / 256, weight_decay=1.5e-6))
-_hooks = _base_.custom_hooks
-_hooks[3].update(momentum=0.996)
-custom_hooks = _hooks
+custom_hooks = _base_.custom_hooks
+[_hook] = [hook for hook in custom_hooks if hook['type'] == 'orl_mm.MomentumUpdateHook']
+_hook.update(momentum=0.996)

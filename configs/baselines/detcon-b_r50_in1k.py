@@ -10,7 +10,7 @@
 # Data:     data/imagenet/train/<class>/*.JPEG. Compute the regions once (0.2 s per
 #           image): tools/cache_superpixels.py --config configs/baselines/detcon-b_r50_in1k.py \
 #           --out data/felzenszwalb, then --cfg-options
-#           train_dataloader.dataset.pipeline.2.cache=data/felzenszwalb
+#           train_dataloader.dataset.pipeline.GenerateSuperpixels.cache=data/felzenszwalb
 #
 # Differences from the authors' code (detcon-b_paper_r50_in1k.py): base learning rate 0.3 instead of
 # 0.2; weight decay 1e-6 instead of 1.5e-6; target momentum from 0.99 instead of 0.996; joined

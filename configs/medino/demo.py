@@ -32,4 +32,5 @@ param_scheduler = [_lr, _decay]
 train_cfg = dict(max_epochs=20)
 default_hooks = dict(logger=dict(interval=6), checkpoint=dict(interval=20))
 custom_hooks = _base_.custom_hooks
-custom_hooks[7].update(interval=60)
+[_hook] = [h for h in custom_hooks if h['type'] == 'orl_mm.AttentionVisualizationHook']
+_hook.update(interval=60)

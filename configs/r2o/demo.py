@@ -43,11 +43,11 @@ optim_wrapper = dict(
 param_scheduler = [dict(type='orl_mm.WarmupCosineLR', warmup=10, by_epoch=False)]
 train_cfg = dict(_delete_=True, type='IterBasedTrainLoop', max_iters=100)
 
-_hooks = _base_.custom_hooks
-_hooks[2].update(momentum=0.97)
-_hooks[3].update(schedule=dict(type='constant', values=[16]), interval=10)
-_hooks[4].update(interval=50, num_images=8)
-custom_hooks = [*_hooks, dict(type='orl_mm.SayWhereHook')]
+_hooks = {hook['type']: hook for hook in _base_.custom_hooks}
+_hooks['orl_mm.MomentumUpdateHook'].update(momentum=0.97)
+_hooks['orl_mm.KMeansRefineHook'].update(schedule=dict(type='constant', values=[16]), interval=10)
+_hooks['orl_mm.ObjectVisualizationHook'].update(interval=50, num_images=8)
+custom_hooks = [*_hooks.values(), dict(type='orl_mm.SayWhereHook')]
 
 default_hooks = dict(
     logger=dict(interval=10), checkpoint=dict(interval=50, by_epoch=False, max_keep_ckpts=1)

@@ -9,6 +9,6 @@ _base_ = './r50_in1k.py'
 model = dict(refiner=dict(num_clusters=64))
 train_dataloader = dict(dataset=dict(classes_file='imagenet100'))
 
-_hooks = _base_.custom_hooks
-_hooks[3].update(schedule=dict(type='constant', values=[64]))
-custom_hooks = _hooks
+custom_hooks = _base_.custom_hooks
+[_hook] = [hook for hook in custom_hooks if hook['type'] == 'orl_mm.KMeansRefineHook']
+_hook.update(schedule=dict(type='constant', values=[64]))

@@ -5,6 +5,6 @@
 # Expected: not yet run. The values and epochs are this project's choice.
 _base_ = './r50_in1k.py'
 
-_hooks = _base_.custom_hooks
-_hooks[3].update(schedule=dict(type='piecewise', epochs=[1, 101, 201], values=[64, 16, 4]))
-custom_hooks = _hooks
+custom_hooks = _base_.custom_hooks
+[_hook] = [hook for hook in custom_hooks if hook['type'] == 'orl_mm.KMeansRefineHook']
+_hook.update(schedule=dict(type='piecewise', epochs=[1, 101, 201], values=[64, 16, 4]))

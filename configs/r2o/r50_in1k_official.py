@@ -38,6 +38,6 @@ param_scheduler = [
 ]
 
 # K decreases from 127 to 4; the learning rate is multiplied by K / 16.
-_hooks = _base_.custom_hooks
-_hooks[3].update(schedule=dict(type='cosine', values=[128, 4]), lr_factor_base=16)
-custom_hooks = _hooks
+custom_hooks = _base_.custom_hooks
+[_hook] = [hook for hook in custom_hooks if hook['type'] == 'orl_mm.KMeansRefineHook']
+_hook.update(schedule=dict(type='cosine', values=[128, 4]), lr_factor_base=16)

@@ -166,9 +166,6 @@ class ImageList(BaseDataset):
         if classes is None:
             paths = list(find_images(root, self.extensions, bad))
         else:
-            twice = sorted({c for c in classes if classes.count(c) > 1})
-            if twice:
-                raise ValueError(f'{self.classes_file} names {", ".join(twice[:5])} more than once')
             missing = [c for c in classes if not os.path.isdir(os.path.join(root, c))]
             if missing:
                 raise ValueError(

@@ -11,6 +11,7 @@ import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import mmengine.registry
 from mmengine.config import Config, ConfigDict
@@ -25,21 +26,11 @@ from orl_mm.errors import UserError, file_error
 from .resume import fit_optimizer
 
 # Top-level keys that a runner reads, beside the arguments of Runner itself.
-EXTRA_KEYS = (
-    'runner_type',
-    'custom_imports',
-    'model_wrapper_cfg',
-    'find_unused_parameters',
-    'sync_bn',
-    'compile',
-    'channels_last',
-    'tta_model',
-    'tta_pipeline',
-)
-# Between 'optim_wraper' or 'load_form', which are mistakes, and 'test_pipeline'
-# beside 'tta_pipeline', which is not. Of all configs of mmpretrain, mmdet and
-# mmseg one has a key so close to a runner's, and that one is a mistake, too
-# ('models' in mmseg's BiSeNetV2 with OHEM).
+EXTRA_KEYS = [
+    *('runner_type', 'custom_imports', 'model_wrapper_cfg', 'find_unused_parameters'),
+    *('sync_bn', 'compile', 'channels_last', 'tta_model', 'tta_pipeline'),
+]
+# Separates 'optim_wraper', a mistake, from 'test_pipeline', only similar to 'tta_pipeline'.
 KEY_LIKENESS = 0.885
 
 
@@ -74,33 +65,51 @@ def _drop_own_scope(node: object) -> None:
             _drop_own_scope(value)
 
 
-def runner_keys() -> list:
-    """The top-level config keys that a runner reads."""
-    arguments = inspect.signature(Runner.__init__).parameters
-    return [key for key in arguments if key not in ('self', 'cfg')] + list(EXTRA_KEYS)
-
-
 def check_top_level_keys(cfg: Config) -> None:
-    """Refuse a key that is almost, but not, one that the runner reads.
+    """Raise UserError for a key that is almost, but not, one that the runner reads.
 
-    mmengine ignores unknown top-level keys, so a misspelt ``optim_wrapper``
-    would train with the settings of ``_base_``. Keys unlike any known one stay
-    legal: configs keep their own variables there.
-
-    Raises:
-        UserError: Naming the key that was meant.
+    mmengine ignores unknown top-level keys, so that with a misspelled ``optim_wrapper`` a run would
+    train with the settings of ``_base_``. Other unknown keys are allowed: configs keep their own
+    variables there.
     """
-    known = runner_keys()
-    for key in cfg:
-        if key in known:
-            continue
-        near = difflib.get_close_matches(key, known, 1, KEY_LIKENESS) or [
-            name for name in known if sorted(name) == sorted(key)
-        ]
+    known = [*inspect.signature(Runner.__init__).parameters, *EXTRA_KEYS]
+    for key in set(cfg).difference(known):
+        swapped = [name for name in known if sorted(name) == sorted(key)]
+        near = difflib.get_close_matches(key, known, 1, KEY_LIKENESS) or swapped
         if near:
             raise UserError(
                 f'the config has the key {key!r}, which nothing reads; did you mean {near[0]!r}?'
             )
+
+
+def merge_options(cfg: Config, options: dict | None) -> None:
+    """Apply ``--cfg-options``.
+
+    An element of a list is named by its index or by its type, without the scope:
+    ``custom_hooks.AttentionRegHook.lambda1=0``.
+
+    Raises:
+        UserError: A key that does not fit the config.
+    """
+    try:
+        cfg.merge_from_dict({_with_indices(cfg, k): v for k, v in (options or {}).items()})
+    except (KeyError, TypeError, IndexError, ValueError) as error:
+        raise UserError(f'--cfg-options {options} does not fit the config: {error}') from error
+
+
+def _with_indices(node: Any, key: str) -> str:
+    parts = key.split('.')
+    for i, part in enumerate(parts):
+        if isinstance(node, (list, tuple)):
+            if not part.isdigit():
+                types = [getattr(item, 'type', '').split('.')[-1] for item in node]
+                if types.count(part) != 1:
+                    raise ValueError(f'{part} is not one of {types}')
+                parts[i] = str(types.index(part))
+            node = node[int(parts[i])]
+        else:
+            node = node.get(part) if isinstance(node, (Config, dict)) else None
+    return '.'.join(parts)
 
 
 def merge_common_arguments(cfg: Config, args: argparse.Namespace) -> None:
@@ -109,19 +118,12 @@ def merge_common_arguments(cfg: Config, args: argparse.Namespace) -> None:
     The work directory comes from the command, else from the config, else it is
     ``work_dirs/`` and the config's file name.
     """
-    if args.cfg_options is not None:
-        try:
-            cfg.merge_from_dict(args.cfg_options)
-        except (KeyError, TypeError, IndexError) as error:
-            raise UserError(
-                f'--cfg-options {args.cfg_options} does not fit the config: {error}'
-            ) from error
-        check_top_level_keys(cfg)
+    merge_options(cfg, args.cfg_options)
+    check_top_level_keys(cfg)
     if args.launcher == 'pytorch' and 'RANK' not in os.environ:
         raise UserError(
-            '--launcher pytorch is for processes that torchrun '
-            'started; type tools/dist_train.sh CONFIG GPUS (or '
-            'tools/dist_test.sh CONFIG CHECKPOINT GPUS)'
+            '--launcher pytorch is for processes that torchrun started; type tools/dist_train.sh '
+            'CONFIG GPUS (or tools/dist_test.sh CONFIG CHECKPOINT GPUS)'
         )
     cfg.launcher = args.launcher
     os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
@@ -132,7 +134,7 @@ def merge_common_arguments(cfg: Config, args: argparse.Namespace) -> None:
 
 
 def check_parts(cfg: Config, purpose: str, *keys: str) -> None:
-    """Refuse a config without the top-level keys that ``purpose`` needs."""
+    """Raise UserError for a config without the top-level keys that ``purpose`` needs."""
     missing = [key for key in ('model', *keys) if cfg.get(key) is None]
     if missing:
         raise UserError(
@@ -141,10 +143,10 @@ def check_parts(cfg: Config, purpose: str, *keys: str) -> None:
 
 
 def set_dataloader_defaults(cfg: Config, args: argparse.Namespace) -> None:
-    """Give the data loaders what the stock tool of the config's scope gives.
+    """Set what the stock tool of the config's scope sets in the data loaders.
 
-    mmpretrain's configs leave ``collate_fn``, ``pin_memory`` and
-    ``persistent_workers`` to its tool; mmdet's and mmseg's name their own.
+    mmpretrain's configs leave ``collate_fn``, ``pin_memory`` and ``persistent_workers`` to its
+    tool, mmdet's and mmseg's do not.
     """
     ours = cfg.get('default_scope') in ('mmpretrain', 'orl_mm')
     for field in ('train_dataloader', 'val_dataloader', 'test_dataloader'):
@@ -156,19 +158,16 @@ def set_dataloader_defaults(cfg: Config, args: argparse.Namespace) -> None:
             loader.setdefault('persistent_workers', True)
             loader.setdefault('collate_fn', ConfigDict(type='default_collate'))
         if isinstance(loader.get('collate_fn'), dict):
-            # `_base_ = 'package::...'` marks every dict; mmengine would hand
-            # the mark to the function as an argument.
+            # From `_base_ = 'package::...'`; mmengine would pass it to the function.
             loader.collate_fn.pop('_scope_', None)
-        # Without a device there is nothing to pin for; torch would warn.
         if args.no_pin_memory or get_device() == 'cpu':
             loader.pin_memory = False
-        # torch refuses persistent workers where there are no workers.
         if getattr(args, 'no_persistent_workers', False) or loader.get('num_workers', 0) == 0:
             loader.persistent_workers = False
 
 
 class SetupHook(Hook):
-    """Notes when the set-up of a run is over, and checks the checkpoint it resumes from."""
+    """Records when the set-up of a run is over, and checks the checkpoint it resumes from."""
 
     priority = 'LOWEST'  # after the hooks that check the config before training
 
@@ -231,7 +230,7 @@ def _log_traceback(error: Exception) -> str | None:
 
 
 def _describe(error: Exception) -> str:
-    """An error of a library in one line, with the name that was probably meant."""
+    """An error of a library in one line, with the part that was probably meant."""
     text = str(error.args[0]) if isinstance(error, KeyError) and error.args else str(error)
     if isinstance(error, ModuleNotFoundError) and error.name == 'mmcv._ext':
         return "this config needs mmcv's compiled ops, which are not installed; type: make ops"
@@ -239,42 +238,26 @@ def _describe(error: Exception) -> str:
         return 'the port of the first process is in use on its machine; set MASTER_PORT to another'
     unknown = re.match(r'(\S+) is not in the (.+?) registry\.', text)
     if unknown:
-        near = difflib.get_close_matches(unknown[1], [name for name, _ in _registered()], 1, 0.7)
-        return unknown[0] + (
-            f' Did you mean {near[0]!r}?'
-            if near
-            else ' Its package may be missing from custom_imports.'
-        )
-    unexpected = re.search(r"(\w+)\.__init__\(\) got an unexpected .*argument '(\w+)'", text)
-    if unexpected:
-        parts = [
-            part for _, part in _registered() if getattr(part, '__name__', None) == unexpected[1]
-        ]
-        taken = [key for part in parts for key in inspect.signature(part).parameters]
-        near = difflib.get_close_matches(unexpected[2], taken, 1)
-        return text + (f'; did you mean {near[0]!r}?' if near else '')
-    return f'{type(error).__name__}: {text}'
+        near = difflib.get_close_matches(unknown[1], _registered(), 1, 0.7)
+        hint = f'Did you mean {near[0]!r}?' if near else 'Its package may not be in custom_imports.'
+        return f'{unknown[0]} {hint}'
+    return text if '__init__() got an unexpected' in text else f'{type(error).__name__}: {text}'
 
 
-def _registered() -> Iterator[tuple[str, type]]:
-    """Every registered part by its name, those of other scopes as ``scope.Name``."""
+def _registered() -> list[str]:
+    """The names of all registered parts, those of other scopes as ``scope.Name``."""
     roots = [root for root in vars(mmengine.registry).values() if isinstance(root, Registry)]
-    for root in roots:
-        yield from root.module_dict.items()
-        for scope, child in root.children.items():
-            for name, part in child.module_dict.items():
-                yield f'{scope}.{name}', part
+    names = [name for root in roots for name in root.module_dict]
+    for scope, child in [pair for root in roots for pair in root.children.items()]:
+        names += [f'{scope}.{name}' for name in child.module_dict]
+    return names
 
 
 def build_loops(runner: Runner, *splits: str) -> None:
-    """Build the loops of a runner, and with them the data sets, naming their folders in errors.
+    """Build the loops of a runner (``'train'``, ``'val'``, ``'test'``), and so the data sets.
 
-    Stock data sets assert that a folder exists without a message, and a list that is cut or
-    empty fails in json or numpy without its path.
-
-    Args:
-        runner (Runner): Before its run.
-        splits: ``'train'``, ``'val'``, ``'test'``.
+    Stock data sets assert without a message that a folder exists, and a truncated or empty list
+    fails in json or numpy without its path.
 
     Raises:
         UserError: In place of such an error, with the folders of the data loader's config.
@@ -283,26 +266,20 @@ def build_loops(runner: Runner, *splits: str) -> None:
         try:
             getattr(runner, f'{split}_loop')
         except (OSError, AssertionError, ValueError) as error:
-            cut = isinstance(error, (json.JSONDecodeError, UnicodeDecodeError))
-            empty = 'need at least one array to concatenate' in str(error)
-            if isinstance(error, ValueError) and not cut and not empty:
-                raise
             what = str(error) or 'a file or folder is missing'
-            if cut or empty:
-                what = 'it is cut or no json' if cut else 'no sample, or filter_cfg leaves none'
+            if isinstance(error, (json.JSONDecodeError, UnicodeDecodeError)):
+                what = 'the file is truncated or not JSON'
+            elif 'need at least one array to concatenate' in str(error):
+                what = 'no sample, or filter_cfg leaves none'
+            elif isinstance(error, ValueError):
+                raise
+            data = (runner.cfg.get(f'{split}_dataloader') or {}).get('dataset') or {}
+            while 'data_root' not in data and isinstance(data.get('dataset'), dict):
+                data = data['dataset']
+            named = {key: data.get(key) for key in ('data_root', 'data_prefix', 'ann_file')}
+            folders = ', '.join(f'{key}={value!r}' for key, value in named.items() if value)
             raise UserError(
-                f'{_data_of(runner.cfg.get(f"{split}_dataloader") or {})}: {what}. Put the data '
-                f'there or give another folder, e.g. --cfg-options {split}_dataloader.dataset.'
-                'data_root=FOLDER; tools/check_data.py lists what is missing'
+                f'{data.get("type")}, {folders}: {what}. Put the data there or give another '
+                f'folder, e.g. --cfg-options {split}_dataloader.dataset.data_root=FOLDER; '
+                'tools/check_data.py lists what is missing'
             ) from error
-
-
-def _data_of(loader: dict) -> str:
-    """The data set of a data loader's config, with its files and folders."""
-    data = loader.get('dataset') or {}
-    while 'data_root' not in data and isinstance(data.get('dataset'), dict):
-        data = data['dataset']
-    named = dict(data_root=data.get('data_root'), data_prefix=data.get('data_prefix'))
-    if data.get('ann_file'):
-        named['ann_file'] = os.path.join(data.get('data_root') or '', data['ann_file'])
-    return f'{data.get("type")}, ' + ', '.join(f'{k}={v!r}' for k, v in named.items() if v)

@@ -86,7 +86,7 @@ def image_source(
         words = ['--list', args.list]
     else:
         if not os.path.isdir(args.folder):
-            raise cli.UserError(f'--folder {args.folder!r} is no folder')
+            raise cli.UserError(f'--folder {args.folder!r} is not a folder')
         dataset = ImageList(args.folder, extensions=extensions)
         words = ['--folder', args.folder]
     if args.root and not args.folder:
@@ -97,10 +97,7 @@ def image_source(
 def training_data(path: str, options: dict | None = None) -> tuple[BaseDataset, dict]:
     """A config's training data, without its pipeline, and its transforms by name."""
     config = cli.load_config(path)
-    try:
-        config.merge_from_dict(options or {})
-    except (KeyError, TypeError, IndexError) as error:
-        raise cli.UserError(f'--cfg-options {options} does not fit the config: {error}') from error
+    cli.merge_options(config, options)
     if config.get('train_dataloader') is None:
         raise cli.UserError(f'{path} has no train_dataloader to take the images from')
     init_default_scope(config.get('default_scope', 'mmengine'))

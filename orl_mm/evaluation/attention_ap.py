@@ -1,16 +1,15 @@
-"""Do attention heads find the parts? (Thesis, table 3.1.)"""
+"""Average precision of attention heads on parts (thesis, table 3.1)."""
 
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import torch
-from mmengine.evaluator import BaseMetric
 from mmengine.logging import print_log
 
 from orl_mm.registry import METRICS
 
-from .bootstrap import percentile_interval, resample_patients
+from .bootstrap import BootstrapMetric, resample_patients
 from .part_score import ImageScores, PartScore, score_image, score_part
 
 HEADS = ('stored', 'best')
@@ -18,7 +17,7 @@ UNASSIGNED = ('best', 'best_per_image')
 
 
 @METRICS.register_module()
-class AttentionAP(BaseMetric):
+class AttentionAP(BootstrapMetric):
     """Average precision of attention maps against masks of parts, in full resolution.
 
     scikit-learn's ``average_precision_score`` of the map enlarged by nearest neighbour,
@@ -38,11 +37,8 @@ class AttentionAP(BaseMetric):
             Or head -> name of its part.
         unassigned (str): ``'best'``: the head with the highest mean over the images, of all
             heads; ``'best_per_image'``: the highest of each image, an upper bound.
-        resamples (int): Of the bootstrap; 0: no intervals. The head is chosen once, so an
-            interval does not cover the choice.
-        level (float): Share of the resamples within an interval.
-        seed (int): Of the bootstrap.
-        collect_device, prefix, collect_dir: See ``BaseMetric``.
+        kwargs: See :class:`~.bootstrap.BootstrapMetric`. The head is chosen once, so an interval
+            does not cover the choice.
 
     Returns (``evaluate``): per part ``<part>``, ``<part>_low``, ``<part>_high``,
     ``<part>_pooled`` and its ends, ``<part>_coverage`` (see
@@ -63,13 +59,7 @@ class AttentionAP(BaseMetric):
     default_prefix = 'attention_ap'
 
     def __init__(
-        self,
-        heads: str | dict[int, str] = 'stored',
-        unassigned: str = 'best',
-        resamples: int = 1000,
-        level: float = 0.95,
-        seed: int = 0,
-        **kwargs,
+        self, heads: str | dict[int, str] = 'stored', unassigned: str = 'best', **kwargs
     ) -> None:
         super().__init__(**kwargs)
         if isinstance(heads, str) and heads not in HEADS or unassigned not in UNASSIGNED:
@@ -77,14 +67,8 @@ class AttentionAP(BaseMetric):
                 f'heads must be a dict of head numbers and parts or one of {HEADS}, '
                 f'and unassigned one of {UNASSIGNED}, got {heads!r}, {unassigned!r}'
             )
-        if resamples < 0 or not 0 < level < 1:
-            raise ValueError(
-                'resamples must not be negative and level within (0, 1), got '
-                f'{resamples} and {level}'
-            )
         self.heads = heads if isinstance(heads, str) else {int(h): p for h, p in heads.items()}
-        self.unassigned, self.resamples = unassigned, resamples
-        self.level, self.seed = level, seed
+        self.unassigned = unassigned
         self.stored_heads: dict[int, str] | None = None
         self.details: dict[str, dict[str, float]] = {}
         self.patients: dict[str, str] = {}
@@ -92,16 +76,12 @@ class AttentionAP(BaseMetric):
     def process(self, data_batch: Any, data_samples: Sequence[dict]) -> None:
         """Score every head on every part of each image; keep counts, not masks."""
         for sample in data_samples:
-            missing = [
-                key for key in ('attention', 'part_masks', 'parts', 'id') if key not in sample
-            ]
-            if missing:
-                raise ValueError(
-                    f'a data sample lacks {missing}: AttentionAP needs a model such '
-                    'as orl_mm.AttentionProbe, orl_mm.LoadParts in the pipeline, '
-                    "and PackInputs(algorithm_keys=('part_masks', ), "
-                    "meta_keys=('img_path', 'id', 'patient', 'parts'))"
-                )
+            needs = (
+                'a model such as orl_mm.AttentionProbe, orl_mm.LoadParts in the pipeline, and '
+                "PackInputs(algorithm_keys=('part_masks', ), "
+                "meta_keys=('img_path', 'id', 'patient', 'parts'))"
+            )
+            self.require(sample, ('attention', 'part_masks', 'parts', 'id'), needs)
             maps = sample['attention'].detach().cpu()
             maps = maps if maps.dtype == torch.float64 else maps.float()
             patient = sample.get('patient')
@@ -153,31 +133,19 @@ class AttentionAP(BaseMetric):
         self.patients = {image.id: image.patient for image in results}
         metrics: dict[str, float] = dict(images=len(results))
         for part, score in found.items():
-            self._add(metrics, part, score.values.mean(), score.means)
-            self._add(metrics, f'{part}_pooled', score.pooled, score.pools)
-            metrics.update(
-                {
-                    f'{part}_coverage': score.coverage,
-                    f'{part}_head': score.head,
-                    f'{part}_assigned': int(score.assigned),
-                    f'{part}_prevalence': score.prevalence,
-                    f'{part}_images': len(score.images),
-                }
-            )
+            self.add(metrics, part, score.values.mean(), score.means)
+            self.add(metrics, f'{part}_pooled', score.pooled, score.pools)
+            metrics[f'{part}_coverage'] = score.coverage
+            metrics[f'{part}_head'] = score.head
+            metrics[f'{part}_assigned'] = int(score.assigned)
+            metrics[f'{part}_prevalence'] = score.prevalence
+            metrics[f'{part}_images'] = len(score.images)
         if found:
-            every = list(found.values())
-            self._add(
-                metrics,
-                'mean',
-                float(np.mean([score.values.mean() for score in every])),
-                np.mean([score.means for score in every], 0),
-            )
-            self._add(
-                metrics,
-                'mean_pooled',
-                float(np.mean([score.pooled for score in every])),
-                np.mean([score.pools for score in every], 0),
-            )
+            scores = list(found.values())
+            means = np.mean([score.values.mean() for score in scores])
+            self.add(metrics, 'mean', means, np.mean([score.means for score in scores], 0))
+            pooled = np.mean([score.pooled for score in scores])
+            self.add(metrics, 'mean_pooled', pooled, np.mean([score.pools for score in scores], 0))
         print_log('\n' + self._table(metrics, found), logger='current')
         return {key: float(value) for key, value in metrics.items()}  # mmengine logs no int
 
@@ -196,21 +164,12 @@ class AttentionAP(BaseMetric):
             of.setdefault(part, []).append(head)
         return of
 
-    def _add(self, metrics: dict, name: str, value: float, resampled: np.ndarray) -> None:
-        metrics[name] = float(value)
-        if self.resamples:
-            metrics[f'{name}_low'], metrics[f'{name}_high'] = percentile_interval(
-                resampled, self.level
-            )
-
     def _table(self, metrics: dict[str, float], found: dict[str, PartScore]) -> str:
         lines = [f'attention AP, mean over images and pooled [{self.level:.0%} over patients]']
         for name in [*found, 'mean'] if found else []:
-            line = f'  {name:<12}'
-            for key in (name, f'{name}_pooled'):
-                line += f'  {metrics[key]:.3f}'
-                if self.resamples:
-                    line += f' [{metrics[key + "_low"]:.3f}, {metrics[key + "_high"]:.3f}]'
+            line = (
+                f'  {name:<12}  {self.text(metrics, name)}  {self.text(metrics, name + "_pooled")}'
+            )
             if name in found:
                 head, how = found[name].head, 'assigned' if found[name].assigned else 'best'
                 line += (

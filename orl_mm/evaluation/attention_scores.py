@@ -1,8 +1,8 @@
-"""How well maps on a patch grid find parts of an image: exact scores without enlarging them.
+"""Scores of maps on a patch grid against parts of an image, exact without enlarging the maps.
 
 A heads (or maps), R parts, N = h * w patches in row-major order; masks are (R, H, W) in
 their own resolution and cover the same area as the map. A map enlarged by nearest
-neighbour is constant over a patch, so pixel counts per patch are sufficient.
+neighbor is constant over a patch, so pixel counts per patch are sufficient.
 """
 
 from collections.abc import Sequence
@@ -90,13 +90,11 @@ def average_precision(scores: np.ndarray, positives: np.ndarray, pixels: np.ndar
         )
     if not np.isfinite(scores).all():
         raise ValueError('a map holds values that are not finite: the network has diverged')
-    found = [_one_map(row, positives, pixels) for row in scores]
+    found = []
+    for row in scores:
+        order, last = thresholds(row)
+        found.append(sum_thresholds(positives[..., order], pixels[..., order], last))
     return np.stack(found, -2)
-
-
-def _one_map(scores: np.ndarray, positives: np.ndarray, pixels: np.ndarray) -> np.ndarray:
-    order, last = thresholds(scores)
-    return sum_thresholds(positives[..., order], pixels[..., order], last)
 
 
 def thresholds(scores: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -129,7 +127,7 @@ def sum_thresholds(positives: np.ndarray, pixels: np.ndarray, last: np.ndarray) 
 
 
 def coverage(scores: np.ndarray, positives: np.ndarray) -> np.ndarray:
-    """The share of each part that lies under patches above the map's mean.
+    """The share of each part under patches above the map's mean.
 
     High average precision with low coverage is a head that looks at a few patches of its
     part. See :func:`orl_mm.models.utils.attention.attention_diagnostics`.
@@ -148,10 +146,10 @@ def coverage(scores: np.ndarray, positives: np.ndarray) -> np.ndarray:
 
 
 def on_grid(maps: np.ndarray | Tensor, grid: tuple[int, int]) -> np.ndarray:
-    """Maps or masks averaged over each patch: what a head can show of them at best.
+    """Maps or masks averaged over each patch: the best that a head can reach.
 
     ``F.adaptive_avg_pool2d``: where the grid does not divide a size, a pixel on a border
-    counts for both patches. The truth itself on the grid gives the ceiling of every score.
+    counts for both patches. The true masks on the grid give the upper bound of every score.
 
     Args:
         maps (array or Tensor): (R, H, W), of any type.

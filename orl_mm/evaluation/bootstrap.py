@@ -4,10 +4,54 @@ from collections.abc import Hashable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
+from mmengine.evaluator import BaseMetric
+
+
+class BootstrapMetric(BaseMetric):
+    """A metric with percentile intervals of a bootstrap over patients.
+
+    Args:
+        resamples (int): Of the bootstrap; 0: no intervals.
+        level (float): Share of the resamples within an interval.
+        seed (int): Of the bootstrap.
+        collect_device, prefix, collect_dir: See ``BaseMetric``.
+
+    Raises:
+        ValueError: Options out of range.
+    """
+
+    def __init__(self, resamples: int = 1000, level: float = 0.95, seed: int = 0, **kwargs) -> None:
+        super().__init__(**kwargs)
+        if resamples < 0 or not 0 < level < 1:
+            raise ValueError(
+                'resamples must not be negative and level within (0, 1), got '
+                f'{resamples} and {level}'
+            )
+        self.resamples, self.level, self.seed = resamples, level, seed
+
+    def require(self, sample: dict, keys: Sequence[str], needs: str) -> None:
+        """Raise ValueError with what the metric needs if a data sample lacks a key."""
+        missing = [key for key in keys if key not in sample]
+        if missing:
+            raise ValueError(f'a data sample lacks {missing}: {type(self).__name__} needs {needs}')
+
+    def add(self, metrics: dict, name: str, value: float, resampled: np.ndarray) -> None:
+        """Set ``name`` and, of its resampled values, ``name_low`` and ``name_high``."""
+        metrics[name] = float(value)
+        if self.resamples:
+            ends = percentile_interval(resampled, self.level)
+            metrics[f'{name}_low'], metrics[f'{name}_high'] = ends
+
+    def text(self, metrics: dict, name: str) -> str:
+        """``'0.812 [0.795, 0.830]'``; ``'-'`` without such a metric."""
+        if name not in metrics:
+            return '-'
+        ends = [f'{metrics[f"{name}_{end}"]:.3f}' for end in ('low', 'high') if self.resamples]
+        return f'{metrics[name]:.3f}' + (f' [{", ".join(ends)}]' if ends else '')
 
 
 class Interval(NamedTuple):
-    """Both ends; NaN where nothing could be resampled."""
+    """Both ends; NaN if nothing could be resampled."""
 
     low: float
     high: float
@@ -18,7 +62,7 @@ def resample_patients(
 ) -> np.ndarray:
     """How often each image occurs when patients are drawn with replacement.
 
-    Images of one patient are not independent, so they come and go together.
+    Images of one patient are not independent, so they are drawn together.
 
     Args:
         patients (sequence): The patient of each image.
@@ -86,7 +130,7 @@ def mean_of_resampled_seeds(values: Sequence[np.ndarray] | np.ndarray, seed: int
 
 
 def image_weights(images: int, resamples: int, seed: int = 0) -> np.ndarray:
-    """Weights of a Bayesian bootstrap (Rubin 1981): every image counts, more or less.
+    """Weights of a Bayesian bootstrap (Rubin 1981): every image counts in every resample.
 
     For scores over rare classes: drawn with replacement, the few images of a class would be
     missing from many resamples.

@@ -48,7 +48,7 @@ def fit_segmenter(
         cfg (Config): ``configs/transfer/voc/small/linear.py``; is changed.
         checkpoint (str): Of pretraining, or ``random:SEED`` for random weights.
         out (str or Path): The checkpoint to write; tools/test.py takes it with the same config.
-        strength (float): Of the regularisation of the layer on normalised features.
+        strength (float): Of the regularization of the layer on normalised features.
 
     Returns:
         dict: ``cells``, their number, and ``effective_rank`` of their centred features (see
@@ -148,7 +148,7 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument('config')
     parser.add_argument('checkpoint', help='of pretraining, or random:SEED')
     parser.add_argument('out', type=Path, help='the checkpoint to write')
-    parser.add_argument('--strength', type=float, default=1e-3, help='of the regularisation')
+    parser.add_argument('--strength', type=float, default=1e-3, help='of the regularization')
     args = parser.parse_args(argv)
     found = fit_segmenter(Config.fromfile(args.config), args.checkpoint, args.out, args.strength)
     args.out.with_name('fit.json').write_text(json.dumps(found) + '\n', encoding='utf-8')

@@ -4,19 +4,18 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from mmengine.evaluator import BaseMetric
 from mmengine.logging import print_log
 from sklearn.metrics import roc_auc_score
 
 from orl_mm.registry import METRICS
 
-from .bootstrap import percentile_interval, resample_patients
+from .bootstrap import BootstrapMetric, resample_patients
 
 CHUNK = 4_000_000  # numbers in an array of the resamples
 
 
 @METRICS.register_module()
-class MultiLabelAUROC(BaseMetric):
+class MultiLabelAUROC(BootstrapMetric):
     """AUROC of each class and its mean, with intervals of a bootstrap over patients.
 
     scikit-learn's ``roc_auc_score`` of each class over the images whose label is known
@@ -28,11 +27,8 @@ class MultiLabelAUROC(BaseMetric):
     names of the classes come from the data set's metainfo.
 
     Args:
-        resamples (int): Of the bootstrap; 0: no intervals. A resample in which a class
-            has one value alone does not count for that class, nor for the mean.
-        level (float): Share of the resamples within an interval.
-        seed (int): Of the bootstrap.
-        collect_device, prefix, collect_dir: See ``BaseMetric``.
+        kwargs: See :class:`~.bootstrap.BootstrapMetric`. A resample in which a class has only one
+            value does not count for that class, nor for the mean.
 
     Returns (``evaluate``): ``mean``, ``<class>``, each with ``_low`` and ``_high``;
     ``<class>_images`` with a known label and ``<class>_positives``; ``images``, ``patients``
@@ -45,40 +41,18 @@ class MultiLabelAUROC(BaseMetric):
 
     default_prefix = 'auroc'
 
-    def __init__(self, resamples: int = 1000, level: float = 0.95, seed: int = 0, **kwargs) -> None:
-        super().__init__(**kwargs)
-        if resamples < 0 or not 0 < level < 1:
-            raise ValueError(
-                'resamples must not be negative and level within (0, 1), got '
-                f'{resamples} and {level}'
-            )
-        self.resamples, self.level, self.seed = resamples, level, seed
-
     def process(self, data_batch: Any, data_samples: Sequence[dict]) -> None:
         """Keep scores and labels."""
         for sample in data_samples:
-            missing = [key for key in ('pred_score', 'gt_score') if key not in sample]
-            if missing:
-                raise ValueError(
-                    f'a data sample lacks {missing}: MultiLabelAUROC needs a model '
-                    'such as orl_mm.LinearProbe and a data set with gt_score, such '
-                    'as orl_mm.CheXpert with classes'
-                )
-            patient = next(
-                (
-                    sample[key]
-                    for key in ('patient', 'id', 'img_path')
-                    if sample.get(key) is not None
-                ),
-                None,
+            needs = (
+                'a model such as orl_mm.LinearProbe and a data set with gt_score, such as '
+                'orl_mm.CheXpert with classes'
             )
-            self.results.append(
-                (
-                    sample['pred_score'].double().cpu().numpy(),
-                    sample['gt_score'].double().cpu().numpy(),
-                    patient,
-                )
-            )
+            self.require(sample, ('pred_score', 'gt_score'), needs)
+            known = [sample.get(key) for key in ('patient', 'id', 'img_path')]
+            patient = next((name for name in known if name is not None), None)
+            scores = (sample[key].double().cpu().numpy() for key in ('pred_score', 'gt_score'))
+            self.results.append((*scores, patient))
 
     def compute_metrics(self, results: list[tuple]) -> dict[str, float]:
         """Class by class."""
@@ -112,26 +86,17 @@ class MultiLabelAUROC(BaseMetric):
                 continue
             values.append(roc_auc_score(labels, predicted))
             resampled.append(resampled_auroc(labels, predicted, counts[:, known]))
-            self._add(metrics, name, values[-1], resampled[-1])
+            self.add(metrics, name, values[-1], resampled[-1])
         metrics['classes'] = len(values)
         if values:
-            self._add(metrics, 'mean', np.mean(values), np.mean(resampled, 0))
+            self.add(metrics, 'mean', np.mean(values), np.mean(resampled, 0))
         self._log(metrics, names)
         return {key: float(value) for key, value in metrics.items()}  # mmengine logs no int
-
-    def _add(self, metrics: dict, name: str, value: float, resampled: np.ndarray) -> None:
-        metrics[name] = float(value)
-        if self.resamples:
-            metrics[f'{name}_low'], metrics[f'{name}_high'] = percentile_interval(
-                resampled, self.level
-            )
 
     def _log(self, metrics: dict[str, float], names: list[str]) -> None:
         lines = [f'AUROC of {metrics["images"]} images of {metrics["patients"]} patients']
         for name in [*names, 'mean']:
-            line = f'  {name:<20}  {metrics[name]:.3f}' if name in metrics else f'  {name:<20}  -'
-            if f'{name}_low' in metrics:
-                line += f' [{metrics[name + "_low"]:.3f}, {metrics[name + "_high"]:.3f}]'
+            line = f'  {name:<20}  {self.text(metrics, name)}'
             if f'{name}_positives' in metrics:
                 line += f'  {metrics[name + "_positives"]} of {metrics[name + "_images"]}'
             lines.append(line)
@@ -139,7 +104,7 @@ class MultiLabelAUROC(BaseMetric):
 
 
 def resampled_auroc(truth: np.ndarray, scores: np.ndarray, counts: np.ndarray) -> np.ndarray:
-    """AUROC with each image counted as often as a resample holds it.
+    """AUROC with each image counted as often as it is in a resample.
 
     The chance that a positive image scores above a negative one, ties counting half.
 
@@ -149,7 +114,7 @@ def resampled_auroc(truth: np.ndarray, scores: np.ndarray, counts: np.ndarray) -
         counts (np.ndarray): (B, N), see :func:`.bootstrap.resample_patients`.
 
     Returns:
-        np.ndarray: (B,); NaN where a resample holds one value alone.
+        np.ndarray: (B,); NaN where a resample has only one value.
     """
     order = np.argsort(scores, kind='stable')
     ordered, truth = scores[order], truth[order]

@@ -1,4 +1,4 @@
-"""How well regions that were found without labels agree with the real objects of an image."""
+"""Agreement of regions found without labels with the objects of an image."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -31,7 +31,7 @@ def object_agreement(
     """Compare a partition of an image with the masks of its objects.
 
     Best overlap is that of Uijlings et al. 2013 ("Selective search", section 5.2): an object
-    cut into several regions scores with the best of them, one swallowed by a larger region
+    cut into several regions scores with the best of them, one inside a larger region
     with its share of it. The adjusted Rand index (Hubert and Arabie 1985) is 1 for equal
     partitions and 0 on average for random ones.
 

@@ -1,4 +1,4 @@
-"""The score of one part over a data set: the head, its means, and everything resampled."""
+"""The score of one part over a data set: head, means, and resampled means."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -115,39 +115,22 @@ def score_part(
     else:
         chosen = np.full(len(ap), choose_head(ap, heads or range(ap.shape[1])))
     values, counts = ap[np.arange(len(ap)), chosen], counts[:, index]
-    scores, positives, pixels = (
-        np.concatenate(arrays)
-        for arrays in zip(
-            *(
-                (images[i].maps[head], images[i].positives[row], images[i].pixels)
-                for (i, row), head in zip(shown, chosen, strict=False)
-            ),
-            strict=False,
-        )
-    )
+    picked = [(i, row, head) for (i, row), head in zip(shown, chosen, strict=True)]
+    scores = np.concatenate([images[i].maps[head] for i, _, head in picked])
+    positives = np.concatenate([images[i].positives[row] for i, row, _ in picked])
+    pixels = np.concatenate([images[i].pixels for i in index])
     of_image = np.repeat(np.arange(len(shown)), [len(images[i].pixels) for i in index])
     return PartScore(
         head=int(chosen[0]) if (chosen == chosen[0]).all() else -1,
         assigned=heads is not None,
         images=index,
         values=values,
-        coverage=float(
-            np.mean(
-                [
-                    images[i].coverage[head, row]
-                    for (i, row), head in zip(shown, chosen, strict=False)
-                ]
-            )
-        ),
-        pooled=float(_pooled(scores, positives, pixels)),
+        coverage=float(np.mean([images[i].coverage[head, row] for i, row, head in picked])),
+        pooled=float(average_precision(scores[None], positives[None], pixels)[0, 0]),
         prevalence=float(positives.sum() / pixels.sum()),
         means=weighted_means(values, counts),
         pools=_pooled_resamples(scores, positives, pixels, of_image, counts),
     ), empty
-
-
-def _pooled(scores: np.ndarray, positives: np.ndarray, pixels: np.ndarray) -> float:
-    return average_precision(scores[None], positives[None], pixels)[0, 0]
 
 
 def _pooled_resamples(

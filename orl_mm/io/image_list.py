@@ -196,9 +196,17 @@ def read_text(path: str) -> str:
 
 
 def read_class_list(name: str) -> list[str]:
-    """The folder names of a class list, by path or by the name of a shipped one."""
+    """The folder names of a class list, by path or by the name of a shipped one.
+
+    Raises:
+        ValueError: The file is missing or empty, or has a name more than once.
+    """
     shipped = CLASS_LISTS / f'{name}.txt'
-    return read_lines(str(shipped) if shipped.is_file() else name, 'classes_file')
+    names = read_lines(str(shipped) if shipped.is_file() else name, 'classes_file')
+    if len(set(names)) < len(names):
+        twice = sorted({c for c in names if names.count(c) > 1})
+        raise ValueError(f'{name} names {", ".join(twice[:5])} more than once')
+    return names
 
 
 def read_lines(path: str, what: str) -> list[str]:

@@ -1,4 +1,4 @@
-"""The mean of many segmentations: the global template (thesis 3.2)."""
+"""The mean of many segmentations: the global average template (thesis 3.2)."""
 
 import hashlib
 import io
@@ -16,21 +16,21 @@ from .template import Template
 
 
 class PartsAverage:
-    """A running mean of the maps of R parts, which can be stored and taken up again.
+    """A running mean of the maps of R parts, which can be saved and resumed.
 
-    Each image's map is 1 where the part has a probability of ``threshold`` or more, else 0
-    (the thesis's way), so the mean says in which share of the images a pixel belongs to the
-    part; without a threshold the probabilities themselves are averaged.
+    Each image's map is 1 where the part has a probability of ``threshold`` or more, else 0 (as in
+    the thesis), so the mean is the share of the images in which a pixel belongs to the part;
+    without a threshold the probabilities themselves are averaged.
 
     Args:
         parts (sequence): R names.
         size (int): Side of the maps.
-        threshold (float, optional): In (0, 1]; None: soft.
+        threshold (float, optional): In (0, 1]; None: average probabilities.
 
     Attributes:
         count (int): Images so far.
-        skipped (list): Names of the images without a map.
-        position (int): Place in the list of images to go on from.
+        skipped (list): Names of the unreadable images.
+        position (int): Place in the list of images to continue from.
 
     Raises:
         ValueError: Arguments beyond these ranges.
@@ -102,27 +102,19 @@ class PartsAverage:
         )
 
     def save(self, path: str | Path, key: str) -> None:
-        """Store where it stands, whole or not at all; nothing is pickled.
+        """Save the state in one atomic write, without pickle.
 
         Args:
             path: The file.
-            key (str): What the average is of, see :func:`job_key`.
+            key (str): Digest of the inputs, see :func:`job_key`.
         """
-        about = dict(
-            key=key,
-            parts=self.parts,
-            size=self.size,
-            threshold=self.threshold,
-            count=self.count,
-            skipped=self.skipped,
-            position=self.position,
-        )
+        about = dict(key=key, count=self.count, skipped=self.skipped, position=self.position)
         content = io.BytesIO()
         np.savez(content, sums=self.sums, about=np.array(json.dumps(about)))
         write_atomic(str(path), content.getvalue(), str(Path(path).absolute().parent))
 
     def resume(self, path: str | Path, key: str) -> bool:
-        """Take up what :meth:`save` left; False where nothing is there.
+        """Load what :meth:`save` wrote; False without a file.
 
         Raises:
             ValueError: The file is damaged or of another job.
@@ -138,9 +130,8 @@ class PartsAverage:
             raise ValueError(f'{path} is damaged ({error}): delete it to start over') from error
         if not same:
             raise ValueError(
-                f'{path} was left by a run with another checkpoint, list of images '
-                'or option: give the same ones to go on, delete it to start over, or '
-                'choose another --out'
+                f'{path} is from a run with another checkpoint, list of images or option: give the '
+                'same ones to continue, delete it to start over, or choose another --out'
             )
         self.sums, self.count, self.skipped, self.position = sums, count, skipped, position
         return True
@@ -152,11 +143,8 @@ def job_key(description: dict) -> str:
 
 
 def list_digest(names: Iterable[str]) -> str:
-    """SHA-256 of a list of names, one a line."""
-    digest = hashlib.sha256()
-    for name in names:
-        digest.update(f'{name}\n'.encode())
-    return digest.hexdigest()
+    """SHA-256 of a list of names, one per line."""
+    return hashlib.sha256(''.join(f'{name}\n' for name in names).encode()).hexdigest()
 
 
 def file_digest(path: str | Path) -> str:

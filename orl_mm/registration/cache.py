@@ -34,12 +34,12 @@ class TemplateSpec(MapSpec):
         return dict(self.reference.spec(), loader=json.loads(self.loader))
 
     def decode(self, data: bytes, path: str) -> np.ndarray:
-        """Grey levels (H, W) uint8."""
+        """Gray levels (H, W) uint8."""
         return to_grey(decoder(self.loader)(data, path))
 
     def make(self, item: Any, pixels: np.ndarray) -> Made:
         outcome = register_image(pixels, self.reference)
-        assert outcome.masks is not None  # only an outcome read from a note has none
+        assert outcome.masks is not None  # None only if read from a note
         return Made(pack_parts(outcome.masks), outcome.note())
 
     def status(self, note: str) -> str:
@@ -82,7 +82,7 @@ class TemplateCache(MapReader):
         return unpack_parts(self.load(img_path, self.size, grey)[0], len(self.parts))
 
     def outcome(self, img_path: str) -> Outcome:
-        """What became of an image's registration, with its masks.
+        """The outcome of an image's registration, with its masks.
 
         Raises:
             CacheError: See :meth:`MapReader.load`.

@@ -1,13 +1,12 @@
 """Registration with Elastix: an affine transform, then B-splines (thesis 3.2.3).
 
-Everything lives in memory: Elastix is given no folder, so it writes no file and
-prints nothing (with one, it writes ``result.0.nii`` there and says so, whatever
-``WriteResultImage`` asks for).
+Elastix gets no output folder, so it writes no file and prints nothing. With a folder it writes
+``result.0.nii`` there and prints that, whatever ``WriteResultImage`` is.
 """
 
+import math
 from dataclasses import asdict, dataclass
 
-import cv2
 import numpy as np
 
 STAGES = ('affine', 'bspline')
@@ -22,27 +21,26 @@ METRICS = (
 class ElastixSettings:
     """Parameters of an affine and then a B-spline registration.
 
-    ``None`` leaves a parameter as Elastix' own default parameter maps have it, so
-    :data:`ELASTIX_DEFAULTS` is what its documentation calls the default.
+    ``None`` leaves a parameter as in Elastix' default parameter maps.
 
     Args:
-        size (int): Side in pixels that both images are squashed to.
-        contrast (float): Width (sigma) of the neighbourhood in which brightness and contrast
-            are evened out first, as a share of the side; 0 takes grey levels as they are.
-        search (float): Scales from exp(-search) to exp(search), and all shifts, are tried
-            before the affine stage; 0 begins with equal positions. Beyond 0.6 small things
-            are mistaken for the chest.
-        focus (float): With a search: images are compared around the parts only, so far, as
-            a share of the side; 0 everywhere.
-        metric (str, optional): Similarity, one of :data:`METRICS`. The default is mutual
+        size (int): Side in pixels that both images are resized to.
+        contrast (float): Width (sigma) of the neighborhood in which brightness and contrast are
+            evened out first, as a share of the side; 0: plain gray levels.
+        search (float): Scales from exp(-search) to exp(search), and all shifts, are tried before
+            the affine stage; 0: start with equal positions. Beyond 0.6, small structures are
+            mistaken for the chest.
+        focus (float): With a search, images are compared only within this distance of the parts,
+            as a share of the side; 0: everywhere.
+        metric (str, optional): Similarity, one of :data:`METRICS`. Elastix' default is mutual
             information.
-        bending (float, optional): Weight of the B-spline's bending energy beside it; 0
-            leaves the term, and half of the time, out. Elastix' default is 1.
+        bending (float, optional): Weight of the B-spline's bending energy; 0 leaves out the term,
+            and with it half of the time. Elastix' default is 1.
         resolutions (int, optional): Levels of the smoothing pyramid of each stage.
         affine_iterations, bspline_iterations (int, optional): At each level.
-        samples (int, optional): Random points of an iteration, new ones each time.
+        samples (int, optional): Random points of an iteration, drawn again in each.
         grid (float, optional): Spacing of the B-spline's control points at the finest level,
-            in pixels of ``size``; it doubles from each level to the coarser one.
+            in pixels of ``size``; it doubles at each coarser level.
         seed (int): Of the random points: the same images give the same result.
 
     Raises:
@@ -63,24 +61,18 @@ class ElastixSettings:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        if not 16 <= self.size <= 4096:
-            raise ValueError(f'size={self.size} must be 16 to 4096 pixels')
-        if not 0 <= self.contrast <= 1:
-            raise ValueError(f'contrast={self.contrast} is a share of the side, in [0, 1]')
-        if not 0 <= self.search <= 2:
-            raise ValueError(f'search={self.search} is the logarithm of a scale, in [0, 2]')
-        if not 0 <= self.focus <= 1:
-            raise ValueError(f'focus={self.focus} is a share of the side, in [0, 1]')
+        limits: dict[str, tuple[float, float]] = dict(
+            size=(16, 4096), contrast=(0, 1), search=(0, 2), focus=(0, 1)
+        )
+        limits |= dict(grid=(2, self.size), bending=(0, math.inf))
+        counts = ('resolutions', 'affine_iterations', 'bspline_iterations', 'samples')
+        limits |= dict.fromkeys(counts, (1, math.inf))
+        for name, (low, high) in limits.items():
+            value = getattr(self, name)
+            if value is not None and not low <= value <= high:
+                raise ValueError(f'{name}={value!r} must be between {low} and {high}')
         if self.metric is not None and self.metric not in METRICS:
             raise ValueError(f'metric={self.metric!r} is not one of {", ".join(METRICS)}')
-        for name in ('resolutions', 'affine_iterations', 'bspline_iterations', 'samples'):
-            value = getattr(self, name)
-            if value is not None and value < 1:
-                raise ValueError(f'{name}={value} must be at least 1')
-        if self.grid is not None and not 2 <= self.grid <= self.size:
-            raise ValueError(f'grid={self.grid} must be 2 to size={self.size} pixels')
-        if self.bending is not None and self.bending < 0:
-            raise ValueError(f'bending={self.bending} must not be negative')
 
     def to_dict(self) -> dict:
         """As JSON values."""
@@ -93,54 +85,45 @@ class ElastixSettings:
             stage (str): ``'affine'`` or ``'bspline'``.
         """
         bspline = stage == 'bspline'
-        changes: dict[str, list | None] = dict(RandomSeed=[self.seed])
-        iterations = self.bspline_iterations if bspline else self.affine_iterations
-        for name, value in (
-            ('NumberOfResolutions', self.resolutions),
-            ('MaximumNumberOfIterations', iterations),
-            ('NumberOfSpatialSamples', self.samples),
-        ):
-            if value is not None:
-                changes[name] = [value]
-        if self.resolutions is not None and bspline:
-            changes['GridSpacingSchedule'] = [2**i for i in reversed(range(self.resolutions))]
-        if self.grid is not None and bspline:
-            changes['FinalGridSpacingInPhysicalUnits'] = [self.grid]
-        if self.metric is not None:
-            changes['Metric'] = [self.metric]
-        if bspline and (self.metric is not None or self.bending is not None):
-            metric = self.metric or 'AdvancedMattesMutualInformation'
-            if self.bending == 0:
-                changes.update(
-                    Metric=[metric],
-                    Registration=['MultiResolutionRegistration'],
-                    Metric0Weight=None,
-                    Metric1Weight=None,
-                )
-            else:
-                changes['Metric'] = [metric, 'TransformBendingEnergyPenalty']
-                if self.bending is not None:
-                    changes['Metric1Weight'] = [self.bending]
+        found: dict[str, list | None] = dict(
+            RandomSeed=[self.seed],
+            NumberOfResolutions=[self.resolutions],
+            NumberOfSpatialSamples=[self.samples],
+            MaximumNumberOfIterations=[
+                self.bspline_iterations if bspline else self.affine_iterations
+            ],
+            Metric=[self.metric],
+        )
+        if bspline:
+            found['FinalGridSpacingInPhysicalUnits'] = [self.grid]
+            if self.resolutions is not None:
+                found['GridSpacingSchedule'] = [2**i for i in reversed(range(self.resolutions))]
+            if self.metric is not None or self.bending is not None:
+                metric = self.metric or 'AdvancedMattesMutualInformation'
+                found['Metric'] = [metric, 'TransformBendingEnergyPenalty']
+                found['Metric1Weight'] = [self.bending]
+        changes = {name: values for name, values in found.items() if values != [None]}
+        if bspline and self.bending == 0:
+            changes.update(
+                Metric=[metric],
+                Registration=['MultiResolutionRegistration'],
+                Metric0Weight=None,
+                Metric1Weight=None,
+            )
         return changes
 
 
-ELASTIX_DEFAULTS = ElastixSettings(
-    contrast=0.0,
-    search=0.0,
-    focus=0.0,
-    metric=None,
-    bending=None,
-    resolutions=None,
-    affine_iterations=None,
-    bspline_iterations=None,
-    samples=None,
-    grid=None,
+_UNSET: dict = dict.fromkeys(
+    ('metric', 'bending', 'resolutions', 'affine_iterations', 'bspline_iterations')
 )
-"""Elastix' default parameter maps for ``affine`` and ``bspline``, on plain grey levels."""
+ELASTIX_DEFAULTS = ElastixSettings(
+    contrast=0.0, search=0.0, focus=0.0, samples=None, grid=None, **_UNSET
+)
+"""Elastix' default parameter maps for ``affine`` and ``bspline``, on plain gray levels."""
 
 
 class RegistrationError(RuntimeError):
-    """Elastix gave up already at the affine stage, or its result is not finite."""
+    """Elastix failed at the affine stage, or its result is not finite."""
 
 
 @dataclass(frozen=True)
@@ -149,13 +132,13 @@ class Deformation:
 
     Convention:
         Positions are (x, y) in pixels of the squashed images, x to the right and y
-        downwards; the centre of pixel (row i, column j) is (j, i), as in ITK.
+        downwards; the center of pixel (row i, column j) is (j, i), as in ITK.
 
     Attributes:
         affine (np.ndarray): (S, S, 2) float64 after the affine stage.
-        deformable (np.ndarray, optional): (S, S, 2) float64 after both; None where the second
+        deformable (np.ndarray, optional): (S, S, 2) float64 after both stages; None if the second
             one failed.
-        failure (str): Why it did.
+        failure (str): Why it failed.
     """
 
     affine: np.ndarray
@@ -164,11 +147,7 @@ class Deformation:
 
 
 def import_sitk():
-    """SimpleITK with Elastix.
-
-    Raises:
-        ModuleNotFoundError: Neither is part of what this project needs by default.
-    """
+    """Import SimpleITK with Elastix, an optional requirement; ModuleNotFoundError without it."""
     try:
         import SimpleITK as sitk
 
@@ -183,7 +162,7 @@ def import_sitk():
 
 
 def elastix_version() -> str:
-    """The library whose results these are."""
+    """The library and its version, for provenance."""
     sitk = import_sitk()
     return f'SimpleITK {sitk.Version_VersionString()} with Elastix'
 
@@ -200,12 +179,12 @@ def register(
     Args:
         fixed, moving (np.ndarray): (S, S) float32, prepared alike.
         settings (ElastixSettings): Its ``size`` is S.
-        start (np.ndarray, optional): Where to begin, see
-            :func:`~orl_mm.registration.register.coarse_fit`; by default with equal positions.
+        start (np.ndarray, optional): Initial fit, see
+            :func:`~orl_mm.registration.register.coarse_fit`; default: equal positions.
         where (np.ndarray, optional): (S, S) 0/1, where in ``fixed`` the images are compared.
 
     Raises:
-        RegistrationError: Elastix diverged or gave up.
+        RegistrationError: Elastix diverged or failed.
     """
     shape = (settings.size,) * 2
     if fixed.shape != shape or moving.shape != shape:
@@ -231,14 +210,14 @@ def _run(fixed, moving, settings, start, where, stages) -> list[np.ndarray]:
     if where is not None:
         elastix.SetFixedMask(sitk.GetImageFromArray(np.ascontiguousarray(where, np.uint8)))
     scale, shift = start
-    frame = _image(sitk, moving)  # begins in place: index = scale * point + shift
+    frame = _image(sitk, moving)  # initial fit: index = scale * point + shift
     frame.SetSpacing((1 / scale).tolist())
     frame.SetOrigin((-shift / scale).tolist())
     elastix.SetMovingImage(frame)
     maps = sitk.VectorOfParameterMap()
     for stage in stages:
         parameters = _parameter_map(sitk, settings, stage)
-        if where is not None:  # erosion by the pyramid's smoothing would leave little of it
+        if where is not None:  # eroded for the pyramid's smoothing, little of it would remain
             parameters['ErodeFixedMask'] = ['false']
         maps.append(parameters)
     elastix.SetParameterMap(maps)
@@ -257,28 +236,6 @@ def _run(fixed, moving, settings, start, where, stages) -> list[np.ndarray]:
     if not all(np.isfinite(p).all() for p in positions):
         raise RegistrationError('the transform is not finite')
     return positions
-
-
-def warp_labels(labels: np.ndarray, positions: np.ndarray) -> np.ndarray:
-    """Labels of the exemplar carried to the image by nearest neighbour, 0 from outside.
-
-    The same as Transformix with ``FinalBSplineInterpolationOrder`` 0.
-
-    Args:
-        labels (np.ndarray): (S, S), or (R, S, S), of any type.
-        positions (np.ndarray): (S, S, 2), see :class:`Deformation`.
-    """
-    height, width = labels.shape[-2:]
-    x, y = (np.floor(positions[..., i] + 0.5) for i in range(2))
-    inside = (x >= 0) & (x < width) & (y >= 0) & (y < height)
-    x, y = (np.where(inside, v, 0).astype(np.intp) for v in (x, y))
-    return np.where(inside, labels[..., y, x], 0).astype(labels.dtype)
-
-
-def warp_image(image: np.ndarray, positions: np.ndarray) -> np.ndarray:
-    """An image (S, S) float32 of the exemplar's frame carried over bilinearly; 0 from outside."""
-    x, y = np.ascontiguousarray(positions.transpose(2, 0, 1), np.float32)
-    return cv2.remap(image, x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT)
 
 
 def _image(sitk, array: np.ndarray):
@@ -325,10 +282,10 @@ def _positions(sitk, transform, size: int) -> np.ndarray:
 
 
 def _reason(error: RuntimeError) -> str:
-    """The sentence of an ITK exception that says what happened."""
+    """The informative sentence of an ITK exception."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    said = [line for line in lines if line.startswith(('Description:', 'ITK ERROR:'))]
-    text = (said or lines or ['no reason given'])[-1].removeprefix('Description:').strip()
-    if text.startswith('Internal elastix error'):  # its log, which is off, would say more
-        return 'Elastix gave up, as it does when too few of its samples overlap'
+    named = [line for line in lines if line.startswith(('Description:', 'ITK ERROR:'))]
+    text = (named or lines or ['no reason given'])[-1].removeprefix('Description:').strip()
+    if text.startswith('Internal elastix error'):  # details would be in its log, which is off
+        return 'Elastix failed, as it does when too few of its samples overlap'
     return text

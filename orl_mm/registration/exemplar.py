@@ -1,4 +1,4 @@
-"""What is registered to all images: an exemplar with its masks, and the fallback."""
+"""The exemplar that is registered to all images, its masks, and the fallback template."""
 
 import difflib
 import hashlib
@@ -55,7 +55,7 @@ class Exemplar:
                     f'image of {height} x {width} (height x width)'
                 )
             if not mask.any():
-                raise ValueError(f'the mask of {part} is empty: leave the part out, or mend it')
+                raise ValueError(f'the mask of {part} is empty: leave the part out, or correct it')
 
     @property
     def parts(self) -> tuple[str, ...]:
@@ -92,9 +92,9 @@ def read_exemplar(image: str, masks: dict[str, Sequence[str]]) -> Exemplar:
     for part, paths in masks.items():
         missing = [path for path in paths if not os.path.isfile(path)]
         if missing or not paths:
-            raise ValueError(f'{part} has no mask: {" ".join(missing) or "no file"} is not there')
+            raise ValueError(f'{part} has no mask: {" ".join(missing) or "file"} does not exist')
     if not os.path.isfile(image):
-        raise ValueError(f'there is no exemplar {image}')
+        raise ValueError(f'exemplar {image} does not exist')
     return Exemplar(
         to_grey(read_xray(image)), {part: read_part(list(paths)) for part, paths in masks.items()}
     )
@@ -184,23 +184,20 @@ def make_reference(
     """
     settings, checks = settings or ElastixSettings(), checks or Checks()
     masks = exemplar.squashed_masks(settings.size)
-    _refuse_empty(exemplar.parts, masks, f'at {settings.size} x {settings.size} pixels')
-    if fallback is None:
-        triangles = read_template(TRIANGLES, settings.size)
-        if set(exemplar.parts) <= set(triangles.parts):
-            name, maps = TRIANGLES, _maps(triangles, exemplar.parts, settings.size)
-        else:
-            name, maps = "the exemplar's own masks", masks
+    _check_not_empty(exemplar.parts, masks, f'at {settings.size} x {settings.size} pixels')
+    template = read_template(fallback or TRIANGLES, settings.size)
+    lacking = [part for part in exemplar.parts if part not in template.parts]
+    if lacking and fallback:
+        raise ValueError(
+            f'the fallback {fallback} lacks {", ".join(lacking)}; it has '
+            f'{", ".join(template.parts)}'
+        )
+    name, maps = fallback or TRIANGLES, masks
+    if lacking:
+        name = "the exemplar's own masks"
     else:
-        template = read_template(fallback, settings.size)
-        lacking = [part for part in exemplar.parts if part not in template.parts]
-        if lacking:
-            raise ValueError(
-                f'the fallback {fallback} lacks {", ".join(lacking)}; it has '
-                f'{", ".join(template.parts)}'
-            )
-        name, maps = fallback, _maps(template, exemplar.parts, settings.size)
-        _refuse_empty(exemplar.parts, maps, f'in the fallback {fallback} at one half')
+        maps = _maps(template, exemplar.parts, settings.size)
+        _check_not_empty(exemplar.parts, maps, f'in the fallback {name} at one half')
     moving, seen = (
         prepare(exemplar.grey, settings.size, contrast)
         for contrast in (settings.contrast, CONTRAST)
@@ -221,7 +218,7 @@ def _maps(template: Template, parts: tuple[str, ...], size: int) -> np.ndarray:
     return (np.stack(maps) >= 0.5).astype(np.uint8)
 
 
-def _refuse_empty(parts: tuple[str, ...], masks: np.ndarray, where: str) -> None:
+def _check_not_empty(parts: tuple[str, ...], masks: np.ndarray, where: str) -> None:
     empty = [part for part, mask in zip(parts, masks, strict=False) if not mask.any()]
     if empty:
         raise ValueError(f'nothing is left of {", ".join(empty)} {where}')

@@ -1,27 +1,28 @@
-"""Judge a registration without knowing the truth, and keep what became of it."""
+"""Assess a registration without ground truth, and describe its outcome."""
 
 import json
+import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 
 import cv2
 import numpy as np
 
-from .elastix import warp_image, warp_labels
+from .contrast import warp_image, warp_labels
 
 STATUSES = ('deformable', 'affine', 'template')
 CONTRAST = 1 / 16
-"""Similarity is measured on images ``prepare``d so, whatever the registration was given."""
+"""``prepare``'s contrast of the images whose similarity is measured, whatever was registered."""
 
 
 @dataclass(frozen=True)
 class Quality:
-    """What is seen of one registration.
+    """Measures of one registration.
 
     Attributes:
-        similarity (tuple): Of each part the correlation of image and warped exemplar in and
+        similarity (tuple): For each part, the correlation of image and warped exemplar in and
             around the warped part, in [-1, 1]; 0 where the part left the image.
-        area (tuple): Of each part its area after warping, by that in the exemplar.
+        area (tuple): For each part, its area after warping divided by that in the exemplar.
         folded (float): Share of the pixels where the deformation folds.
     """
 
@@ -35,20 +36,20 @@ class Checks:
     """Acceptance thresholds of a registration.
 
     The similarities were set on 267 X-rays of three hospitals (47 of JSRT, 110 of Montgomery, 110
-    of Shenzhen), registered in a poor way, without the coarse search: all 109 results with a
-    mean Dice below 0.8 lie below 0.6, and so do 6 of the 135 above 0.85. What they cannot see
-    is a part without edges of its own, such as the lower border of the heart: the images agree,
-    and Dice is 0.7.
+    of Shenzhen), registered poorly, without the coarse search: all 109 results with a mean Dice
+    below 0.8 are below 0.6, and so are 6 of the 135 above 0.85. They cannot detect a misplaced
+    part without edges of its own, such as the lower border of the heart: the images agree, and
+    Dice is 0.7.
 
     Args:
-        similarity (float): Least correlation, of every part, after B-splines.
+        similarity (float): Lowest correlation of any part, after B-splines.
         affine_similarity (float): The same for the affine result, which fits less closely.
         folded (float): Largest share of folded pixels.
         area (float): Largest factor by which a part may grow or shrink.
         margin (float): How far around a part images are compared, as a share of the side.
 
     Raises:
-        ValueError: A value out of its range.
+        ValueError: A value out of range.
     """
 
     similarity: float = 0.6
@@ -58,23 +59,17 @@ class Checks:
     margin: float = 0.05
 
     def __post_init__(self) -> None:
-        for name in ('similarity', 'affine_similarity'):
-            if not -1 <= getattr(self, name) <= 1:
-                raise ValueError(f'{name}={getattr(self, name)} must be in [-1, 1]')
-        if not 0 <= self.folded <= 1:
-            raise ValueError(f'folded={self.folded} must be a share, in [0, 1]')
-        if self.area < 1 or not 0 < self.margin <= 1:
-            raise ValueError(
-                f'area={self.area} must be a factor of at least 1 and '
-                f'margin={self.margin} a share of the side'
-            )
+        limits = dict(similarity=(-1, 1), affine_similarity=(-1, 1), folded=(0, 1), margin=(0, 1))
+        for name, (low, high) in dict(limits, area=(1, math.inf)).items():
+            if not low <= getattr(self, name) <= high:
+                raise ValueError(f'{name}={getattr(self, name)} must be between {low} and {high}')
 
     def to_dict(self) -> dict:
         """As JSON values."""
         return asdict(self)
 
     def reason(self, quality: Quality, parts: Sequence[str], affine: bool = False) -> str | None:
-        """What is wrong with a result, after the affine stage only or after both; None: nothing."""
+        """Why a result (of the affine stage only, or of both) is rejected; None if it is not."""
         least = self.affine_similarity if affine else self.similarity
         if quality.folded > self.folded:
             return f'{quality.folded:.2%} of the field folded'
@@ -89,11 +84,11 @@ class Checks:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of an image.
+    """The result of registering the exemplar to one image.
 
     Attributes:
         status (str): One of :data:`STATUSES`.
-        reason (str): Why it is not the first one.
+        reason (str): Why it is not ``'deformable'``.
         quality (Quality, optional): Of the deformable result; None if there is none.
         masks (np.ndarray, optional): (R, S, S) uint8 0/1; None when read from a note.
     """
@@ -138,7 +133,7 @@ def assess(
     positions: np.ndarray,
     margin: float = Checks.margin,
 ) -> tuple[np.ndarray, Quality]:
-    """Warp the parts, and see how well the images agree around them.
+    """Warp the parts, and measure how well the images agree around them.
 
     Args:
         fixed, moving (np.ndarray): (S, S) float32, prepared with :data:`CONTRAST`.

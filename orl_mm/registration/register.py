@@ -3,20 +3,20 @@
 import cv2
 import numpy as np
 
-from .contrast import prepare
-from .elastix import Deformation, ElastixSettings, RegistrationError, register, warp_labels
+from .contrast import prepare, warp_labels
+from .elastix import Deformation, ElastixSettings, RegistrationError, register
 from .exemplar import Reference
 from .quality import CONTRAST, Outcome, assess
 
 SIDE = 32  # pixels that the images are shrunk to
 STEP = 0.11  # between the logarithms of the scales that are tried
 MAX_STRETCH = 1.35  # of height against width
-PAD = 0.25  # of the side: so far may the exemplar's box leave the image
+PAD = 0.25  # of the side, by which the exemplar's box may leave the image
 MARGIN = 0.06  # of the side, around the parts
 
 
 def register_image(grey: np.ndarray, reference: Reference) -> Outcome:
-    """Register the exemplar to an image, and fall back where that went wrong.
+    """Register the exemplar to an image, and fall back if the result is rejected.
 
     Args:
         grey (np.ndarray): (H, W) uint8.
@@ -72,9 +72,9 @@ def align(
 def coarse_fit(fixed: np.ndarray, moving: np.ndarray, masks: np.ndarray, span: float) -> np.ndarray:
     """Scales and shifts at which the exemplar around its parts correlates best with an image.
 
-    Elastix walks downhill from where it starts; with an image cut wider or closer than the
-    exemplar it ends in the wrong valley, which no number of its iterations mends. So the box
-    around all parts is enlarged by each of 9 x 9 scales and laid onto every place of the image.
+    Elastix descends from where it starts; with an image cropped wider or closer than the exemplar
+    it ends in a wrong local minimum, however many iterations it has. So the box around all parts
+    is resized by each of 9 x 9 scales and compared with every place of the image.
 
     Args:
         fixed, moving (np.ndarray): (S, S) float32, prepared alike.
@@ -83,7 +83,7 @@ def coarse_fit(fixed: np.ndarray, moving: np.ndarray, masks: np.ndarray, span: f
 
     Returns:
         np.ndarray: (2, 2) float64, rows a and b with exemplar = a * image + b, (x, y) in pixels
-        with centres at integers.
+        with centers at integers.
     """
     size = fixed.shape[0]
     small, source = (
@@ -114,14 +114,14 @@ def coarse_fit(fixed: np.ndarray, moving: np.ndarray, masks: np.ndarray, span: f
 
 
 def focus(masks: np.ndarray, start: np.ndarray, margin: float) -> np.ndarray:
-    """Where to compare the images: around the parts, where the coarse fit expects them.
+    """Where to compare the images: around the parts, as the coarse fit places them.
 
     Arms, abdomen and markers differ more from image to image than the chest does.
 
     Args:
         masks (np.ndarray): (R, S, S) 0/1, the exemplar's parts.
         start (np.ndarray): See :func:`coarse_fit`.
-        margin (float): How far around them, as a share of S.
+        margin (float): Distance around them, as a share of S.
 
     Returns:
         np.ndarray: (S, S) uint8 0/1.

@@ -1,10 +1,10 @@
-"""How a set of registrations went, in numbers and words."""
+"""Report of a set of registrations: counts, Dice, reasons of the fallbacks."""
 
 import json
 import os
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 
 import numpy as np
 
@@ -18,7 +18,7 @@ from .quality import STATUSES, Outcome, dice
 
 @dataclass
 class Record:
-    """One image: its path below the root, what became of it, and Dice where truth exists."""
+    """One image: its path below the root, the outcome, and Dice where true masks exist."""
 
     image: str
     outcome: Outcome
@@ -44,10 +44,10 @@ def collect(
     img_paths: Iterable[str],
     truth: dict[str, dict[str, list[str]]] | None = None,
 ) -> list[Record]:
-    """What the cache says about images; those without an entry are left out.
+    """Read the outcomes of images from the cache; images without an entry are left out.
 
     Dice is computed at the size of the true masks, on the template enlarged by nearest
-    neighbour, for the parts that both have.
+    neighbor, for the parts that both have.
     """
     records = []
     for path in img_paths:
@@ -70,24 +70,22 @@ def collect(
 
 
 def summarize(records: Sequence[Record], parts: Sequence[str]) -> dict:
-    """Counts, reasons, and means over the images, as JSON values."""
+    """Counts by status, and statistics of similarity and Dice over the images, as JSON values."""
     count = Counter(record.outcome.status for record in records)
     found: dict = dict(images=len(records), **{s: count[s] for s in STATUSES})
     assessed = [r.outcome.quality for r in records if r.outcome.quality]
     if assessed:
         least = np.array([min(q.similarity) for q in assessed])
-        found['similarity'] = dict(
-            mean=float(least.mean()),
-            **{f'{p}%': float(np.percentile(least, p)) for p in (1, 10, 50)},
-        )
-        found['folded'] = int(sum(q.folded > 0 for q in assessed))
+        percentiles = {f'{p}%': float(np.percentile(least, p)) for p in (1, 10, 50)}
+        found['similarity'] = dict(mean=float(least.mean()), **percentiles)
+        found['folded'] = sum(q.folded > 0 for q in assessed)
     for part in parts:
-        values = np.array([r.dice[part] for r in records if part in r.dice])
-        if len(values):
+        values = [r.dice[part] for r in records if part in r.dice]
+        if values:
             found.setdefault('dice', {})[part] = dict(
-                mean=float(values.mean()),
+                mean=float(np.mean(values)),
                 median=float(np.median(values)),
-                least=float(values.min()),
+                least=float(min(values)),
                 images=len(values),
             )
     return found
@@ -126,32 +124,14 @@ def write_report(
 
 
 def _row(record: Record) -> dict:
-    outcome = record.outcome
-    quality = outcome.quality and dict(
-        similarity=outcome.quality.similarity,
-        area=outcome.quality.area,
-        folded=outcome.quality.folded,
-    )
-    return dict(
-        image=record.image,
-        status=outcome.status,
-        reason=outcome.reason,
-        quality=quality,
-        dice=record.dice,
-    )
+    outcome = asdict(record.outcome)
+    del outcome['masks']
+    return dict(image=record.image, **outcome, dice=record.dice)
 
 
 def _markdown(summary: dict, back: Sequence[Record], cache: TemplateCache) -> str:
-    lines = [
-        '# Registered templates',
-        '',
-        '| images | ' + ' | '.join(STATUSES) + ' | unreadable |',
-        '|---' * (len(STATUSES) + 2) + '|',
-        f'| {summary["images"]} | '
-        + ' | '.join(str(summary[s]) for s in STATUSES)
-        + f' | {summary["unreadable"]} |',
-        '',
-    ]
+    counts = [summary[name] for name in ('images', *STATUSES, 'unreadable')]
+    lines = ['# Registered templates', '', *_table(['images', *STATUSES, 'unreadable'], [counts])]
     if 'similarity' in summary:
         s = summary['similarity']
         lines += [
@@ -161,27 +141,25 @@ def _markdown(summary: dict, back: Sequence[Record], cache: TemplateCache) -> st
             '',
         ]
     if 'dice' in summary:
-        lines += ['| part | mean Dice | median | least | images |', '|---|---|---|---|---|']
-        lines += [
-            f'| {part} | {d["mean"]:.3f} | {d["median"]:.3f} | {d["least"]:.3f} | {d["images"]} |'
+        rows = [
+            [part, *(f'{d[k]:.3f}' for k in ('mean', 'median', 'least')), d['images']]
             for part, d in summary['dice'].items()
         ]
-        lines.append('')
+        lines += _table(['part', 'mean Dice', 'median', 'least', 'images'], rows)
     reasons = Counter(f'{r.outcome.status}: {_kind(r.outcome.reason)}' for r in back)
     if reasons:
-        lines += ['| fallback: why | images |', '|---|---|']
-        lines += [f'| {reason} | {count} |' for reason, count in reasons.most_common(20)]
-        lines += ['', 'Each is listed in `fallbacks.txt`.', '']
-    settings = cache.provenance['spec']['settings']
-    lines += [
-        'Settings: ' + ', '.join(f'{k} {v}' for k, v in settings.items()),
-        '',
-        f'Library: {cache.provenance["spec"]["library"]}',
-    ]
-    return '\n'.join(lines) + '\n'
+        lines += _table(['fallback: why', 'images'], reasons.most_common(20))
+        lines += ['All are listed in `fallbacks.txt`.', '']
+    spec = cache.provenance['spec']
+    settings = ', '.join(f'{k} {v}' for k, v in spec['settings'].items())
+    return '\n'.join([*lines, f'Settings: {settings}', '', f'Library: {spec["library"]}']) + '\n'
+
+
+def _table(head: Sequence, rows: Iterable[Sequence]) -> list[str]:
+    lines = [head, ['---'] * len(head), *rows]
+    return [*('| ' + ' | '.join(map(str, line)) + ' |' for line in lines), '']
 
 
 def _kind(reason: str) -> str:
     """A reason without its numbers, so that equal ones can be counted."""
-    words = [w for w in reason.split() if not any(c.isdigit() for c in w)]
-    return ' '.join(words)
+    return ' '.join(w for w in reason.split() if not any(c.isdigit() for c in w))

@@ -1,4 +1,4 @@
-"""A template: where named parts lie in an image, before anything is known of the image."""
+"""A template: where named parts are expected in an image."""
 
 import io
 import json
@@ -21,7 +21,7 @@ class Template:
     """Maps of R named parts (thesis 3.2, the knowledge map K).
 
     Convention:
-        The maps cover the whole image, whatever its size or aspect: the cell in row i and
+        The maps cover the whole image, whatever its size or aspect ratio: the cell in row i and
         column j of (h, w) covers the rows [i / h, (i + 1) / h) of the image's height and the
         columns [j / w, (j + 1) / w) of its width. Sides are the patient's: the left lung is
         on the viewer's right.
@@ -105,7 +105,7 @@ def read_template(path: str | Path, size: int = 256) -> Template:
 
 
 def write_template(path: str | Path, template: Template) -> None:
-    """Write a template as ``.npz``, whole or not at all.
+    """Write a template as ``.npz`` in one atomic write.
 
     Arrays ``maps`` (R, h, w) float32 and ``about``, a JSON text with ``parts`` and
     ``provenance``; nothing is pickled.

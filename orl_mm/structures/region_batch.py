@@ -19,7 +19,7 @@ class RegionBatch:
         labels (Tensor, optional): (B, H, W) region ids of x0, 0..counts[b]-1 in
             image b without gaps; None where no prior was made.
         counts (list[int]): Regions of each image; kept on the host, so that
-            shapes that depend on it cost no synchronisation.
+            shapes that depend on it cost no synchronization.
         valid (Tensor, optional): (B, :attr:`padded_count`) 1 for a region of the image, 0 for
             a row that only fills the table; by default made from ``counts``.
     """

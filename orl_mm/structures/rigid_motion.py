@@ -11,7 +11,7 @@ _FILTERS = dict(nearest=cv2.INTER_NEAREST, bilinear=cv2.INTER_LINEAR, bicubic=cv
 
 @dataclass(frozen=True)
 class RigidMotion:
-    """Rotation of an image about its centre, then a shift; the size does not change.
+    """Rotation of an image about its center, then a shift; the size does not change.
 
     Convention:
         Coordinates are continuous, x to the right and y downwards, (x, y) order; pixel i
@@ -64,8 +64,8 @@ class RigidMotion:
         """(2, 3) float64: x' = A x + b in continuous pixel coordinates."""
         a = math.radians(self.angle)
         turn = np.array([[math.cos(a), math.sin(a)], [-math.sin(a), math.cos(a)]])
-        centre = np.array([self.width / 2, self.height / 2])
-        shift = centre - turn @ centre + (self.dx, self.dy)
+        center = np.array([self.width / 2, self.height / 2])
+        shift = center - turn @ center + (self.dx, self.dy)
         return np.concatenate([turn, shift[:, None]], 1)
 
     def apply_points(self, points: np.ndarray) -> np.ndarray:
@@ -114,7 +114,7 @@ class RigidMotion:
 
 
 def _warp(img: np.ndarray, matrix: np.ndarray, flags: int, fill: int) -> np.ndarray:
-    # OpenCV counts from the centre of the first pixel.
+    # OpenCV counts from the center of the first pixel.
     matrix = matrix.copy()
     matrix[:, 2] += matrix[:, :2] @ (0.5, 0.5) - 0.5
     size: tuple[int, int] = (img.shape[1], img.shape[0])

@@ -32,7 +32,7 @@ class ViewGeometry:
 
     Convention:
         Coordinates are continuous, x to the right and y downwards, (x, y)
-        order. Pixel i covers [i, i + 1), its centre is i + 0.5, so an image of
+        order. Pixel i covers [i, i + 1), its center is i + 0.5, so an image of
         width W spans [0, W]. The box is half-open: columns x1 .. x2 - 1 and
         rows y1 .. y2 - 1. In these terms the transform is
         ``x' = (x - x1) * w / (x2 - x1)``, then ``x' = w - x'`` when flipped.
@@ -82,7 +82,7 @@ class ViewGeometry:
         The distribution is that of torchvision's ``RandomResizedCrop
         .get_params``: share of the area uniform in ``scale``, width / height
         log-uniform in ``ratio``, position uniform; after ``max_attempts``
-        boxes that do not fit, the largest centred box whose aspect ratio lies
+        boxes that do not fit, the largest centered box whose aspect ratio lies
         in ``ratio``.
 
         Returns:
@@ -154,9 +154,9 @@ class ViewGeometry:
         return np.array(pil)
 
     def apply_labels(self, labels, size: Size = 224):
-        """Cut the view out of a label map by nearest neighbour.
+        """Cut the view out of a label map by nearest neighbor.
 
-        A cell of the view takes the label of the pixel under its centre:
+        A cell of the view takes the label of the pixel under its center:
         column j reads x1 + floor((j + 0.5) * (x2 - x1) / w).
 
         Args:

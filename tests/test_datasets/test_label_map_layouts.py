@@ -98,8 +98,8 @@ FAULTS = [
         'SegmentationClassAug/aug_1.png',
         r'1 of 2 label maps of aug are missing: \S+Aug/aug_1\.png; convert SBD',
     ),
-    ('voc', 'move', 'SegmentationClassAug', r'empty, and 2 label maps of aug .*; convert'),
-    ('voc', 'move', 'JPEGImages', r'JPEGImages does not exist or is empty, and 3 images of train'),
+    ('voc', 'move', 'SegmentationClassAug', r'is empty; convert'),
+    ('voc', 'move', 'JPEGImages', r'JPEGImages does not exist or is empty'),
     ('voc', 'color', 'SegmentationClass/val_0.png', r'val_0\.png \(.* 8-bit .*image, not RGB'),
     ('voc', 'cut', 'SegmentationClass/train_2.png', r'train_2\.png \(\w+'),
     ('voc', 'text', 'JPEGImages/train_0.jpg', r'train_0\.png \(its image: cannot identify'),
@@ -110,7 +110,7 @@ FAULTS = [
         r'1 of 2 label maps of train are missing: \S+TrainIds\.png; extract gtFine_trainvaltest.zip'
         r' and make them from \*_gtFine_polygons\.json as projects/transfer/README\.md shows',
     ),
-    ('cityscapes', 'move', 'gtFine/val', r'val/bonn .* empty, .* label maps of val .*; extract gt'),
+    ('cityscapes', 'move', 'gtFine/val', r'val/bonn .* empty; extract gt'),
     ('cityscapes', 'move', 'leftImg8bit/train', r'no image \*_leftImg8bit\.png below .*; extract'),
     ('cityscapes', 'label', TRAIN_IDS, r'label 26, which is not among 0 to 18 and 255\)'),
 ]

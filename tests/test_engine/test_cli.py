@@ -88,6 +88,18 @@ def test_cfg_options_reach_the_config_and_are_checked():
         cli.merge_common_arguments(config(hooks=[1]), common('--cfg-options', 'hooks.7.a=1'))
 
 
+def test_cfg_options_name_elements_of_lists_by_type():
+    hooks = [dict(type='orl_mm.A'), dict(type='B', parts=[dict(type='C', size=1)]), dict(type='B')]
+    cfg = config(custom_hooks=hooks)
+    cli.merge_options(cfg, {'custom_hooks.A.x': 1, 'custom_hooks.1.parts.C.size': 2, 'new.a.b': 3})
+    assert cfg.custom_hooks[0].x == 1
+    assert cfg.custom_hooks[1].parts[0].size == 2
+    assert cfg.new.a.b == 3
+    for key in ('custom_hooks.B.x', 'custom_hooks.D.x'):  # two, none
+        with pytest.raises(cli.UserError, match='is not one of'):
+            cli.merge_options(cfg, {key: 1})
+
+
 def test_messages_name_the_command_or_key(monkeypatch):
     monkeypatch.delenv('RANK', raising=False)
     with pytest.raises(cli.UserError, match='tools/dist_train.sh CONFIG GPUS'):
@@ -151,8 +163,7 @@ class SizedPart:
     ('cfg', 'message'),
     [
         (dict(type='SizedPart', size=0), '^size must be at least 1, got 0$'),
-        (dict(type='SizedPart', size=1, shap=2), r"SizedPart.*'shap'; did you mean 'shape'\? \("),
-        (dict(type='SizedPart', size=1, zzz=2), r"argument 'zzz' \(traceback: "),
+        (dict(type='SizedPart', size=1, shap=2), r"SizedPart.* argument 'shap'.* \(traceback: "),
         (dict(type='SizedPat', size=1), "SizedPat is not in .* Did you mean 'SizedPart'"),
         (dict(type='orl_mm.R20'), "Did you mean 'orl_mm.R2O'"),
         (dict(type='Zzzz'), 'custom_imports'),
@@ -222,7 +233,12 @@ DATASETS.register_module(name='json', module=BaseDataset)
     ('kind', 'file', 'text', 'message'),
     [
         ('lines', 'train.list', '', 'no sample, or filter_cfg leaves none'),
-        ('json', 'train.json', '{"metainfo": {}, "data_list": [{', 'it is cut or no json'),
+        (
+            'json',
+            'train.json',
+            '{"metainfo": {}, "data_list": [{',
+            'the file is truncated or not JSON',
+        ),
         ('silent', 'train.list', 'a', 'a file or folder is missing'),
         ('lines', 'train.list', None, 'No such file'),
     ],
@@ -234,7 +250,7 @@ def test_unreadable_data_are_named(kind, file, text, message, tmp_path):
     with pytest.raises(cli.UserError) as error:
         cli.build_loops(runner, 'train')
     assert str(error.value).startswith(f'{kind}, ')
-    assert f"ann_file='{tmp_path}/train." in str(error.value)
+    assert f"data_root='{tmp_path}', ann_file='train." in str(error.value)
     assert message in str(error.value)
 
 

@@ -14,14 +14,12 @@ import pytest
 sitk = pytest.importorskip('SimpleITK')
 
 from orl_mm.registration import elastix as module  # noqa: E402
-from orl_mm.registration.contrast import prepare  # noqa: E402
+from orl_mm.registration.contrast import prepare, warp_image, warp_labels  # noqa: E402
 from orl_mm.registration.elastix import (  # noqa: E402
     ELASTIX_DEFAULTS,
     ElastixSettings,
     RegistrationError,
     register,  # noqa: E402
-    warp_image,
-    warp_labels,
 )
 from orl_mm.registration.quality import dice  # noqa: E402
 from orl_mm.registration.register import coarse_fit, focus  # noqa: E402

@@ -84,9 +84,9 @@ def test_wrong_exemplars(masks, message):
 def test_missing_files_are_named(files, tmp_path):
     image, masks = files
     for path, parts, message in (
-        (image, dict(disc=['nowhere.png']), 'disc has no mask: .*nowhere.png is not there'),
-        (image, dict(heart=[]), 'heart has no mask: no file'),
-        ('nowhere.png', dict(disc=[masks['disc']]), 'no exemplar nowhere.png'),
+        (image, dict(disc=['nowhere.png']), 'disc has no mask: .*nowhere.png does not exist'),
+        (image, dict(heart=[]), 'heart has no mask: file does not'),
+        ('nowhere.png', dict(disc=[masks['disc']]), 'exemplar nowhere.png does not exist'),
     ):
         with pytest.raises(ValueError, match=message):
             read_exemplar(path, parts)

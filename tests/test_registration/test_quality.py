@@ -109,13 +109,7 @@ def test_an_affine_result_may_fit_less_closely():
 
 @pytest.mark.parametrize(
     ('name', 'value'),
-    [
-        ('similarity', 2.0),
-        ('affine_similarity', 2.0),
-        ('folded', -0.1),
-        ('area', 0.5),
-        ('margin', 0.0),
-    ],
+    [('similarity', 2.0), ('affine_similarity', 2.0), ('folded', -0.1), ('area', 0.5)],
 )
 def test_checks_out_of_range(name, value):
     with pytest.raises(ValueError, match=f'{name}={value!r}'):

@@ -8,7 +8,6 @@ import pytest
 from PIL import Image
 
 from orl_mm.datasets.layouts import LAYOUTS
-from orl_mm.engine.cli import UserError
 from tests.coco_files import write_coco
 from tests.small import load_tool
 
@@ -69,12 +68,14 @@ def test_options_of_one_data_set(tool, tmp_path, capsys):
     assert tool.main(['imagenet100', str(tmp_path), '--classes', str(names)]) == 1
     assert f'no folder in {tmp_path}/train: n7' in capsys.readouterr().out
     for arguments in (['coco', '--labels'], ['imagenet', '--classes', 'x']):
-        with pytest.raises(UserError, match=f'{arguments[1]} is not an option of {arguments[0]}'):
+        with pytest.raises(
+            ValueError, match=f'{arguments[1][2:]} is not an option of {arguments[0]}'
+        ):
             tool.main(arguments)
 
 
 def test_unknown_data_set(tool):
-    with pytest.raises(UserError, match="'imagnet' is not one of the data sets .*imagenet"):
+    with pytest.raises(ValueError, match="there is no layout 'imagnet'; choose one of imagenet"):
         tool.main(['imagnet'])
 
 

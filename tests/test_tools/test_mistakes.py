@@ -65,10 +65,10 @@ BACKBONE = SMALL + 'model.backbone.init_cfg.'
             '100 of the 100 classes.*have no folder',
         ),
         (
-            SMALL + f'{DATA}.pipeline.2.cache={{files}}/empty',
+            SMALL + f'{DATA}.pipeline.GenerateSuperpixels.cache={{files}}/empty',
             'no cached superpixel masks in .*/empty; build them with python tools/cache_',
         ),
-        (SMALL + f'{DATA}.pipeline.2.cahce=x', 'GenerateSuperpixels.*cahce'),
+        (SMALL + f'{DATA}.pipeline.GenerateSuperpixels.cahce=x', 'GenerateSuperpixels.*cahce'),
         (SMALL + 'model.views=together', "views must be one of .*'together'"),
         (SMALL + 'load_from={files}/code.pth', 'code.pth holds mmengine.* not data'),
         (SMALL + 'load_from={files}/cut.pth', 'cut.pth cannot be read'),

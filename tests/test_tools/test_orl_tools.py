@@ -35,7 +35,7 @@ def test_missing_config_suggests_the_nearest(tmp_path):
 
 def test_config_of_a_package():
     assert config_path('orl_mm::r2o/demo.py') == str(ROOT / 'configs/r2o/demo.py')
-    with pytest.raises(NOT_FOUND, match='did you mean orl_mm::r2o/demo.py'):
+    with pytest.raises(NOT_FOUND, match="did you mean 'orl_mm::r2o/demo.py'"):
         config_path('orl_mm::r2o/demoo.py')
     with pytest.raises(NOT_FOUND, match="'mmrotate' is not installed"):
         config_path('mmrotate::a/b.py')

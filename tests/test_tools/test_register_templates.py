@@ -159,7 +159,10 @@ def test_fallback_of_a_file(tool, data, capfd):
         ('--folder {set} --exemplar-root {exroot} --exemplar-id exx', "no image 'exx'; did you"),
         ('--folder {set} --exemplar {image}', 'needs a --mask PART=FILE'),
         ('--folder {set} --exemplar {image} --mask disc', "takes PART=FILE, got 'disc'"),
-        ('--folder {set} --exemplar {image} --mask disc=no.png', 'disc has no mask: no.png is not'),
+        (
+            '--folder {set} --exemplar {image} --mask disc=no.png',
+            'disc has no mask: no.png does not exist',
+        ),
         ('--folder {set} --exemplar {image} --mask disc={disc} --parts bar', 'bar: there is no'),
         ('--folder {set} --exemplar {image} --mask disc={empty}', 'mask of disc is empty'),
         ('--folder {set} --exemplar {image} --mask disc={wide}', r'mask of disc is \(48, 96\)'),

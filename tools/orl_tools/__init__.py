@@ -14,7 +14,7 @@ import os
 import re
 import socket
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -126,30 +126,26 @@ def config_path(name: str) -> str:
     if not colons:
         if os.path.isfile(name):
             return name
-        raise argparse.ArgumentTypeError(f'config {name!r} does not exist; {_nearest_config(name)}')
+        known = {str(path) for path in Path(name).parent.glob('*.py')}
+        known |= {str(p) for p in Path('configs').rglob('*.py') if '_base_' not in p.parts}
+        hint = _did_you_mean(name, known, "type it from the repository's root, see configs/")
+        raise argparse.ArgumentTypeError(f'config {name!r} does not exist; {hint}')
     spec = importlib.util.find_spec(package) if package.isidentifier() else None
     if spec is None or spec.origin is None:
         raise argparse.ArgumentTypeError(f'config {name!r}: {package!r} is not installed')
     folder = Path(spec.origin).parent
-    places = [folder / '.mim' / 'configs']
-    if package == 'orl_mm':
-        places.append(folder.parent / 'configs')
+    places = [folder / '.mim' / 'configs', *[folder.parent / 'configs'] * (package == 'orl_mm')]
     for place in places:
         if (place / relative).is_file():
             return str(place / relative)
-    known = [path.relative_to(place).as_posix() for place in places for path in place.rglob('*.py')]
-    near = difflib.get_close_matches(relative, known, 1)
-    hint = f'; did you mean {package}::{near[0]}?' if near else ''
-    raise argparse.ArgumentTypeError(f'config {name!r} does not exist in {places[0]}{hint}')
+    known = {f'{package}::{p.relative_to(root)}' for root in places for p in root.rglob('*.py')}
+    hint = _did_you_mean(name, known, f'see {places[0]}')
+    raise argparse.ArgumentTypeError(f'config {name!r} does not exist; {hint}')
 
 
-def _nearest_config(name: str) -> str:
-    known = {str(path) for path in Path(name).parent.glob('*.py')}
-    known |= {str(path) for path in Path('configs').rglob('*.py') if '_base_' not in path.parts}
-    near = difflib.get_close_matches(name, sorted(known), 1)
-    if near:
-        return f'did you mean {near[0]!r}?'
-    return "type it from the repository's root; the configs are in configs/"
+def _did_you_mean(word: str, known: Iterable[str], otherwise: str) -> str:
+    near = difflib.get_close_matches(word, sorted(known), 1)
+    return f'did you mean {near[0]!r}?' if near else otherwise
 
 
 def existing_file(path: str) -> str:
@@ -157,7 +153,7 @@ def existing_file(path: str) -> str:
     if '://' in path or os.path.isfile(path):
         return path
     near = sorted(map(str, Path(path).parent.glob(f'*{Path(path).suffix}')))
-    hint = f'its folder has {", ".join(near[:5])}' if near else 'nor is there any like it'
+    hint = f'its folder has {", ".join(near[:5])}' if near else 'neither does any like it'
     raise argparse.ArgumentTypeError(f'{path!r} does not exist; {hint}')
 
 
@@ -199,8 +195,8 @@ def add_cfg_options(parser: argparse.ArgumentParser, default: dict | None = None
         action=KeyValueAction,
         default=default,
         metavar='KEY=VALUE',
-        help='override keys of the config, e.g. train_dataloader.batch_size=8 '
-        'model.neck.out_channels=256 key="[a,b]"; paths may have spaces and commas',
+        help='override keys of the config, e.g. train_dataloader.batch_size=8 key="[a,b]"; paths may '
+        'have spaces and commas; elements of lists by type: custom_hooks.AttentionRegHook.lambda1=0',
     )
 
 
@@ -337,8 +333,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         return
     name = words[0].replace('_', '-')
     if name not in known:
-        near = difflib.get_close_matches(name, known, 1)
-        hint = f'did you mean {near[0]!r}?' if near else '`orl` lists the commands'
+        hint = _did_you_mean(name, known, '`orl` lists the commands')
         sys.exit(f'orl: there is no command {words[0]!r}; {hint}')
     runner = sys.executable if known[name].suffix == '.py' else 'bash'
     os.environ.setdefault('PYTHON', sys.executable)  # for the shell scripts

@@ -5,35 +5,29 @@ _pipeline = [
     dict(type='Resize', scale=(224, 224), interpolation='bicubic', backend='pillow'),
     dict(type='PackInputs', meta_keys=('img_path', 'patient')),
 ]
+_dataset = dict(
+    type='orl_mm.CheXpert',
+    data_root='{{$ORL_CXR:data}}/chexpert',
+    classes='six',
+    pipeline=_pipeline,
+)
+_loader = dict(batch_size=128, num_workers=8, collate_fn=dict(type='default_collate'))
 train_dataloader = dict(
-    batch_size=128,
-    num_workers=8,
+    **_loader,
     sampler=dict(type='DefaultSampler', shuffle=True),
-    collate_fn=dict(type='default_collate'),
     dataset=dict(
-        type='orl_mm.CheXpert',
-        data_root='{{$ORL_CXR:data}}/chexpert',
+        **_dataset,
         ann_file='train.csv',
-        classes='six',
         # Uncertain labels, not specified in the thesis: ones for Atelectasis and Edema, zeros
         # otherwise. 'ignore' excludes them from the loss, 'zeros' and 'ones' apply to all.
         uncertain='usual',
         fraction=1.0,  # of the patients; those of 1% are a subset of those of 10%
-        pipeline=_pipeline,
     ),
 )
 val_dataloader = dict(
-    batch_size=128,
-    num_workers=8,
+    **_loader,
     sampler=dict(type='DefaultSampler', shuffle=False),
-    collate_fn=dict(type='default_collate'),
-    dataset=dict(
-        type='orl_mm.CheXpert',
-        data_root='{{$ORL_CXR:data}}/chexpert',
-        ann_file='valid.csv',
-        classes='six',
-        pipeline=_pipeline,
-    ),
+    dataset=dict(**_dataset, ann_file='valid.csv'),
 )
 test_dataloader = val_dataloader
 val_evaluator = dict(type='orl_mm.MultiLabelAUROC', prefix='chexpert')

@@ -1,13 +1,10 @@
-# DINO's multi-crop: two global crops of 224, eight local ones of 96.
+# DINO's multi-crop: two global crops of 224, eight local ones of 96, with BYOL's distortions.
 #
 # data_root may be an ImageNet layout or any folder of images.
-data_preprocessor = dict(
-    type='orl_mm.ViewDataPreprocessor',
-    mean=[123.675, 116.28, 103.53],
-    std=[58.395, 57.12, 57.375],
-    to_rgb=True,
-    non_blocking=True,
-)
+_base_ = './imagenet_r2o.py'
+
+data_preprocessor = dict(type='orl_mm.ViewDataPreprocessor')
+_jitter, _gray, _blur, _solarize = _base_.train_pipeline[3]['transforms'][0]
 
 
 def _view(size, area, blur, solarize):
@@ -21,21 +18,10 @@ def _view(size, area, blur, solarize):
             backend='pillow',
         ),
         dict(type='RandomFlip', prob=0.5),
-        dict(
-            type='RandomApply',
-            transforms=[
-                dict(type='ColorJitter', brightness=0.4, contrast=0.4, saturation=0.2, hue=0.1)
-            ],
-            prob=0.8,
-        ),
-        dict(
-            type='RandomGrayscale',
-            prob=0.2,
-            keep_channels=True,
-            channel_weights=(0.114, 0.587, 0.2989),
-        ),
-        dict(type='orl_mm.GaussianBlur', kernel_size=23, sigma=(0.1, 2.0), prob=blur),
-        dict(type='Solarize', thr=128, prob=solarize),
+        _jitter,
+        _gray,
+        dict(_blur, prob=blur),
+        dict(_solarize, prob=solarize),
     ]
 
 
@@ -54,15 +40,4 @@ train_pipeline = [
     ),
     dict(type='PackInputs'),
 ]
-
-train_dataloader = dict(
-    batch_size=64,
-    num_workers=8,
-    persistent_workers=True,
-    pin_memory=True,
-    drop_last=True,
-    sampler=dict(type='DefaultSampler', shuffle=True),
-    collate_fn=dict(type='default_collate'),
-    dataset=dict(type='orl_mm.ImageList', data_root='data/imagenet/train', pipeline=train_pipeline),
-)
-del _view
+train_dataloader = dict(batch_size=64, dataset=dict(pipeline=train_pipeline))

@@ -4,34 +4,23 @@ _pipeline = [
     dict(type='Resize', scale=(224, 224), interpolation='bicubic', backend='pillow'),
     dict(type='PackInputs', meta_keys=('img_path', 'patient')),
 ]
+_dataset = dict(
+    type='orl_mm.ImageLabelCsv',
+    ann_file='labels.csv',
+    data_prefix=dict(img_path='images'),
+    label_columns=('tb',),
+    pipeline=_pipeline,
+)
+_loader = dict(batch_size=32, num_workers=2, collate_fn=dict(type='default_collate'))
 train_dataloader = dict(
-    batch_size=32,
-    num_workers=2,
+    **_loader,
     sampler=dict(type='DefaultSampler', shuffle=True),
-    collate_fn=dict(type='default_collate'),
-    dataset=dict(
-        type='orl_mm.ImageLabelCsv',
-        data_root='{{$ORL_CXR:data}}/shenzhen',
-        ann_file='labels.csv',
-        data_prefix=dict(img_path='images'),
-        label_columns=('tb',),
-        fraction=1.0,
-        pipeline=_pipeline,
-    ),
+    dataset=dict(_dataset, data_root='{{$ORL_CXR:data}}/shenzhen', fraction=1.0),
 )
 val_dataloader = dict(
-    batch_size=32,
-    num_workers=2,
+    **_loader,
     sampler=dict(type='DefaultSampler', shuffle=False),
-    collate_fn=dict(type='default_collate'),
-    dataset=dict(
-        type='orl_mm.ImageLabelCsv',
-        data_root='{{$ORL_CXR:data}}/montgomery',
-        ann_file='labels.csv',
-        data_prefix=dict(img_path='images'),
-        label_columns=('tb',),
-        pipeline=_pipeline,
-    ),
+    dataset=dict(_dataset, data_root='{{$ORL_CXR:data}}/montgomery'),
 )
 test_dataloader = val_dataloader
 val_evaluator = dict(type='orl_mm.MultiLabelAUROC', prefix='tb')

@@ -4,7 +4,7 @@
 #           of mmpretrain's mocov3_vit-small-p16_16xb256-amp-coslr-300e_in1k.py.
 # Command:  tools/dist_train.sh configs/medino/mixing/vits16_chexpert_mocov3_triangular.py 8 --amp
 #           8 GPUs x 28 images = batch 224. Other templates: --cfg-options
-#           train_dataloader.dataset.pipeline.2.source=data/templates/chexpert
+#           train_dataloader.dataset.pipeline.RegisteredTemplate.source=data/templates/chexpert
 # Expected: no published number. Not yet run at this size.
 _base_ = '../vits16_chexpert_triangular.py'
 

@@ -18,7 +18,7 @@ custom_hooks = [
         lambda1=1e-3,
         lambda2=1e-3,
         # Not in the thesis: in so few steps, attention under its two terms concentrates on a few
-        # patches of each part or on CLS. To turn it off: --cfg-options custom_hooks.8.spread=0
+        # patches of each part or on CLS. Off: --cfg-options custom_hooks.AttentionRegHook.spread=0
         spread=0.05,
     ),
 ]

@@ -5,6 +5,6 @@
 # Expected: projects/r2o/small/README.md.
 _base_ = './r2o.py'
 
-_hooks = _base_.custom_hooks
-_hooks[3].update(schedule=dict(type='constant', values=[4]))
-custom_hooks = _hooks
+custom_hooks = _base_.custom_hooks
+[_hook] = [hook for hook in custom_hooks if hook['type'] == 'orl_mm.KMeansRefineHook']
+_hook.update(schedule=dict(type='constant', values=[4]))

@@ -7,7 +7,7 @@
 #           work_dirs/r50_in1k/epoch_300.pth 8 --work-dir work_dirs/imagenet_knn_r50_r50_in1k
 #           (other rows: other checkpoint; one process: tools/test.py CONFIG CHECKPOINT)
 #           The features of the training images, 10.5 GB, are distributed over the GPUs. If they do
-#           not fit: --cfg-options custom_hooks.0.device=cpu
+#           not fit: --cfg-options custom_hooks.FeatureBankHook.device=cpu
 # Expected: not in the thesis. Not yet run.
 # Data:     data/imagenet, or ORL_IMAGENET=FOLDER: {train,val}/<class>/*.JPEG, or with labels in
 #           meta/{train,val}.txt ("path class" per line), which is read first.

@@ -5,14 +5,15 @@ A new data set is one entry of :data:`LAYOUTS`. ``tools/check_data.py`` prints t
 ``projects/data/README.md`` for the folders.
 """
 
+import inspect
 from functools import partial
 
-from .checker import Checker, Layout, LayoutReport
+from .checker import Checker, Layout
 from .coco import check_coco
 from .imagenet import check_imagenet, check_imagenet100
 from .label_maps import check_label_maps
 
-__all__ = ['LAYOUTS', 'Layout', 'LayoutReport', 'check_layout']
+__all__ = ['LAYOUTS', 'Checker', 'Layout', 'check_layout']
 
 _IMAGENET = (('*', 'see projects/data/README.md for the download'),)
 _COCO_PAGE = 'of https://cocodataset.org/#download'
@@ -92,23 +93,29 @@ LAYOUTS: dict[str, Layout] = dict(
 
 
 def check_layout(
-    name: str, root: str, every_file: bool = False, progress: bool = False, **options
-) -> LayoutReport:
+    name: str, root: str | None = None, every_file: bool = False, progress: bool = False, **options
+) -> Checker:
     """Check a data set's folder.
 
     Args:
         name (str): One of :data:`LAYOUTS`.
-        root (str): The folder.
-        every_file (bool): Open every file instead of a few. Without it a check lists folders
-            and opens a few files, which must not take minutes.
+        root (str, optional): The folder; default: the layout's.
+        every_file (bool): Open every file. By default folders are listed and a few files opened,
+            which takes seconds.
         progress (bool): Show progress bars.
         **options: Of the layout's check.
 
+    Returns:
+        Checker: Its ``problems``, ``notes`` and ``counts``.
+
     Raises:
-        ValueError: An unknown name.
+        ValueError: An unknown name or option.
     """
     if name not in LAYOUTS:
         raise ValueError(f'there is no layout {name!r}; choose one of {", ".join(LAYOUTS)}')
-    checker = Checker(name, LAYOUTS[name], root, every_file, progress)
-    LAYOUTS[name].check(checker, **options)
-    return checker.report
+    layout = LAYOUTS[name]
+    for option in set(options).difference(inspect.signature(layout.check).parameters):
+        raise ValueError(f'{option} is not an option of {name}')
+    checker = Checker(name, layout, root or layout.root, every_file, progress)
+    layout.check(checker, **options)
+    return checker

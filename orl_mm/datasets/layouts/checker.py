@@ -1,7 +1,7 @@
-"""The part that all checks of data sets share: listing folders, opening files, reporting."""
+"""What all checks of data sets share: listing folders, opening files, collecting problems."""
 
 import os
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from fnmatch import fnmatch
@@ -23,10 +23,10 @@ class Layout:
         root (str): Its folder, unless a command or a config names another.
         check (callable): ``check(checker, **options)``, which reports to a :class:`Checker`.
         fixes (tuple): Pairs of a glob pattern and what to do about a missing or damaged file
-            whose path matches; the first match counts, so the last pattern is ``'*'``.
+            whose path matches. The first match counts, so the last pattern is ``'*'``.
         images (dict): Split -> images of the complete data set.
-        parts (tuple): What to look at unless a config says, in its words: dicts with
-            ``data_prefix`` and, where images are listed, ``ann_file``, relative to the root.
+        parts (tuple): What to look at unless a config says so: dicts with ``data_prefix`` and,
+            where images are listed, ``ann_file``, as in a config, relative to the root.
     """
 
     root: str
@@ -37,23 +37,30 @@ class Layout:
 
 
 @dataclass
-class LayoutReport:
-    """What a check found.
+class Checker:
+    """Looks at one data set's folder and collects what it finds.
 
     Attributes:
         name (str): Of the layout, ``'coco'``.
-        root (str): The folder that was looked at.
+        layout (Layout): What is expected.
+        root (str): The folder.
+        every_file (bool): Open every file, not a few.
+        progress (bool): Show progress bars.
         problems (list[str]): What would break or distort a run; each names the file or folder
             and the fix, in one line.
         notes (list[str]): What is legal and worth knowing, such as that it is a sample.
-        counts (dict[str, int]): What there is, by name, ``{'train images': 118287}``.
+        counts (dict[str, int]): What there is, ``{'train images': 118287}``.
     """
 
     name: str
+    layout: Layout
     root: str
+    every_file: bool = False
+    progress: bool = False
     problems: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     counts: dict[str, int] = field(default_factory=dict)
+    _listings: dict[str, dict[str, bool]] = field(default_factory=dict)
 
     @property
     def ok(self) -> bool:
@@ -69,36 +76,19 @@ class LayoutReport:
             *(f'PROBLEM: {problem}' for problem in self.problems),
         ]
 
-
-class Checker:
-    """Looks at one data set's folder and collects a :class:`LayoutReport`.
-
-    Args:
-        name (str): Of the layout.
-        layout (Layout): What is expected.
-        root (str): The folder.
-        every_file (bool): Open every file, not a few.
-        progress (bool): Show progress bars.
-    """
-
-    def __init__(
-        self, name: str, layout: Layout, root: str, every_file: bool = False, progress: bool = False
-    ) -> None:
-        self.layout, self.root = layout, root
-        self.every_file, self.progress = every_file, progress
-        self.report = LayoutReport(name, root)
-        self._listings: dict[str, set[str]] = {}
-        self._missing_folders: set[str] = set()
-
     def problem(self, text: str, fix: str | None = None, path: str = '') -> None:
-        """Report a problem with the fix that is given, or else the layout's for ``path``."""
+        """Report a problem with the given fix, or else the layout's for ``path``; each once."""
         if fix is None:
             fix = next(words for pattern, words in self.layout.fixes if fnmatch(path, pattern))
-        self.report.problems.append(f'{text}; {fix}')
+        if f'{text}; {fix}' not in self.problems:
+            self.problems.append(f'{text}; {fix}')
 
-    def note(self, text: str) -> None:
-        """Report something that is legal and worth knowing."""
-        self.report.notes.append(text)
+    def problem_of(
+        self, items: Collection, text: str, fix: str | None = None, path: str = ''
+    ) -> None:
+        """Report ``'3 <text>: a, b, c'`` if there are such items."""
+        if items:
+            self.problem(f'{len(items):,} {text}: {some(items)}', fix, path)
 
     def has_root(self) -> bool:
         """Whether the root is a folder; otherwise that is a problem."""
@@ -107,34 +97,25 @@ class Checker:
             return False
         return True
 
-    def is_file(self, path: str) -> bool:
-        """Whether a file exists, by a listing of its folder that is made only once."""
-        folder, name = os.path.split(path)
-        if folder not in self._listings:
-            self._listings[folder] = list_names(folder)
-        return name in self._listings[folder]
-
     def existing(self, paths: Sequence[str], what: str) -> set[str]:
-        """Those of the paths that exist; the others are a problem."""
-        missing = [path for path in paths if not self.is_file(path)]
-        if len(missing) == len(paths) and paths:
-            folder = os.path.dirname(missing[0])
-            if not self._listings[folder]:
-                # Reported once, as several lists may name files in this folder.
-                if folder not in self._missing_folders:
-                    text = f'{folder} does not exist or is empty, and {len(paths):,} {what} '
-                    self.problem(text + 'should be in it', path=missing[0])
-                self._missing_folders.add(folder)
-                return set()
-        if missing:
-            text = f'{len(missing):,} of {len(paths):,} {what} are missing: {some(missing)}'
-            self.problem(text, path=missing[0])
+        """Those of the paths that exist; the others are a problem. Each folder is listed once."""
+        for folder in {os.path.dirname(path) for path in paths} - set(self._listings):
+            self._listings[folder] = list_folder(folder)
+        missing = [
+            p for p in paths if os.path.basename(p) not in self._listings[os.path.dirname(p)]
+        ]
+        folder = os.path.dirname(missing[0]) if missing else ''
+        if missing and len(missing) == len(paths) and not self._listings[folder]:
+            self.problem(f'{folder} does not exist or is empty', path=missing[0])
+        elif missing:
+            text = f'of {len(paths):,} {what} are missing'
+            self.problem_of(missing, text, path=missing[0])
         return set(paths).difference(missing)
 
     def open_files(
         self, items: Sequence[T], find_fault: Callable[[T], str], what: str, fix: str | None = None
     ) -> None:
-        """Open a few files, or all, in threads, and report the faults that are found.
+        """Open a few files, or all, in threads, and report the faults.
 
         Args:
             items (sequence): Of any kind; their text is shown.
@@ -143,27 +124,21 @@ class Checker:
             fix (str, optional): See :meth:`problem`.
         """
         chosen = items if self.every_file else spread(items, SPOTS)
-        self.report.counts[f'{what} opened'] = len(chosen)
+        self.counts[f'{what} opened'] = len(chosen)
         with ThreadPoolExecutor(max_workers=min(32, os.cpu_count() or 1)) as pool:
-            faults = list(
-                tqdm(
-                    pool.map(find_fault, chosen),
-                    total=len(chosen),
-                    unit='file',
-                    disable=not self.progress,
-                )
-            )
-        bad = [(item, fault) for item, fault in zip(chosen, faults, strict=True) if fault]
+            found = pool.map(find_fault, chosen)
+            bar = tqdm(found, total=len(chosen), unit='file', disable=not self.progress)
+            bad = {str(item): why for item, why in zip(chosen, bar, strict=True) if why}
         if bad:
-            names = [f'{item} ({fault})' for item, fault in bad]
-            text = f'{len(bad):,} of {len(chosen):,} {what} opened are faulty: {some(names)}'
-            self.problem(text, fix, str(bad[0][0]))
+            names = [f'{item} ({why})' for item, why in bad.items()]
+            text = f'of {len(chosen):,} {what} opened are faulty'
+            self.problem_of(names, text, fix, next(iter(bad)))
             if not self.every_file:
-                self.report.problems[-1] += ', and look at all with --all'
+                self.problems[-1] += ', and look at all with --all'
 
     def compare_counts(self, found: dict[str, int]) -> None:
         """Count the images of splits, and note those that are not complete."""
-        self.report.counts.update({f'{split} images': count for split, count in found.items()})
+        self.counts.update({f'{split} images': count for split, count in found.items()})
         wanted = self.layout.images
         off = [
             f'{split} has {count:,} of {wanted[split]:,} images'
@@ -171,49 +146,34 @@ class Checker:
             if count != wanted.get(split, count)
         ]
         if off:
-            self.note(f'a sample: {", ".join(off)}')
+            self.notes.append(f'a sample: {", ".join(off)}')
 
 
-def list_names(folder: str) -> set[str]:
-    """Names in a folder without hidden ones; empty where there is no folder."""
+def list_folder(folder: str) -> dict[str, bool]:
+    """Sorted names in a folder -> whether each is a folder; empty where there is no folder.
+
+    Hidden names are left out and links followed. The kind comes with the listing, without a
+    system call for each file.
+    """
     try:
         with os.scandir(folder) as entries:
-            return {entry.name for entry in entries if not entry.name.startswith('.')}
+            found = {e.name: e.is_dir() for e in entries if not e.name.startswith('.')}
     except (FileNotFoundError, NotADirectoryError):
-        return set()
+        return {}
+    return dict(sorted(found.items()))
 
 
-def split_names(folder: str) -> tuple[list[str], list[str]]:
-    """Sorted names of sub-folders and of files in a folder, without hidden ones.
-
-    Links are followed. The kind comes with the listing, without a system call for each file.
-    """
-    folders: list[str] = []
-    files: list[str] = []
-    with os.scandir(folder) as entries:
-        for entry in entries:
-            if not entry.name.startswith('.'):
-                (folders if entry.is_dir() else files).append(entry.name)
-    return sorted(folders), sorted(files)
-
-
-def spread(items: Sequence[T], count: int) -> list[T]:
+def spread(items: Sequence[T], count: int) -> Sequence[T]:
     """``count`` of the items at even distances, or all where there are fewer."""
     if len(items) <= count:
-        return list(items)
+        return items
     return [items[i * len(items) // count] for i in range(count)]
 
 
-def some(names: Iterable, most: int = 3) -> str:
+def some(names: Collection, most: int = 3) -> str:
     """The first few of many names: ``'a, b, c and 7 more'``."""
-    names = [str(name) for name in names]
-    left = len(names) - most
-    return ', '.join(names[:most]) + (f' and {left:,} more' if left > 0 else '')
-
-
-def in_one_line(error: Exception) -> str:
-    """The text of an error, or its type where it has none."""
-    return ' '.join(str(error).split()) or type(error).__name__
+    shown = ', '.join([str(name) for name in names][:most])
+    return shown + (f' and {len(names) - most:,} more' if len(names) > most else '')
 
 
 def unreadable(path: str, size: tuple[int, int] | None = None) -> str:
@@ -229,3 +189,8 @@ def unreadable(path: str, size: tuple[int, int] | None = None) -> str:
     if size is not None and (width, height) != size:
         return f'{width} x {height}, not {size[0]} x {size[1]}'
     return ''
+
+
+def in_one_line(error: Exception) -> str:
+    """The text of an error, or its type where it has none."""
+    return ' '.join(str(error).split()) or type(error).__name__

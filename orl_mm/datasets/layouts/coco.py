@@ -30,12 +30,13 @@ def check_coco(check: Checker, parts: Sequence[dict] | None = None) -> None:
         path = os.path.join(check.root, part['ann_file'])
         folder = os.path.normpath(os.path.join(check.root, part['data_prefix'].get('img', '')))
         name = os.path.basename(folder)
-        content = _read(check, path)
-        if content is None:
+        try:
+            images, annotations, categories = _read(path, check.progress)
+        except ValueError as error:
+            check.problem(str(error), path=path)
             continue
-        images, annotations = content['images'], content['annotations']
         sizes[name] = len(images)
-        check.report.counts[f'{name} annotations'] = len(annotations)
+        check.counts[f'{name} annotations'] = len(annotations)
         if not images or not annotations:
             check.problem(
                 f'{path} has {len(images):,} images and {len(annotations):,} annotations: '
@@ -43,54 +44,50 @@ def check_coco(check: Checker, parts: Sequence[dict] | None = None) -> None:
                 path=path,
             )
             continue
-        _check_annotations(check, path, content)
-        by_path = {os.path.join(folder, str(image.get('file_name'))): image for image in images}
-        found = check.existing(list(by_path), f'images of {path}')
+        _check_annotations(check, path, images, annotations, categories)
+        files = {os.path.join(folder, str(image.get('file_name'))): image for image in images}
+        found = check.existing(list(files), f'images of {path}')
 
-        def find_fault(file, by_path=by_path):
-            return unreadable(file, (by_path[file].get('width'), by_path[file].get('height')))
+        def find_fault(file, files=files):
+            return unreadable(file, (files[file].get('width'), files[file].get('height')))
 
-        check.open_files([file for file in by_path if file in found], find_fault, f'{name} images')
+        check.open_files([file for file in files if file in found], find_fault, f'{name} images')
     check.compare_counts(sizes)
 
 
-def _read(check: Checker, path: str) -> dict | None:
+def _read(path: str, progress: bool) -> tuple[list, list, list]:
+    """Images, annotations and categories of a file."""
     if not os.path.isfile(path):
-        check.problem(f'there is no file {path}', path=path)
-        return None
-    if check.progress and os.path.getsize(path) > 2**26:
+        raise ValueError(f'there is no file {path}')
+    if progress and os.path.getsize(path) > 2**26:
         print(f'reading {path} ({os.path.getsize(path) / 2**20:.0f} MB)', flush=True)
     try:
         with open(path, encoding='utf-8') as file:
             content = json.load(file)
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        check.problem(f'{path} is not valid JSON ({error})', path=path)
-        return None
-    lacking = [
-        key
-        for key in ('images', 'annotations', 'categories')
-        if not isinstance(content, dict) or not isinstance(content.get(key), list)
-    ]
+        raise ValueError(f'{path} is not valid JSON ({error})') from error
+    content = content if isinstance(content, dict) else {}
+    lists = {key: content.get(key) for key in ('images', 'annotations', 'categories')}
+    lacking = [key for key, value in lists.items() if not isinstance(value, list)]
     if lacking:
-        text = f'{path} has no list of {", ".join(lacking)}: it is not a file of instances'
-        check.problem(text, path=path)
-        return None
-    return content
+        raise ValueError(f'{path} has no list of {some(lacking)}: it is not a file of instances')
+    return tuple(lists.values())  # type: ignore[return-value]  # three lists
 
 
-def _check_annotations(check: Checker, path: str, content: dict) -> None:
-    given = {c.get('id'): c.get('name') for c in content['categories']}
+def _check_annotations(
+    check: Checker, path: str, images: list, annotations: list, categories: list
+) -> None:
+    given = {c.get('id'): c.get('name') for c in categories}
     # mmdet finds classes by name and orders them by id, so both must be COCO's.
     off = [f'{i}: {name!r}' for i, name in coco_categories().items() if given.get(i) != name]
     if off:
         text = f"{path} lacks {len(off)} of COCO's 80 categories ({some(off)})"
         check.problem(f'{text}: labels would be wrong', path=path)
-    images = Counter(image.get('id') for image in content['images'])
-    annotations = content['annotations']
+    image_ids = Counter(image.get('id') for image in images)
     ids = Counter(a.get('id') for a in annotations)
     faults: dict[str, list] = {
         'annotations of an image that is not listed': [
-            a.get('id') for a in annotations if a.get('image_id') not in images
+            a.get('id') for a in annotations if a.get('image_id') not in image_ids
         ],
         'annotations of a category that is not listed': [
             a.get('id') for a in annotations if a.get('category_id') not in given
@@ -99,8 +96,7 @@ def _check_annotations(check: Checker, path: str, content: dict) -> None:
             a.get('id') for a in annotations if not a.get('bbox') or not a.get('segmentation')
         ],
         'annotations that share their id': [i for i, count in ids.items() if count > 1],
-        'images that share their id': [i for i, count in images.items() if count > 1],
+        'images that share their id': [i for i, count in image_ids.items() if count > 1],
     }
     for fault, which in faults.items():
-        if which:
-            check.problem(f'{path} has {len(which):,} {fault}: id {some(which)}', path=path)
+        check.problem_of(which, f'{fault} in {path}, ids', path=path)

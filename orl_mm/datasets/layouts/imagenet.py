@@ -1,14 +1,13 @@
 """ImageNet (ILSVRC 2012) in class folders: the complete set, or the classes of a list."""
 
 import os
-from collections.abc import Collection
-from pathlib import Path
+from collections.abc import Collection, Sequence
 
 from tqdm import tqdm
 
 from orl_mm.io.image_list import IMAGE_EXTENSIONS, find_images, read_class_list
 
-from .checker import Checker, some, split_names, spread, unreadable
+from .checker import Checker, list_folder, some, spread, unreadable
 
 ARCHIVES = ('.tar', '.tgz', '.gz', '.zip', '.7z')
 LIMITS = dict(train=(732, 1300), val=(50, 50))  # fewest and most images of a class
@@ -16,57 +15,136 @@ AGAIN = 'extract the archive again'
 
 
 class ImageFolder:
-    """A folder of class folders, listed; archives are a problem, other files are noted.
+    """A folder of class folders, listed.
 
     Args:
-        check (Checker): Where to report.
+        check (Checker): Where to report, and to count images and classes.
         path (str): The folder.
+        split (str): ``'train'`` or ``'val'``.
         wanted (collection, optional): Look only at classes of these names.
 
     Attributes:
         classes (dict[str, list[str]]): Class -> its images, as paths within the class folder,
             which is searched as by :class:`orl_mm.ImageList`.
         loose (list[str]): Names of images that lie directly in the folder.
+        names (list[str]): Every image, as a path within the folder.
     """
 
-    def __init__(self, check: Checker, path: str, wanted: Collection[str] | None = None) -> None:
-        self.path = path
-        folders, files = split_names(path)
-        archives = [name for name in files if name.lower().endswith(ARCHIVES)]
-        self.loose = [name for name in files if _is_image(name)]
+    def __init__(
+        self, check: Checker, path: str, split: str, wanted: Collection[str] | None = None
+    ) -> None:
+        self.check, self.path, self.split = check, path, split
+        listing = list_folder(path)
         if wanted is not None:
-            folders = [name for name in folders if name in wanted]
-            archives = [name for name in archives if name.split('.')[0] in wanted]
-            self.loose = []
-        if archives:
-            check.problem(
-                f'{path} holds {len(archives):,} archives that are not extracted '
-                f'({some(archives)})',
-                'extract each into a folder of its name',
-            )
+            listing = {name: kind for name, kind in listing.items() if name.split('.')[0] in wanted}
+        files = [name for name, is_folder in listing.items() if not is_folder]
+        check.problem_of(
+            [name for name in files if name.lower().endswith(ARCHIVES)],
+            f'archives in {path} are not extracted',
+            'extract each into a folder of its name',
+        )
+        self.loose = [name for name in files if name.lower().endswith(IMAGE_EXTENSIONS)]
+        folders = [name for name in listing if listing[name] and name in (wanted or listing)]
         self.classes: dict[str, list[str]] = {}
-        odd = []
         for name in tqdm(folders, unit='class', desc=path, disable=not check.progress):
             folder = os.path.join(path, name)
-            inner, files = split_names(folder)
-            self.classes[name] = [file for file in files if _is_image(file)]
-            odd += [f'{name}/{file}' for file in files if not _is_image(file)]
-            for deeper in inner:
-                found = find_images(os.path.join(folder, deeper))
-                self.classes[name] += [os.path.relpath(image, folder) for image in found]
-        if odd:
-            check.note(
-                f'{len(odd):,} files in the class folders of {path} are not images: {some(odd)}'
+            self.classes[name] = [os.path.relpath(image, folder) for image in find_images(folder)]
+        self.names = self.loose + [
+            f'{c}/{image}' for c in self.classes for image in self.classes[c]
+        ]
+        check.counts[f'{split} images'] = len(self.names)
+        check.counts[f'{split} classes'] = len(self.classes)
+
+    def check_classes(self, known: Sequence[str], source: str, required: bool = True) -> None:
+        """The folders must be, or are noted not to be, those of a list of classes."""
+        absent = [name for name in known if name not in self.classes]
+        others = sorted(set(self.classes).difference(known))
+        text = f'folders of {self.path} are not classes of {source}'
+        if required:
+            self.check.problem_of(
+                absent,
+                f'of the {len(known):,} classes of {source} have no folder in {self.path}',
+                'extract them from the archive, or correct the list',
+            )
+            self.check.problem_of(
+                others, text, 'labels follow the order of the folders: move them away'
+            )
+        elif others and len(absent) < len(known):
+            self.check.notes.append(f'{len(others):,} {text}: {some(others)}')
+
+    def check_labels(self) -> None:
+        """By ``meta/<split>.txt``, which mmpretrain reads if it exists, else by class folders."""
+        meta = os.path.join(self.check.root, 'meta', f'{self.split}.txt')
+        if os.path.isfile(meta):
+            self._check_meta(meta)
+        elif self.loose:
+            self.check.problem(
+                f'{len(self.loose):,} images lie directly in {self.path}, so their labels are '
+                'unknown',
+                f'sort them into class folders or add meta/{self.split}.txt as '
+                'projects/data/README.md shows',
+            )
+        else:
+            self.check_classes(read_class_list('imagenet'), 'ImageNet')
+
+    def _check_meta(self, meta: str) -> None:
+        """Every line must be an image of the folder and a label of 0 to 999."""
+        with open(meta, encoding='utf-8') as file:
+            lines = [line.strip() for line in file if line.strip()]
+        bad, names = [], set(self.names)
+        for line in lines:
+            name, _, label = line.rpartition(' ')
+            if name.strip() not in names or not label.isdigit() or int(label) > 999:
+                bad.append(line)
+        if bad or not lines:
+            self.check.problem(
+                f'{len(bad):,} of the {len(lines):,} lines of {meta} are not "IMAGE LABEL" with an '
+                f'image of {self.path} and a label of 0 to 999: {some(bad) or "it is empty"}',
+                f'write it again, or remove it if {self.path} has class folders',
+            )
+        elif len(lines) < len(names):
+            self.check.notes.append(
+                f'{meta} names {len(lines):,} of the {len(names):,} images of {self.path}: '
+                'the others are not used'
             )
 
-    @property
-    def total(self) -> int:
-        """All images."""
-        return len(self.loose) + sum(map(len, self.classes.values()))
+    def check_counts(self, complete: bool = True) -> None:
+        """No class may be empty; less than half of the images is a sample, more must be all.
 
-    def names(self) -> list[str]:
-        """Every image, as a path within the folder."""
-        return self.loose + [f'{c}/{image}' for c in self.classes for image in self.classes[c]]
+        Args:
+            complete (bool): Whether to compare with the numbers of the complete set.
+        """
+        check, total = self.check, len(self.names)
+        empty = [name for name, images in self.classes.items() if not images]
+        text = f'class folders of {self.path} hold no image'
+        check.problem_of(empty, text, 'extract them again, or remove them')
+        expected, (least, most) = check.layout.images[self.split], LIMITS[self.split]
+        if not complete:
+            return
+        if total < expected / 2:
+            check.notes.append(
+                f'a sample, or other images: {total:,} in {self.path}; the complete set has '
+                f'{expected:,}'
+            )
+            return
+        sizes = {name: len(images) for name, images in self.classes.items() if images}
+        off = [f'{name} ({size:,})' for name, size in sizes.items() if not least <= size <= most]
+        text = f'classes of {self.path} do not have {least:,} to {most:,} images'
+        check.problem_of(off, text, AGAIN)
+        if total != expected:
+            text = f'{self.path} has {total:,} images, not the {expected:,} of ImageNet'
+            check.problem(text, AGAIN)
+
+    def open_images(self) -> None:
+        """Decode all images, or some loose ones and the middle one of some classes."""
+        names: Sequence[str] = self.names
+        if not self.check.every_file:
+            middle = [
+                f'{c}/{images[len(images) // 2]}' for c, images in self.classes.items() if images
+            ]
+            names = [*spread(self.loose, 32), *spread(middle, 32)]
+        paths = [os.path.join(self.path, name) for name in names]
+        self.check.open_files(paths, unreadable, f'images of {self.split}', AGAIN)
 
 
 def check_imagenet(check: Checker, labels: bool = False) -> None:
@@ -81,33 +159,36 @@ def check_imagenet(check: Checker, labels: bool = False) -> None:
         labels (bool): Require what the linear probe and k-NN need: ``train`` and ``val``, each
             in folders of the 1,000 classes or with ``meta/train.txt``, ``meta/val.txt``.
     """
-    path = _train_folder(check, required=labels)
-    if path is None:
+    known = read_class_list('imagenet')
+    train, val = _train_folder(check, known if labels else None), os.path.join(check.root, 'val')
+    if train is None:
         return
-    train = ImageFolder(check, path)
-    check.report.counts.update({'train images': train.total, 'train classes': len(train.classes)})
-    if not train.total:
-        check.problem(f'no image below {path}', path=path)
-        return
-    expected = check.layout.images['train']
-    if labels:
-        _check_labels(check, 'train', train)
-    elif train.classes:
-        _check_classes(check, train, required=train.total >= expected / 2)
-    else:
-        check.note(
-            f'{path} has no class folders: enough for pretraining; the linear probe and k-NN need '
-            'labels'
-        )
-    _check_counts(check, train, expected, LIMITS['train'])
-    _open_images(check, train)
-    if labels:
-        _check_val(check)
-    elif not os.path.isdir(os.path.join(check.root, 'val')):
-        check.note(
+    if not labels and not os.path.isdir(val):
+        check.notes.append(
             'no folder val: pretraining does not need it, the linear probe and k-NN do (check with '
             '--labels)'
         )
+    for split, path in dict(train=train, val=val).items() if labels else [('train', train)]:
+        if not os.path.isdir(path):
+            text = f'{check.root} has no folder val, on which the linear probe and k-NN are scored'
+            check.problem(text, path=path)
+            continue
+        folder = ImageFolder(check, path, split)
+        if not folder.names:
+            check.problem(f'no image below {path}', path=path)
+            continue
+        if labels:
+            folder.check_labels()
+        elif folder.classes:
+            half = check.layout.images[split] / 2
+            folder.check_classes(known, 'ImageNet', required=len(folder.names) >= half)
+        else:
+            check.notes.append(
+                f'{path} has no class folders: enough for pretraining; the linear probe and k-NN '
+                'need labels'
+            )
+        folder.check_counts()
+        folder.open_images()
 
 
 def check_imagenet100(check: Checker, classes: str = 'imagenet100') -> None:
@@ -123,194 +204,25 @@ def check_imagenet100(check: Checker, classes: str = 'imagenet100') -> None:
     except ValueError as error:
         check.problem(str(error), 'give a file of class folders, one per line')
         return
-    path = _train_folder(check, required=True, wanted=listed)
+    path = _train_folder(check, listed)
     if path is None:
         return
-    twice = sorted({name for name in listed if listed.count(name) > 1})
-    if twice:
-        check.problem(
-            f'the class list {classes} names {some(twice)} more than once, so its images would be '
-            'drawn more often',
-            'remove the repeated lines',
-        )
-    train = ImageFolder(check, path, listed)
-    check.report.counts.update({'train images': train.total, 'train classes': len(train.classes)})
-    wanted = list(dict.fromkeys(listed))
-    absent = [name for name in wanted if name not in train.classes]
-    if absent:
-        check.problem(
-            f'{len(absent):,} of the {len(wanted):,} classes of the list {classes} have no folder '
-            f'in {path}: {some(absent)}',
-            'extract them, or correct the list',
-        )
-    if classes == 'imagenet100':
-        _check_counts(check, train, check.layout.images['train'], LIMITS['train'])
-    else:
-        _check_empty(check, train)
-    _open_images(check, train)
+    folder = ImageFolder(check, path, 'train', listed)
+    folder.check_classes(listed, f'the list {classes}')
+    folder.check_counts(complete=classes == 'imagenet100')
+    folder.open_images()
 
 
-def _is_image(name: str) -> bool:
-    return name.lower().endswith(IMAGE_EXTENSIONS)
-
-
-def _train_folder(
-    check: Checker, required: bool, wanted: Collection[str] | None = None
-) -> str | None:
-    """``root/train``; ``root`` itself where that may hold the images; None with a problem."""
-    root = check.root
-    train = os.path.join(root, 'train')
+def _train_folder(check: Checker, classes: Collection[str] | None) -> str | None:
+    """``root/train``; ``root`` itself where it has some of the classes, if these are required."""
+    root, train = check.root, os.path.join(check.root, 'train')
     if os.path.isdir(train):
         return train
     if not check.has_root():
         return None
-    classes = set(wanted or read_class_list('imagenet'))
-    if required and Path(root).name != 'train' and classes.isdisjoint(split_names(root)[0]):
+    named = os.path.basename(os.path.normpath(root)) == 'train'
+    if classes is not None and not named and not set(classes) & set(list_folder(root)):
         check.problem(f'{root} has no folder train', path=root)
         return None
-    check.note(f'no folder train in {root}: looked at {root} itself')
+    check.notes.append(f'no folder train in {root}: looked at {root} itself')
     return root
-
-
-def _check_empty(check: Checker, folder: ImageFolder) -> None:
-    empty = [name for name, images in folder.classes.items() if not images]
-    if empty:
-        check.problem(
-            f'{len(empty):,} class folders of {folder.path} hold no image: {some(empty)}',
-            'extract them again, or remove them',
-        )
-
-
-def _check_counts(
-    check: Checker, folder: ImageFolder, expected: int, limits: tuple[int, int]
-) -> None:
-    """Less than half of the images is a sample; more must be all of them."""
-    _check_empty(check, folder)
-    total, (least, most) = folder.total, limits
-    if total < expected / 2:
-        check.note(
-            f'a sample, or other images: {total:,} in {folder.path}; the complete set has '
-            f'{expected:,}'
-        )
-        return
-    off = [
-        f'{name} ({len(images):,})'
-        for name, images in folder.classes.items()
-        if images and not least <= len(images) <= most
-    ]
-    if off:
-        each = f'{least:,} to {most:,}' if most > least else f'{least:,}'
-        check.problem(
-            f'{len(off):,} classes of {folder.path} do not have {each} images: {some(off)}', AGAIN
-        )
-    if total != expected:
-        check.problem(
-            f'{folder.path} has {total:,} images, {abs(total - expected):,} '
-            f'{"fewer" if total < expected else "more"} than the {expected:,} of ImageNet',
-            AGAIN,
-        )
-
-
-def _open_images(check: Checker, folder: ImageFolder) -> None:
-    """Decode all images, or some loose ones and the middle one of some classes."""
-    names = folder.names()
-    if not check.every_file:
-        middle = [
-            f'{c}/{images[len(images) // 2]}' for c, images in folder.classes.items() if images
-        ]
-        names = spread(folder.loose, 32) + spread(middle, 32)
-    split = os.path.basename(folder.path)
-    paths = [os.path.join(folder.path, name) for name in names]
-    check.open_files(paths, unreadable, f'images of {split}', AGAIN)
-
-
-def _check_classes(check: Checker, folder: ImageFolder, required: bool) -> None:
-    """The folders must be, or are noted not to be, the 1,000 classes of ImageNet."""
-    known = read_class_list('imagenet')
-    absent = [name for name in known if name not in folder.classes]
-    strange = sorted(set(folder.classes).difference(known))
-    others = (
-        f'{len(strange):,} folders of {folder.path} are not classes of ImageNet: {some(strange)}'
-    )
-    if not required:
-        if strange and len(absent) < len(known):
-            check.note(others)
-        return
-    if absent:
-        check.problem(
-            f'{len(absent):,} of the 1,000 classes of ImageNet have no folder in {folder.path}: '
-            f'{some(absent)}',
-            'extract them from the archive',
-        )
-    if strange:
-        check.problem(others, 'labels follow the order of the folders: move them away')
-
-
-def _check_val(check: Checker) -> None:
-    path = os.path.join(check.root, 'val')
-    if not os.path.isdir(path):
-        check.problem(
-            f'{check.root} has no folder val, on which the linear probe and k-NN are scored',
-            path=path,
-        )
-        return
-    val = ImageFolder(check, path)
-    check.report.counts['val images'] = val.total
-    if not val.total:
-        check.problem(f'no image below {path}', path=path)
-        return
-    _check_labels(check, 'val', val)
-    _check_counts(check, val, check.layout.images['val'], LIMITS['val'])
-    _open_images(check, val)
-
-
-def _check_labels(check: Checker, split: str, folder: ImageFolder) -> None:
-    """By ``meta/<split>.txt``, which mmpretrain reads if it exists, else by class folders."""
-    meta = os.path.join(check.root, 'meta', f'{split}.txt')
-    if os.path.isfile(meta):
-        _check_meta(check, meta, folder)
-    elif folder.loose:
-        check.problem(
-            f'{len(folder.loose):,} images lie directly in {folder.path}, so their labels are '
-            'unknown',
-            f'sort them into class folders or add meta/{split}.txt: projects/data/README.md shows '
-            'how',
-        )
-    else:
-        _check_classes(check, folder, required=True)
-
-
-def _check_meta(check: Checker, meta: str, folder: ImageFolder) -> None:
-    """Every line must be an image of the folder and a label of 0 to 999."""
-    fix = f'write it again, or remove it if {folder.path} has class folders'
-    with open(meta, encoding='utf-8') as file:
-        lines = [line.strip() for line in file if line.strip()]
-    labels = {}
-    for line in lines:
-        name, _, label = line.rpartition(' ')
-        labels[name.strip()] = label
-    bad = [
-        f'{name} {label}'.strip()
-        for name, label in labels.items()
-        if not (name and label.isdigit() and int(label) < 1000)
-    ]
-    if bad or not lines:
-        check.problem(
-            f'{len(bad):,} of the {len(lines):,} lines of {meta} are not "IMAGE LABEL" with a '
-            f'label of 0 to 999: {some(bad) or "it is empty"}',
-            fix,
-        )
-        return
-    names = folder.names()
-    absent = sorted(set(labels).difference(names))
-    if absent:
-        check.problem(
-            f'{len(absent):,} of the {len(labels):,} images of {meta} are not in {folder.path}: '
-            f'{some(absent)}',
-            fix,
-        )
-    if len(labels) < len(names):
-        check.note(
-            f'{meta} names {len(labels):,} of the {len(names):,} images of {folder.path}: the '
-            'others are not used'
-        )

@@ -75,15 +75,12 @@ def check_label_maps(
 def find_fault(pair: Pair, num_classes: int, decode: bool = True) -> str:
     """Why an image and its label map cannot be trained on; empty if they can.
 
-    Args:
-        pair (Pair): Their paths.
-        num_classes (int): See :func:`check_label_maps`.
-        decode (bool): Also decode the image, instead of reading only its size.
+    Without ``decode`` only the size of the image is read.
     """
     try:
         with Image.open(pair.labels) as labels:
             if labels.mode not in ('P', 'L'):
-                return f'a label map must be an 8-bit palette or grey image, not {labels.mode}'
+                return f'a label map must be an 8-bit palette or gray image, not {labels.mode}'
             size, counts = labels.size, labels.histogram()
     except (OSError, ValueError, SyntaxError) as error:  # what Pillow's readers raise
         return in_one_line(error)
@@ -123,13 +120,9 @@ def _read_list(check: Checker, path: str) -> list[str]:
             'remove them',
         )
     odd = [name for name in names if name.split()[0] != name or name.endswith(('.jpg', '.png'))]
-    if odd:
-        check.problem(
-            f'{len(odd):,} lines of {path} are not bare names such as 2007_000032: {some(odd)}',
-            'write one name per line, without folder and suffix',
-        )
-        return []
-    return names
+    text = f'lines of {path} are not bare names such as 2007_000032'
+    check.problem_of(odd, text, 'write one name per line, without folder and suffix')
+    return [] if odd else names
 
 
 def _check_overlap(check: Checker, found: dict[str, list[str]]) -> None:
@@ -143,4 +136,4 @@ def _check_overlap(check: Checker, found: dict[str, list[str]]) -> None:
             where[name] = source
         for other, shared in twice.items():
             pair = f'{source} and {other}' if other != source else f'{source}, twice'
-            check.problem(f'{len(shared):,} images are in {pair}: {some(shared)}', path=source)
+            check.problem_of(shared, f'images are in {pair}', path=source)

@@ -1,4 +1,3 @@
-import inspect
 import os
 from collections.abc import Iterator
 
@@ -6,7 +5,7 @@ from mmengine.dist import all_gather_object
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
 
-from orl_mm.datasets.layouts import LAYOUTS, LayoutReport, check_layout
+from orl_mm.datasets.layouts import LAYOUTS, Checker, check_layout
 from orl_mm.engine.cli import UserError
 from orl_mm.registry import HOOKS
 
@@ -38,27 +37,19 @@ class CheckDataHook(Hook):
         if layout not in LAYOUTS:
             raise ValueError(f'there is no layout {layout!r}; choose one of {", ".join(LAYOUTS)}')
         self.layout, self.options = layout, options
-        self._training = False
 
     def before_train(self, runner: Runner) -> None:
         """Check the data of training, and of validation if there is one."""
-        self._training = True
-        validates = runner.val_loop is not None
-        self._check(runner, ['train_dataloader'] + ['val_dataloader'] * validates)
-
-    def before_val(self, runner: Runner) -> None:
-        """Check the data of a validation outside of training."""
-        if not self._training:
-            self._check(runner, ['val_dataloader'])
+        self._check(runner, ['train'] + ['val'] * (runner.val_loop is not None))
 
     def before_test(self, runner: Runner) -> None:
         """Check the data of a test."""
-        self._check(runner, ['test_dataloader'])
+        self._check(runner, ['test'])
 
-    def _check(self, runner: Runner, loaders: list[str]) -> None:
+    def _check(self, runner: Runner, splits: list[str]) -> None:
         problems: list[str] = []
         if os.environ.get('LOCAL_RANK', '0') == '0':
-            for report in self._reports(runner, loaders):
+            for report in self._reports(runner, splits):
                 for line in report.lines()[: 1 + len(report.notes)]:
                     runner.logger.info(line)
                 problems += report.problems
@@ -71,18 +62,20 @@ class CheckDataHook(Hook):
             shown = '; '.join(problems[: self.SHOWN]) + last * (more > 0)
             raise UserError(f'the data cannot be used: {shown}')
 
-    def _reports(self, runner: Runner, loaders: list[str]) -> Iterator[LayoutReport]:
+    def _reports(self, runner: Runner, splits: list[str]) -> Iterator[Checker]:
         roots: dict[str, list[dict]] = {}
-        for name in loaders:
-            for dataset in _innermost((runner.cfg.get(name) or {}).get('dataset')):
+        for split in splits:
+            loader = runner.cfg.get(f'{split}_dataloader') or {}
+            for dataset in _innermost(loader.get('dataset')):
                 part = dict(
                     ann_file=dataset.get('ann_file') or '',
                     data_prefix=dict(dataset.get('data_prefix') or {}),
                 )
-                roots.setdefault(dataset.get('data_root') or '', []).append(part)
-        takes_parts = 'parts' in inspect.signature(LAYOUTS[self.layout].check).parameters
+                roots.setdefault(dataset.get('data_root') or '.', []).append(part)
         for root, parts in roots.items():
-            options = dict(self.options, parts=parts) if takes_parts else self.options
+            options: dict = dict(self.options)
+            if LAYOUTS[self.layout].parts:
+                options['parts'] = parts
             yield check_layout(self.layout, root, **options)
 
 

@@ -38,9 +38,11 @@ class KMeansRefineHook(Hook):
 
     Args:
         schedule (dict, optional): Arguments of :class:`Schedule`, with ``epochs`` for ``points``.
-            As in the authors' code, epochs count from 1, ``'cosine'`` is a quarter of a cosine,
-            and ``'linear'`` continues outside its points. The value is truncated to an integer
-            of at least 1. None as a value turns clustering off. Default: the refiner's own K.
+            As in the authors' code, epochs count from 1; ``'cosine'`` is a quarter of a cosine
+            (``'quarter_cosine'`` of :class:`Schedule`: 128 to 4 is 91 at half of the run), not
+            the half cosine of the learning rate; and ``'linear'`` extrapolates outside its points,
+            where other schedules stay constant. The value is truncated to an integer of at least
+            1. None as a value turns clustering off. Default: the refiner's own K.
             ``off_above`` (in the dict): largest K that is clustered, 128 by default as in the
             public code; None: no limit.
         lr_factor_base (float, optional): b; 16 in the public code. None: no factor.
