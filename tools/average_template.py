@@ -7,8 +7,8 @@
 
 The first form predicts over the pretraining images with any segmenter of mmseg whose
 classes are the parts (one called "background" is left out); a pixel counts as part where its
-probability is 0.5 or more. The second averages masks that are there and needs no network.
-Stop it whenever you like; the same command goes on. Then train with
+probability is 0.5 or more. The second averages existing masks and needs no network.
+If it is stopped, the same command continues. Then train with
 RegisteredTemplate(source='data/average.npz').
 """
 
@@ -155,9 +155,9 @@ def run(args, argv) -> None:
 
 
 def accumulate(maps, average, begun, key) -> None:
-    """Go through the images that are left, and store where it stands now and then.
+    """Average the remaining images, saving the state every :data:`SAVE_EVERY` seconds.
 
-    Between two batches only: killed or interrupted anywhere, nothing counts twice.
+    The state is saved between two batches, so that no image counts twice after an interruption.
     """
     last = time.monotonic()
     with tqdm(total=maps.total, initial=average.position, unit='img', smoothing=0.05) as bar:

@@ -6,9 +6,9 @@
     tools/register_templates.py --exemplar-root data/jsrt --exemplar-id JPCNN001 \\
         --config configs/medino/CONFIG.py --out data/templates --truth data/jsrt
 
-then train with ``RegisteredTemplate(source='data/templates')``. Stop it whenever you like; the
-same command goes on. A registration that failed, folded or does not fit is replaced by its affine
-part, then by the global template, and listed in OUT/fallbacks.txt; OUT/report.md says how it went.
+then train with ``RegisteredTemplate(source='data/templates')``. If it is stopped, the same command
+continues. A registration that failed, folded or does not fit is replaced by its affine part, or by
+the global template, and listed in OUT/fallbacks.txt; OUT/report.md is a summary.
 With --scheduler it runs on a Dask cluster (its workers need this package, the same paths and one
 thread each: dask worker ADDRESS --nworkers CORES --nthreads 1). An image takes about 0.3 s of one
 core: CheXpert's 191,000 frontal images 16 core-hours and 0.3 GB.
@@ -189,19 +189,15 @@ def exemplar_of(args):
 
 def made(kind, options, what):
     """Settings or checks from key=value pairs."""
-    unknown = sorted(set(options) - set(kind().to_dict()))
-    if unknown:
-        raise cli.UserError(
-            f'{what} has no {", ".join(unknown)}; there are {", ".join(kind().to_dict())}'
-        )
     try:
         return kind(**options)
     except TypeError as error:
-        raise cli.UserError(f'{what} {options}: {error}') from error
+        fields = ', '.join(kind().to_dict())
+        raise cli.UserError(f'{what} {options}: {error}; there are {fields}') from error
 
 
 def words_of_result(argv):
-    """The command without what does not change the templates."""
+    """The arguments that the templates depend on."""
     words, skip = [], False
     for word in argv:
         if word[:2] == '--':

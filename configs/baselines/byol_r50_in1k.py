@@ -7,8 +7,7 @@
 #           Faster on GPUs with bfloat16: --precision bf16 --cfg-options channels_last=True.
 # Expected: VOC 73.1 mIoU, Cityscapes 75.2 mIoU, COCO 40.6 box / 37.5 mask AP (the thesis, tables
 #           2.1 and 2.2). Not yet run.
-# Data:     data/imagenet/train/<class>/*.JPEG, or any folder of images with --cfg-options
-#           train_dataloader.dataset.data_root=DIR.
+# Data:     data/imagenet/train; any folder of images: train_dataloader.dataset.data_root=DIR.
 #
 # It differs from R2O (configs/r2o/r50_in1k.py) only in the model: views, optimizer, learning rate,
 # warm-up, target momentum and epochs are the same. The last layers have no bias, as in

@@ -5,9 +5,6 @@
 #           128 GPUs x 32 images = batch 4096. With fewer GPUs, add --auto-scale-lr.
 # Expected: VOC 70.7 mIoU, Cityscapes 73.1 mIoU (the thesis, table 2.2). Not yet run.
 # Data:     as detcon-b_r50_in1k.py.
-#
-# The reproduction has a config for 300 epochs only. Learning rate and warm-up are unchanged; its
-# comment says 1/100 of the epochs for the warm-up, as in the authors' code, which would be 1.
 _base_ = './detcon-b_r50_in1k.py'
 
 train_cfg = dict(max_epochs=100)

@@ -7,11 +7,7 @@
 # Expected: no row of the thesis. Not yet run.
 # Data:     as detcon-b_r50_in1k.py; the same cache of regions.
 #
-# Differences of the authors' code from this config: brightness adds an offset in +-0.4 (this: a
-# factor in 0.6..1.4, torchvision's); a crop that does not fit is clipped to the image (drawn
-# again); the blur kernel is 22.4 wide (23); target and online network are initialized separately,
-# which they found to make no difference (identically); region ids are taken modulo 256; a linear
-# classifier monitors the training without gradient.
+# Differences of the authors' code from this config: projects/detcon/README.md.
 _base_ = './detcon-b_r50_in1k.py'
 
 model = dict(

@@ -12,15 +12,7 @@
 #           --out data/felzenszwalb, then --cfg-options
 #           train_dataloader.dataset.pipeline.GenerateSuperpixels.cache=data/felzenszwalb
 #
-# Differences from the authors' code (detcon-b_paper_r50_in1k.py): base learning rate 0.3 instead of
-# 0.2; weight decay 1e-6 instead of 1.5e-6; target momentum from 0.99 instead of 0.996; joined
-# instead of separate batch statistics of the views; the target draws its own 16 masks instead of
-# using those of the online network, and is updated before its forward pass instead of after the
-# step; the last layers of projector and predictor have a bias; residual branches do not start at
-# zero. The views have the same distributions, BYOL's, but torchvision's brightness (a factor,
-# while the authors add an offset).
-# Differences from the reproduction: the weight of the stem's batch norm is excluded from decay
-# and adaptation like all others, which its filter by name misses; the label map is 448 x 448.
+# Each setting, and differences from both implementations: projects/detcon/README.md.
 _base_ = [
     '../_base_/models/detcon_r50.py',
     '../_base_/datasets/imagenet_detcon.py',

@@ -11,9 +11,7 @@
 #           from the papers). Not yet run.
 # Data:     as mocov2_r50_in1k.py.
 #
-# Differences of the authors' code from this config: the learning rate of epoch e (from 0) is that
-# of e + 1 on the cosine; shear, rotation and translation are bilinear or bicubic at random (always
-# bilinear); jigsaw crops are shuffled in the head (in the loader). See projects/infomin/README.md.
+# Differences of the authors' code from this config: projects/infomin/README.md.
 _base_ = './mocov2_r50_in1k.py'
 
 data_preprocessor = dict(type='orl_mm.ViewDataPreprocessor', non_blocking=True)

@@ -7,8 +7,7 @@
 #           length 65,536 must be a multiple of the batch size over all GPUs.
 # Expected: VOC 67.5 mIoU, Cityscapes 74.5 mIoU, COCO 40.4 box / 36.4 mask AP (the thesis, tables
 #           2.1 and 2.2). Not yet run.
-# Data:     data/imagenet/train/<class>/*.JPEG, or any folder of images with --cfg-options
-#           train_dataloader.dataset.data_root=DIR.
+# Data:     data/imagenet/train; any folder of images: train_dataloader.dataset.data_root=DIR.
 _base_ = [
     'mmpretrain::mocov2/mocov2_resnet50_8xb32-coslr-200e_in1k.py',
     '../_base_/on_mmpretrain.py',

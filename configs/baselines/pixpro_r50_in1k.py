@@ -10,14 +10,9 @@
 # Expected: COCO 41.4 box AP, Cityscapes 77.2 mIoU (the thesis, tables 2.1 and 2.2, from the
 #           paper; the authors' README says that the 41.4 was trained with an instance branch,
 #           which their scripts and this config do not use). Not yet run.
-# Data:     data/imagenet/train/<class>/*.JPEG, or any folder of images with --cfg-options
-#           train_dataloader.dataset.data_root=DIR.
+# Data:     data/imagenet/train; any folder of images: train_dataloader.dataset.data_root=DIR.
 #
-# Differences of the authors' code from this config: the learning rate starts at 1/100 of its peak
-# and ends at 1e-6 (both 0 in this config); LARS uses the norm of gradient plus decay and applies
-# the learning rate after the momentum (the sum of both norms, before); a crop's box ends at the
-# centers of its corner pixels, with positions in W - 1 and H - 1 (at their edges, W and H, which
-# differs by half a pixel: the convention of ViewGeometry). See projects/pixpro/README.md.
+# Differences of the authors' code from this config: projects/pixpro/README.md.
 _base_ = [
     '../_base_/models/pixpro_r50.py',
     '../_base_/datasets/imagenet_byol.py',

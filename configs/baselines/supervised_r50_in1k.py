@@ -9,9 +9,7 @@
 #           tools/convert_weights.py resnet50-0676ba61.pth pretrained/supervised_r50_in1k.pth
 # Expected: VOC 67.7 mIoU, Cityscapes 73.7 mIoU, COCO 39.6 box / 35.6 mask AP (the thesis, tables
 #           2.1 and 2.2); top-1 76.55 (mmpretrain). Not yet run.
-# Data:     data/imagenet, or ORL_IMAGENET=FOLDER: {train,val}/<class>/*.JPEG, or with labels in
-#           meta/{train,val}.txt ("path class" per line), which is read first.
-#           tools/check_data.py imagenet --labels reports what is missing.
+# Data:     data/imagenet or ORL_IMAGENET=FOLDER; tools/check_data.py imagenet --labels checks it.
 _base_ = ['mmpretrain::resnet/resnet50_8xb32_in1k.py', '../_base_/on_mmpretrain.py']
 
 train_pipeline = [

@@ -9,8 +9,7 @@
 #           Faster on GPUs with bfloat16: --precision bf16 --cfg-options channels_last=True.
 # Expected: COCO 39.2 box / 35.6 mask AP (the thesis, table 2.1, from the paper).
 #           Not yet run.
-# Data:     data/imagenet/train/<class>/*.JPEG, or any folder of images with --cfg-options
-#           train_dataloader.dataset.data_root=DIR.
+# Data:     data/imagenet/train; any folder of images: train_dataloader.dataset.data_root=DIR.
 #
 # From the paper: encoder initialized with MoCo, FPN-like decoder, momentum copies of both, 32 pairs
 # of pixels per image, 65,536 negatives, two views by geometric and photometric transforms. Comments

@@ -1,4 +1,4 @@
-"""The arguments of tools that name the images to work on."""
+"""The images that a tool's arguments name."""
 
 import argparse
 import json
@@ -24,7 +24,7 @@ class ImageSource:
 
     Attributes:
         dataset: Its samples have ``img_path``; no pipeline.
-        root (str): The folder that relative paths begin at.
+        root (str): The folder that paths are relative to.
         words (tuple): The arguments that name the images, for a command to print.
         transforms (dict): Of ``--config``, the transforms of its pipeline by name, without
             the scope; otherwise empty.
@@ -64,7 +64,7 @@ class ImageSource:
 def image_source(
     args: argparse.Namespace, argv: Sequence[str], extensions: Sequence[str] = IMAGE_EXTENSIONS
 ) -> ImageSource:
-    """What ``orl_tools.add_image_arguments`` was given.
+    """The images named by the arguments of ``orl_tools.add_image_arguments``.
 
     Args:
         args: The parsed arguments.

@@ -1,4 +1,4 @@
-"""R2O's way to objects with any network's features, outside of training."""
+"""Find objects as R2O does, with the features of any network, outside of training."""
 
 from pathlib import Path
 from typing import Any

@@ -1,9 +1,9 @@
 """Maps of parts of many images, from a segmenter or from masks, in batches.
 
-Both classes have ``parts``, ``total`` (images), ``provenance`` (JSON), ``job`` (what makes the
-maps what they are), and ``batches(start)``, which goes through the images from place ``start``
-on and yields (maps, skipped, images): (B, R, size, size) in [0, 1], the names of images that
-could not be read, and how many images the step was.
+Both classes have ``parts``, ``total`` (number of images), ``provenance`` (JSON), ``job`` (all
+that the maps depend on), and ``batches(start)``, which starts at image ``start`` and yields
+(maps, skipped, images): (B, R, size, size) in [0, 1], the names of unreadable images, and the
+number of images of the batch.
 """
 
 import os.path as osp
@@ -38,14 +38,14 @@ class SegmenterMaps:
 
     Args:
         cfg (Config): Of the segmenter.
-        checkpoint (str): Its weights; the names of its classes are read there too.
+        checkpoint (str): Its weights, and the names of its classes.
         images (ImageSource): The images.
         parts (sequence, optional): Classes to take. Default: all but ``'background'``.
         size (int): Side of the maps, whatever the images' size or aspect.
         batch_size, workers, device: Of the predictions.
 
     Raises:
-        ValueError: Classes that are unknown or not there; a checkpoint that does not fit.
+        ValueError: Unknown or missing classes, or a checkpoint that does not fit.
     """
 
     def __init__(
@@ -76,17 +76,17 @@ class SegmenterMaps:
                 'meta', {}
             )
         self.model.to(device).eval()
-        classes = (meta.get('dataset_meta') or data.get('metainfo') or {}).get('classes')
+        classes = list((meta.get('dataset_meta') or data.get('metainfo') or {}).get('classes', ()))
         if not classes:
             raise ValueError(
-                f'neither {checkpoint} nor the test data of its config names the '
-                'classes: give the data set metainfo=dict(classes=(...))'
+                f'neither {checkpoint} nor the test data of its config names the classes: give '
+                'the data set metainfo=dict(classes=(...))'
             )
         lacking = [part for part in parts or () if part not in classes]
         if lacking:
-            raise ValueError(f'the segmenter knows {list(classes)} and not {lacking}')
+            raise ValueError(f'the segmenter knows {classes} and not {lacking}')
         self.parts = tuple(parts or (name for name in classes if name != BACKGROUND))
-        self.channels = [list(classes).index(part) for part in self.parts]
+        self.channels = [classes.index(part) for part in self.parts]
         self.samples, self.total = _Images(images, steps, size), len(images)
         self.provenance = dict(
             source='predictions',
@@ -126,14 +126,14 @@ class SegmenterMaps:
 
 
 class MaskMaps:
-    """Existing masks: which share of each cell a part covers.
+    """Existing masks: the share of each cell that a part covers.
 
     Args:
         data_root, list_file, parts: See :class:`orl_mm.ChestXRayParts`.
         size (int): Side of the maps, whatever the masks' size or aspect.
 
     Raises:
-        ValueError: See there; while it goes, an image that lacks one of the parts.
+        ValueError: See there; during iteration, an image without one of the parts.
     """
 
     def __init__(
@@ -163,7 +163,7 @@ class MaskMaps:
         self.job = dict(self.provenance)
 
     def _entry(self, index: int) -> str:
-        """An image's id and its masks' content: other masks are another job."""
+        """An image's id and its masks' digests: with other masks it is another job."""
         sample = self.data.get_data_info(index)
         digests = [
             file_digest(path) for part in self.parts for path in sample['part_paths'].get(part, ())
@@ -171,7 +171,7 @@ class MaskMaps:
         return ' '.join([sample['id'], *digests])
 
     def batches(self, start: int = 0) -> Batches:
-        """See the top of this module; an image at a time."""
+        """See the top of this module; one image per batch."""
         for index in range(start, self.total):
             sample = self.load(self.data.get_data_info(index))
             if sample['parts'] != self.parts:

@@ -20,7 +20,7 @@ UNASSIGNED = ('best', 'best_per_image')
 class AttentionAP(BootstrapMetric):
     """Average precision of attention maps against masks of parts, in full resolution.
 
-    scikit-learn's ``average_precision_score`` of the map enlarged by nearest neighbour,
+    scikit-learn's ``average_precision_score`` of the map enlarged by nearest neighbor,
     exactly, per part: of each image, then the mean over images; and of the pixels of all
     images together (``_pooled``). Both with the percentile interval of a bootstrap over
     patients. A constant map scores the part's share of the pixels, ``_prevalence``.

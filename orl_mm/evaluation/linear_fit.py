@@ -48,10 +48,10 @@ def fit_segmenter(
         cfg (Config): ``configs/transfer/voc/small/linear.py``; is changed.
         checkpoint (str): Of pretraining, or ``random:SEED`` for random weights.
         out (str or Path): The checkpoint to write; tools/test.py takes it with the same config.
-        strength (float): Of the regularization of the layer on normalised features.
+        strength (float): Of the regularization of the layer on normalized features.
 
     Returns:
-        dict: ``cells``, their number, and ``effective_rank`` of their centred features (see
+        dict: ``cells``, their number, and ``effective_rank`` of their centered features (see
         :func:`~orl_mm.models.utils.diagnostics.effective_rank`): near 1 after a collapse.
 
     Raises:

@@ -19,7 +19,7 @@ from orl_mm.io.atomic import write_atomic
 FILE = 'result.json'
 # The parts of a config that the score of given weights depends on ...
 TEST_KEYS = ('model', 'data_preprocessor', 'test_dataloader', 'test_evaluator', 'test_cfg')
-# ... and keys that change speed and messages only, at any depth.
+# ... and keys, at any depth, that change only speed and messages.
 IDLE_KEYS = (
     'batch_size',
     'collate_fn',
@@ -47,7 +47,7 @@ def write_json(path: str | Path, content: Any) -> None:
 
 
 def plain(value: Any) -> Any:
-    """A value as JSON has it: tuples are lists, NaN is None, what JSON lacks is text."""
+    """A value for JSON: tuples become lists, NaN None, and other types text."""
     if isinstance(value, dict):
         return {str(key): plain(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):

@@ -13,10 +13,12 @@ from mmpretrain.models.utils import CosineEMA
 from torch import nn
 
 from orl_mm.registry import HOOKS, MODELS, TRANSFORMS
+from tests.settings import GRAY, jitter, plain, read, settings_are, sometimes
 
 CONFIGS = Path(__file__).parents[2] / 'configs'
 NAMES = ('supervised', 'random', 'mocov1', 'mocov2', 'byol', 'byol_100e', 'densecl')
 IMAGENET, BATCHES = 1281167, 1281167 // 4096
+WARMUP = dict(by_epoch=True, convert_to_iter_based=True)
 
 
 @pytest.fixture(autouse=True)
@@ -28,46 +30,27 @@ def load(name):
     return Config.fromfile(CONFIGS / 'baselines' / f'{name}_r50_in1k.py')
 
 
-def plain(value):
-    """Without the marks of the package that an inherited part came from."""
-    if isinstance(value, dict):
-        return {key: plain(item) for key, item in value.items() if key != '_scope_'}
-    return [plain(item) for item in value] if isinstance(value, (list, tuple)) else value
-
-
-def only_scheduler(cfg):
-    schedule = cfg.param_scheduler
-    return plain(schedule[0] if isinstance(schedule, list) and len(schedule) == 1 else schedule)
-
-
-def step(pipeline, name):
-    (found,) = [t for t in pipeline if t.type.split('.')[-1] == name]
-    return found
-
-
 # --- BYOL
 
 
 @pytest.mark.parametrize(('name', 'epochs', 'rate'), [('byol', 300, 0.3), ('byol_100e', 100, 0.45)])
 def test_byol_has_the_common_settings(name, epochs, rate):
-    cfg = load(name)
-    assert plain(cfg.optim_wrapper) == dict(
-        type='OptimWrapper',
-        constructor='orl_mm.LARSConstructor',
-        optimizer=dict(
-            type='orl_mm.LARS',
-            lr=pytest.approx(rate * 16),
-            momentum=0.9,
-            weight_decay=1e-6,
-            eta=1e-3,
-        ),
+    optimizer = dict(type='orl_mm.LARS', momentum=0.9, weight_decay=1e-6, eta=1e-3)
+    settings_are(
+        load(name),
+        {
+            'optim_wrapper': dict(
+                type='OptimWrapper',
+                constructor='orl_mm.LARSConstructor',
+                optimizer=dict(optimizer, lr=pytest.approx(rate * 16)),
+            ),
+            'param_scheduler': [dict(WARMUP, type='orl_mm.WarmupCosineLR', warmup=10)],
+            'train_cfg.max_epochs': epochs,
+            'auto_scale_lr.base_batch_size': 4096,
+            'train_dataloader.batch_size': 4096 // 128,
+            'model.base_momentum': pytest.approx(1 - 0.99),
+        },
     )
-    assert only_scheduler(cfg) == dict(
-        type='orl_mm.WarmupCosineLR', warmup=10, by_epoch=True, convert_to_iter_based=True
-    )
-    assert cfg.train_cfg.max_epochs == epochs
-    assert cfg.auto_scale_lr.base_batch_size == 4096 == 128 * cfg.train_dataloader.batch_size
-    assert cfg.model.base_momentum == pytest.approx(1 - 0.99)
 
 
 def test_byol_networks():
@@ -102,9 +85,8 @@ def test_byol_differs_from_r2o_by_the_model_and_its_hooks_alone():
     ours = dict(mine.train_dataloader.dataset), dict(theirs.train_dataloader.dataset)
     pipelines = [data.pop('pipeline') for data in ours]
     assert ours[0] == ours[1]
-    assert step(pipelines[0], 'MultiViewWithGeometry') == step(
-        pipelines[1], 'MultiViewWithGeometry'
-    )
+    views = [read(pipeline, 'MultiViewWithGeometry') for pipeline in pipelines]
+    assert views[0] == views[1]
 
 
 def test_byol_model_is_that_of_mmpretrain():
@@ -156,68 +138,47 @@ def test_byol_momentum_over_the_300_epochs():
 
 # --- MoCo, MoCo v2, DenseCL
 
-MOCO_VIEW = dict(
-    crop=dict(type='RandomResizedCrop', scale=224, crop_ratio_range=[0.2, 1.0], backend='pillow'),
-    grey=dict(
-        type='RandomGrayscale', prob=0.2, keep_channels=True, channel_weights=[0.114, 0.587, 0.2989]
+CROP = dict(type='RandomResizedCrop', scale=224, crop_ratio_range=[0.2, 1.0], backend='pillow')
+FLIP = dict(type='RandomFlip', prob=0.5)
+BLUR = dict(type='GaussianBlur', magnitude_range=[0.1, 2.0], magnitude_std='inf', prob=0.5)
+MOCO_V2_VIEW = [CROP, sometimes(jitter(0.4, 0.4, 0.4, 0.1), 0.8), GRAY, BLUR, FLIP]
+# SGD 0.03 for 256 images, decay 1e-4, 200 epochs, queue 65,536, momentum 0.999, 128-d.
+MOCO = {
+    'optim_wrapper': dict(
+        type='OptimWrapper', optimizer=dict(type='SGD', lr=0.03, weight_decay=1e-4, momentum=0.9)
     ),
-    flip=dict(type='RandomFlip', prob=0.5),
-)
+    'train_cfg.max_epochs': 200,
+    'auto_scale_lr.base_batch_size': 256,
+    'train_dataloader.batch_size': 256 // 8,
+    'train_dataloader.drop_last': True,  # a smaller batch would not divide the queue
+    'model.queue_len': 65536,
+    'model.feat_dim': 128,
+    'model.momentum': pytest.approx(1 - 0.999),
+    'model.backbone': dict(
+        type='ResNet', depth=50, norm_cfg=dict(type='BN'), zero_init_residual=False
+    ),
+    'model.head.type': 'ContrastiveHead',
+    'model.head.loss': dict(type='CrossEntropyLoss'),
+    'model.head.temperature': 0.2,
+    # Without T_max: to the end of the run.
+    'param_scheduler': [dict(type='CosineAnnealingLR', by_epoch=True)],
+    'train_pipeline.MultiView': dict(type='MultiView', num_views=2, transforms=[MOCO_V2_VIEW]),
+}
+MOCO_V1 = {
+    'model.head.temperature': 0.07,
+    'param_scheduler': [dict(type='MultiStepLR', by_epoch=True, milestones=[120, 160], gamma=0.1)],
+    # InstDisc's view: gray first, jitter always and with hue 0.4, no blur.
+    'train_pipeline.MultiView': dict(
+        type='MultiView', num_views=2, transforms=[[CROP, GRAY, jitter(0.4, 0.4, 0.4, 0.4), FLIP]]
+    ),
+}
 
 
 @pytest.mark.parametrize('name', ['mocov1', 'mocov2', 'densecl'])
 def test_contrastive_baselines_have_mocos_settings(name):
-    """SGD 0.03 for 256 images, decay 1e-4, 200 epochs, queue 65,536, momentum 0.999, 128-d."""
     cfg = load(name)
-    assert plain(cfg.optim_wrapper) == dict(
-        type='OptimWrapper', optimizer=dict(type='SGD', lr=0.03, weight_decay=1e-4, momentum=0.9)
-    )
-    assert cfg.train_cfg.max_epochs == 200
-    assert cfg.auto_scale_lr.base_batch_size == 256 == 8 * cfg.train_dataloader.batch_size
-    assert cfg.train_dataloader.drop_last  # a smaller batch would not divide the queue
-    model = cfg.model
-    assert (model.queue_len, model.feat_dim) == (65536, 128)
-    assert model.momentum == pytest.approx(1 - 0.999)
-    assert plain(model.backbone) == dict(
-        type='ResNet', depth=50, norm_cfg=dict(type='BN'), zero_init_residual=False
-    )
-    assert plain(model.head) == dict(
-        type='ContrastiveHead',
-        loss=dict(type='CrossEntropyLoss'),
-        temperature=0.07 if name == 'mocov1' else 0.2,
-    )
-    if name == 'mocov1':
-        assert only_scheduler(cfg) == dict(
-            type='MultiStepLR', by_epoch=True, milestones=[120, 160], gamma=0.1
-        )
-    else:
-        # Without T_max: to the end of the run, 200 epochs.
-        assert only_scheduler(cfg) == dict(type='CosineAnnealingLR', by_epoch=True)
-    views = step(cfg.train_dataloader.dataset.pipeline, 'MultiView')
-    assert views.num_views == 2
-    assert len(views.transforms) == 1
-
-
-def test_views_of_mocov1_are_instdiscs():
-    """Grey first, jitter always and with hue 0.4, no blur."""
-    (view,) = plain(step(load('mocov1').train_pipeline, 'MultiView').transforms)
-    jitter = dict(type='ColorJitter', brightness=0.4, contrast=0.4, saturation=0.4, hue=0.4)
-    assert view == [MOCO_VIEW['crop'], MOCO_VIEW['grey'], jitter, MOCO_VIEW['flip']]
-
-
-@pytest.mark.parametrize('name', ['mocov2', 'densecl'])
-def test_views_of_mocov2(name):
-    """Jitter in 0.8 of the views and with hue 0.1, blur in half of them."""
-    (view,) = plain(step(load(name).train_pipeline, 'MultiView').transforms)
-    jitter = dict(
-        type='RandomApply',
-        prob=0.8,
-        transforms=[
-            dict(type='ColorJitter', brightness=0.4, contrast=0.4, saturation=0.4, hue=0.1)
-        ],
-    )
-    blur = dict(type='GaussianBlur', magnitude_range=[0.1, 2.0], magnitude_std='inf', prob=0.5)
-    assert view == [MOCO_VIEW['crop'], jitter, MOCO_VIEW['grey'], blur, MOCO_VIEW['flip']]
+    settings_are(cfg, {**MOCO, **(MOCO_V1 if name == 'mocov1' else {})})
+    assert cfg.train_pipeline == cfg.train_dataloader.dataset.pipeline
 
 
 def test_necks_of_the_contrastive_baselines():
@@ -259,43 +220,38 @@ def test_the_neck_of_mocov1_averages_the_map():
 def test_supervised():
     """He's recipe: SGD 0.1 for 256 images, tenths at 30, 60, 90 of 100, crops of (0.08, 1)."""
     cfg = load('supervised')
-    assert plain(cfg.optim_wrapper) == dict(
-        optimizer=dict(type='SGD', lr=0.1, momentum=0.9, weight_decay=1e-4)
+    training, test = 'train_dataloader.dataset', 'test_dataloader.dataset'
+    settings_are(
+        cfg,
+        {
+            'optim_wrapper': dict(
+                optimizer=dict(type='SGD', lr=0.1, momentum=0.9, weight_decay=1e-4)
+            ),
+            'param_scheduler': dict(
+                type='MultiStepLR', by_epoch=True, milestones=[30, 60, 90], gamma=0.1
+            ),
+            'train_cfg.max_epochs': 100,
+            'auto_scale_lr.base_batch_size': 256,
+            'train_dataloader.batch_size': 256 // 8,
+            'model.head.num_classes': 1000,
+            'model.backbone.depth': 50,
+            f'{test}.pipeline.LoadImage.max_bad': 0,  # a validation image is never another one
+            f'{test}.pipeline.ResizeEdge.scale': 256,
+            f'{test}.pipeline.CenterCrop.crop_size': 224,
+            f'{training}.split': 'train',
+            f'{test}.split': 'val',
+        },
     )
-    assert only_scheduler(cfg) == dict(
-        type='MultiStepLR', by_epoch=True, milestones=[30, 60, 90], gamma=0.1
-    )
-    assert cfg.train_cfg.max_epochs == 100
-    assert cfg.auto_scale_lr.base_batch_size == 256 == 8 * cfg.train_dataloader.batch_size
-    assert cfg.model.head.num_classes == 1000
-    assert cfg.model.backbone.depth == 50
-    types = [
-        [t.type for t in loader.dataset.pipeline]
-        for loader in (cfg.train_dataloader, cfg.val_dataloader, cfg.test_dataloader)
+    assert cfg.val_dataloader.dataset == cfg.test_dataloader.dataset
+    kinds = [
+        [t.type.split('.')[-1] for t in loader.dataset.pipeline]
+        for loader in (cfg.train_dataloader, cfg.test_dataloader)
     ]
-    assert types[0] == [
-        'orl_mm.SeedSample',
-        'orl_mm.LoadImage',
-        'RandomResizedCrop',
-        'RandomFlip',
-        'PackInputs',
-    ]
-    assert types[1] == types[2] == ['orl_mm.LoadImage', 'ResizeEdge', 'CenterCrop', 'PackInputs']
-    crop = TRANSFORMS.build(
-        dict(
-            plain(step(cfg.train_pipeline, 'RandomResizedCrop')),
-            type='mmpretrain.RandomResizedCrop',
-        )
-    )
-    assert crop.scale == (224, 224)
-    assert crop.crop_ratio_range == (0.08, 1.0)
-    test = cfg.test_dataloader.dataset.pipeline
-    assert test[0].max_bad == 0  # a validation image is never another one
-    assert (step(test, 'ResizeEdge').scale, step(test, 'CenterCrop').crop_size) == (256, 224)
-    assert [loader.dataset.split for loader in (cfg.train_dataloader, cfg.val_dataloader)] == [
-        'train',
-        'val',
-    ]
+    assert kinds[0] == ['SeedSample', 'LoadImage', 'RandomResizedCrop', 'RandomFlip', 'PackInputs']
+    assert kinds[1] == ['LoadImage', 'ResizeEdge', 'CenterCrop', 'PackInputs']
+    crop = read(cfg, f'{training}.pipeline.RandomResizedCrop')
+    crop = TRANSFORMS.build(dict(crop, type='mmpretrain.RandomResizedCrop'))
+    assert (crop.scale, crop.crop_ratio_range) == ((224, 224), (0.08, 1.0))
 
 
 def test_random_is_the_supervised_network():

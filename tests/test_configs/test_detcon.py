@@ -8,9 +8,9 @@ import torch
 from mmengine.config import Config
 
 from orl_mm.registry import MODELS, TRANSFORMS
+from tests.settings import byol_views, hook_types, read, settings_are
 from tests.small import (
     backbone_is_handed_on,
-    has,
     load_baseline,
     resumed_equals_unbroken,
     small_detcon,
@@ -50,16 +50,6 @@ SETTINGS = {
 }
 
 
-def transform(cfg, name):
-    (found,) = [t for t in cfg.train_dataloader.dataset.pipeline if t.type == f'orl_mm.{name}']
-    return found
-
-
-def hook(cfg, name):
-    (found,) = [h for h in cfg.custom_hooks if h.type == f'orl_mm.{name}']
-    return found
-
-
 @pytest.mark.parametrize('name', DETCON)
 def test_what_tells_the_configs_apart(name):
     cfg = load_baseline(name)
@@ -69,7 +59,7 @@ def test_what_tells_the_configs_apart(name):
     found = dict(
         lr=optimizer.lr,
         weight_decay=optimizer.weight_decay,
-        momentum=hook(cfg, 'MomentumUpdateHook').momentum,
+        momentum=read(cfg, 'custom_hooks.MomentumUpdateHook.momentum'),
         target_draw=model.target_draw,
         target_update=model.target_update,
         views=model.views,
@@ -84,51 +74,53 @@ def test_what_tells_the_configs_apart(name):
     assert 'end' not in schedule  # the run's
 
 
+MLP = dict(type='orl_mm.RegionMLP', hid_channels=4096, num_layers=2, with_bias=True)
+PIPELINE = 'train_dataloader.dataset.pipeline'
+SHARED = {
+    'model.type': 'orl_mm.DetCon',
+    'model.num_masks': 16,
+    'model.head.type': 'orl_mm.DetConHead',
+    'model.head.loss': dict(type='orl_mm.DetConLoss', temperature=0.1),
+    'model.neck.min_area': 1.0,
+    'model.backbone.type': 'ResNet',
+    'model.backbone.depth': 50,
+    # LARS, norms and biases excluded by its constructor; zero to cosine to zero, by iteration.
+    'optim_wrapper.optimizer.type': 'orl_mm.LARS',
+    'optim_wrapper.optimizer.eta': 1e-3,
+    'optim_wrapper.optimizer.momentum': 0.9,
+    'optim_wrapper.constructor': 'orl_mm.LARSConstructor',
+    'param_scheduler.0.type': 'orl_mm.WarmupCosineLR',
+    'param_scheduler.0.by_epoch': True,
+    'param_scheduler.0.convert_to_iter_based': True,
+    'custom_hooks.MomentumUpdateHook.end_momentum': 1.0,
+    'auto_scale_lr.base_batch_size': 4096,
+    'train_dataloader.batch_size': 4096 // 128,
+    f'{PIPELINE}.GenerateSuperpixels': dict(
+        type='orl_mm.GenerateSuperpixels',
+        method='felzenszwalb',
+        scale=1000,
+        min_size=1000,
+        sigma=0.8,
+        size=448,
+        keep_image=False,
+    ),
+    f'{PIPELINE}.MultiViewWithGeometry': byol_views(),
+}
+
+
 @pytest.mark.parametrize('name', DETCON)
 def test_what_the_configs_share(name):
     cfg = load_baseline(name)
-    model, optimizer = cfg.model, cfg.optim_wrapper.optimizer
-    assert (model.type, model.num_masks) == ('orl_mm.DetCon', 16)
-    assert (model.head.type, model.head.loss.type) == ('orl_mm.DetConHead', 'orl_mm.DetConLoss')
-    assert model.head.loss.temperature == 0.1
-    assert model.neck.min_area == 1.0
-    assert (model.backbone.type, model.backbone.depth) == ('ResNet', 50)
-    assert model.neck.projector.out_channels == 256
-    for mlp in (model.neck.projector, model.head.predictor):
-        assert mlp.hid_channels == 4096
-        assert (mlp.num_layers, mlp.with_bias, mlp.with_last_bn) == (2, True, False)
-    # LARS, norms and biases excluded by its constructor; zero to cosine to zero, by iteration.
-    assert (optimizer.type, optimizer.eta, optimizer.momentum) == ('orl_mm.LARS', 1e-3, 0.9)
-    assert cfg.optim_wrapper.constructor == 'orl_mm.LARSConstructor'
+    settings_are(cfg, SHARED)
+    bias = SETTINGS[name]['with_last_bias']
+    mlp = dict(MLP, with_last_bn=False, with_last_bias=bias)
+    settings_are(
+        cfg, {'model.neck.projector': dict(mlp, out_channels=256), 'model.head.predictor': mlp}
+    )
     assert 'paramwise_cfg' not in cfg.optim_wrapper
-    (schedule,) = cfg.param_scheduler
-    assert schedule.type == 'orl_mm.WarmupCosineLR'
-    assert schedule.by_epoch
-    assert schedule.convert_to_iter_based
-    assert hook(cfg, 'MomentumUpdateHook').end_momentum == 1.0
-    # Masks drawn anew each step, the same when resumed.
-    hook(cfg, 'SeedStepHook'), hook(cfg, 'SetEpochHook'), hook(cfg, 'SyncBatchNormHook')
-    # 4096 images.
-    assert cfg.auto_scale_lr.base_batch_size == 4096 == 128 * cfg.train_dataloader.batch_size
-    # Felzenszwalb's regions, without the image that they were found in.
-    regions = transform(cfg, 'GenerateSuperpixels')
-    has(regions, method='felzenszwalb', scale=1000, min_size=1000, sigma=0.8)
-    assert (regions.size, regions.keep_image) == (448, False)
-    # BYOL's views.
-    views = transform(cfg, 'MultiViewWithGeometry')
-    has(views, size=224, scale=(0.08, 1.0), num_views=[1, 1], flip_prob=0.5)
-    assert views.ratio == pytest.approx((3 / 4, 4 / 3))
-    for view, (blur, solarize) in zip(views.transforms, ((1.0, 0.0), (0.1, 0.2)), strict=False):
-        jitter = view[0].transforms[0]
-        assert [jitter[k] for k in ('brightness', 'contrast', 'saturation', 'hue')] == [
-            0.4,
-            0.4,
-            0.2,
-            0.1,
-        ]
-        assert (view[0].prob, view[1].prob) == (0.8, 0.2)
-        assert (view[2].kernel_size, view[2].sigma, view[2].prob) == (23, (0.1, 2.0), blur)
-        assert (view[3].thr, view[3].prob) == (128, solarize)
+    assert len(cfg.param_scheduler) == 1
+    # Masks are drawn in each step, the same when resumed.
+    assert {'SeedStepHook', 'SetEpochHook', 'SyncBatchNormHook'} <= hook_types(cfg)
 
 
 def test_sigma_is_the_one_that_both_codes_leave_to_scikit_image():

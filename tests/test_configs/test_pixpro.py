@@ -9,11 +9,10 @@ from PIL import Image, ImageFilter
 
 from orl_mm.engine.optimizers import LARSConstructor
 from orl_mm.registry import MODELS, TRANSFORMS
+from tests.settings import MEAN, STD, byol_views, hook_types, read, settings_are
 from tests.small import (
     BASELINES,
     backbone_is_handed_on,
-    has,
-    kinds,
     load_baseline,
     resumed_equals_unbroken,
     same,
@@ -28,70 +27,48 @@ PIXPRO = ['pixpro', 'pixpro_100e']
 EPOCHS = {'pixpro': 400, 'pixpro_100e': 100}
 
 
-def hook(cfg, name):
-    (found,) = [h for h in cfg.custom_hooks if h.type == f'orl_mm.{name}']
-    return found
-
-
-def views(cfg):
-    (found,) = [
-        t for t in cfg.train_dataloader.dataset.pipeline if t.type == 'orl_mm.MultiViewWithGeometry'
-    ]
-    return found
-
-
-@pytest.mark.parametrize('name', PIXPRO)
-def test_optimisation(name):
-    """tools/pixpro_base_r50_{400,100}ep.sh: LARS, 8 x 128 images, base rate 1 for 256."""
-    cfg, epochs = load_baseline(name), EPOCHS[name]
-    optimizer, (schedule,) = cfg.optim_wrapper.optimizer, cfg.param_scheduler
-    assert (optimizer.type, optimizer.momentum, optimizer.eta) == ('orl_mm.LARS', 0.9, 1e-3)
-    assert optimizer.lr == pytest.approx(4.0)
-    assert optimizer.weight_decay == pytest.approx(1e-5)
-    assert cfg.optim_wrapper.constructor == 'orl_mm.LARSConstructor'
-    assert 'paramwise_cfg' not in cfg.optim_wrapper
-    assert (schedule.type, schedule.warmup) == ('orl_mm.WarmupCosineLR', 5)
-    assert schedule.by_epoch
-    assert schedule.convert_to_iter_based
-    assert cfg.train_cfg.max_epochs == epochs
-    assert cfg.train_dataloader.batch_size == 128
-    assert cfg.train_dataloader.drop_last
-    assert cfg.auto_scale_lr.base_batch_size == 1024
-    assert not cfg.auto_scale_lr.enable
-    momentum = hook(cfg, 'MomentumUpdateHook')
-    assert (momentum.momentum, momentum.end_momentum) == (0.99, 1.0)
-    hook(cfg, 'SetEpochHook'), hook(cfg, 'SyncBatchNormHook')
-    assert cfg.default_hooks.checkpoint.interval == 10
+VIEWS = 'train_dataloader.dataset.pipeline.MultiViewWithGeometry'
+BLUR = dict(type='GaussianBlur', magnitude_range=(0.1, 2.0), magnitude_std='inf')
+# tools/pixpro_base_r50_{400,100}ep.sh: LARS, 8 x 128 images, base rate 1 for 256; Pillow's blur.
+SETTINGS = {
+    'optim_wrapper': dict(
+        type='OptimWrapper',
+        constructor='orl_mm.LARSConstructor',
+        optimizer=dict(
+            type='orl_mm.LARS',
+            lr=pytest.approx(4.0),
+            momentum=0.9,
+            weight_decay=pytest.approx(1e-5),
+            eta=1e-3,
+        ),
+    ),
+    'param_scheduler': [
+        dict(type='orl_mm.WarmupCosineLR', warmup=5, by_epoch=True, convert_to_iter_based=True)
+    ],
+    'train_dataloader.batch_size': 128,
+    'train_dataloader.drop_last': True,
+    'auto_scale_lr': dict(base_batch_size=1024, enable=False),
+    'custom_hooks.MomentumUpdateHook.momentum': 0.99,
+    'custom_hooks.MomentumUpdateHook.end_momentum': 1.0,
+    'default_hooks.checkpoint.interval': 10,
+    VIEWS: byol_views(BLUR, interpolation='bilinear'),
+    'data_preprocessor.mean': MEAN,
+    'data_preprocessor.std': STD,
+}
 
 
 @pytest.mark.parametrize('name', PIXPRO)
-def test_views_are_byols_by_the_authors_filters(name):
-    cut = views(load_baseline(name))
-    has(cut, size=224, scale=(0.08, 1.0), num_views=[1, 1], flip_prob=0.5, interpolation='bilinear')
-    assert cut.ratio == pytest.approx((3 / 4, 4 / 3))
-    for view, (blur, solarize) in zip(cut.transforms, ((1.0, 0.0), (0.1, 0.2)), strict=False):
-        assert kinds(view) == 'RandomApply RandomGrayscale GaussianBlur Solarize'
-        (jitter,) = view[0].transforms
-        assert jitter.type == 'ColorJitter'
-        assert [jitter[k] for k in ('brightness', 'contrast', 'saturation', 'hue')] == [
-            0.4,
-            0.4,
-            0.2,
-            0.1,
-        ]
-        assert (view[0].prob, view[1].prob) == (0.8, 0.2)
-        has(view[2], magnitude_range=(0.1, 2.0), magnitude_std='inf', prob=blur)
-        assert (view[3].thr, view[3].prob) == (128, solarize)
-    mean, std = (load_baseline(name).data_preprocessor[k] for k in ('mean', 'std'))
-    assert mean == pytest.approx([255 * m for m in (0.485, 0.456, 0.406)])
-    assert std == pytest.approx([255 * s for s in (0.229, 0.224, 0.225)])
+def test_settings(name):
+    cfg = load_baseline(name)
+    settings_are(cfg, {**SETTINGS, 'train_cfg.max_epochs': EPOCHS[name]})
+    assert {'SetEpochHook', 'SyncBatchNormHook'} <= hook_types(cfg)
 
 
 def test_blur_is_pillows_with_a_uniform_radius():
     """Radius in [0.1, 2), as ``np.random.uniform(0.1, 2.0)`` of the authors' code."""
     cfg = load_baseline('pixpro')
     init_default_scope(cfg.default_scope)
-    blur = TRANSFORMS.build(views(cfg).transforms[0][2])
+    blur = TRANSFORMS.build(read(cfg, f'{VIEWS}.transforms.0.2'))
     assert isinstance(blur, GaussianBlur)
     image = np.random.default_rng(0).integers(0, 256, (32, 32, 3), np.uint8)
     radii = np.linspace(0.1, 2, 96)

@@ -12,6 +12,7 @@ from mmengine.config import Config
 from mmengine.hub import get_config
 from mmengine.optim import LinearLR, MultiStepLR
 
+from tests.settings import MEAN, STD, hook_types, settings_are
 from tests.small import has, kinds
 
 CONFIGS = Path(__file__).resolve().parents[2] / 'configs'
@@ -83,26 +84,44 @@ def test_network_of_the_published_recipe(stock, published):
     }
 
 
+SHARED = {
+    # RGB with ImageNet's mean and deviation; stride 2 in the 3 x 3 convolution.
+    'model.data_preprocessor.mean': MEAN,
+    'model.data_preprocessor.std': STD,
+    'model.data_preprocessor.bgr_to_rgb': True,
+    'model.data_preprocessor.pad_size_divisor': 32,
+    'model.type': 'MaskRCNN',
+    'model.backbone.type': 'ResNet',
+    'model.backbone.depth': 50,
+    'model.backbone.style': 'pytorch',
+    'model.backbone.out_indices': (0, 1, 2, 3),
+    'model.neck.type': 'FPN',
+    'model.roi_head.bbox_head.num_classes': 80,
+    'randomness.seed': 0,
+    'custom_imports.imports': ['orl_mm'],
+    'custom_hooks.CheckDataHook.layout': 'coco',
+}
+for _loader, _split in (('train', 'train2017'), ('val', 'val2017'), ('test', 'val2017')):
+    _data = f'{_loader}_dataloader.dataset'
+    SHARED[f'{_data}.type'] = 'CocoDataset'
+    SHARED[f'{_data}.data_root'] = 'data/coco/'
+    SHARED[f'{_data}.ann_file'] = f'annotations/instances_{_split}.json'
+    SHARED[f'{_data}.data_prefix'] = dict(img=f'{_split}/')
+for _evaluator in ('val_evaluator', 'test_evaluator'):
+    SHARED[f'{_evaluator}.type'] = 'CocoMetric'
+    SHARED[f'{_evaluator}.metric'] = ['bbox', 'segm']
+    SHARED[f'{_evaluator}.ann_file'] = 'data/coco/annotations/instances_val2017.json'
+
+
 @pytest.mark.parametrize('name', ['one_x', 'published'])
-def test_input_is_that_of_pretraining(name, request):
-    """RGB with ImageNet's mean and deviation; stride 2 in the 3 x 3 convolution."""
+def test_what_both_recipes_share(name, request):
     cfg = request.getfixturevalue(name)
-    given = cfg.model.data_preprocessor
-    assert given.mean == [123.675, 116.28, 103.53]
-    assert given.std == [58.395, 57.12, 57.375]
-    assert given.bgr_to_rgb is True
-    assert given.pad_size_divisor == 32
-    pretraining = Config.fromfile(CONFIGS / 'r2o' / 'r50_in1k.py')
-    normalised = pretraining.get('data_preprocessor') or pretraining.model.data_preprocessor
-    assert list(normalised.mean) == given.mean
-    assert list(normalised.std) == given.std
-    assert normalised.get('to_rgb', True) is True
-    backbone = cfg.model.backbone
-    assert (backbone.type, backbone.depth, backbone.style) == ('ResNet', 50, 'pytorch')
-    assert tuple(backbone.out_indices) == (0, 1, 2, 3)
-    assert cfg.model.type == 'MaskRCNN'
-    assert cfg.model.neck.type == 'FPN'
-    assert cfg.model.roi_head.bbox_head.num_classes == 80
+    settings_are(cfg, SHARED)
+    # SyncBN is replaced on a CPU; draws depend on the step.
+    assert {'SyncBatchNormHook', 'SeedStepHook'} <= hook_types(cfg)
+    assert ('SetEpochHook' in hook_types(cfg)) == (name == 'one_x')
+    pretraining = Config.fromfile(CONFIGS / 'r2o' / 'r50_in1k.py').data_preprocessor
+    assert (pretraining.mean, pretraining.std, pretraining.to_rgb) == (MEAN, STD, True)
 
 
 def test_rest_of_1x_is_stock(stock, one_x):
@@ -131,36 +150,22 @@ def test_rest_of_1x_is_stock(stock, one_x):
 
 
 def test_numbers_of_1x(one_x):
-    assert one_x.train_cfg.type == 'EpochBasedTrainLoop'
-    assert one_x.train_cfg.max_epochs == 12
-    assert one_x.train_dataloader.batch_size * 8 == 16 == one_x.auto_scale_lr.base_batch_size
-    assert one_x.optim_wrapper.optimizer == dict(
-        type='SGD', lr=0.02, momentum=0.9, weight_decay=1e-4
-    )
     warmup, steps = one_x.param_scheduler
-    assert (warmup.type, warmup.start_factor, warmup.end) == ('LinearLR', 0.001, 500)
+    has(warmup, type='LinearLR', start_factor=0.001, end=500)
     has(steps, type='MultiStepLR', by_epoch=True, milestones=[8, 11], gamma=0.1)
-    (resize,) = [t for t in one_x.train_dataloader.dataset.pipeline if t.type == 'Resize']
-    assert resize.scale == (1333, 800)
-    assert resize.keep_ratio
-
-
-@pytest.mark.parametrize('name', ['one_x', 'published'])
-def test_train2017_and_val2017_box_and_mask(name, request):
-    cfg = request.getfixturevalue(name)
-    for loader, split in (
-        ('train_dataloader', 'train2017'),
-        ('val_dataloader', 'val2017'),
-        ('test_dataloader', 'val2017'),
-    ):
-        data = cfg[loader].dataset
-        assert (data.type, data.data_root) == ('CocoDataset', 'data/coco/')
-        assert data.ann_file == f'annotations/instances_{split}.json'
-        assert data.data_prefix == dict(img=f'{split}/')
-    for evaluator in (cfg.val_evaluator, cfg.test_evaluator):
-        assert evaluator.type == 'CocoMetric'
-        assert evaluator.metric == ['bbox', 'segm']
-        assert evaluator.ann_file == 'data/coco/annotations/instances_val2017.json'
+    resize = 'train_dataloader.dataset.pipeline.Resize'
+    settings_are(
+        one_x,
+        {
+            'train_cfg.type': 'EpochBasedTrainLoop',
+            'train_cfg.max_epochs': 12,
+            'train_dataloader.batch_size': 16 // 8,
+            'auto_scale_lr.base_batch_size': 16,
+            'optim_wrapper.optimizer': dict(type='SGD', lr=0.02, momentum=0.9, weight_decay=1e-4),
+            f'{resize}.scale': (1333, 800),
+            f'{resize}.keep_ratio': True,
+        },
+    )
 
 
 @pytest.mark.parametrize('name', ['1x', 'published'])
@@ -203,17 +208,24 @@ def rates(cfg, steps, epoch_of=None):
 
 def test_numbers_of_the_published_recipe(published):
     """config_coco.yaml: IMS_PER_BATCH 64, BASE_LR 0.1, WARMUP_ITERS 500, STEPS 16000 and 21333."""
-    assert published.train_cfg == dict(
-        type='IterBasedTrainLoop', max_iters=24000, val_interval=2500
+    optimizer = dict(type='SGD', lr=0.1, momentum=0.9, weight_decay=0.00004)
+    settings_are(
+        published,
+        {
+            'train_cfg': dict(type='IterBasedTrainLoop', max_iters=24000, val_interval=2500),
+            'train_dataloader.batch_size': 64 // 16,
+            'auto_scale_lr.base_batch_size': 64,
+            'train_dataloader.batch_sampler': None,
+            'train_dataloader.sampler': dict(type='InfiniteSampler', shuffle=True),
+            'optim_wrapper.optimizer': optimizer,
+            'optim_wrapper.paramwise_cfg': dict(norm_decay_mult=0.0),
+            # TEST.PRECISE_BN.NUM_ITER 200 of detectron2, EVAL_PERIOD 2500; 24000 is no multiple.
+            'custom_hooks.TrainingPreciseBNHook.num_samples': 200 * 64,
+            'custom_hooks.TrainingPreciseBNHook.interval': 2500,
+            'default_hooks.checkpoint.interval': 2500,
+            'default_hooks.checkpoint.by_epoch': False,
+        },
     )
-    loader = published.train_dataloader
-    assert loader.batch_size * 16 == 64 == published.auto_scale_lr.base_batch_size
-    assert loader.batch_sampler is None
-    assert loader.sampler == dict(type='InfiniteSampler', shuffle=True)
-    assert published.optim_wrapper.optimizer == dict(
-        type='SGD', lr=0.1, momentum=0.9, weight_decay=0.00004
-    )
-    assert published.optim_wrapper.paramwise_cfg == dict(norm_decay_mult=0.0)
     lr = rates(published, 24000)
     assert lr[0] == pytest.approx(0.1 * 0.001)
     assert lr[250] == pytest.approx(0.05, rel=0.01)
@@ -232,48 +244,32 @@ def test_numbers_of_the_published_recipe(published):
 
 def test_views_of_the_published_recipe(published):
     """train.py: longest side 1024 x U(0.8, 1.25), 1024 crop, flip; at test longest side 1024."""
-    pipeline = published.train_dataloader.dataset.pipeline
-    assert kinds(pipeline) == (
+    pipeline = 'train_dataloader.dataset.pipeline'
+    assert kinds(published.train_dataloader.dataset.pipeline) == (
         'LoadImageFromFile LoadAnnotations RandomResize RandomCrop FilterAnnotations '
         'RandomFlip PackDetInputs'
     )
-    resize, crop, flip = pipeline[2], pipeline[3], pipeline[5]
-    assert resize.scale == (1024, 1024)
-    assert resize.ratio_range == (0.8, 1.25)
-    assert resize.keep_ratio
-    assert crop.crop_size == (1024, 1024)
-    assert crop.crop_type == 'absolute'
-    assert (crop.recompute_bbox, crop.allow_negative_crop) == (False, True)
-    assert pipeline[4] == dict(
-        type='FilterAnnotations',
-        min_gt_bbox_wh=(1e-5, 1e-5),
-        by_box=True,
-        by_mask=True,
-        keep_empty=False,
+    side = dict(scale=(1024, 1024), keep_ratio=True)
+    settings_are(
+        published,
+        {
+            f'{pipeline}.RandomResize': dict(side, type='RandomResize', ratio_range=(0.8, 1.25)),
+            f'{pipeline}.RandomCrop': dict(
+                type='RandomCrop',
+                crop_type='absolute',
+                crop_size=(1024, 1024),
+                recompute_bbox=False,
+                allow_negative_crop=True,
+            ),
+            f'{pipeline}.FilterAnnotations': dict(
+                type='FilterAnnotations',
+                min_gt_bbox_wh=(1e-5, 1e-5),
+                by_box=True,
+                by_mask=True,
+                keep_empty=False,
+            ),
+            f'{pipeline}.RandomFlip.prob': 0.5,
+            'val_dataloader.dataset.pipeline.Resize': dict(side, type='Resize'),
+            'test_dataloader.dataset.pipeline.Resize': dict(side, type='Resize'),
+        },
     )
-    assert flip.prob == 0.5
-    for loader in (published.val_dataloader, published.test_dataloader):
-        (resize,) = [t for t in loader.dataset.pipeline if t.type == 'Resize']
-        assert resize.scale == (1024, 1024)
-        assert resize.keep_ratio
-
-
-def test_precise_bn_before_each_test(published):
-    """TEST.PRECISE_BN.NUM_ITER 200 of detectron2, EVAL_PERIOD 2500; 24000 is no multiple."""
-    (hook,) = [h for h in published.custom_hooks if h.type == 'orl_mm.TrainingPreciseBNHook']
-    assert hook.num_samples == 200 * 64
-    assert hook.interval == 2500 == published.train_cfg.val_interval
-    assert published.default_hooks.checkpoint.interval == 2500
-    assert published.default_hooks.checkpoint.by_epoch is False
-
-
-@pytest.mark.parametrize('name', ['one_x', 'published'])
-def test_hooks(name, request):
-    """The data are looked at; SyncBN has a CPU's stand-in; draws depend on the step."""
-    cfg = request.getfixturevalue(name)
-    assert dict(type='orl_mm.CheckDataHook', layout='coco') in cfg.custom_hooks
-    types = {hook.type for hook in cfg.custom_hooks}
-    assert {'orl_mm.SyncBatchNormHook', 'orl_mm.SeedStepHook'} <= types
-    assert ('orl_mm.SetEpochHook' in types) == (name == 'one_x')
-    assert cfg.randomness.seed == 0
-    assert cfg.custom_imports.imports == ['orl_mm']

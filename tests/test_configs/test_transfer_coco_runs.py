@@ -429,7 +429,7 @@ def start(cfg):
     ('fault', 'said'),
     [
         ('no image', 'instances_{}.json.: no sample'),
-        ('cut', 'instances_{}.json.: it is cut or no json'),
+        ('cut', 'instances_{}.json.: the file is truncated or not JSON'),
     ],
 )
 @pytest.mark.parametrize('split', ['train2017', 'val2017'])

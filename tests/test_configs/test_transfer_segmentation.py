@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from mmengine.config import Config
 
+from tests.settings import MEAN, STD, plain, read, settings_are
 from tests.small import has
 
 CONFIGS = Path(__file__).resolve().parents[2] / 'configs'
@@ -27,16 +28,19 @@ def steps(cfg):
     return (dataset.get('datasets') or [dataset])[0].pipeline
 
 
-def step(pipeline, name):
-    (found,) = [t for t in pipeline if t.type == name]
-    return {key: value for key, value in found.items() if key != 'type'}
-
-
-# What both share.
-@pytest.mark.parametrize('name', SETS)
-def test_backbone_is_that_of_pretraining_with_output_stride_16(configs, name):
-    backbone = configs[name].model.backbone
-    assert backbone.to_dict() == dict(
+FCN = dict(
+    type='FCNHead',
+    channels=256,
+    num_convs=2,
+    dilation=6,
+    dropout_ratio=0.1,
+    norm_cfg=SYNC,
+    loss_decode=dict(type='CrossEntropyLoss', use_sigmoid=False, loss_weight=1.0),
+)
+C5, C4 = dict(FCN, in_channels=2048, in_index=3), dict(FCN, in_channels=1024, in_index=2)
+SHARED = {
+    # The backbone of pretraining with output stride 16, its input, whole images in the test.
+    'model.backbone': dict(
         type='ResNet',
         depth=50,
         strides=(1, 2, 2, 1),
@@ -49,125 +53,98 @@ def test_backbone_is_that_of_pretraining_with_output_stride_16(configs, name):
         init_cfg=dict(
             type='orl_mm.PretrainedBackbone', checkpoint='work_dirs/r50_in1k/epoch_300.pth'
         ),
-    )
-
-
-@pytest.mark.parametrize('name', SETS)
-def test_input_is_that_of_pretraining(configs, name):
-    given = configs[name].model.data_preprocessor
-    assert (list(given.mean), list(given.std), given.bgr_to_rgb) == (
-        [123.675, 116.28, 103.53],
-        [58.395, 57.12, 57.375],
-        True,
-    )
-    pretraining = Config.fromfile(CONFIGS / 'r2o' / 'r50_in1k.py').data_preprocessor
-    assert (list(pretraining.mean), list(pretraining.std)) == (list(given.mean), list(given.std))
-    assert given.seg_pad_val == 255
-    assert given.pad_val == 0
-
-
-HEADS = {
-    'voc': dict(classes=21, concat=True, align=False),
-    'cityscapes': dict(classes=19, concat=False, align=True),
+    ),
+    'model.data_preprocessor.mean': MEAN,
+    'model.data_preprocessor.std': STD,
+    'model.data_preprocessor.bgr_to_rgb': True,
+    'model.data_preprocessor.seg_pad_val': 255,
+    'model.data_preprocessor.pad_val': 0,
+    'model.test_cfg': dict(mode='whole'),
+    'test_dataloader.batch_size': 1,
+    'test_evaluator': dict(type='IoUMetric', iou_metrics=['mIoU']),
+    'train_dataloader.sampler': dict(type='DefaultSampler', shuffle=True),
+    'train_dataloader.drop_last': True,  # as mmseg 0.x: a last batch of one is no batch
+    'train_cfg.type': 'EpochBasedTrainLoop',
+    'auto_scale_lr.base_batch_size': 16,
+    'default_scope': 'mmseg',
+    'custom_imports.imports': ['orl_mm'],
+}
+OWN = {
+    'voc': {
+        'model.decode_head': dict(C5, num_classes=21, concat_input=True, align_corners=False),
+        'model.auxiliary_head': dict(
+            C4,
+            concat_input=False,
+            num_classes=21,
+            align_corners=False,
+            loss_decode=dict(FCN['loss_decode'], loss_weight=0.2),
+        ),
+        'model.data_preprocessor.size': (513, 513),
+        'optim_wrapper.optimizer': dict(type='SGD', lr=0.01, momentum=0.9, weight_decay=1e-4),
+        'param_scheduler.0.milestones': [32, 41],
+        'train_cfg.max_epochs': 45,
+        'train_dataloader.batch_size': 8,
+    },
+    'cityscapes': {
+        'model.decode_head': dict(C5, num_classes=19, concat_input=False, align_corners=True),
+        'model.data_preprocessor.size': (769, 769),
+        'optim_wrapper.optimizer': dict(type='SGD', lr=0.04, momentum=0.9, weight_decay=1e-4),
+        'param_scheduler.0.milestones': [112, 144],
+        'train_cfg.max_epochs': 160,
+        'train_dataloader.batch_size': 4,
+    },
+}
+LOAD = [dict(type='LoadImageFromFile'), dict(type='LoadAnnotations')]
+RESIZED = dict(scale=(2049, 1025), keep_ratio=True)
+RESIZES = {  # of training and of the test; labels keep their size there
+    'voc': (dict(type='orl_mm.RandomRelativeResize', ratio_range=(0.5, 2.0)), []),
+    'cityscapes': (
+        dict(RESIZED, type='RandomResize', ratio_range=(0.5, 2.0)),
+        [dict(RESIZED, type='Resize')],
+    ),
 }
 
 
 @pytest.mark.parametrize('name', SETS)
-def test_head(configs, name):
-    """256 channels, two convolutions with dilation 6."""
-    head, want = configs[name].model.decode_head, HEADS[name]
-    has(head, type='FCNHead', in_channels=2048, in_index=3, channels=256, num_convs=2, dilation=6)
-    has(head, num_classes=want['classes'], concat_input=want['concat'], align_corners=want['align'])
-    assert head.norm_cfg == SYNC
-    assert head.dropout_ratio == 0.1
-    assert head.loss_decode.to_dict() == dict(
-        type='CrossEntropyLoss', use_sigmoid=False, loss_weight=1.0
-    )
-
-
-def test_auxiliary_head_on_c4_of_voc_alone(configs):
-    assert configs['voc'].model.auxiliary_head.to_dict() == dict(
-        type='FCNHead',
-        in_channels=1024,
-        in_index=2,
-        channels=256,
-        num_convs=2,
-        dilation=6,
-        concat_input=False,
-        dropout_ratio=0.1,
-        num_classes=21,
-        norm_cfg=SYNC,
-        align_corners=False,
-        loss_decode=dict(type='CrossEntropyLoss', use_sigmoid=False, loss_weight=0.2),
-    )
-    assert 'auxiliary_head' not in configs['cityscapes'].model
-
-
-CROPS = {'voc': (513, 513), 'cityscapes': (769, 769)}
-
-
-@pytest.mark.parametrize('name', SETS)
-def test_training_images(configs, name):
-    """Resize, crop, flip; nothing photometric."""
-    pipeline = steps(configs[name])
-    assert [t.type for t in pipeline] == [
-        'orl_mm.SeedSample',
-        'LoadImageFromFile',
-        'LoadAnnotations',
-        'orl_mm.CheckLabels',
-        'orl_mm.RandomRelativeResize' if name == 'voc' else 'RandomResize',
-        'RandomCrop',
-        'RandomFlip',
-        'PackSegInputs',
-    ]
-    assert step(pipeline, 'RandomCrop') == dict(crop_size=CROPS[name], cat_max_ratio=0.99)
-    assert step(pipeline, 'RandomFlip') == dict(prob=0.5)
-    if name == 'voc':
-        assert step(pipeline, 'orl_mm.RandomRelativeResize') == dict(ratio_range=(0.5, 2.0))
-    else:
-        assert step(pipeline, 'RandomResize') == dict(
-            scale=(2049, 1025), ratio_range=(0.5, 2.0), keep_ratio=True
-        )
-    assert tuple(configs[name].model.data_preprocessor['size']) == CROPS[name]
-
-
-@pytest.mark.parametrize('name', SETS)
-def test_tested_on_whole_images_once(configs, name):
+def test_settings(configs, name):
     cfg = configs[name]
-    assert cfg.model.test_cfg == dict(mode='whole')
-    pipeline = cfg.test_dataloader.dataset.pipeline
-    kinds = [t.type for t in pipeline]
-    assert not any('Flip' in kind or 'TTA' in kind for kind in kinds)
-    if name == 'voc':
-        assert 'Resize' not in kinds  # ratio 1
-    else:
-        assert step(pipeline, 'Resize') == dict(scale=(2049, 1025), keep_ratio=True)
-        # Labels keep their size: scores are of the original image.
-        assert kinds.index('Resize') < kinds.index('LoadAnnotations')
-    assert cfg.test_evaluator == dict(type='IoUMetric', iou_metrics=['mIoU'])
-    assert cfg.test_dataloader.batch_size == 1
-
-
-RECIPES = {
-    # lr, epochs, steps, loader's batch, processes of the command
-    'voc': (0.01, 45, [32, 41], 8, 2),
-    'cityscapes': (0.04, 160, [112, 144], 4, 4),
-}
+    settings_are(cfg, {**SHARED, **OWN[name]})
+    (schedule,) = cfg.param_scheduler
+    has(schedule, type='MultiStepLR', by_epoch=True, gamma=0.1)
+    assert ('auxiliary_head' in cfg.model) == (name == 'voc')
+    batch = cfg.train_dataloader.batch_size
+    text = (TRANSFER / name / 'fcn_r50.py').read_text()
+    assert f'fcn_r50.py {16 // batch} ' in text
+    assert f'{16 // batch} GPUs x {batch} images = batch 16' in text
+    pretraining = Config.fromfile(CONFIGS / 'r2o' / 'r50_in1k.py').data_preprocessor
+    assert (pretraining.mean, pretraining.std) == (MEAN, STD)
 
 
 @pytest.mark.parametrize('name', SETS)
-def test_recipe(configs, name):
-    cfg, (lr, epochs, milestones, batch, processes) = configs[name], RECIPES[name]
-    assert cfg.optim_wrapper.optimizer == dict(type='SGD', lr=lr, momentum=0.9, weight_decay=1e-4)
-    assert cfg.train_cfg.type == 'EpochBasedTrainLoop'
-    assert cfg.train_cfg.max_epochs == epochs
-    (schedule,) = cfg.param_scheduler
-    has(schedule, type='MultiStepLR', by_epoch=True, milestones=milestones, gamma=0.1)
-    assert cfg.train_dataloader.batch_size == batch
-    assert batch * processes == 16 == cfg.auto_scale_lr.base_batch_size
-    text = (TRANSFER / name / 'fcn_r50.py').read_text()
-    assert f'fcn_r50.py {processes} ' in text
-    assert f'{processes} GPUs x {batch} images = batch 16' in text
+def test_pipelines(configs, name):
+    """Resize, crop, flip, nothing photometric; one pass over whole images in the test."""
+    cfg, (training, testing) = configs[name], RESIZES[name]
+    check = dict(type='orl_mm.CheckLabels', num_classes=cfg.model.decode_head.num_classes)
+    size = OWN[name]['model.data_preprocessor.size']
+    assert plain(steps(cfg)) == plain(
+        [
+            dict(type='orl_mm.SeedSample', seed=0),
+            *LOAD,
+            check,
+            training,
+            dict(type='RandomCrop', crop_size=size, cat_max_ratio=0.99),
+            dict(type='RandomFlip', prob=0.5),
+            dict(type='PackSegInputs'),
+        ]
+    )
+    tested = [LOAD[0], *testing, LOAD[1], check, dict(type='PackSegInputs')]
+    assert read(cfg, 'test_dataloader.dataset.pipeline') == plain(tested)
+    assert [dict(hook) for hook in cfg.custom_hooks] == [
+        dict(type='orl_mm.CheckDataHook', layout=name),
+        dict(type='orl_mm.SyncBatchNormHook'),
+        dict(type='orl_mm.SetEpochHook'),
+        dict(type='orl_mm.SeedStepHook'),
+    ]
 
 
 def test_epochs_of_voc_are_the_published_iterations(configs):
@@ -205,25 +182,6 @@ def test_lists_of_images(configs):
     city = configs['cityscapes']
     assert city.train_dataloader.dataset.data_prefix.seg_map_path == 'gtFine/train'
     assert city.test_dataloader.dataset.data_prefix.seg_map_path == 'gtFine/val'
-
-
-@pytest.mark.parametrize('name', SETS)
-def test_hooks(configs, name):
-    """The data are looked at, SyncBN has a CPU's stand-in, draws are functions of the step."""
-    cfg = configs[name]
-    assert [dict(hook) for hook in cfg.custom_hooks] == [
-        dict(type='orl_mm.CheckDataHook', layout=name),
-        dict(type='orl_mm.SyncBatchNormHook'),
-        dict(type='orl_mm.SetEpochHook'),
-        dict(type='orl_mm.SeedStepHook'),
-    ]
-    assert cfg.default_scope == 'mmseg'
-    assert cfg.custom_imports.imports == ['orl_mm']
-    assert cfg.train_dataloader.sampler == dict(type='DefaultSampler', shuffle=True)
-    assert cfg.train_dataloader.drop_last  # as mmseg 0.x: a last batch of one is no batch
-    for pipeline in (steps(cfg), cfg.test_dataloader.dataset.pipeline):
-        classes = HEADS[name]['classes']
-        assert step(pipeline, 'orl_mm.CheckLabels') == dict(num_classes=classes)
 
 
 def test_published_differs_in_its_schedule_alone(configs):

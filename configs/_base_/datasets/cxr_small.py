@@ -3,6 +3,7 @@
 _base_ = './chexpert.py'
 
 dino_pipeline, chest_pipeline = _base_.dino_pipeline, _base_.chest_pipeline
+train_pipeline = dino_pipeline
 for _views, _sides in ((dino_pipeline[2], (112, 112, 48)), (chest_pipeline[2], (112,))):
     _views.update(backend='pillow')  # as the recorded results were measured
     for _pipeline, _side in zip(_views['transforms'], _sides, strict=False):

@@ -1,5 +1,5 @@
 # DINO's student and teacher: ViT-S/16 (mmpretrain's deit-small: 384 wide, 12 layers, 6 heads)
-# and a head of 65,536 weight-normalised prototypes.
+# and a head of 65,536 weight-normalized prototypes.
 model = dict(
     type='orl_mm.DINO',
     num_global_crops=2,

@@ -7,15 +7,10 @@
 #           --work-dir work_dirs/cityscapes_fcn_r50_r50_in1k --cfg-options \
 #           model.backbone.init_cfg.checkpoint=work_dirs/r50_in1k/epoch_300.pth
 #           4 GPUs x 4 images = batch 16. 8 GPUs: train_dataloader.batch_size=2.
-# Weights:  model.backbone.init_cfg.checkpoint=FILE, from R2O, a baseline, or
-#           tools/convert_weights.py. Random weights: model.backbone.init_cfg=None.
+# Weights:  of R2O, a baseline or tools/convert_weights.py; random: model.backbone.init_cfg=None.
 # Expected: mIoU of the thesis: Supervised 73.7, BYOL 75.2, DetCon_B 300 epochs 75.7, R2O 100 epochs
 #           73.9, R2O 300 epochs 75.6; R2O's released weights 76.6 (their README). Not yet run.
-# Data:     data/cityscapes, or ORL_CITYSCAPES=FOLDER; tools/check_data.py cityscapes reports
-#           what is missing.
-#
-# The public file also defines a pipeline with photometric distortion and cat_max_ratio 0.75, which
-# its data loader does not use; this config has the one that is used.
+# Data:     data/cityscapes or ORL_CITYSCAPES=FOLDER; tools/check_data.py cityscapes checks it.
 _base_ = [
     '../../_base_/models/fcn_r50.py',
     '../../_base_/datasets/cityscapes.py',

@@ -6,20 +6,13 @@
 #           --work-dir work_dirs/coco_mask-rcnn_r50_fpn_1x_r50_in1k --cfg-options \
 #           model.backbone.init_cfg.checkpoint=work_dirs/r50_in1k/epoch_300.pth
 #           8 GPUs x 2 images = batch 16. It needs mmcv's compiled ops: make ops.
-# Weights:  model.backbone.init_cfg.checkpoint=FILE, from R2O, a baseline, or
-#           tools/convert_weights.py. Random weights: model.backbone.init_cfg=None.
+# Weights:  of R2O, a baseline or tools/convert_weights.py; random: model.backbone.init_cfg=None.
 # Expected: box / mask AP of the thesis: Supervised 39.6 / 35.6, BYOL 40.6 / 37.5, R2O 100 epochs
 #           40.4 / 37.3, R2O 300 epochs 40.9 / 37.8. Not yet run.
-# Data:     data/coco, or ORL_COCO=FOLDER; tools/check_data.py coco reports what is missing.
+# Data:     data/coco or ORL_COCO=FOLDER; tools/check_data.py coco checks it.
 #
-# Schedule and data are stock: 12 epochs, steps at 8 and 11, batch size 16, lr 0.02, images of
-# 1333 x 800, flip. The network is that of the authors' evaluation/coco/config_coco.yaml (for
-# detectron2), as in MoCo and DetCon. It differs from the stock network, which suits weights of a
-# classifier, in three ways:
-# - trainable SyncBN instead of BN with the statistics of pretraining: self-supervised features
-#   have another distribution, to which the normalization adapts;
-# - SyncBN also in FPN and heads;
-# - no frozen layers, while stock freezes the stem and the first stage.
+# Schedule and data are stock. The network is that of the authors' config_coco.yaml, with trainable
+# SyncBN in backbone, FPN and heads, and no frozen layer: see projects/transfer/README.md.
 # For the stock network: --cfg-options model.backbone.frozen_stages=1
 # model.backbone.norm_eval=True model.backbone.norm_cfg.type=BN model.neck.norm_cfg=None
 # model.roi_head.bbox_head.norm_cfg=None model.roi_head.mask_head.norm_cfg=None

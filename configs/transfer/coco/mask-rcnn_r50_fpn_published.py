@@ -8,12 +8,10 @@
 #           16 GPUs x 4 images = batch 64. 8 GPUs: train_dataloader.batch_size=8.
 # Weights:  as in mask-rcnn_r50_fpn_1x.py.
 # Expected: R2O's released weights 41.7 box / 38.3 mask AP (their README). Not yet run.
-# Data:     data/coco, or ORL_COCO=FOLDER; tools/check_data.py coco reports what is missing.
+# Data:     data/coco or ORL_COCO=FOLDER; tools/check_data.py coco checks it.
 #
-# Settings that the yaml leaves to detectron2's defaults have these defaults. Its base.yaml was not
-# published and is assumed to be detectron2's Base-RCNN-FPN.yaml, whose network is mmdet's.
-# detectron2 pads crops with gray 128 before normalization, mmdet with 0 after it. The padded pixels
-# differ by 0.07 to 0.43 standard deviations.
+# Settings that the yaml leaves to detectron2's defaults have these. detectron2 pads crops with gray
+# 128 before normalization, mmdet with 0 after it: 0.07 to 0.43 standard deviations apart.
 _base_ = './mask-rcnn_r50_fpn_1x.py'
 
 _size = (1024, 1024)

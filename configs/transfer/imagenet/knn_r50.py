@@ -9,9 +9,7 @@
 #           The features of the training images, 10.5 GB, are distributed over the GPUs. If they do
 #           not fit: --cfg-options custom_hooks.FeatureBankHook.device=cpu
 # Expected: not in the thesis. Not yet run.
-# Data:     data/imagenet, or ORL_IMAGENET=FOLDER: {train,val}/<class>/*.JPEG, or with labels in
-#           meta/{train,val}.txt ("path class" per line), which is read first.
-#           tools/check_data.py imagenet --labels reports what is missing.
+# Data:     data/imagenet or ORL_IMAGENET=FOLDER; tools/check_data.py imagenet --labels checks it.
 _base_ = '../../_base_/default_runtime.py'
 
 data_preprocessor = dict(mean=[123.675, 116.28, 103.53], std=[58.395, 57.12, 57.375], to_rgb=True)

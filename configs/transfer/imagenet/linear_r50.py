@@ -9,9 +9,7 @@
 #           tools/test.py configs/transfer/imagenet/linear_r50.py
 #           work_dirs/imagenet_linear_r50_r50_in1k/epoch_90.pth
 # Expected: not in the thesis. BYOL, 200 epochs: 71.8 (mmpretrain's metafile). Not yet run.
-# Data:     data/imagenet, or ORL_IMAGENET=FOLDER: {train,val}/<class>/*.JPEG, or with labels in
-#           meta/{train,val}.txt ("path class" per line), which is read first.
-#           tools/check_data.py imagenet --labels reports what is missing.
+# Data:     data/imagenet or ORL_IMAGENET=FOLDER; tools/check_data.py imagenet --labels checks it.
 #
 # frozen_stages=4 freezes the whole backbone, including the running statistics of its norms.
 _base_ = [

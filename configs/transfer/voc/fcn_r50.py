@@ -7,16 +7,14 @@
 #           --work-dir work_dirs/voc_fcn_r50_r50_in1k --cfg-options \
 #           model.backbone.init_cfg.checkpoint=work_dirs/r50_in1k/epoch_300.pth
 #           2 GPUs x 8 images = batch 16. 8 GPUs: train_dataloader.batch_size=2.
-# Weights:  model.backbone.init_cfg.checkpoint=FILE, from R2O, a baseline, or
-#           tools/convert_weights.py. Random weights: model.backbone.init_cfg=None.
+# Weights:  of R2O, a baseline or tools/convert_weights.py; random: model.backbone.init_cfg=None.
 # Expected: mIoU of the thesis: Supervised 67.7, BYOL 73.1, DetCon_B 300 epochs 73.8, R2O 100 epochs
 #           72.2, R2O 300 epochs 74.3. Not yet run.
-# Data:     data/VOCdevkit/VOC2012, or ORL_VOC=FOLDER; tools/check_data.py voc reports what
-#           is missing. Without SBD's masks: fcn_r50_train.py.
+# Data:     data/VOCdevkit/VOC2012 or ORL_VOC=FOLDER; tools/check_data.py voc checks it.
+#           Without SBD's masks: fcn_r50_train.py.
 #
-# The public code trains for 30,000 iterations with steps at 21,000 and 27,000, as in
-# fcn_r50_published.py. The thesis's 45 epochs of 661 iterations are 29,745. Steps by epoch remain
-# valid for other batch sizes; 32 and 41 are nearest to the published ones, 21,152 and 27,101.
+# Steps by epoch remain valid for other batch sizes; 32 and 41 of 661 iterations are nearest to the
+# published 21,000 and 27,000 (fcn_r50_published.py).
 _base_ = [
     '../../_base_/models/fcn_r50.py',
     '../../_base_/datasets/voc_aug.py',
