@@ -25,6 +25,7 @@ from orl_tools import (
     config_path,
     existing_file,
     existing_folder,
+    positive,
     start,
 )
 
@@ -57,8 +58,10 @@ def parse_args(argv=None):
     parser.add_argument(
         '--parts', nargs='+', metavar='NAME', help='which, in which order (default: all)'
     )
-    parser.add_argument('--size', type=int, default=256, help='side of the maps (default 256)')
-    parser.add_argument('--batch-size', type=int, default=16, help='images at a time (default 16)')
+    parser.add_argument('--size', type=positive, default=256, help='side of the maps (default 256)')
+    parser.add_argument(
+        '--batch-size', type=positive, default=16, help='images at a time (default 16)'
+    )
     parser.add_argument(
         '--workers', type=int, default=2, help='processes that load images (default 2)'
     )
@@ -73,11 +76,8 @@ def parse_args(argv=None):
         parser.error('--masks takes its images from DIR; only --list chooses among them')
     if not args.masks and not (args.folder or args.list or args.config):
         parser.error('which images? --folder, --list or --config')
-    if min(args.size, args.batch_size, args.workers + 1) < 1:
-        parser.error(
-            f'--size={args.size} and --batch-size={args.batch_size} must be at least 1, '
-            f'--workers={args.workers} at least 0'
-        )
+    if args.workers < 0:
+        parser.error(f'--workers={args.workers} must be at least 0')
     if not args.out.endswith('.npz'):
         parser.error(f'--out must end in .npz, got {args.out}')
     return args

@@ -65,9 +65,6 @@ def parse_args(argv=None):
         action='store_true',
         help='decode every image and mask again instead of trusting file sizes and times',
     )
-    parser.add_argument(
-        '--overwrite', action='store_true', help='rebuild a cache that has other settings'
-    )
     return parser.parse_args(argv)
 
 
@@ -87,7 +84,6 @@ def main(argv=None) -> None:
 
 
 def run(args, argv) -> None:
-    workers.check_worker_arguments(args)
     for module in args.modules:
         importlib.import_module(module)
     images = image_source(args, argv)

@@ -70,9 +70,6 @@ def parse_args(argv=None):
         action='store_true',
         help='in a folder every file is an image, whatever its suffix',
     )
-    parser.add_argument(
-        '--overwrite', action='store_true', help='write over images made with other settings'
-    )
     add_worker_arguments(parser, chunk=16)
     return parser.parse_args(argv)
 
@@ -90,7 +87,6 @@ def main(argv=None) -> None:
 
 
 def run(args, argv) -> None:
-    workers.check_worker_arguments(args)
     window = args.window
     if window not in ('bits', 'range'):
         try:

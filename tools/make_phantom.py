@@ -23,9 +23,6 @@ def parse_args(argv=None):
     parser.add_argument('--num', type=int, default=100, help='how many (default 100)')
     parser.add_argument('--size', type=int, default=256, help='side in pixels (default 256)')
     parser.add_argument('--seed', type=int, default=0, help='other patients (default 0)')
-    parser.add_argument(
-        '--overwrite', action='store_true', help='write over phantoms of another size or seed'
-    )
     add_worker_arguments(parser, chunk=8)
     return parser.parse_args(argv)
 
@@ -43,7 +40,6 @@ def main(argv=None) -> None:
 
 
 def run(args, argv) -> None:
-    workers.check_worker_arguments(args)
     if args.num < 4:
         raise ValueError(
             f'num={args.num} must be at least 4: an exemplar, others to train on and to score'

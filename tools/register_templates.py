@@ -95,9 +95,6 @@ def parse_args(argv=None):
         action='store_true',
         help='decode every image and template again instead of trusting file sizes and times',
     )
-    parser.add_argument(
-        '--overwrite', action='store_true', help='make templates again that were made otherwise'
-    )
     return parser.parse_args(argv)
 
 
@@ -124,7 +121,6 @@ def main(argv=None) -> None:
 
 
 def run(args, argv) -> None:
-    workers.check_worker_arguments(args)
     settings = made(ElastixSettings, args.settings, '--settings')
     checks = made(Checks, args.checks, '--checks')
     reference = make_reference(exemplar_of(args), settings, checks, args.fallback)

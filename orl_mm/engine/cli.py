@@ -102,7 +102,7 @@ def _with_indices(node: Any, key: str) -> str:
     for i, part in enumerate(parts):
         if isinstance(node, (list, tuple)):
             if not part.isdigit():
-                types = [getattr(item, 'type', '').split('.')[-1] for item in node]
+                types = [str(dict(item).get('type')).split('.')[-1] for item in node]
                 if types.count(part) != 1:
                     raise ValueError(f'{part} is not one of {types}')
                 parts[i] = str(types.index(part))

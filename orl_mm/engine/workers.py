@@ -18,12 +18,6 @@ from orl_mm.map_cache.build import UNREADABLE, BuildJob, Counts, build, prepare
 from . import cli
 
 
-def check_worker_arguments(args: argparse.Namespace) -> None:
-    """Raise ValueError for numbers below 1."""
-    if args.workers < 1 or args.chunk < 1:
-        raise ValueError(f'--workers={args.workers} and --chunk={args.chunk} must be at least 1')
-
-
 def connect(scheduler: str):
     """A client of the Dask scheduler at an address.
 

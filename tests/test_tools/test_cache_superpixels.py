@@ -108,7 +108,7 @@ FOLDER = '--folder {images} --out x '
         ('--folder {images}', '--out=FOLDER'),
         (FOLDER + '--params n=1', 'no parameter n'),
         (FOLDER + '--params n', 'KEY=VALUE'),
-        (FOLDER + '--workers 0', '--workers=0'),
+        (FOLDER + '--workers 0', "--workers: '0' must be at least 1"),
         (FOLDER + '--method slick', "method='slick' is not one"),
         (FOLDER + '--import nowhere', "No module named 'nowhere'"),
         ('--folder {images} --outt x', 'did you mean --out'),

@@ -47,6 +47,7 @@ __all__ = [
     'existing_folder',
     'existing_path',
     'main',
+    'positive',
     'prepare',
     'start',
 ]
@@ -242,17 +243,27 @@ def add_image_arguments(
     )
 
 
+def positive(text: str) -> int:
+    """Type of an argument: an integer of at least 1."""
+    if text.isdigit() and int(text):
+        return int(text)
+    raise argparse.ArgumentTypeError(f'{text!r} must be at least 1')
+
+
 def add_worker_arguments(parser: argparse.ArgumentParser, chunk: int) -> None:
-    """``--workers``, ``--scheduler`` and ``--chunk``, read by :mod:`orl_mm.engine.workers`."""
+    """``--workers``, ``--scheduler``, ``--chunk`` and ``--overwrite`` of a map cache's tool."""
     parser.add_argument(
         '--workers',
-        type=int,
+        type=positive,
         default=os.cpu_count(),
         help='processes on this machine (default: one per core)',
     )
     parser.add_argument('--scheduler', help='address of a Dask scheduler, tcp://HOST:PORT')
     parser.add_argument(
-        '--chunk', type=int, default=chunk, help=f'images per task (default {chunk})'
+        '--chunk', type=positive, default=chunk, help=f'images per task (default {chunk})'
+    )
+    parser.add_argument(
+        '--overwrite', action='store_true', help='replace what was made with other settings'
     )
 
 
