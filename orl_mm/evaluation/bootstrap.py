@@ -35,7 +35,7 @@ class BootstrapMetric(BaseMetric):
         if missing:
             raise ValueError(f'a data sample lacks {missing}: {type(self).__name__} needs {needs}')
 
-    def add(self, metrics: dict, name: str, value: float, resampled: np.ndarray) -> None:
+    def add(self, metrics: dict, name: str, value: Any, resampled: np.ndarray) -> None:
         """Set ``name`` and, of its resampled values, ``name_low`` and ``name_high``."""
         metrics[name] = float(value)
         if self.resamples:
