@@ -30,7 +30,7 @@ def byol_views(blur=None, **changes):
     common = dict(
         num_views=[1, 1], size=224, scale=(0.08, 1.0), ratio=(3 / 4, 4 / 3), flip_prob=0.5
     )
-    return dict(common, type='orl_mm.MultiViewWithGeometry', transforms=views, **changes)
+    return {**common, 'type': 'orl_mm.MultiViewWithGeometry', 'transforms': views, **changes}
 
 
 def plain(value):
@@ -57,3 +57,20 @@ def settings_are(cfg, expected):
 
 def hook_types(cfg):
     return {hook['type'].removeprefix('orl_mm.') for hook in cfg.custom_hooks}
+
+
+def flatten(value, prefix=''):
+    """Dotted paths to values; lists of dicts or lists by index."""
+    if isinstance(value, dict):
+        items = [(key, item) for key, item in value.items() if key != '_scope_']
+    elif isinstance(value, (list, tuple)) and any(
+        isinstance(v, (dict, list, tuple)) for v in value
+    ):
+        items = list(enumerate(value))
+    else:
+        return {prefix: value}
+    return {
+        key: leaf
+        for name, item in items
+        for key, leaf in flatten(item, f'{prefix}.{name}' if prefix else str(name)).items()
+    }

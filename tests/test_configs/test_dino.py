@@ -9,40 +9,47 @@ from mmengine.config import Config
 from PIL import Image
 
 from orl_mm.registry import MODELS
+from tests.settings import read, settings_are
 from tests.small import resumed_equals_unbroken, tiny_dino
 
 CONFIG = Path(__file__).parents[2] / 'configs' / 'baselines' / 'dino_vits16_in1k.py'
 
 
-def hook(cfg, name):
-    (found,) = [h for h in cfg.custom_hooks if h.type == f'orl_mm.{name}']
-    return found
+VIEWS = 'train_pipeline.MultiViewWithGeometry'
+SETTINGS = {
+    'model.head.out_channels': 65536,
+    'model.head.hid_channels': 2048,
+    'model.head.bottleneck_channels': 256,
+    'model.head.norm_last_layer': True,
+    'model.loss.student_temp': 0.1,
+    'model.loss.center_momentum': 0.9,
+    'model.backbone.drop_path_rate': 0.1,
+    'custom_hooks.MomentumUpdateHook.momentum': 0.996,
+    'custom_hooks.MomentumUpdateHook.end_momentum': 1.0,
+    'custom_hooks.ScheduleHook.schedules': dict(teacher_temp=dict(values=[0.04])),
+    'custom_hooks.ClipEachGradHook.max_norm': 3.0,
+    'custom_hooks.FreezeLastLayerHook.epochs': 1,
+    'optim_wrapper.optimizer': dict(type='AdamW', lr=1e-3, weight_decay=0.04),
+    'auto_scale_lr.base_batch_size': 512,
+    'train_dataloader.batch_size': 512 // 8,
+    f'{VIEWS}.num_views': [1, 1, 8],
+}
 
 
 def test_settings_of_the_public_code():
     cfg = Config.fromfile(CONFIG)
-    head, loss = cfg.model.head, cfg.model.loss
-    assert (head.out_channels, head.hid_channels, head.bottleneck_channels) == (65536, 2048, 256)
-    assert head.norm_last_layer
-    assert (loss.student_temp, loss.center_momentum) == (0.1, 0.9)
-    momentum = hook(cfg, 'MomentumUpdateHook')
-    assert (momentum.momentum, momentum.end_momentum) == (0.996, 1.0)
-    assert hook(cfg, 'ScheduleHook').schedules == dict(teacher_temp=dict(values=[0.04]))
-    assert hook(cfg, 'ClipEachGradHook').max_norm == 3.0
-    assert hook(cfg, 'FreezeLastLayerHook').epochs == 1
-    assert cfg.optim_wrapper.optimizer == dict(type='AdamW', lr=1e-3, weight_decay=0.04)
-    assert cfg.auto_scale_lr.base_batch_size == 512 == 8 * cfg.train_dataloader.batch_size
+    settings_are(cfg, SETTINGS)
     lr, decay = cfg.param_scheduler
     assert (lr.param_name, lr.warmup, lr.final) == ('lr', 10, 1e-6)
     assert (decay.param_name, decay.get('warmup', 0), decay.final) == ('weight_decay', 0, 0.4)
-    assert cfg.model.backbone.drop_path_rate == 0.1
-    (views,) = [t for t in cfg.train_pipeline if t.type == 'orl_mm.MultiViewWithGeometry']
-    assert views.num_views == [1, 1, 8]
-    found = [(v[0].scale, v[0].crop_ratio_range, v[4].prob, v[5].prob) for v in views.transforms]
+    found = [
+        (v[0]['scale'], v[0]['crop_ratio_range'], v[4]['prob'], v[5]['prob'])
+        for v in read(cfg, f'{VIEWS}.transforms')
+    ]
     assert found == [
-        (224, (0.4, 1.0), 1.0, 0.0),
-        (224, (0.4, 1.0), 0.1, 0.2),
-        (96, (0.05, 0.4), 0.5, 0.0),
+        (224, [0.4, 1.0], 1.0, 0.0),
+        (224, [0.4, 1.0], 0.1, 0.2),
+        (96, [0.05, 0.4], 0.5, 0.0),
     ]
 
 

@@ -12,6 +12,7 @@ from mmengine.config import Config
 
 from orl_mm.engine.hooks import KMeansRefineHook
 from orl_mm.registry import MODELS
+from tests.settings import byol_views, flatten, plain, read
 
 TESTS = Path(__file__).parents[1]
 CONFIGS = TESTS.parent / 'configs' / 'r2o'
@@ -25,56 +26,14 @@ def presets():
     return [Config.fromfile(CONFIGS / f'r50_in1k{name}.py') for name in ('', '_official')]
 
 
-def transform(cfg, name):
-    (found,) = [t for t in cfg.train_dataloader.dataset.pipeline if t.type == name]
-    return found
-
-
-def hook(cfg, name):
-    (found,) = [h for h in cfg.custom_hooks if h.type == f'orl_mm.{name}']
-    return found
-
-
 def k_of(cfg, epochs):
-    refine = KMeansRefineHook(hook(cfg, 'KMeansRefineHook').schedule)
+    refine = KMeansRefineHook(read(cfg, 'custom_hooks.KMeansRefineHook.schedule'))
     return [refine.k_at(e - 1, cfg.train_cfg.max_epochs) for e in epochs]
 
 
-def views(cfg):
-    return transform(cfg, 'orl_mm.MultiViewWithGeometry')
-
-
-def photometry(cfg):
-    first, second = views(cfg).transforms
-    jitter = first[0].transforms[0]
-    return (
-        [jitter[k] for k in ('brightness', 'contrast', 'saturation', 'hue')],
-        first[0].prob,
-        first[1].prob,
-        first[2].kernel_size,
-        first[2].sigma,
-        [v[2].prob for v in (first, second)],
-        first[3].thr,
-        [v[3].prob for v in (first, second)],
-        views(cfg).scale,
-        views(cfg).size,
-        [round(r, 4) for r in views(cfg).ratio],
-    )
-
-
-BYOL_VIEWS = (
-    [0.4, 0.4, 0.2, 0.1],
-    0.8,
-    0.2,
-    23,
-    (0.1, 2.0),
-    [1.0, 0.1],
-    128,
-    [0.0, 0.2],
-    (0.08, 1.0),
-    224,
-    [0.75, 1.3333],
-)
+PIPELINE = 'train_dataloader.dataset.pipeline'
+VIEWS, SLIC = f'{PIPELINE}.MultiViewWithGeometry', f'{PIPELINE}.GenerateSuperpixels'
+EMA = 'custom_hooks.MomentumUpdateHook'
 BATCH = 4096
 
 
@@ -88,7 +47,10 @@ def set_or_default(model, name):
 ROWS = {
     '1 K': (lambda c: k_of(c, (1, 100, 150, 200, 299)), [64] * 5, [127, 111, 91, 66, 4]),
     '2 lr x K/16': (
-        lambda c: (c.optim_wrapper.optimizer.lr, hook(c, 'KMeansRefineHook').get('lr_factor_base')),
+        lambda c: (
+            c.optim_wrapper.optimizer.lr,
+            read(c, 'custom_hooks.KMeansRefineHook').get('lr_factor_base'),
+        ),
         (0.3 * BATCH / 256, None),
         (0.3 * BATCH / 256, 16),
     ),
@@ -109,22 +71,19 @@ ROWS = {
         ('orl_mm.LARS', 1e-3, 0.9, 1e-6, 'orl_mm.LARSConstructor', ('backbone.bn1.weight',)),
     ),
     '5 EMA': (
-        lambda c: (
-            hook(c, 'MomentumUpdateHook').momentum,
-            hook(c, 'MomentumUpdateHook').end_momentum,
-        ),
+        lambda c: (read(c, f'{EMA}.momentum'), read(c, f'{EMA}.end_momentum')),
         (0.99, 1.0),
         (0.99, 1.0),
     ),
     '6 order': (lambda c: c.model.target_update, 'after_step', 'before_target_forward'),
-    '7 flip': (lambda c: views(c).flip_prob, 0.5, 1.0),
-    '8 views': (photometry, BYOL_VIEWS, BYOL_VIEWS),
-    '9 x0': (lambda c: transform(c, 'orl_mm.GenerateSuperpixels').size, 224, 224),
+    '7 flip': (lambda c: read(c, f'{VIEWS}.flip_prob'), 0.5, 1.0),
+    '8 views': (
+        lambda c: dict(read(c, VIEWS), flip_prob=None),
+        *[plain(byol_views(flip_prob=None))] * 2,
+    ),
+    '9 x0': (lambda c: read(c, f'{SLIC}.size'), 224, 224),
     '10 SLIC': (
-        lambda c: [
-            transform(c, 'orl_mm.GenerateSuperpixels').get(k)
-            for k in ('method', 'num_segments', 'normalize')
-        ],
+        lambda c: [read(c, SLIC).get(k) for k in ('method', 'num_segments', 'normalize')],
         ['slic', 100, None],
         ['slic', 100, True],
     ),
@@ -165,18 +124,6 @@ def test_row(presets, row):
     read, thesis, official = ROWS[row]
     assert read(presets[0]) == thesis
     assert read(presets[1]) == official
-
-
-def flatten(value, prefix=''):
-    if isinstance(value, dict):
-        return {
-            k: v for key, item in value.items() for k, v in flatten(item, f'{prefix}.{key}').items()
-        }
-    if isinstance(value, (list, tuple)) and any(isinstance(v, (dict, list, tuple)) for v in value):
-        return {
-            k: v for i, item in enumerate(value) for k, v in flatten(item, f'{prefix}.{i}').items()
-        }
-    return {prefix: value}
 
 
 def test_the_presets_differ_in_nothing_else(presets):

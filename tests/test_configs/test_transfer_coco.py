@@ -12,7 +12,7 @@ from mmengine.config import Config
 from mmengine.hub import get_config
 from mmengine.optim import LinearLR, MultiStepLR
 
-from tests.settings import MEAN, STD, hook_types, settings_are
+from tests.settings import MEAN, STD, flatten, hook_types, settings_are
 from tests.small import has, kinds
 
 CONFIGS = Path(__file__).resolve().parents[2] / 'configs'
@@ -32,21 +32,6 @@ def one_x():
 @pytest.fixture(scope='module')
 def published():
     return Config.fromfile(CONFIGS / 'transfer' / 'coco' / 'mask-rcnn_r50_fpn_published.py')
-
-
-def flatten(value, prefix=''):
-    """Config keys to values; lists of dicts by index."""
-    if isinstance(value, dict):
-        items = [(key, item) for key, item in value.items() if key != '_scope_']
-    elif isinstance(value, (list, tuple)) and any(isinstance(item, dict) for item in value):
-        items = list(enumerate(value))
-    else:
-        return {prefix: value}
-    return {
-        key: leaf
-        for name, item in items
-        for key, leaf in flatten(item, f'{prefix}.{name}' if prefix else str(name)).items()
-    }
 
 
 def difference(a, b, parts):
