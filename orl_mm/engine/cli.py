@@ -236,21 +236,30 @@ def _describe(error: Exception) -> str:
         return "this config needs mmcv's compiled ops, which are not installed; type: make ops"
     if 'EADDRINUSE' in text:
         return 'the port of the first process is in use on its machine; set MASTER_PORT to another'
+    parts = _registered()
     unknown = re.match(r'(\S+) is not in the (.+?) registry\.', text)
     if unknown:
-        near = difflib.get_close_matches(unknown[1], _registered(), 1, 0.7)
+        near = difflib.get_close_matches(unknown[1], parts, 1, 0.7)
         hint = f'Did you mean {near[0]!r}?' if near else 'Its package may not be in custom_imports.'
         return f'{unknown[0]} {hint}'
-    return text if '__init__() got an unexpected' in text else f'{type(error).__name__}: {text}'
+    unexpected = re.search(r"(\w+)\.__init__\(\) got an unexpected .*argument '(\w+)'", text)
+    if unexpected:
+        named = [part for part in parts.values() if getattr(part, '__name__', '') == unexpected[1]]
+        taken = [key for part in named for key in inspect.signature(part).parameters]
+        near = difflib.get_close_matches(unexpected[2], taken, 1)
+        return text + (f'; did you mean {near[0]!r}?' if near else '')
+    return f'{type(error).__name__}: {text}'
 
 
-def _registered() -> list[str]:
-    """The names of all registered parts, those of other scopes as ``scope.Name``."""
-    roots = [root for root in vars(mmengine.registry).values() if isinstance(root, Registry)]
-    names = [name for root in roots for name in root.module_dict]
-    for scope, child in [pair for root in roots for pair in root.children.items()]:
-        names += [f'{scope}.{name}' for name in child.module_dict]
-    return names
+def _registered() -> dict[str, type]:
+    """All registered parts by name, those of other scopes as ``scope.Name``."""
+    found: dict[str, type] = {}
+    for root in vars(mmengine.registry).values():
+        if isinstance(root, Registry):
+            found |= root.module_dict
+            for scope, child in root.children.items():
+                found |= {f'{scope}.{name}': part for name, part in child.module_dict.items()}
+    return found
 
 
 def build_loops(runner: Runner, *splits: str) -> None:

@@ -163,7 +163,8 @@ class SizedPart:
     ('cfg', 'message'),
     [
         (dict(type='SizedPart', size=0), '^size must be at least 1, got 0$'),
-        (dict(type='SizedPart', size=1, shap=2), r"SizedPart.* argument 'shap'.* \(traceback: "),
+        (dict(type='SizedPart', size=1, shap=2), r"SizedPart.*'shap'; did you mean 'shape'\? \("),
+        (dict(type='SizedPart', size=1, zzz=2), r"argument 'zzz' \(traceback: "),
         (dict(type='SizedPat', size=1), "SizedPat is not in .* Did you mean 'SizedPart'"),
         (dict(type='orl_mm.R20'), "Did you mean 'orl_mm.R2O'"),
         (dict(type='Zzzz'), 'custom_imports'),

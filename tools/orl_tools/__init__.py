@@ -14,7 +14,7 @@ import os
 import re
 import socket
 import sys
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -30,6 +30,14 @@ for _package in ('torch', 'mmengine'):
 
 from mmengine.config import DictAction  # noqa: E402  (light: it does not import torch)
 
+from .argument_types import (  # noqa: E402
+    config_path,
+    did_you_mean,
+    existing_file,
+    existing_folder,
+    existing_path,
+    positive,
+)
 from .packages import prepare  # noqa: E402
 
 __all__ = [
@@ -112,66 +120,6 @@ def start(name: str, parse_args: Callable[[], object]) -> None:
     prepare()
 
 
-def config_path(name: str) -> str:
-    """Type of an argument: a config file, or ``package::path`` of an installed package.
-
-    ``orl_mm::path`` also finds the configs of a checkout.
-
-    Returns:
-        str: The path of the file.
-
-    Raises:
-        argparse.ArgumentTypeError: There is no such file or package.
-    """
-    package, colons, relative = name.rpartition('::')
-    if not colons:
-        if os.path.isfile(name):
-            return name
-        known = {str(path) for path in Path(name).parent.glob('*.py')}
-        known |= {str(p) for p in Path('configs').rglob('*.py') if '_base_' not in p.parts}
-        hint = _did_you_mean(name, known, "type it from the repository's root, see configs/")
-        raise argparse.ArgumentTypeError(f'config {name!r} does not exist; {hint}')
-    spec = importlib.util.find_spec(package) if package.isidentifier() else None
-    if spec is None or spec.origin is None:
-        raise argparse.ArgumentTypeError(f'config {name!r}: {package!r} is not installed')
-    folder = Path(spec.origin).parent
-    places = [folder / '.mim' / 'configs', *[folder.parent / 'configs'] * (package == 'orl_mm')]
-    for place in places:
-        if (place / relative).is_file():
-            return str(place / relative)
-    known = {f'{package}::{p.relative_to(root)}' for root in places for p in root.rglob('*.py')}
-    hint = _did_you_mean(name, known, f'see {places[0]}')
-    raise argparse.ArgumentTypeError(f'config {name!r} does not exist; {hint}')
-
-
-def _did_you_mean(word: str, known: Iterable[str], otherwise: str) -> str:
-    near = difflib.get_close_matches(word, sorted(known), 1)
-    return f'did you mean {near[0]!r}?' if near else otherwise
-
-
-def existing_file(path: str) -> str:
-    """Type of an argument: a file that exists, such as a checkpoint; URLs pass unchecked."""
-    if '://' in path or os.path.isfile(path):
-        return path
-    near = sorted(map(str, Path(path).parent.glob(f'*{Path(path).suffix}')))
-    hint = f'its folder has {", ".join(near[:5])}' if near else 'neither does any like it'
-    raise argparse.ArgumentTypeError(f'{path!r} does not exist; {hint}')
-
-
-def existing_folder(path: str) -> str:
-    """Type of an argument: a folder that exists."""
-    if os.path.isdir(path):
-        return path
-    raise argparse.ArgumentTypeError(f'{path!r} is no folder')
-
-
-def existing_path(path: str) -> str:
-    """Type of an argument: a file or folder that exists."""
-    if os.path.exists(path):
-        return path
-    raise argparse.ArgumentTypeError(f'{path!r} does not exist')
-
-
 def add_common_arguments(parser: argparse.ArgumentParser) -> None:
     """The arguments that the stock training and test tools share."""
     add_cfg_options(parser)
@@ -241,13 +189,6 @@ def add_image_arguments(
         '--root',
         help="folder that relative paths begin at (default: the folder, or the data set's)",
     )
-
-
-def positive(text: str) -> int:
-    """Type of an argument: an integer of at least 1."""
-    if text.isdigit() and int(text):
-        return int(text)
-    raise argparse.ArgumentTypeError(f'{text!r} must be at least 1')
 
 
 def add_worker_arguments(parser: argparse.ArgumentParser, chunk: int) -> None:
@@ -344,7 +285,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         return
     name = words[0].replace('_', '-')
     if name not in known:
-        hint = _did_you_mean(name, known, '`orl` lists the commands')
+        hint = did_you_mean(name, known, '`orl` lists the commands')
         sys.exit(f'orl: there is no command {words[0]!r}; {hint}')
     runner = sys.executable if known[name].suffix == '.py' else 'bash'
     os.environ.setdefault('PYTHON', sys.executable)  # for the shell scripts
