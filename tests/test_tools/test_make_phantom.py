@@ -79,7 +79,7 @@ def test_other_settings_need_overwrite(main, tmp_path, capfd):
         (['--num', '3'], 'num=3'),
         (['--size', '10'], 'size=10'),
         (['--seed', '-1'], 'seed=-1'),
-        (['--workers', '0'], '--workers=0'),
+        (['--workers', '0'], "--workers: '0' must be at least 1"),
         (['--nmu', '9'], 'did you mean --num'),
     ],
 )

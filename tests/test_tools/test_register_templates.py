@@ -173,7 +173,7 @@ def test_fallback_of_a_file(tool, data, capfd):
         ('--folder {set} {ex} --fallback no.npz', 'there is no template no.npz'),
         ('--folder {set} {ex} --fallback cxr_triangles', 'lacks disc, bar, lid'),
         ('--folder {set} {ex} --truth {set}/no', 'is no folder'),
-        ('--folder {set} {ex} --workers 0', '--workers=0'),
+        ('--folder {set} {ex} --workers 0', "--workers: '0' must be at least 1"),
         ('--folder {set} {ex} --scheduler tcp://127.0.0.1:9', 'no Dask scheduler answers'),
     ],
 )
