@@ -28,9 +28,16 @@ def byol_views(blur=None, **changes):
         for p, solarize in ((1.0, 0.0), (0.1, 0.2))
     ]
     common = dict(
-        num_views=[1, 1], size=224, scale=(0.08, 1.0), ratio=(3 / 4, 4 / 3), flip_prob=0.5
+        type='orl_mm.MultiViewWithGeometry',
+        num_views=[1, 1],
+        transforms=views,
+        size=224,
+        scale=(0.08, 1.0),
+        ratio=(3 / 4, 4 / 3),
+        flip_prob=0.5,
+        backend='fast',
     )
-    return {**common, 'type': 'orl_mm.MultiViewWithGeometry', 'transforms': views, **changes}
+    return {**common, **changes}
 
 
 def plain(value):

@@ -103,6 +103,7 @@ SHARED = {
         sigma=0.8,
         size=448,
         keep_image=False,
+        backend='fast',
     ),
     f'{PIPELINE}.MultiViewWithGeometry': byol_views(),
 }

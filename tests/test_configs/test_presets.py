@@ -78,8 +78,8 @@ ROWS = {
     '6 order': (lambda c: c.model.target_update, 'after_step', 'before_target_forward'),
     '7 flip': (lambda c: read(c, f'{VIEWS}.flip_prob'), 0.5, 1.0),
     '8 views': (
-        lambda c: dict(read(c, VIEWS), flip_prob=None),
-        *[plain(byol_views(flip_prob=None))] * 2,
+        lambda c: dict(read(c, VIEWS), flip_prob=None, backend=None),
+        *[plain(byol_views(flip_prob=None, backend=None))] * 2,
     ),
     '9 x0': (lambda c: read(c, f'{SLIC}.size'), 224, 224),
     '10 SLIC': (
