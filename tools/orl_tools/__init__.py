@@ -144,8 +144,8 @@ def add_cfg_options(parser: argparse.ArgumentParser, default: dict | None = None
         action=KeyValueAction,
         default=default,
         metavar='KEY=VALUE',
-        help='override keys of the config, e.g. train_dataloader.batch_size=8 key="[a,b]"; paths may '
-        'have spaces and commas; elements of lists by type: custom_hooks.AttentionRegHook.lambda1=0',
+        help='override keys of the config, e.g. train_dataloader.batch_size=8 key="[a,b]"; paths '
+        'may have spaces and commas; in lists, types name elements: custom_hooks.SetEpochHook.x=0',
     )
 
 
