@@ -212,7 +212,10 @@ def folder(tmp_path):
         ('cache_superpixels --folder {f}', '--out=FOLDER says where'),
         ('cache_superpixels --list {l} --root {f} --out {o} --workers 1', 'list.txt is not UTF-8'),
         ('cache_superpixels --list {o} --root {f} --out {o} --workers 1', 'is no file'),
-        ('cache_superpixels --folder {f} --out {o} --workers 0', '--workers=0'),
+        (
+            'cache_superpixels --folder {f} --out {o} --workers 0',
+            "--workers: '0' must be at least 1",
+        ),
         (
             'cache_superpixels --folder {f} --out {o} --workers 1 --import no_such_module',
             'no_such_module',
