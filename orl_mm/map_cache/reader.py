@@ -98,7 +98,11 @@ class MapReader:
         )
 
     def load(
-        self, img_path: str, size: int, pixels: np.ndarray | None = None
+        self,
+        img_path: str,
+        size: int,
+        pixels: np.ndarray | None = None,
+        image_bytes: int | None = None,
     ) -> tuple[np.ndarray, str]:
         """The map of an image and its note.
 
@@ -107,6 +111,7 @@ class MapReader:
             size (int): Side of the map.
             pixels (np.ndarray, optional): What the spec's ``decode`` returns for the image now.
                 Without them ``check='pixels'`` compares the file's size.
+            image_bytes (int, optional): That size; None asks the file system.
 
         Returns:
             tuple: (size, size) uint8 or uint16, and the note.
@@ -128,7 +133,9 @@ class MapReader:
         if self.check == 'pixels' and pixels is not None:
             stale = info.x0_crc != checksum(pixels)
         else:
-            stale = self.check != 'none' and info.image_bytes != _file_size(img_path)
+            if image_bytes is None and self.check != 'none':
+                image_bytes = _file_size(img_path)
+            stale = self.check != 'none' and info.image_bytes != image_bytes
         if stale:
             what = 'is stale: the image changed since, or is decoded differently now'
             raise self._error(img_path, what, path, '--verify')

@@ -107,14 +107,17 @@ class SuperpixelCache(MapReader):
         super().__init__(folder, PriorSpec, spec, root, check)
         self.size = spec.size
 
-    def read(self, img_path: str, x0: np.ndarray | None = None) -> np.ndarray:
+    def read(
+        self, img_path: str, x0: np.ndarray | None = None, image_bytes: int | None = None
+    ) -> np.ndarray:
         """Labels (size, size) uint8 or uint16 of an image.
 
         Args:
             img_path (str): The image file.
             x0 (np.ndarray, optional): (size, size, 3) uint8, BGR, as it was decoded now.
+            image_bytes (int, optional): Size of the image's file, if it is known.
 
         Raises:
             CacheError: See :meth:`MapReader.load`.
         """
-        return self.load(img_path, self.size, x0)[0]
+        return self.load(img_path, self.size, x0, image_bytes)[0]

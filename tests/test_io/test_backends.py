@@ -199,3 +199,27 @@ def test_superpixels_from_a_database(photos, database, tmp_path, capsys):
     with pytest.raises(CacheError, match='is cut or foreign'):
         cache.read(NAMES[0], x0)
     close(folder)
+
+
+def test_fast_backend_checks_images_of_a_database_by_their_size(photos, database, tmp_path):
+    out = tmp_path / 'grid'
+    command = ['--method', 'grid', '--params', 'num_cells=3', '--size', '16', '--workers', '1']
+    cache_superpixels.main(['--folder', str(photos), '--out', str(out), *command])
+    pipeline = [
+        dict(type='orl_mm.LoadImage'),
+        dict(
+            type='orl_mm.GenerateSuperpixels',
+            method='grid',
+            num_cells=3,
+            size=16,
+            cache=str(out),
+            backend='fast',
+        ),
+    ]
+    data = dict(type='orl_mm.ImageList', data_root=str(database), pipeline=pipeline)
+    assert [sample['num_regions'] for sample in build_dataset(data)] == [9] * 5
+    (photos / NAMES[3]).write_bytes((photos / NAMES[3]).read_bytes() + b' ')
+    close(database)
+    pack_images.main(['--folder', str(photos), '--out', str(database)])
+    with pytest.raises(CacheError, match='stale'):
+        build_dataset(data)[3]

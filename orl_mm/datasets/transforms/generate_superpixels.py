@@ -152,7 +152,7 @@ class GenerateSuperpixels(Transform):
 
     def _labels(self, results: dict, x0: np.ndarray | None) -> np.ndarray:
         if self.cache is not None:
-            return self.cache.read(results['img_path'], x0)
+            return self.cache.read(results['img_path'], x0, results.get('img_bytes'))
         if self.folder is not None and self.root is not None and self.spec is None:
             check_stored_frame(results)
             relative = relative_path(results['img_path'], self.root)

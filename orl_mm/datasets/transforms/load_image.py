@@ -34,6 +34,7 @@ class LoadImage(Transform):
 
     - img (np.ndarray): (H, W, 3) uint8, BGR.
     - img_shape, ori_shape (tuple): (H, W).
+    - img_bytes (int): Size of the file.
     - exif_applied (bool): Whether ``img`` is in the frame that EXIF's orientation displays.
 
     Args:
@@ -113,6 +114,7 @@ class LoadImage(Transform):
             return None
         self._failures_in_a_row = 0
         results['img'] = img
+        results['img_bytes'] = len(data)
         results['img_shape'] = img.shape[:2]
         results['ori_shape'] = img.shape[:2]
         results['exif_applied'] = self.apply_exif
