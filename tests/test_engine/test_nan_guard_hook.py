@@ -95,7 +95,7 @@ def test_nothing_is_saved_by_another_checkpoint_hook(tmp_path):
     assert [path.name for path in tmp_path.glob('*.pth')] == ['epoch_1.pth']
 
 
-@pytest.mark.parametrize('steps', [{2, 3}, set(range(5, 24))])
+@pytest.mark.parametrize('steps', [{2, 3}, {*range(3, 22), *range(23, 28)}])
 def test_steps_that_a_loss_scaler_skips_do_not_end_the_run(steps, tmp_path):
     run(tmp_path, Scaled(steps), scaler=True, epochs=7)
     assert len(list(tmp_path.glob('*.pth'))) == 7
