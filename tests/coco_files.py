@@ -1,4 +1,4 @@
-"""Small data sets in COCO's layout: coloured rectangles on grey, where the json says."""
+"""Small data sets in COCO's layout: colored rectangles on grey, where the json says."""
 
 import json
 

@@ -7,7 +7,7 @@ PALETTE = [value for i in range(256) for value in (i, 255 - i, i // 2)]
 
 
 def draw_pair(seed, size, labels):
-    """An image (H, W, 3) whose colours say the label, and its label map (H, W); 255 on the rim."""
+    """An image (H, W, 3) whose colors say the label, and its label map (H, W); 255 on the rim."""
     width, height = size
     draw = np.random.default_rng(seed)
     y, x = np.mgrid[:height, :width]

@@ -27,11 +27,11 @@ def dicom_bytes(
     file = FileDataset('', {}, file_meta=meta, preamble=b'\0' * 128)
     file.SOPClassUID, file.SOPInstanceUID = DX, meta.MediaStorageSOPInstanceUID
     file.Rows, file.Columns = pixels.shape[:2]
-    colour = pixels.ndim == 3
-    file.SamplesPerPixel = 3 if colour else 1
-    if colour:
+    color = pixels.ndim == 3
+    file.SamplesPerPixel = 3 if color else 1
+    if color:
         file.PlanarConfiguration = 0
-    file.PhotometricInterpretation = 'RGB' if colour else 'MONOCHROME2'
+    file.PhotometricInterpretation = 'RGB' if color else 'MONOCHROME2'
     file.BitsAllocated = 8 * pixels.dtype.itemsize
     file.BitsStored = min(bits, file.BitsAllocated)
     file.HighBit = file.BitsStored - 1
@@ -64,7 +64,7 @@ def jsrt_bytes(shown: np.ndarray) -> bytes:
 
 
 def disc(size: int, x: float, y: float = 0.5, radius: float = 0.15) -> np.ndarray:
-    """(size, size) uint8, 255 within a disc; centre and radius as shares of the side."""
+    """(size, size) uint8, 255 within a disc; center and radius as shares of the side."""
     grid = (np.arange(size) + 0.5) / size
     return (np.hypot(grid[None] - x, grid[:, None] - y) < radius).astype(np.uint8) * 255
 

@@ -22,7 +22,7 @@ class ObjectMasks(NamedTuple):
     Attributes:
         path (Path): The image's file.
         objects (np.ndarray): (N, size, size) bool.
-        ignore (np.ndarray): (size, size) bool: unlabelled pixels.
+        ignore (np.ndarray): (size, size) bool: unlabeled pixels.
     """
 
     path: Path
@@ -41,7 +41,7 @@ def voc_objects(root: str | Path, split: str = 'val', size: int = 224) -> list[O
         root (str or Path): ``VOC2012``, with ``JPEGImages``, ``SegmentationClass`` and
             ``ImageSets/Segmentation``.
         split (str): A list there.
-        size (int): Side of the masks; nearest neighbour.
+        size (int): Side of the masks; nearest neighbor.
 
     Raises:
         ValueError: A missing folder, list, or mask, or an empty list.
@@ -84,7 +84,7 @@ def coco_objects(
     Args:
         annotations (str or Path): ``instances_*.json``.
         folder (str or Path): The images.
-        size (int): Side of the masks; nearest neighbour.
+        size (int): Side of the masks; nearest neighbor.
         max_bad (float): The fraction of annotations, of at least 1000, that may be unreadable.
 
     Raises:

@@ -22,7 +22,7 @@ class Anatomy:
         angle (float): Rotation of the body in radians, clockwise for the viewer.
         scale, shift (tuple): Of the body, (x, y).
         heart (float): Cardiothoracic ratio: width of heart / width of ribcage.
-        heart_x (float): Of the heart's centre, from the spine to the patient's left.
+        heart_x (float): Of the heart's center, from the spine to the patient's left.
         domes (tuple): Heights of the diaphragm under the left and the right lung, downwards.
         ribs (float): Ribs per unit of height.
         opacity (tuple, optional): x, y and radius of a bright blob, in the body's frame.
@@ -64,7 +64,7 @@ class Phantom:
 
     Attributes:
         image (np.ndarray): (S, S) uint8; dense tissue is bright.
-        masks (dict): Part -> (S, S) bool, sampled at pixel centres; they do not overlap.
+        masks (dict): Part -> (S, S) bool, sampled at pixel centers; they do not overlap.
         findings (dict): Name of :data:`FINDINGS` -> 0 or 1.
     """
 
@@ -103,12 +103,12 @@ def findings_of(anatomy: Anatomy) -> dict[str, int]:
 
 
 def body_frame(anatomy: Anatomy, size: int) -> tuple[np.ndarray, np.ndarray]:
-    """Coordinates (S, S) of pixel centres from the middle of the chest.
+    """Coordinates (S, S) of pixel centers from the middle of the chest.
 
     u grows to the patient's left, which is the viewer's right, v downwards.
     """
-    centres = (np.arange(size, dtype=np.float32) + 0.5) / size - 0.5
-    x, y = centres[None] - anatomy.shift[0], centres[:, None] - anatomy.shift[1]
+    centers = (np.arange(size, dtype=np.float32) + 0.5) / size - 0.5
+    x, y = centers[None] - anatomy.shift[0], centers[:, None] - anatomy.shift[1]
     cos, sin = np.cos(anatomy.angle), np.sin(anatomy.angle)
     return ((cos * x + sin * y) / anatomy.scale[0]).astype(np.float32), (
         (cos * y - sin * x) / anatomy.scale[1]

@@ -82,7 +82,7 @@ def object_agreement(
     )
 
 
-def summarise(images: Sequence[ObjectAgreement], small: float = 0.02) -> dict[str, float]:
+def summarize(images: Sequence[ObjectAgreement], small: float = 0.02) -> dict[str, float]:
     """Means over a data set.
 
     Args:

@@ -25,7 +25,7 @@ def decode_dicom(
     """Decode one frame: modality LUT, VOI LUT or window, ``MONOCHROME1`` inverted.
 
     Of several windows the first is taken. Without any, ``scale`` brings the
-    stored values to 8 bits. Padding is black, and no part of the scale; colour becomes
+    stored values to 8 bits. Padding is black, and no part of the scale; color becomes
     luminance. Optional elements that cannot be used, such as a window of width 0, count as
     absent, with a warning.
 
@@ -145,7 +145,7 @@ def _pixels(file) -> np.ndarray:
         )
     syntax = file.file_meta.TransferSyntaxUID
     try:
-        pixels = pixel_array(file)  # colour comes as RGB
+        pixels = pixel_array(file)  # color comes as RGB
     except (RuntimeError, NotImplementedError) as error:
         reason = ' '.join(str(error).split())
         what = f'DICOM in transfer syntax {syntax.name} ({syntax})'

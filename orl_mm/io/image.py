@@ -90,7 +90,7 @@ def decode_image(
                 img = _decode_jpeg(data, path)
                 return _turn(img, orientation(data)) if apply_exif else img
             if simplejpeg is not None:
-                simplejpeg.decode_jpeg(data, 'CMYK')  # Pillow knows the colours, and no damage
+                simplejpeg.decode_jpeg(data, 'CMYK')  # Pillow knows the colors, and no damage
         elif data[:8] == _PNG:
             _check_png(data)
             if data[24:25] == b'\x10':
@@ -192,7 +192,7 @@ def _turn(img: np.ndarray, orientation: int) -> np.ndarray:
 
 
 def _jpeg_header(data: bytes) -> tuple[int, int, int]:
-    """Walk the markers up to the scan: height, width and number of colour components."""
+    """Walk the markers up to the scan: height, width and number of color components."""
     pos, shape = 2, (0, 0, 0)
     while True:
         while data[pos : pos + 1] == b'\xff' and data[pos + 1 : pos + 2] == b'\xff':
@@ -249,7 +249,7 @@ def _check_png(data: bytes) -> None:
 def _decode_png16(
     data: bytes, background: int | None, to_8bit: Callable, max_pixels: int
 ) -> np.ndarray:
-    # Pillow clips 16-bit grey and strips 16-bit colour; OpenCV keeps both.
+    # Pillow clips 16-bit grey and strips 16-bit color; OpenCV keeps both.
     open_image(data, max_pixels)
     img = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
     if img is None:
@@ -292,9 +292,9 @@ def _decode_pillow(
     return np.ascontiguousarray(rgb[..., ::-1])
 
 
-def _composite(colour: np.ndarray, alpha: np.ndarray, background: int | None) -> np.ndarray:
+def _composite(color: np.ndarray, alpha: np.ndarray, background: int | None) -> np.ndarray:
     if background is None:
-        return colour
+        return color
     a = alpha.astype(np.uint32)
-    mixed = colour * a + background * (255 - a)
+    mixed = color * a + background * (255 - a)
     return ((mixed + 127) // 255).astype(np.uint8)

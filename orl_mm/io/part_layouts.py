@@ -133,7 +133,7 @@ def exchange_sides(samples: list[PartSample], root: str, num: int = 3) -> None:
 
     Sides are the patient's: a frontal X-ray is shown as if one faced the patient, whose left is
     on the viewer's right. SCR says that its names follow this; Montgomery's readme does not say.
-    So the centres of the masks decide, in the first ``num`` images that have both.
+    So the centers of the masks decide, in the first ``num`` images that have both.
     """
     for left in sorted({part for sample in samples for part in sample.part_paths}):
         right = left.replace('left', 'right')
@@ -142,7 +142,7 @@ def exchange_sides(samples: list[PartSample], root: str, num: int = 3) -> None:
             for s in samples
             if left != right and s.part_paths[left] and s.part_paths.get(right)
         ][:num]
-        votes = [_centre(paths[left]) < _centre(paths[right]) for paths in both]
+        votes = [_center(paths[left]) < _center(paths[right]) for paths in both]
         if sum(votes) * 2 <= len(votes):
             continue
         print_log(
@@ -208,7 +208,7 @@ def encode_mask(mask: np.ndarray) -> bytes:
     return cv2.imencode('.png', data, [cv2.IMWRITE_PNG_BILEVEL, 1])[1].tobytes()
 
 
-def _centre(paths: list[str]) -> float:
+def _center(paths: list[str]) -> float:
     """Mean column of a part as a share of the width; nan for an empty one."""
     columns = read_part(paths).sum(axis=0)
     positions = (np.arange(len(columns)) + 0.5) / len(columns)

@@ -25,7 +25,7 @@ _JSRT_MAX = 4095
 def read_xray(path: str, polarity: str = 'as_stored', window: Window = 'bits') -> np.ndarray:
     """Read an X-ray file: JPEG, PNG and the like, DICOM, or JSRT's raw ``.IMG``.
 
-    Colour is reduced to luminance, since some archives store grey as RGB. More
+    Color is reduced to luminance, since some archives store grey as RGB. More
     than 8 bits a sample are brought to 8 by :func:`to_8bit`. DICOM's own tables and
     its ``MONOCHROME1``, and JSRT's known inversion, are undone in every case.
 

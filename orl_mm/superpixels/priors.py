@@ -134,7 +134,7 @@ def slic(
     Args:
         img (np.ndarray): (H, W, 3) uint8, RGB.
         num_segments (int): About how many; connectivity decides the rest.
-        compactness (float): Weight of distance against colour.
+        compactness (float): Weight of distance against color.
         normalize (bool): False: on RGB in [0, 1] (thesis). True: on the
             array standardised by ImageNet's mean and std, in float32 and then
             float64, as the published R2O code does. scikit-image >= 0.19
@@ -204,7 +204,7 @@ def read_label_file(path: str, size: int, image_size: tuple[int, int] | None) ->
             indices count); any label values.
         size (int): Side of x0.
         image_size (tuple, optional): (height, width) of the original image:
-            a mask of that size is squashed as x0 is, by nearest neighbour.
+            a mask of that size is squashed as x0 is, by nearest neighbor.
 
     Returns:
         np.ndarray: (size, size) int32, renumbered 0 .. M-1 in rising order.

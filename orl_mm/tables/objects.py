@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from orl_mm.datasets.object_masks import ObjectMasks, batches
 from orl_mm.evaluation.bootstrap import resample_patients, seed_summary
-from orl_mm.evaluation.object_agreement import ObjectAgreement, object_agreement, summarise
+from orl_mm.evaluation.object_agreement import ObjectAgreement, object_agreement, summarize
 from orl_mm.registry import TRANSFORMS
 from orl_mm.structures import RegionBatch
 from orl_mm.visualization import match_ids, objects_panel, rank_by_size
@@ -157,7 +157,7 @@ def object_table(scorer: Scorer) -> dict[str, Any]:
     Returns:
         dict: ``rows``, ``batch_size``, ``num_clusters``, ``large`` (share of the image from
         which on objects are large), ``images`` (number in each data set). A row has the means
-        over clusterings of :func:`~orl_mm.evaluation.object_agreement.summarise`, ``low`` and
+        over clusterings of :func:`~orl_mm.evaluation.object_agreement.summarize`, ``low`` and
         ``high`` of ``best_overlap_large``, and ``above_prior`` with its ends: 95% intervals over
         images and trainings.
     """
@@ -166,7 +166,7 @@ def object_table(scorer: Scorer) -> dict[str, Any]:
         groups.setdefault((entry.name, entry.step, entry.data), []).append(entry)
     rows = []
     for (name, step, data), entries in groups.items():
-        numbers = [summarise(entry.images, LARGE) for entry in entries]
+        numbers = [summarize(entry.images, LARGE) for entry in entries]
         trainings: dict[Any, list[Entry]] = {}  # random weights are others with each seed
         for entry in entries:
             trainings.setdefault(entry.checkpoint or entry.seed, []).append(entry)

@@ -235,7 +235,7 @@ class Found(NamedTuple):
 def find_backbone(
     names: Iterable[str], key: str = 'auto', network: str | None = None, prefix: str | None = None
 ) -> Found:
-    """Recognise a file by the names of its tensors.
+    """Recognize a file by the names of its tensors.
 
     Args:
         names (iterable): All of them, without DDP's ``module.``.

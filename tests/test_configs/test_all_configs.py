@@ -227,4 +227,4 @@ def test_config(config, place, monkeypatch):
             assert tensor.is_floating_point()
             assert len(tensor) == 2
             assert tensor.shape[1] == 3
-            assert tensor.std() > 0.01  # normalised pixels, not an empty view
+            assert tensor.std() > 0.01  # normalized pixels, not an empty view

@@ -70,7 +70,7 @@ def test_byol_networks():
 
 
 def test_byol_differs_from_r2o_by_the_model_and_its_hooks_alone():
-    """The comparison of table 2.2 is one of methods: views, optimiser and schedule are the same."""
+    """The comparison of table 2.2 is one of methods: views, optimizer and schedule are the same."""
     mine, theirs = load('byol'), Config.fromfile(CONFIGS / 'r2o' / 'r50_in1k.py')
     for key in (
         'optim_wrapper',

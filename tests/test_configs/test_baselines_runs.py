@@ -97,7 +97,7 @@ def photographs(tmp_path_factory):
 
 @pytest.mark.parametrize('name', NAMES)
 def test_resumed_equals_unbroken(name, photographs, tmp_path):
-    """Weights, momentum copies, queues, optimiser, schedules, losses."""
+    """Weights, momentum copies, queues, optimizer, schedules, losses."""
     resumed_equals_unbroken(
         lambda work_dir: small(name, photographs, work_dir),
         tmp_path,

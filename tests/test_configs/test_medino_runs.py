@@ -60,7 +60,7 @@ def run(cfg, work_dir, epochs=3, **changes):
 
 
 def test_guided_run_resumed_equals_unbroken(folder, tmp_path):
-    """Chest augmentation, averaged template, hook: weights, optimiser and schedules bit for bit."""
+    """Chest augmentation, averaged template, hook: weights, optimizer and schedules bit for bit."""
     name, source = 'vits16_chexpert_average', folder / 'average.npz'
 
     def make(work_dir):
@@ -140,7 +140,7 @@ def test_a_part_without_template_is_refused(folder, tmp_path):
 
 
 def test_other_images_other_parts(tmp_path):
-    """Nothing is of chests: colour pictures, one part of any name, one of two global crops."""
+    """Nothing is of chests: color pictures, one part of any name, one of two global crops."""
     (tmp_path / 'images').mkdir()
     draw = np.random.default_rng(1)
     for i in range(6):

@@ -140,6 +140,6 @@ def test_stock_tool_runs_the_mixed_config(name, imagenet, tmp_path):
 @pytest.mark.slow
 @pytest.mark.parametrize('name', sorted(STOCK))
 def test_our_tool_runs_the_stock_config(name, imagenet, tmp_path):
-    """Unchanged: its SyncBN, its optimiser, its hooks."""
+    """Unchanged: its SyncBN, its optimizer, its hooks."""
     result = run_tool(OURS, STOCK[name], options(name, imagenet, mixed=False), tmp_path)
     check(result, tmp_path)

@@ -112,7 +112,7 @@ def test_model():
 
 
 def test_residual_branches_start_at_zero_and_the_target_equal():
-    """As the authors' ResNet; all else as PyTorch initialises convolutions there."""
+    """As the authors' ResNet; all else as PyTorch initializes convolutions there."""
     cfg = small_pixpro('nowhere', BASELINES / 'none')
     init_default_scope(cfg.default_scope)
     torch.manual_seed(0)
@@ -137,7 +137,7 @@ def test_residual_branches_start_at_zero_and_the_target_equal():
 
 
 def test_biases_and_norms_are_excluded_from_decay_and_adaptation():
-    """Whatever has one axis, as in the authors' optimiser."""
+    """Whatever has one axis, as in the authors' optimizer."""
     cfg = small_pixpro('nowhere', BASELINES / 'none')
     init_default_scope(cfg.default_scope)
     model = MODELS.build(cfg.model)

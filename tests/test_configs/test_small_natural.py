@@ -1,4 +1,4 @@
-"""Rows of the small tables differ in the method only: images, views, encoder, optimiser are one."""
+"""Rows of the small tables differ in the method only: images, views, encoder, optimizer are one."""
 
 from pathlib import Path
 

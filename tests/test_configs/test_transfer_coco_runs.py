@@ -331,7 +331,7 @@ def test_resumed_published_run_sees_the_same_images(coco, pretrained, tmp_path):
 
 @pytest.mark.parametrize('recipe', RECIPES)
 def test_boxes_and_masks_stay_on_their_object(recipe, tmp_path):
-    """The object's colour, its box and its mask go through scale, crop and flip alike."""
+    """The object's color, its box and its mask go through scale, crop and flip alike."""
     from mmdet.registry import DATASETS, MODELS
 
     coco = write_coco(tmp_path / 'coco', train=12, size=(320, 200), box=(200, 30, 90, 60))

@@ -90,13 +90,13 @@ def test_hooks(name, others):
 
 @pytest.fixture(scope='module')
 def folders(tmp_path_factory):
-    """Two classes that differ in colour, twelve images to train on and six to test on."""
+    """Two classes that differ in color, twelve images to train on and six to test on."""
     root, draw = tmp_path_factory.mktemp('imagenet'), np.random.default_rng(0)
     for split, count in (('train', 6), ('val', 3)):
-        for label, colour in (('n01', (200, 60, 40)), ('n02', (90, 120, 130))):
+        for label, color in (('n01', (200, 60, 40)), ('n02', (90, 120, 130))):
             (root / split / label).mkdir(parents=True)
             for i in range(count):
-                image = (draw.normal(colour, 50, (72, 72, 3))).clip(0, 255).astype(np.uint8)
+                image = (draw.normal(color, 50, (72, 72, 3))).clip(0, 255).astype(np.uint8)
                 Image.fromarray(image).save(root / split / label / f'{i}.png')
     return root
 
@@ -139,7 +139,7 @@ def quiet(cfg, work_dir):
 
 
 def test_linear_probe_trains_its_layer_alone(folders, pretrained, tmp_path):
-    """Weights and running statistics of the backbone stay; what is learned tells colours apart."""
+    """Weights and running statistics of the backbone stay; what is learned tells colors apart."""
     cfg = load('linear')
     cfg.model.backbone.update(NARROW)
     cfg.model.backbone.init_cfg.checkpoint = str(pretrained)
@@ -199,7 +199,7 @@ def test_knn_through_the_config_is_scikit_learns(folders, pretrained, tmp_path):
 @pytest.fixture(scope='module')
 def imagenet(tmp_path_factory):
     """Six images, real ones where they are there, with labels in meta/; val is train backwards."""
-    root, draw = tmp_path_factory.mktemp('labelled'), np.random.default_rng(1)
+    root, draw = tmp_path_factory.mktemp('labeled'), np.random.default_rng(1)
     shared = Path(os.environ.get('ORL_DATA', ROOT.parent / 'shared' / 'data'))
     real = sorted((shared / 'natural' / 'imagenet_sample' / 'train').glob('*/*'))[::160]
     (root / 'train').mkdir()

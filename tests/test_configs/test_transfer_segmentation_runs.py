@@ -197,7 +197,7 @@ SHAPES = {
 
 @pytest.mark.parametrize('name', SETS)
 def test_what_the_network_is_shown(name, tmp_path):
-    """At full size: RGB, normalised, padded with the mean colour and ignored labels."""
+    """At full size: RGB, normalized, padded with the mean color and ignored labels."""
     size, crop, whole = SHAPES[name]
     root = written(name, tmp_path, size=size, train=2, val=1)
     for path in (*root.rglob('*.jpg'), *root.rglob('*_leftImg8bit.png')):
@@ -215,10 +215,10 @@ def test_what_the_network_is_shown(name, tmp_path):
     prepare = MODELS.build(cfg.model.data_preprocessor)
     batch = prepare(pseudo_collate(samples), training=True)
     assert batch['inputs'].shape == (2, 3, *crop)
-    colour = [(250 - 123.675) / 58.395, (60 - 116.28) / 57.12, -103.53 / 57.375]
+    color = [(250 - 123.675) / 58.395, (60 - 116.28) / 57.12, -103.53 / 57.375]
     for image, sample in zip(batch['inputs'], batch['data_samples'], strict=False):
         inside = image[:, :height, :width].mean((1, 2))
-        torch.testing.assert_close(inside, torch.tensor(colour), atol=0.05, rtol=0)
+        torch.testing.assert_close(inside, torch.tensor(color), atol=0.05, rtol=0)
         assert image[:, height:].abs().sum() == 0
         assert image[:, :, width:].abs().sum() == 0
         labels = sample.gt_sem_seg.data[0]
@@ -317,7 +317,7 @@ def test_wrong_checkpoint_stops_before_training(fault, said, tmp_path):
 
 
 @pytest.mark.parametrize('name', SETS)
-def test_stock_initialiser_without_prefix_stops_too(name, pretrained, tmp_path):
+def test_stock_initializer_without_prefix_stops_too(name, pretrained, tmp_path):
     """mmengine's own only warns; under tools/train.py it is an error that names the right one."""
     cfg = tiny(name, written(name, tmp_path, train=2, val=1), tmp_path / 'work', pretrained)
     cfg.model.backbone.init_cfg.type = 'Pretrained'

@@ -288,7 +288,7 @@ MOVING = dict(
 
 @pytest.mark.parametrize('name', NAMES)
 def test_resumed_equals_unbroken(name, tmp_path):
-    """Weights, momentum copies, queue, optimiser, schedules, losses."""
+    """Weights, momentum copies, queue, optimizer, schedules, losses."""
     images = write_photographs(tmp_path / 'photographs', 6, patch=32)
     # Without a worker, the last sample would leave VADeR's draws the same generator.
     workers = dict(vader=1, infomin=0)[name]

@@ -67,10 +67,10 @@ def ids(dataset):
 
 def assert_sides(masks):
     """The left lung is on the viewer's right."""
-    assert centre(masks[0]) > 0.5 > centre(masks[1])
+    assert center(masks[0]) > 0.5 > center(masks[1])
 
 
-def centre(mask):
+def center(mask):
     return float(mask.nonzero()[:, 1].float().mean()) / mask.shape[1]
 
 

@@ -1,4 +1,4 @@
-"""Jigsaw crops of an image whose colours are its coordinates; where each comes from."""
+"""Jigsaw crops of an image whose colors are its coordinates; where each comes from."""
 
 import numpy as np
 import pytest

@@ -34,7 +34,7 @@ def test_voc_parts_of_a_class_and_its_border(tmp_path):
     found = [(*np.ptp(m.nonzero(), 1), *np.min(m.nonzero(), 1), m.sum()) for m in one.objects]
     # Height - 1, width - 1, top, left, area.
     assert sorted(found) == [(1, 1, 0, 6, 4), (3, 1, 0, 0, 8), (3, 3, 4, 4, 16)]
-    assert not one.ignore.any()  # column 6 is between the centres
+    assert not one.ignore.any()  # column 6 is between the centers
     (one,) = voc_objects(tmp_path, size=16)
     assert np.flatnonzero(one.ignore.all(0)).tolist() == [6]
 
@@ -79,7 +79,7 @@ def test_coco_polygons_and_crowds(tmp_path):
 
 
 def test_coco_objects_are_their_polygons(shared_data):
-    """Of real objects, drawn by scikit-image at the centres of the mask's pixels."""
+    """Of real objects, drawn by scikit-image at the centers of the mask's pixels."""
     pytest.importorskip('pycocotools')
     root = shared_data / 'natural' / 'coco'
     file = root / 'annotations' / 'instances_val2017.json'

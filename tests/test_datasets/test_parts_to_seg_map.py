@@ -35,7 +35,7 @@ def test_labels_are_found_by_name_and_others_are_background():
 
 
 def test_masks_of_another_resolution_cover_the_same_area():
-    """Each pixel of a 8 x 12 image has the label under its centre in a map of 4 x 4."""
+    """Each pixel of a 8 x 12 image has the label under its center in a map of 4 x 4."""
     results = sample(shape=(8, 12))
     results['part_masks'] = torch.zeros(1, 4, 4, dtype=torch.uint8)
     results['part_masks'][0, 1, 2] = 1

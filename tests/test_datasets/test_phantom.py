@@ -17,7 +17,7 @@ STRAIGHT = Anatomy(
 )
 
 
-def centre(mask):
+def center(mask):
     """Mean x and y of a mask as shares of its side."""
     y, x = np.nonzero(mask)
     return (x.mean() + 0.5) / mask.shape[1], (y.mean() + 0.5) / mask.shape[0]
@@ -42,18 +42,18 @@ def test_masks_do_not_depend_on_the_size():
 
 
 def test_heart_is_its_ellipse():
-    """Half axes 0.36 x ratio and 0.85 of it, by hand: area, width, height and centre."""
+    """Half axes 0.36 x ratio and 0.85 of it, by hand: area, width, height and center."""
     size = 512
     mask = part_levels(STRAIGHT, *body_frame(STRAIGHT, size))['heart'] > 0
     a, b = 0.36 * 0.5, 0.85 * 0.36 * 0.5
     assert mask.mean() == pytest.approx(np.pi * a * b, rel=0.005)
     assert np.ptp(np.nonzero(mask.any(axis=0))[0]) / size == pytest.approx(2 * a, abs=0.006)
     assert np.ptp(np.nonzero(mask.any(axis=1))[0]) / size == pytest.approx(2 * b, abs=0.006)
-    assert centre(mask) == pytest.approx((0.54, 0.5 + 0.21 - 0.8 * b), abs=0.002)
+    assert center(mask) == pytest.approx((0.54, 0.5 + 0.21 - 0.8 * b), abs=0.002)
 
 
 def test_anatomy_moves_the_masks():
-    """Shift, scale and turn by hand, on the centre of the heart."""
+    """Shift, scale and turn by hand, on the center of the heart."""
     size = 512
 
     def heart(**changes):
@@ -61,19 +61,19 @@ def test_anatomy_moves_the_masks():
         return part_levels(anatomy, *body_frame(anatomy, size))['heart'] > 0
 
     plain = heart()
-    x, y = np.array(centre(plain)) - 0.5
-    assert centre(heart(shift=(0.05, -0.03))) == pytest.approx((x + 0.55, y + 0.47), abs=0.002)
+    x, y = np.array(center(plain)) - 0.5
+    assert center(heart(shift=(0.05, -0.03))) == pytest.approx((x + 0.55, y + 0.47), abs=0.002)
     wide = heart(scale=(1.2, 1.0))
-    assert centre(wide) == pytest.approx((0.5 + 1.2 * x, 0.5 + y), abs=0.002)
+    assert center(wide) == pytest.approx((0.5 + 1.2 * x, 0.5 + y), abs=0.002)
     assert wide.mean() == pytest.approx(1.2 * plain.mean(), rel=0.005)
-    turned = centre(heart(angle=np.pi / 2))  # clockwise as seen: right goes down
+    turned = center(heart(angle=np.pi / 2))  # clockwise as seen: right goes down
     assert turned == pytest.approx((0.5 - y, 0.5 + x), abs=0.002)
 
 
 def test_anatomy_is_plausible():
     for index in range(30):
         phantom = make_phantom(index, size=128)
-        left, right, heart = (centre(phantom.masks[part]) for part in PARTS)
+        left, right, heart = (center(phantom.masks[part]) for part in PARTS)
         assert left[0] > heart[0] > right[0]  # the patient's left is on the viewer's right
         assert heart[1] > max(left[1], right[1])
         shares = [phantom.masks[part].mean() for part in PARTS]

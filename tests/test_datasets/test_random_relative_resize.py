@@ -49,8 +49,8 @@ def test_each_image_by_its_own_size_and_draws_are_uniform():
 
 
 @pytest.mark.parametrize('ratio', [0.5, 0.77, 1.31, 2.0])
-def test_coordinates_map_to_pixel_centres(ratio):
-    """A picture of x and y: pixel centres go to pixel centres, labels stay on their pixels."""
+def test_coordinates_map_to_pixel_centers(ratio):
+    """A picture of x and y: pixel centers go to pixel centers, labels stay on their pixels."""
     height, width = 75, 100
     y, x = np.mgrid[:height, :width].astype(np.float32)
     out = resize(
@@ -63,7 +63,7 @@ def test_coordinates_map_to_pixel_centres(ratio):
     got_x, got_y = out['img'][..., 0], out['img'][..., 1]
     assert np.abs(got_x - expected_x[None])[inner].max() < 0.02
     assert np.abs(got_y - expected_y[:, None])[inner].max() < 0.02
-    # Nearest-neighbour labels may be half a new pixel off, and half an old one.
+    # Nearest-neighbor labels may be half a new pixel off, and half an old one.
     reach = 0.5 + 0.5 / ratio
     near = (
         (np.abs((got_x + 0.5 + 5) % 10 - 5) > reach)

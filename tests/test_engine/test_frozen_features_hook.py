@@ -17,7 +17,7 @@ BACKBONE = dict(type='mmpretrain.VisionTransformer', **VIT)
 PROBE = dict(type='orl_mm.LinearProbe', num_classes=2, blocks=2, backbone=BACKBONE)
 
 
-class Labelled(Dataset):
+class Labeled(Dataset):
     """Random images of two findings; one label is unknown."""
 
     metainfo = dict(classes=('a', 'b'))
@@ -41,8 +41,8 @@ class Labelled(Dataset):
 def make_runner(work_dir, hook=True, model=None, epochs=3, **options):
     torch.manual_seed(0)
     kwargs = dict(
-        train_dataloader=loader(Labelled(), 4, shuffle=True),
-        val_dataloader=loader(Labelled(6), 4),
+        train_dataloader=loader(Labeled(), 4, shuffle=True),
+        val_dataloader=loader(Labeled(6), 4),
         val_cfg=dict(),
         val_evaluator=dict(type='orl_mm.MultiLabelAUROC', resamples=10),
         train_cfg=dict(by_epoch=True, max_epochs=epochs),
@@ -73,11 +73,11 @@ def test_equals_training_on_images(tmp_path):
 
 
 def test_each_image_is_read_once_and_the_log_says_so(tmp_path):
-    Labelled.seen.clear()
+    Labeled.seen.clear()
     runner = make_runner(tmp_path, epochs=4)
     said = listen(runner)
     runner.train()
-    assert Labelled.seen == [(10, i) for i in range(10)] + [(6, i) for i in range(6)]
+    assert Labeled.seen == [(10, i) for i in range(10)] + [(6, i) for i in range(6)]
     assert any(text.startswith('Features of 10 train images, 24 numbers each') for text in said)
     batch = next(iter(runner.val_dataloader))
     assert batch['inputs'].shape == (4, 24)
@@ -96,7 +96,7 @@ def test_resumed_is_unbroken(tmp_path):
 
 def test_without_validation_and_without_an_incomplete_batch(tmp_path):
     options = dict(val_dataloader=None, val_cfg=None, val_evaluator=None)
-    train = loader(Labelled(), 4, drop_last=True)
+    train = loader(Labeled(), 4, drop_last=True)
     runner = make_runner(tmp_path, train_dataloader=train, **options)
     runner.train()
     assert runner.iter == 3 * 2  # 10 images in batches of 4

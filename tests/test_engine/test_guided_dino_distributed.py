@@ -16,7 +16,7 @@ BATCH, STEPS = 4, 3
 
 
 def train(rank, world):
-    """Loss, terms, gradients, centre and teacher of a few steps on this rank's share."""
+    """Loss, terms, gradients, center and teacher of a few steps on this rank's share."""
     model = build(dino())
     views, samples = Guided(local=2).batch(BATCH)
     mine = slice(rank * BATCH // world, (rank + 1) * BATCH // world)

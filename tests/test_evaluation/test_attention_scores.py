@@ -18,7 +18,7 @@ from orl_mm.evaluation.attention_scores import (
 
 
 def enlarged(scores, size):
-    """(A, H, W): by torch's nearest neighbour."""
+    """(A, H, W): by torch's nearest neighbor."""
     return F.interpolate(torch.as_tensor(scores)[None], size=size, mode='nearest')[0].numpy()
 
 

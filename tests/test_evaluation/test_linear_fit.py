@@ -93,17 +93,17 @@ def test_cells_are_those_of_their_pixels(voc):
 
 @pytest.mark.slow
 def test_from_weights_to_a_tested_segmenter(voc, tmp_path):
-    """tools/test.py takes the checkpoint; two colours are told apart without training."""
+    """tools/test.py takes the checkpoint; two colors are told apart without training."""
     cfg = Config.fromfile(str(CONFIG))
     out = tmp_path / 'run' / 'fitted.pth'
     found = fit.fit_segmenter(cfg, 'random:0', out, 1e-3)
     state = torch.load(out, weights_only=True)['state_dict']
-    # The layer in the file is at the minimum on features as the file's normalisation makes them.
+    # The layer in the file is at the minimum on features as the file's normalization makes them.
     cfg = Config.fromfile(str(CONFIG))
     cells = fit.cells_of(fit.build_segmenter(cfg, 'random:0'), cfg)
     mean, var = (state[f'neck.norms.3.running_{key}'] for key in ('mean', 'var'))
-    centred = cells.features - cells.features.mean(0)
-    share = torch.linalg.svdvals(centred.double())
+    centered = cells.features - cells.features.mean(0)
+    share = torch.linalg.svdvals(centered.double())
     share = share / share.sum()
     assert found['cells'] == len(cells.features)
     entropy = -(share * share.log()).nansum()

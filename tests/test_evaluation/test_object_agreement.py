@@ -5,7 +5,7 @@ from itertools import combinations
 import numpy as np
 import pytest
 
-from orl_mm.evaluation.object_agreement import object_agreement, summarise
+from orl_mm.evaluation.object_agreement import object_agreement, summarize
 
 
 def by_hand(regions, masks, keep):
@@ -81,7 +81,7 @@ def test_summary_by_hand():
     two = object_agreement(np.array([[0] * 99 + [0]]), np.array([[[False] * 99 + [True]]]))
     none = object_agreement(np.array([[0, 1]]), np.zeros((0, 1, 2), bool))
     assert np.isnan(none.foreground_ari)
-    got = summarise([one, two, none])
+    got = summarize([one, two, none])
     assert got['images'] == got['objects'] == 2
     assert got['best_overlap'] == pytest.approx((1 + 0.01) / 2)
     assert got['best_overlap_large'] == 1.0

@@ -19,7 +19,7 @@ def work(rank=0, world=1):
 
     from orl_mm.engine.hooks.frozen_features_hook import frozen_features
     from orl_mm.registry import MODELS
-    from tests.test_engine.test_frozen_features_hook import PROBE, Labelled, loader
+    from tests.test_engine.test_frozen_features_hook import PROBE, Labeled, loader
     from tests.test_evaluation.test_attention_ap import sample
     from tests.test_evaluation.test_multi_label_auroc import drawn, samples
 
@@ -39,7 +39,7 @@ def work(rank=0, world=1):
         model=MODELS.build(PROBE),
         optim_wrapper=SimpleNamespace(optim_context=lambda model: nullcontext()),
     )
-    data = frozen_features(runner, Runner.build_dataloader(loader(Labelled(LENGTH), 2)))
+    data = frozen_features(runner, Runner.build_dataloader(loader(Labeled(LENGTH), 2)))
     labels = torch.stack([item.gt_score for item in data.samples])
     return found, data.features, labels, [item.patient for item in data.samples]
 

@@ -19,7 +19,7 @@ strict = pytest.mark.skipif(image_io.simplejpeg is None, reason='simplejpeg is n
 
 
 def photo(height=160, width=200, seed=0):
-    """Coloured noise on a smooth picture, so that every byte of a JPEG counts."""
+    """Colored noise on a smooth picture, so that every byte of a JPEG counts."""
     rng = np.random.default_rng(seed)
     small = Image.fromarray(rng.integers(0, 256, (6, 5, 3), np.uint8)).resize((width, height))
     noise = rng.integers(-20, 20, (height, width, 3))
@@ -91,7 +91,7 @@ def test_damaged_jpeg(form, kind, share):
 @pytest.mark.parametrize('form', JPEGS)
 def test_pixels_equal_those_of_opencv(form):
     """The pixels that earlier versions trained on."""
-    if form == 'cmyk':  # OpenCV ignores its colour profile; it always went through Pillow
+    if form == 'cmyk':  # OpenCV ignores its color profile; it always went through Pillow
         expected = np.asarray(Image.open(io.BytesIO(JPEGS[form])).convert('RGB'))[..., ::-1]
     else:
         expected = cv2.imdecode(np.frombuffer(JPEGS[form], np.uint8), cv2.IMREAD_COLOR)

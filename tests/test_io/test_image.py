@@ -11,7 +11,7 @@ from orl_mm.io.image import UnreadableImageError, decode_image
 
 
 def photo(height=64, width=48, seed=0):
-    """A smooth colour picture, which JPEG keeps."""
+    """A smooth color picture, which JPEG keeps."""
     rng = np.random.default_rng(seed)
     small = rng.integers(0, 256, (6, 5, 3), np.uint8)
     return np.asarray(Image.fromarray(small).resize((width, height)))

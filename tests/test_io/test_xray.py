@@ -44,7 +44,7 @@ def test_8_bit_grey_and_rgb_are_the_same_picture(tmp_path):
         assert (img == grey[..., None]).all()
 
 
-def test_colour_becomes_luminance():
+def test_color_becomes_luminance():
     img = np.zeros((1, 3, 3), np.uint8)
     img[0, [0, 1, 2], [2, 1, 0]] = 255  # red, green, blue in BGR order
     assert decode_xray(png(img)).tolist() == [[76, 150, 29]]  # 0.299, 0.587, 0.114 of 255
@@ -246,7 +246,7 @@ def test_polarity(tmp_path, monkeypatch):
 def test_looks_inverted_on_real_xrays(shared_data):
     """The error rates in the docstring of looks_inverted, on each set and its negatives."""
     wrong, total = {}, 0
-    for name in ('jsrt', 'montgomery', 'shenzhen', 'unlabelled'):
+    for name in ('jsrt', 'montgomery', 'shenzhen', 'unlabeled'):
         paths = sorted((shared_data / 'cxr' / name / 'images').iterdir())
         images = (decode_xray(p.read_bytes()) for p in paths)
         thumbs = [cv2.resize(v, (64, 64), interpolation=cv2.INTER_AREA) for v in images]
@@ -254,7 +254,7 @@ def test_looks_inverted_on_real_xrays(shared_data):
         wrong[name] = sum(looks_inverted(t) for t in thumbs)
         wrong[f'{name} negatives'] = sum(not looks_inverted(255 - t) for t in thumbs)
     assert total == 1722
-    assert {k: v for k, v in wrong.items() if v} == {'unlabelled': 1, 'unlabelled negatives': 1}
+    assert {k: v for k, v in wrong.items() if v} == {'unlabeled': 1, 'unlabeled negatives': 1}
 
 
 @pytest.fixture

@@ -77,7 +77,7 @@ def test_cls_row_by_hand():
     torch.testing.assert_close(cls_attention(qkv, 2), expected)
 
 
-def test_further_extra_tokens_are_dropped_not_renormalised():
+def test_further_extra_tokens_are_dropped_not_renormalized():
     qkv = torch.randn(2, 7, 24)
     torch.testing.assert_close(cls_attention(qkv, 4, 3), cls_attention(qkv, 4)[..., 2:])
 
@@ -114,7 +114,7 @@ def test_loss_by_hand(scale, factor, sign, direction):
 
 @pytest.mark.parametrize('patch', [16, 4])
 def test_loss_equals_the_sum_over_upsampled_pixels(patch):
-    """The thesis's words: upsample by nearest neighbour, multiply by K, sum over pixels."""
+    """The thesis's words: upsample by nearest neighbor, multiply by K, sum over pixels."""
     torch.manual_seed(0)
     h, w = 3, 5
     attn = torch.randn(4, 6, 1 + h * w).softmax(-1)[..., 1:]

@@ -16,7 +16,7 @@ def golden():
 
 
 def test_five_steps_of_the_reference(golden):
-    """Loss, gradient and centre, with temperature and centre that evolve."""
+    """Loss, gradient and center, with temperature and center that evolve."""
     loss = DINOLoss(
         64,
         student_temp=golden['student_temp'].item(),

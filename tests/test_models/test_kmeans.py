@@ -43,7 +43,7 @@ def test_inertia_matches_scikit_learn():
 
 
 def test_result_is_a_fixed_point_of_lloyd():
-    """From our centres scikit-learn's Lloyd moves nowhere when we ran to the end."""
+    """From our centers scikit-learn's Lloyd moves nowhere when we ran to the end."""
     points = torch.randn(300, 8, generator=generator(1))
     result = fit_kmeans(points, 7, generator(), max_iters=1000, absolute_tol=0.0)
     again = KMeans(7, init=result.centers.numpy(), n_init=1, max_iter=1, tol=0).fit(points.numpy())
@@ -88,7 +88,7 @@ def test_more_clusters_than_distinct_points(points, k, expected):
     assert labels.unique().numel() == expected
 
 
-def test_empty_clusters_get_a_valid_centre():
+def test_empty_clusters_get_a_valid_center():
     """One far outlier beside many copies: Lloyd's step would empty a cluster into NaN."""
     points = torch.cat([torch.zeros(50, 2), torch.randn(50, 2) * 1e-3, torch.tensor([[1e3, 0.0]])])
     for seed in range(10):

@@ -35,7 +35,7 @@ def batch_of(labels, counts=None):
     return RegionBatch(torch.zeros(len(labels), 2, 5), labels, counts)
 
 
-def two_colours():
+def two_colors():
     """C4 of one image: the left half points one way, the right half another."""
     feats = torch.zeros(1, 2, 14, 14)
     feats[:, 0, :, :7] = 3.0
@@ -46,8 +46,8 @@ def two_colours():
 X0 = torch.zeros(1, 3, 224, 224)
 
 
-def test_superpixels_of_one_colour_become_one_object():
-    objects = KMeansRefiner(2)(Given(two_colours()), X0, batch_of(quarters()))
+def test_superpixels_of_one_color_become_one_object():
+    objects = KMeansRefiner(2)(Given(two_colors()), X0, batch_of(quarters()))
     assert objects.masks.shape == (1, 2, 56, 56)
     assert objects.labels.shape == (1, 56, 56)
     left, right = objects.labels[0, :, :28], objects.labels[0, :, 28:]
@@ -58,8 +58,8 @@ def test_superpixels_of_one_colour_become_one_object():
 
 
 def test_clusters_mean_the_same_across_the_mini_batch():
-    """The right colour of image 0 is the left colour of image 1: one cluster id."""
-    feats = torch.cat([two_colours(), two_colours().flip(3)])
+    """The right color of image 0 is the left color of image 1: one cluster id."""
+    feats = torch.cat([two_colors(), two_colors().flip(3)])
     objects = KMeansRefiner(2)(Given(feats), X0.expand(2, -1, -1, -1), batch_of(quarters(2)))
     assert objects.labels[0, 0, 0] == objects.labels[1, 0, 55]
     assert objects.labels[0, 0, 55] == objects.labels[1, 0, 0]
@@ -90,7 +90,7 @@ def test_majority_by_counting():
 def test_empty_channels_are_left_out_or_clustered():
     """Image 1 has one region of the batch's four: only the public code clusters its zeros."""
     labels = torch.cat([quarters(), torch.zeros(1, 224, 224, dtype=torch.uint8)])
-    feats = torch.cat([two_colours(), two_colours()])
+    feats = torch.cat([two_colors(), two_colors()])
     for cluster_empty, expected in ((False, 5), (True, 8)):
         refiner = KMeansRefiner(2, cluster_empty=cluster_empty)
         points, _, shape = refiner._points(feats, batch_of(labels))
@@ -100,7 +100,7 @@ def test_empty_channels_are_left_out_or_clustered():
 
 def test_without_a_prior_the_cells_are_clustered():
     batch = RegionBatch(torch.zeros(1, 2, 5))
-    objects = KMeansRefiner(2)(Given(two_colours()), X0, batch)
+    objects = KMeansRefiner(2)(Given(two_colors()), X0, batch)
     assert objects.labels[0, :, :28].unique().numel() == 1
     assert (objects.labels[0, :, :28] != objects.labels[0, :, 28:]).all()
 
@@ -123,7 +123,7 @@ def test_legal_extremes(feats):
 
 
 def test_nan_features_are_noticed():
-    feats = two_colours()
+    feats = two_colors()
     feats[0, 0, 3, 3] = float('nan')
     objects = KMeansRefiner(2)(Given(feats), X0, batch_of(quarters()))
     assert not torch.isfinite(objects.checksum)

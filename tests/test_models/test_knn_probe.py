@@ -27,8 +27,8 @@ def test_votes_are_those_of_scikit_learn(k, temperature, chunk):
     """In chunks smaller than k, and one that holds the whole bank."""
     draw = np.random.default_rng(0)
     labels = np.arange(200) % 5
-    centres = draw.normal(size=(5, 12))
-    bank, queries = (centres[x] + draw.normal(size=(len(x), 12)) for x in (labels, labels[:30]))
+    centers = draw.normal(size=(5, 12))
+    bank, queries = (centers[x] + draw.normal(size=(len(x), 12)) for x in (labels, labels[:30]))
     bank *= draw.uniform(0.1, 10, (200, 1))  # lengths do not count
     unit = [F.normalize(torch.from_numpy(x), dim=1) for x in (queries, bank)]
     near = nearest_neighbors(*unit, torch.from_numpy(labels), k, chunk)
@@ -56,7 +56,7 @@ def test_a_bank_smaller_than_k():
 
 @pytest.mark.parametrize('device', [None, 'cpu'])
 def test_bank_of_the_hook_and_votes_of_the_model(device):
-    """Features are averaged maps, normalised images, each once, the network in evaluation mode."""
+    """Features are averaged maps, normalized images, each once, the network in evaluation mode."""
     model = probe().train()
     before = {key: value.clone() for key, value in model.state_dict().items()}
     fill(model, device=device)
@@ -96,7 +96,7 @@ def test_tests_that_cannot_be():
         model(images, mode='predict')
     with pytest.raises(ValueError, match='only tested'):
         model(images, mode='loss')
-    with pytest.raises(ValueError, match='k=5 neighbours of 4 training images'):
+    with pytest.raises(ValueError, match='k=5 neighbors of 4 training images'):
         model.set_bank(torch.ones(4, 64), torch.zeros(4, dtype=torch.int64), 4)
     with pytest.raises(ValueError, match=f'set model.num_classes={CLASSES}'):
         probe(num_classes=2).set_bank(torch.ones(7, 64), torch.arange(7) % CLASSES, 7)

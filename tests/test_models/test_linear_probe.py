@@ -25,7 +25,7 @@ def probe(**options):
     )
 
 
-def labelled(rows):
+def labeled(rows):
     return [DataSample().set_gt_score(torch.tensor(row)) for row in rows]
 
 
@@ -86,7 +86,7 @@ def test_only_the_linear_layer_trains():
     assert model.training
     assert not model.backbone.training
     assert torch.equal(model.extract_feat(IMAGES), model.extract_feat(IMAGES))
-    model(IMAGES, labelled([[1.0, 0.0]] * 4), mode='loss')['loss'].backward()
+    model(IMAGES, labeled([[1.0, 0.0]] * 4), mode='loss')['loss'].backward()
     assert {name for name, p in model.named_parameters() if p.requires_grad} == {
         'linear.weight',
         'linear.bias',
@@ -100,7 +100,7 @@ def test_prediction_keeps_confident_scores_apart():
     torch.nn.init.zeros_(model.linear.weight)
     for bias in (20.0, 30.0):
         model.linear.bias.data[:] = bias
-        samples = model(IMAGES, labelled([[0.0, NAN]] * 4), mode='predict')
+        samples = model(IMAGES, labeled([[0.0, NAN]] * 4), mode='predict')
         assert samples[0].pred_score[0].item() == pytest.approx(
             1 / (1 + math.exp(-bias)), abs=1e-15
         )
@@ -109,11 +109,11 @@ def test_prediction_keeps_confident_scores_apart():
     assert len(model(IMAGES, mode='predict')) == 4
 
 
-def test_preprocessor_normalises_images_and_leaves_features():
+def test_preprocessor_normalizes_images_and_leaves_features():
     model = probe(data_preprocessor=dict(mean=[10.0, 20.0, 30.0], std=[2.0, 2.0, 2.0], to_rgb=True))
     image = torch.zeros(1, 3, 8, 8, dtype=torch.uint8)
     image[:, 0] = 34  # blue
-    data = model.data_preprocessor(dict(inputs=image, data_samples=labelled([[1.0, 0.0]])))
+    data = model.data_preprocessor(dict(inputs=image, data_samples=labeled([[1.0, 0.0]])))
     assert data['inputs'][0, :, 0, 0].tolist() == [-5.0, -10.0, 2.0]
     data = model.data_preprocessor(dict(inputs=torch.full((1, 12), 7.0), data_samples=['kept']))
     assert (data['inputs'] == 7).all()
@@ -161,6 +161,6 @@ def test_bad_samples_and_modes():
         with pytest.raises(ValueError, match='needs data samples with gt_score'):
             model(IMAGES, samples, mode='loss')
     with pytest.raises(ValueError, match='3 classes and the probe 2'):
-        model(IMAGES, labelled([[1.0, 0.0, 1.0]] * 4), mode='loss')
+        model(IMAGES, labeled([[1.0, 0.0, 1.0]] * 4), mode='loss')
     with pytest.raises(ValueError, match="got 'train'"):
         model(IMAGES, mode='train')

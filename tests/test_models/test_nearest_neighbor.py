@@ -1,4 +1,4 @@
-"""Nearest neighbours among regions: the queue, the clusters, and the checkpoint."""
+"""Nearest neighbors among regions: the queue, the clusters, and the checkpoint."""
 
 import pytest
 import torch

@@ -21,7 +21,7 @@ def some_pairs(count=16, seed=0):
 
 
 def naive(first, second, size, other):
-    """Cell by cell: (row, column) of view 2, None where it does not show the centre, and
+    """Cell by cell: (row, column) of view 2, None where it does not show the center, and
     whether the place is too near to an edge for fp32 to decide."""
     found = {}
     for i in range(size[0]):
@@ -58,7 +58,7 @@ def test_matches_are_those_of_the_geometry(other):
 
 
 def test_drawn_pixels_show_the_same_part_of_a_picture():
-    """Views of a picture whose colours are its coordinates agree where pixels are matched."""
+    """Views of a picture whose colors are its coordinates agree where pixels are matched."""
     ramp = np.stack(
         np.broadcast_arrays(np.arange(W) * 255 / W, (np.arange(H) * 255 / H)[:, None], 0), -1
     )
@@ -74,9 +74,9 @@ def test_drawn_pixels_show_the_same_part_of_a_picture():
         for v in (0, 1)
     ]
     drawn = draw_pixel_pairs(boxes(pairs), 14, 32)
-    colours = [take_cells(x, cells) for x, cells in zip(cut, drawn[:2], strict=False)]
-    differences = (colours[0] - colours[1]).abs()[drawn.valid]
-    # A centre is at most half a cell of view 2 from the centre of the cell it lies in.
+    colors = [take_cells(x, cells) for x, cells in zip(cut, drawn[:2], strict=False)]
+    differences = (colors[0] - colors[1]).abs()[drawn.valid]
+    # A center is at most half a cell of view 2 from the center of the cell it lies in.
     half = max(max((v.x2 - v.x1) / W, (v.y2 - v.y1) / H) for _, v in pairs) * 255 / 14 / 2
     assert len(differences) > 300
     assert differences.max() <= half + 3

@@ -86,7 +86,7 @@ def test_loss_is_that_of_the_steps_by_hand():
         hidden = F.relu(projector.bn0(projector.fc0(rows)))
         return projector.fc1(hidden)
 
-    def centre(box, cell):
+    def center(box, cell):
         x1, y1, x2, y2, flip = box
         column, row = cell % GRID, cell // GRID
         column = GRID - 1 - column if flip else column
@@ -108,7 +108,7 @@ def test_loss_is_that_of_the_steps_by_hand():
             terms = []
             for i in range(GRID**2):
                 for j in range(GRID**2):
-                    (p, one), (q, two) = centre(boxes[mine], i), centre(boxes[other], j)
+                    (p, one), (q, two) = center(boxes[mine], i), center(boxes[other], j)
                     if (p - q).norm() < 0.7 * max(one, two):
                         terms.append(F.cosine_similarity(y[i], z[other][j], dim=0))
             counts.append(len(terms))

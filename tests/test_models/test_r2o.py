@@ -212,7 +212,7 @@ def test_bfloat16_pass_over_x0_within_float16_autocast(target):
     assert all(torch.isfinite(p.grad).all() for p in trained(model).values())
 
 
-def test_no_rows_are_normalised_in_fp32_under_autocast():
+def test_no_rows_are_normalized_in_fp32_under_autocast():
     """SyncBatchNorm sends its statistics in the dtype of an empty input."""
     seen = []
     model = build(dict(num_clusters=None))

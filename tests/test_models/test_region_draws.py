@@ -24,7 +24,7 @@ def numbered(height, width):
     [(64, 64, 64), (90, 120, 224), (500, 375, 224), (31, 17, (7, 9)), (448, 448, 224)],
 )
 def test_equals_apply_labels_where_map_and_image_have_one_size(height, width, size):
-    """Exactly, also where a centre falls on the edge of two pixels (a box twice the view)."""
+    """Exactly, also where a center falls on the edge of two pixels (a box twice the view)."""
     views = boxes(height, width)
     side = size if isinstance(size, tuple) else (size, size)
     if height >= 2 * side[0] and width >= 2 * side[1]:
@@ -43,7 +43,7 @@ def test_equals_apply_labels_where_map_and_image_have_one_size(height, width, si
         assert torch.equal(cut, view.apply_labels(labels, size))
 
 
-def test_squashed_map_is_read_under_the_centres_of_the_view():
+def test_squashed_map_is_read_under_the_centers_of_the_view():
     """Coordinates carried back: view -> image of 90 x 120 -> map of 64 x 64."""
     height, width, side, size = 90, 120, 64, 14
     views = boxes(height, width, 100)
@@ -53,9 +53,9 @@ def test_squashed_map_is_read_under_the_centres_of_the_view():
         size,
     )
     x, y = np.meshgrid(np.arange(size) + 0.5, np.arange(size) + 0.5)
-    centres = np.stack([x.ravel(), y.ravel()], 1)
+    centers = np.stack([x.ravel(), y.ravel()], 1)
     for view, cut in zip(views, found, strict=False):
-        place = view.invert_points(centres, size) * (side / width, side / height)
+        place = view.invert_points(centers, size) * (side / width, side / height)
         row, col = cut.flatten().numpy() // side, cut.flatten().numpy() % side
         for pixel, where in ((col, place[:, 0]), (row, place[:, 1])):
             assert (pixel <= where + 1e-3).all()
@@ -85,7 +85,7 @@ def test_draws_are_uniform_over_the_regions_that_are_there():
 
 
 def test_draws_are_independent():
-    """Of each other (with replacement), and of the row's neighbours."""
+    """Of each other (with replacement), and of the row's neighbors."""
     cells = torch.tensor([[1, 2, 3, 4]]).expand(20000, -1)
     draws = draw_regions(cells, 2, torch.Generator().manual_seed(0))
     table = torch.zeros(4, 4).index_put_(

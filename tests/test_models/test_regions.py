@@ -203,8 +203,8 @@ def test_crop_of_the_whole_image_is_average_pooling():
 
 def test_crop_carries_coordinates():
     """A mask whose value is its own x (or y) coordinate comes back as the view's coordinates."""
-    centre = (torch.arange(56.0) + 0.5) / 56
-    masks = torch.stack([centre.expand(56, 56), centre[:, None].expand(56, 56)])[None]
+    center = (torch.arange(56.0) + 0.5) / 56
+    masks = torch.stack([center.expand(56, 56), center[:, None].expand(56, 56)])[None]
     x1, y1, x2, y2 = 0.25, 0.125, 0.875, 0.625
     for flip in (0.0, 1.0):
         found = crop_masks(masks, torch.tensor([[x1, y1, x2, y2, flip]]), 7)[0]

@@ -25,17 +25,17 @@ def stack(geometry):
 
 @pytest.mark.parametrize('grid', [7, (3, 5)])
 @pytest.mark.parametrize(('height', 'width'), SIZES)
-def test_centres_are_those_that_the_geometry_carries_back(height, width, grid):
+def test_centers_are_those_that_the_geometry_carries_back(height, width, grid):
     """The middle of each cell of the view, through the inverse of crop, resize and flip."""
     h, w = (grid, grid) if isinstance(grid, int) else grid
     geometry = draw(height, width, 12)
     assert {g.flip for g in geometry} == {False, True}
     found = cell_centers(stack(geometry), grid)
     assert found.shape == (12, h, w, 2)
-    for g, centres in zip(geometry, found, strict=False):
+    for g, centers in zip(geometry, found, strict=False):
         in_view = [[(x + 0.5) * 224 / w, (y + 0.5) * 160 / h] for y in range(h) for x in range(w)]
         expected = g.invert_points(in_view, (160, 224)) / [width, height]
-        np.testing.assert_allclose(centres.reshape(-1, 2), expected, atol=1e-6)
+        np.testing.assert_allclose(centers.reshape(-1, 2), expected, atol=1e-6)
 
 
 def test_leading_axes_and_dtype_are_kept():
@@ -54,7 +54,7 @@ def test_views_of_another_shape_are_refused():
 def by_loops(first, second, h, w, ratio, unit):
     """Pairs nearer than ``ratio`` diagonals, cell by cell through the views' geometry."""
 
-    def centre(g, row, col):
+    def center(g, row, col):
         x, y = g.invert_points([[(col + 0.5) * 32, (row + 0.5) * 32]], (32 * h, 32 * w))[0]
         return x / unit[0], y / unit[1]
 
@@ -65,7 +65,7 @@ def by_loops(first, second, h, w, ratio, unit):
     limit = ratio * max(diagonal(first), diagonal(second))
     for i in range(h * w):
         for j in range(h * w):
-            a, b = centre(first, i // w, i % w), centre(second, j // w, j % w)
+            a, b = center(first, i // w, i % w), center(second, j // w, j % w)
             near[i, j] = np.hypot(a[0] - b[0], a[1] - b[1]) < limit
     return near
 
@@ -91,7 +91,7 @@ def test_near_cells_by_hand():
     whole = torch.tensor([[0.0, 0, 1, 1, 0]])
     moved = torch.tensor([[0.25, 0, 1.25, 1, 0]])
     flipped = torch.tensor([[0.25, 0, 1.25, 1, 1]])
-    # Centres 0.25, 0.75 and 0.5, 1.0 in one row of two; the diagonal is 1.118, 0.4 of it 0.447.
+    # Centers 0.25, 0.75 and 0.5, 1.0 in one row of two; the diagonal is 1.118, 0.4 of it 0.447.
     assert near_cells(whole, moved, (1, 2), 0.4)[0].tolist() == [[True, False], [True, True]]
     assert near_cells(whole, flipped, (1, 2), 0.4)[0].tolist() == [[False, True], [True, True]]
     # The larger cells count, whichever view has them.

@@ -18,8 +18,8 @@ def picture(x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return np.clip(grey, 0, 255).astype(np.uint8), np.stack([disc, bar, lid])
 
 
-def centres(size: int) -> tuple[np.ndarray, np.ndarray]:
-    """x and y of pixel centres in [0, 1], (S, S) each."""
+def centers(size: int) -> tuple[np.ndarray, np.ndarray]:
+    """x and y of pixel centers in [0, 1], (S, S) each."""
     c = (np.arange(size) + 0.5) / size
     return tuple(np.meshgrid(c, c))
 
@@ -29,9 +29,9 @@ def sample(size: int, deform: Callable = lambda x, y: (x, y)):
 
     Returns:
         tuple: grey (S, S) uint8, masks (3, S, S) bool, positions (S, S, 2) in pixels with
-        centres at integers.
+        centers at integers.
     """
-    x, y = deform(*centres(size))
+    x, y = deform(*centers(size))
     grey, masks = picture(x, y)
     return grey, masks, np.stack([x, y], -1) * size - 0.5
 
@@ -49,5 +49,5 @@ def smooth(x, y):
 
 
 def wide(x, y):
-    """The picture cut much closer and off centre: beyond the reach of a descent."""
+    """The picture cut much closer and off center: beyond the reach of a descent."""
     return 0.7 * (x - 0.5) + 0.42, 0.75 * (y - 0.5) + 0.55

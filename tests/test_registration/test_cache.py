@@ -27,7 +27,7 @@ def test_parts_in_bits(count):
 
 @pytest.fixture
 def images(tmp_path):
-    """A grey image that can be registered, a colour one, and a constant one."""
+    """A grey image that can be registered, a color one, and a constant one."""
     grey = sample(SIZE, affine)[0]
     save(tmp_path / 'images' / 'a.png', grey)
     save(tmp_path / 'images' / 'c.png', np.stack([grey, grey // 2, 255 - grey], -1))

@@ -97,7 +97,7 @@ def test_missing_files_are_named(files, tmp_path):
         find_exemplar(str(tmp_path), 'first', parts=PARTS)
 
 
-def test_grey_of_colour_is_luminance_and_of_grey_itself():
+def test_grey_of_color_is_luminance_and_of_grey_itself():
     grey = np.arange(256, dtype=np.uint8).reshape(16, 16)
     assert np.array_equal(to_grey(np.repeat(grey[..., None], 3, 2)), grey)
     assert to_grey(grey) is grey

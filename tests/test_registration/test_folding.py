@@ -36,7 +36,7 @@ def test_a_strip_that_runs_backwards():
 def test_nan_counts_as_folded():
     field = grid(4, 4)
     field[0, 0] = np.nan
-    assert folded_share(field) == pytest.approx(3 / 16)  # itself and its neighbours
+    assert folded_share(field) == pytest.approx(3 / 16)  # itself and its neighbors
 
 
 @pytest.mark.parametrize('shape', [(4, 4), (4, 4, 3), (1, 4, 2)])

@@ -13,7 +13,7 @@ from orl_mm.registration.exemplar import Exemplar, make_reference
 from orl_mm.registration.quality import Checks, Outcome, Quality, assess, correlation, dice
 from orl_mm.registration.register import register_image
 from orl_mm.registration.template import Template, write_template
-from tests.test_registration.blobs import PARTS, affine, centres, sample
+from tests.test_registration.blobs import PARTS, affine, centers, sample
 
 pytest.importorskip('SimpleITK')
 
@@ -73,7 +73,7 @@ def test_similarity_is_of_each_part():
     grey, masks, _ = sample(SIZE)
     image = grey.astype(np.float32)
     spoilt = image.copy()
-    x, y = centres(SIZE)
+    x, y = centers(SIZE)
     near = (abs(x - 0.7) < 0.1) & (abs(y - 0.5) < 0.3)
     spoilt[near] = np.random.default_rng(0).permutation(spoilt[near])
     _, quality = assess(spoilt, image, masks.astype(np.uint8), GRID)

@@ -7,12 +7,12 @@ from orl_mm.structures import RigidMotion, ViewGeometry
 
 
 def blob(height, width, x, y, radius=6.0):
-    """A smooth bump whose centre of mass is the continuous point (x, y)."""
+    """A smooth bump whose center of mass is the continuous point (x, y)."""
     ys, xs = np.mgrid[:height, :width] + 0.5
     return np.exp(-((xs - x) ** 2 + (ys - y) ** 2) / (2 * (radius / 2) ** 2)).astype(np.float32)
 
 
-def centre(img):
+def center(img):
     ys, xs = np.mgrid[: img.shape[0], : img.shape[1]] + 0.5
     return np.array([(xs * img).sum(), (ys * img).sum()]) / img.sum()
 
@@ -44,12 +44,12 @@ def test_images_and_maps_go_where_points_go(angle, dx, dy):
     for x, y in ((60, 50), (95, 66)):
         there = motion.apply_points([[x, y]])[0]
         moved = motion.apply_image(blob(height, width, x, y))
-        assert np.allclose(centre(moved), there, atol=0.05)
+        assert np.allclose(center(moved), there, atol=0.05)
         # A map of another resolution and aspect, covering the same image.
         h, w = 64, 48
         ys, xs = np.mgrid[:h, :w] + 0.5
         coarse = np.exp(-((xs * width / w - x) ** 2 + (ys * height / h - y) ** 2) / 72.0)
-        found = centre(motion.apply_maps(coarse[None].astype(np.float32))[0])
+        found = center(motion.apply_maps(coarse[None].astype(np.float32))[0])
         assert np.allclose(found * (width / w, height / h), there, atol=0.15)
 
 
@@ -68,10 +68,10 @@ def test_motion_then_crop():
     x, y = 90.0, 100.0
     there = view.apply_points(motion.apply_points([[x, y]]), 240)[0]
     img = motion.apply_image((255 * blob(height, width, x, y, 10)).astype(np.uint8))
-    assert np.allclose(centre(view.apply_image(img, 240).astype(float)), there, atol=0.6)
+    assert np.allclose(center(view.apply_image(img, 240).astype(float)), there, atol=0.6)
     maps = motion.apply_maps(blob(height, width, x, y, 10)[None])
     cells = view.apply_maps(maps, grid)[0]
-    assert np.allclose(centre(cells) * 240 / grid, there, atol=0.3)
+    assert np.allclose(center(cells) * 240 / grid, there, atol=0.3)
 
 
 def test_draws_cover_their_ranges():

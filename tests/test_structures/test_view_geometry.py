@@ -14,15 +14,15 @@ VIEW = dict(x1=30, y1=10, x2=130, y2=90, height=120, width=200)
 
 @pytest.mark.parametrize('flip', [False, True])
 def test_coordinates_of_the_image_are_found_in_the_view(flip):
-    """A ramp of pixel centres shows where each pixel of the view came from."""
+    """A ramp of pixel centers shows where each pixel of the view came from."""
     x = np.broadcast_to(np.arange(200) + 0.5, (120, 200))
     y = np.broadcast_to((np.arange(120) + 0.5)[:, None], (120, 200))
     img = np.stack([x, y, x], -1).round().astype(np.uint8)  # below 256
     view = ViewGeometry(**VIEW, flip=flip)
     h, w = 40, 50
     out = view.apply_image(img, (h, w), 'bilinear').astype(float)
-    centres = np.stack(np.meshgrid(np.arange(w) + 0.5, np.arange(h) + 0.5), -1)
-    origin = view.invert_points(centres.reshape(-1, 2), (h, w)).reshape(h, w, 2)
+    centers = np.stack(np.meshgrid(np.arange(w) + 0.5, np.arange(h) + 0.5), -1)
+    origin = view.invert_points(centers.reshape(-1, 2), (h, w)).reshape(h, w, 2)
     # Rounded to 8 bits twice, and half a pixel at the border of the crop.
     assert np.abs(out[2:-2, 2:-2, :2] - origin[2:-2, 2:-2]).max() <= 1.0
     assert np.abs((out[..., :2] - origin)[2:-2, 2:-2].mean()) < 0.3
@@ -30,7 +30,7 @@ def test_coordinates_of_the_image_are_found_in_the_view(flip):
 
 @pytest.mark.parametrize('flip', [False, True])
 @pytest.mark.parametrize('kind', ['numpy', 'torch'])
-def test_labels_read_the_pixel_under_the_centre(flip, kind):
+def test_labels_read_the_pixel_under_the_center(flip, kind):
     labels = np.arange(120 * 200).reshape(120, 200)
     view = ViewGeometry(**VIEW, flip=flip)
     given = labels if kind == 'numpy' else torch.from_numpy(labels)
@@ -44,7 +44,7 @@ def test_labels_agree_with_image_nearest():
     rng = np.random.default_rng(0)
     img = rng.integers(0, 255, (64, 48)).astype(np.uint8)
     view = ViewGeometry(4, 8, 40, 60, 64, 48, flip=True)
-    # 32: no centre falls on a border, where Pillow's rounding decides.
+    # 32: no center falls on a border, where Pillow's rounding decides.
     assert np.array_equal(view.apply_labels(img, 32), view.apply_image(img, 32, 'nearest'))
 
 
@@ -65,7 +65,7 @@ def test_points_and_boxes_there_and_back(flip):
     assert np.allclose(back, points)
 
 
-def test_to_tensor_is_normalised():
+def test_to_tensor_is_normalized():
     tensor = ViewGeometry(**VIEW, flip=True).to_tensor()
     assert tensor.dtype == torch.float32
     assert torch.allclose(tensor, torch.tensor([0.15, 10 / 120, 0.65, 0.75, 1.0]))
@@ -115,7 +115,7 @@ def test_sample_follows_torchvisions_draws(monkeypatch):
 @pytest.mark.parametrize('size', [(1000, 10), (10, 1000), (30, 40)])
 def test_fallback_equals_torchvisions(size):
     width, height = size
-    # A share above 1 never fits, so both fall back to the centre.
+    # A share above 1 never fits, so both fall back to the center.
     y, x, h, w = RandomResizedCrop.get_params(Image.new('RGB', size), (2.0, 3.0), (3 / 4, 4 / 3))
     view = ViewGeometry.sample(height, width, scale=(2.0, 3.0))
     assert corners(view) == (x, y, x + w, y + h)

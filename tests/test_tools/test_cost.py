@@ -35,7 +35,7 @@ def test_ring_all_reduce():
 
 
 def test_kmeans_by_hand():
-    """K = 3: one centre, two more with 3 trials each, then 1 + 2 x 2 products with 3 rows."""
+    """K = 3: one center, two more with 3 trials each, then 1 + 2 x 2 products with 3 rows."""
     assert ex.kmeans_flops(100, 2, dims=8, k=3) == 2 * 100 * 8 * (1 + 2 * 3 + 3 * 5)
 
 
@@ -265,4 +265,4 @@ def test_hooks_and_target_take_part(photographs):
     pairs = zip(target, model.target.parameters(), strict=True)
     assert any(not torch.equal(a, b) for a, b in pairs)
     trained = sum(p.numel() for p in model.parameters() if p.requires_grad)
-    assert cost.held_bytes(loop) - held >= 2 * 4 * trained  # the optimiser's two moments
+    assert cost.held_bytes(loop) - held >= 2 * 4 * trained  # the optimizer's two moments

@@ -41,7 +41,7 @@ def test_config_of_a_package():
         config_path('mmrotate::a/b.py')
 
 
-def test_missing_checkpoint_lists_its_neighbours(tmp_path):
+def test_missing_checkpoint_lists_its_neighbors(tmp_path):
     (tmp_path / 'epoch_1.pth').touch()
     with pytest.raises(NOT_FOUND, match='epoch_2.pth.*epoch_1.pth'):
         existing_file(str(tmp_path / 'epoch_2.pth'))

@@ -101,7 +101,7 @@ def test_numbers_figure_and_picture(main, voc, checkpoints, tmp_path, capsys):
     for i in range(5):
         image = np.asarray(Image.open(voc / 'JPEGImages' / f'{i}.jpg'))
         mask = np.asarray(Image.open(voc / 'SegmentationClass' / f'{i}.png')) == 3
-        # In the pipeline's channel order: RGB and BGR give SLIC other colours.
+        # In the pipeline's channel order: RGB and BGR give SLIC other colors.
         found.append(object_agreement(slic(image, 100), mask[None]).best_overlap[0])
     assert rows[0]['best_overlap'] == pytest.approx(np.mean(found))
     assert rows[0]['low'] <= rows[0]['best_overlap_large'] <= rows[0]['high']

@@ -21,12 +21,12 @@ GREY = np.full((40, 40, 3), 100, np.uint8)
 HALVES = np.repeat([[0, 1]], 2, 0)  # left and right half, coarser than the image
 
 
-def test_resize_labels_takes_the_label_under_the_centre():
+def test_resize_labels_takes_the_label_under_the_center():
     labels = np.arange(12).reshape(3, 4)
     big = resize_labels(labels, 9, 8)
     assert (big == labels.repeat(3, 0).repeat(2, 1)).all()
     assert (resize_labels(big, 3, 4) == labels).all()
-    # Centres of 2 pixels over 3: at 0.75 and 2.25.
+    # Centers of 2 pixels over 3: at 0.75 and 2.25.
     assert resize_labels(labels[:, :3], 2, 2).tolist() == [[0, 2], [8, 10]]
 
 
@@ -92,7 +92,7 @@ def test_overlapping_parts_mix_by_their_values():
     assert (out == np.round(0.1 * 100 + 0.9 * mixed)).all()
 
 
-def test_heat_is_enlarged_by_nearest_neighbour_and_relative_to_its_maximum():
+def test_heat_is_enlarged_by_nearest_neighbor_and_relative_to_its_maximum():
     heat = np.array([[0.0, 0.1], [0.2, 0.4]])
     out = draw_heat(GREY, heat).astype(int)
     blocks = out.reshape(2, 20, 2, 20, 3)
@@ -116,7 +116,7 @@ def _distances(colors):
     return distance[np.triu_indices(len(colors), 1)]
 
 
-def test_the_colour_of_an_id_does_not_depend_on_their_number():
+def test_the_color_of_an_id_does_not_depend_on_their_number():
     assert (object_colors(64)[:4] == object_colors(4)).all()
     assert object_colors(0).shape == (0, 3)
     colors = object_colors(300)
@@ -126,7 +126,7 @@ def test_the_colour_of_an_id_does_not_depend_on_their_number():
         object_colors(-1)
 
 
-def test_sixteen_colours_are_far_apart_also_for_red_green_blind_eyes():
+def test_sixteen_colors_are_far_apart_also_for_red_green_blind_eyes():
     colors = object_colors(16)
     assert _distances(colors).min() > 15
     assert _distances(deuteranopia(colors)).min() > 8

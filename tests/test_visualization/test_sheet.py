@@ -57,7 +57,7 @@ def test_an_outline_beyond_the_picture_stays_inside_of_it():
     assert np.ptp(np.nonzero((sheet != plain).any(2)), 1).max() <= 42
 
 
-def test_legend_shows_names_in_their_colours_and_a_long_note_is_wrapped():
+def test_legend_shows_names_in_their_colors_and_a_long_note_is_wrapped():
     plain = contact_sheet([[Cell(RED)]], ['a'], cell=50)
     extras = dict(note='many words ' * 9, parts=['left_lung', 'heart'])
     figure = contact_sheet([[Cell(RED)]], ['a'], cell=50, **extras)

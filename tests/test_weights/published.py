@@ -22,7 +22,7 @@ BLOCKS = (3, 4, 6, 3)
 def resnet50(seed=0):
     """torchvision's, with norms that do something."""
     torch.manual_seed(seed)
-    return randomise(torchvision.models.resnet50(num_classes=1000))
+    return randomize(torchvision.models.resnet50(num_classes=1000))
 
 
 def light_resnet50():
@@ -51,7 +51,7 @@ def narrow_resnet50():
     return SimpleNamespace(state_dict=lambda: weights)
 
 
-def randomise(model):
+def randomize(model):
     for module in model.modules():
         if isinstance(module, nn.BatchNorm2d):
             with torch.no_grad():
@@ -64,7 +64,7 @@ def randomise(model):
 
 
 def photograph(side=128):
-    """The astronaut's face (NASA; shipped with scikit-image), normalised: (1, 3, side, side)."""
+    """The astronaut's face (NASA; shipped with scikit-image), normalized: (1, 3, side, side)."""
     image = torch.from_numpy(data.astronaut()[:256, 96:352].copy()).permute(2, 0, 1)[None] / 255
     image = F.interpolate(image, size=(side, side), mode='area')
     mean, std = (

@@ -193,7 +193,7 @@ def test_features_and_attention_of_the_reference(golden, wrapped, tmp_path):
 
 
 class Detector(BaseModule):
-    """A model that owns a backbone, as mmengine initialises it."""
+    """A model that owns a backbone, as mmengine initializes it."""
 
     def __init__(self, backbone):
         super().__init__()
@@ -202,7 +202,7 @@ class Detector(BaseModule):
 
 
 @pytest.mark.parametrize('config', [dict(SMALL, zero_init_residual=True), VIT])
-def test_init_cfg_survives_the_rest_of_the_initialisation(tmp_path, config):
+def test_init_cfg_survives_the_rest_of_the_initialization(tmp_path, config):
     """Neither zeroed residuals nor fresh position embeddings replace loaded weights."""
     source = build(0, config)
     path = save(tmp_path, under('backbone.', source))

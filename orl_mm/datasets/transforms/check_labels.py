@@ -36,7 +36,7 @@ class CheckLabels(Transform):
         if labels.ndim != 2:
             raise ValueError(
                 f'{path} has the shape {labels.shape} and must be (height, width): '
-                'save labels as a palette or grey PNG, not as colours'
+                'save labels as a palette or grey PNG, not as colors'
             )
         wrong = (labels >= self.num_classes) & (labels != self.ignore_index)
         if wrong.any():

@@ -14,7 +14,7 @@ class PartsToSegMap(Transform):
 
     Label 0 is the background, label i + 1 is ``parts[i]``. Where parts overlap, the last one
     wins: name what lies in front, such as the heart, last. The map is resized to the size of
-    the image as it was loaded, by nearest neighbour, so the masks may have another resolution
+    the image as it was loaded, by nearest neighbor, so the masks may have another resolution
     (JSRT's images are twice the size of its masks). For training, use this before geometric
     transforms; for testing, after ``Resize``, since mmseg compares at the original size.
 
@@ -34,7 +34,7 @@ class PartsToSegMap(Transform):
 
     Raises:
         ValueError: No part, a repeated one, or an image that lacks one, whose pixels would be
-            labelled as background.
+            labeled as background.
     """
 
     def __init__(self, parts: Sequence[str]) -> None:

@@ -19,7 +19,7 @@ from orl_mm.registry import HOOKS
 
 @HOOKS.register_module()
 class FeatureBankHook(Hook):
-    """Before a test, compute the features of labelled images and pass them to the model.
+    """Before a test, compute the features of labeled images and pass them to the model.
 
     For a model with ``extract_feat(images) -> (B, D)`` and ``set_bank(features, labels,
     total)``, such as ``KNNProbe``. Each process keeps the features of its share of the images,

@@ -104,7 +104,7 @@ def frozen_features(runner: Runner, loader: DataLoader, name: str = '') -> Froze
     """Run the model's backbone over all images of a loader, once, in the data set's order.
 
     Args:
-        runner (Runner): Gives the model and, by its optimiser wrapper, the precision.
+        runner (Runner): Gives the model and, by its optimizer wrapper, the precision.
         loader (DataLoader): Its data set, batch size, workers and collation are used.
         name (str): For the progress.
     """

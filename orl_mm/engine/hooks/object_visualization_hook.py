@@ -22,9 +22,9 @@ class ObjectVisualizationHook(PictureHook):
     objects; see :class:`PictureHook` for when and where. Views are drawn once, with a fixed
     seed, through the training pipeline.
 
-    The images are clustered among ``batch_size`` in all, normalised by the statistics of that
+    The images are clustered among ``batch_size`` in all, normalized by the statistics of that
     batch, as in training; a few images alone would be cut into finer objects. An object has
-    one colour in all images, and keeps it from picture to picture as far as overlap tells,
+    one color in all images, and keeps it from picture to picture as far as overlap tells,
     although K-means numbers its clusters anew each time.
 
     The run is not affected: random generators, running statistics, modes and the count of
@@ -92,7 +92,7 @@ class ObjectVisualizationHook(PictureHook):
         what = 'no clustering' if clusters is None else f'K = {clusters}'
         where = f'step {step}{epoch}, {what}'
         note = (
-            f'One colour is one cluster in all images; clustered among {len(labels)} images '
+            f'One color is one cluster in all images; clustered among {len(labels)} images '
             'by the target network.'
         )
         objects = objects_panel(images, batch.priors, columns, f'R2O, {where}', note)

@@ -28,5 +28,5 @@ class SeedStepHook(Hook):
     ) -> None:
         """Seed CPU and device."""
         entropy = (runner.seed or 0, get_rank(), iteration(runner, batch_idx))
-        # Through SeedSequence, since neighbouring seeds must not give related draws.
+        # Through SeedSequence, since neighboring seeds must not give related draws.
         torch.manual_seed(int(np.random.SeedSequence(entropy).generate_state(1, np.uint64)[0] >> 1))

@@ -29,10 +29,10 @@ class DetCon(SiameseModel):
             own a cell of the view's feature map.
         target_draw (str): ``'shared'``: both networks see the same regions of a view (the
             authors' code). ``'own'``: the target draws for itself (the reproduction).
-        target_update (str): ``'after_step'``: after the optimiser step (the authors).
+        target_update (str): ``'after_step'``: after the optimizer step (the authors).
             ``'before_target_forward'``: between both networks (the reproduction).
         views (str): ``'separate'``: each view has its own batch statistics (the authors).
-            ``'joined'``: both views normalise together (the reproduction).
+            ``'joined'``: both views normalize together (the reproduction).
         **kwargs: See ``SiameseModel``.
 
     Raises:
@@ -73,7 +73,7 @@ class DetCon(SiameseModel):
         """One training step on two views.
 
         Args:
-            inputs (list): Two (B, 3, H, W), normalised.
+            inputs (list): Two (B, 3, H, W), normalized.
             data_samples (RegionBatch or list): Label maps of the whole images and view
                 boxes.
 

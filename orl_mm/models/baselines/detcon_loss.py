@@ -19,7 +19,7 @@ class DetConLoss(BaseModule):
     r"""DetCon_B's cross-entropy (arXiv 2103.10957, equation 3).
 
     A prediction q of region i of an image, in one view, is compared with the targets k
-    of all sampled regions of all images of all ranks in both views, all L2-normalised:
+    of all sampled regions of all images of all ranks in both views, all L2-normalized:
 
     .. math:: l = \frac{1}{n} \Big(\log \sum_{k \in K} \exp(q k / T)
               - \frac{1}{|P|} \sum_{k \in P} q k / T \Big)

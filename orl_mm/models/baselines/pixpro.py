@@ -53,7 +53,7 @@ class PixPro(SiameseModel):
         """One training step.
 
         Args:
-            inputs (list): Two views (B, 3, H, W), normalised.
+            inputs (list): Two views (B, 3, H, W), normalized.
             data_samples (RegionBatch or list): Their boxes, (B, 2, 5).
 
         Returns:

@@ -79,11 +79,11 @@ def propagate(cells: Tensor, values: Tensor, power: float = 2.0) -> Tensor:
 
     Args:
         cells (Tensor): (B, N, D), x.
-        values (Tensor): (B, N, D'), v, the transformed cells; normalised here.
+        values (Tensor): (B, N, D'), v, the transformed cells; normalized here.
         power (float): gamma, above 0.
 
     Returns:
-        Tensor: (B, N, D') float32, not normalised.
+        Tensor: (B, N, D') float32, not normalized.
 
     Source: ``featprop`` of github.com/zdaxie/PixPro, contrast/models/PixPro.py.
     """

@@ -25,7 +25,7 @@ class VADeR(SiameseModel):
 
     Encoder and decoder give a feature for each cell of a fine grid (a "pixel"). Cells of
     view 1 that view 2 shows as well are drawn. The positive of each is the target
-    network's feature of the cell of view 2 that its centre lies in, its negatives are in
+    network's feature of the cell of view 2 that its center lies in, its negatives are in
     the queue. An image whose views share nothing adds nothing to loss and queue. Pixels are
     drawn by torch's global generator, so bit-equal resuming needs ``SeedStepHook``.
     ``MomentumUpdateHook`` updates the target. All ranks need batches of one size.
@@ -65,7 +65,7 @@ class VADeR(SiameseModel):
         """One training step on two views.
 
         Args:
-            inputs (list): Two (B, 3, H, W), normalised.
+            inputs (list): Two (B, 3, H, W), normalized.
             data_samples (RegionBatch or list): The boxes of the views.
 
         Returns:
@@ -108,7 +108,7 @@ class PixelPairs(NamedTuple):
 
 
 def match_cells(views: Tensor, size: Size, other_size: Size | None = None) -> tuple[Tensor, Tensor]:
-    """For each cell of view 1, the cell of view 2 that its centre lies in.
+    """For each cell of view 1, the cell of view 2 that its center lies in.
 
     A place that lies on the edge of two cells may fall to either.
 
@@ -119,7 +119,7 @@ def match_cells(views: Tensor, size: Size, other_size: Size | None = None) -> tu
         other_size (int or tuple, optional): That of view 2; None: the same.
 
     Returns:
-        tuple: (B, h * w) int64 cells of view 2, and (B, h * w) bool: view 2 shows this centre.
+        tuple: (B, h * w) int64 cells of view 2, and (B, h * w) bool: view 2 shows this center.
 
     Raises:
         ValueError: ``views`` is not (B, 2, 5).

@@ -1,1 +1,1 @@
-"""From collated batches to normalised tensors on the device."""
+"""From collated batches to normalized tensors on the device."""

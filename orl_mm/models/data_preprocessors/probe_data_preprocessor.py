@@ -17,7 +17,7 @@ class ProbeDataPreprocessor(ClsDataPreprocessor):
             training (bool): See ``ClsDataPreprocessor``.
 
         Returns:
-            dict: The same, on the device; images are normalised.
+            dict: The same, on the device; images are normalized.
         """
         inputs = data['inputs']
         if getattr(inputs, 'ndim', 0) != 2:

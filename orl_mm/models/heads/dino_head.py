@@ -1,4 +1,4 @@
-"""DINO's projection head with weight-normalised prototypes."""
+"""DINO's projection head with weight-normalized prototypes."""
 
 import torch
 import torch.nn.functional as F
@@ -10,7 +10,7 @@ from orl_mm.registry import MODELS
 
 @MODELS.register_module()
 class DINOHead(BaseModule):
-    """Perceptron with a bottleneck, l2-normalised, against prototypes of unit length.
+    """Perceptron with a bottleneck, l2-normalized, against prototypes of unit length.
 
     Linear-GELU layers (2048-2048-256 by default), then the cosine to each of
     ``out_channels`` prototypes, whose length :math:`g` stays 1 with

@@ -17,7 +17,7 @@ class RegionContrastHead(BaseRegionHead):
     """MoCo v3's loss (arXiv 2104.02057, algorithm 1) with a region in the place of an image.
 
     For region r with prediction q_r, and targets k_s of all valid regions s of the
-    batch of all ranks in the other view, both L2-normalised::
+    batch of all ranks in the other view, both L2-normalized::
 
         l_r = 2 T * (-q_r k_r / T + log sum_s exp(q_r k_s / T))
 

@@ -1,4 +1,4 @@
-"""Cross-entropy between the centred, sharpened teacher and the student."""
+"""Cross-entropy between the centered, sharpened teacher and the student."""
 
 import torch
 import torch.distributed as dist
@@ -15,10 +15,10 @@ class DINOLoss(BaseModule):
 
     :math:`P_t = softmax((g_t - c) / \tau_t)` and :math:`P_s = softmax(g_s / \tau_s)` over
     K prototypes (section 3.2 of the thesis). With G global crops of V there are G (V - 1)
-    terms. After each training step the centre follows the mean teacher output over the
+    terms. After each training step the center follows the mean teacher output over the
     images of all processes: :math:`c \leftarrow m c + (1 - m) \bar g_t`.
 
-    The centre is a buffer (1, K), so checkpoints carry it.
+    The center is a buffer (1, K), so checkpoints carry it.
 
     Args:
         out_channels (int): K, that of the head.
@@ -82,7 +82,7 @@ class DINOLoss(BaseModule):
 
     @torch.no_grad()
     def update_center(self, teacher: Tensor) -> None:
-        """Move the centre towards the mean of the rows of all processes, however many each has."""
+        """Move the center towards the mean of the rows of all processes, however many each has."""
         total = torch.cat([teacher.sum(0), teacher.new_full((1,), len(teacher))])
         if dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1:
             dist.all_reduce(total)

@@ -9,11 +9,11 @@ from orl_mm.registry import MODELS
 
 @MODELS.register_module()
 class FeatureNorm(nn.Module):
-    """Batch normalisation of feature maps, without weights of its own.
+    """Batch normalization of feature maps, without weights of its own.
 
     What a linear layer learns on frozen features in a given number of steps depends on their
     scale, which differs between pretrainings by orders of magnitude (random weights have never
-    seen their statistics). Normalised features make the comparison one of content; the layer
+    seen their statistics). Normalized features make the comparison one of content; the layer
     on top can undo it, so it is no less linear. As in the linear probes of MAE
     (arXiv 2111.06377, appendix A.1).
 

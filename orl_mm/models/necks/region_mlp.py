@@ -27,15 +27,15 @@ class RegionMLP(NonLinearNeck):
 
     def forward(self, x: Sequence[Tensor]) -> tuple[Tensor]:
         """``((R, C), )`` to ``((R, D), )``."""
-        rows = self._normalise(self.bn0, self.fc0(x[0]))
+        rows = self._normalize(self.bn0, self.fc0(x[0]))
         for fc, bn in zip(self.fc_names, self.bn_names, strict=False):
             rows = getattr(self, fc)(self.relu(rows))
             if bn is not None:
-                rows = self._normalise(getattr(self, bn), rows)
+                rows = self._normalize(getattr(self, bn), rows)
         return (rows,)
 
     @staticmethod
-    def _normalise(norm: nn.Module, rows: Tensor) -> Tensor:
+    def _normalize(norm: nn.Module, rows: Tensor) -> Tensor:
         # Of no rows SyncBatchNorm gathers statistics in the dtype of the input, of
         # some rows in fp32: under autocast the ranks' messages would differ in size.
         return norm(rows if len(rows) else rows.float())

@@ -1,4 +1,4 @@
-"""Nearest neighbours as positives, among regions (NNCLR, at the object level)."""
+"""Nearest neighbors as positives, among regions (NNCLR, at the object level)."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -29,7 +29,7 @@ class NearestNeighbor(BaseModule):
     is its own positive. All ranks hold the same queue, it is in the checkpoint, and
     nothing is drawn at random, so a resumed run goes on as the unbroken one.
 
-    ``same_cluster=True``: the neighbour must be a region of the same cluster. As
+    ``same_cluster=True``: the neighbor must be a region of the same cluster. As
     cluster ids mean the same within one rank and step only, there is no queue: Q is
     the regions of that cluster in the *other* images of this rank's mini-batch, in
     the same view. A region whose cluster is in no other image, and every region
@@ -79,7 +79,7 @@ class NearestNeighbor(BaseModule):
             pairs (RegionPairs): Whose rows these are.
 
         Returns:
-            list: Two (R, D) of the same type: what replaces them. A neighbour has
+            list: Two (R, D) of the same type: what replaces them. A neighbor has
             unit length, a target that stays is returned as it came.
         """
         ready = self._steps >= self.warmup

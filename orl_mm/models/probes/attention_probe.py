@@ -53,12 +53,12 @@ class AttentionProbe(BaseModel):
         """Attention of images.
 
         Args:
-            inputs (Tensor): (B, 3, H, W), normalised.
+            inputs (Tensor): (B, 3, H, W), normalized.
             data_samples (list, optional): B samples.
             mode (str): ``'tensor'`` or ``'predict'``.
 
         Returns:
-            Tensor or list: (B, heads, h, w) float32, not renormalised: a map sums to one
+            Tensor or list: (B, heads, h, w) float32, not renormalized: a map sums to one
             minus what CLS gives to itself. ``'predict'``: the samples with ``attention``.
 
         Raises:

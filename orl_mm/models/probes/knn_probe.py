@@ -19,14 +19,14 @@ class KNNProbe(BaseModel):
     The k training images whose features have the greatest cosine to an image's vote with
     the weight exp(cosine / temperature) for their classes. ``FeatureBankHook`` gives the
     features of the training images, to each process a share of them, before the test;
-    the processes exchange queries and neighbours, so that each image sees all of them.
+    the processes exchange queries and neighbors, so that each image sees all of them.
     Weights come by the checkpoint of ``tools/test.py``: that of any pretraining, as it is
     (see :func:`~orl_mm.weights.take_pretraining_weights`).
 
     Args:
         backbone (dict): Any backbone that gives a vector or a feature map, which is averaged.
         num_classes (int): C.
-        k (int): Neighbours; 20 usually serves best, says DINO's ``eval_knn.py``.
+        k (int): Neighbors; 20 usually serves best, says DINO's ``eval_knn.py``.
         temperature (float): Of the votes.
         chunk (int): Features compared with the queries at a time.
         network (str): See ``AttentionProbe``.
@@ -80,7 +80,7 @@ class KNNProbe(BaseModel):
             total (int): Features of all processes together.
         """
         if total < self.k:
-            raise ValueError(f'k={self.k} neighbours of {total} training images: lower model.k')
+            raise ValueError(f'k={self.k} neighbors of {total} training images: lower model.k')
         if len(labels) and not 0 <= labels.min() <= labels.max() < self.num_classes:
             raise ValueError(
                 f'the training images have the labels {int(labels.min())} to '
@@ -96,7 +96,7 @@ class KNNProbe(BaseModel):
         """Features or votes of images.
 
         Args:
-            inputs (Tensor): (B, 3, H, W), normalised; B the same in all processes.
+            inputs (Tensor): (B, 3, H, W), normalized; B the same in all processes.
             data_samples (list, optional): B samples.
             mode (str): ``'tensor'``: features (B, D). ``'predict'``: the samples with
                 ``pred_score`` (C,), which sums to 1, and ``pred_label``.
@@ -131,7 +131,7 @@ class KNNProbe(BaseModel):
                 'KNNProbe has no training features to compare with: add '
                 "dict(type='orl_mm.FeatureBankHook', dataloader=...) to custom_hooks"
             )
-        # Half precision, of --amp, would blur which neighbour is nearer.
+        # Half precision, of --amp, would blur which neighbor is nearer.
         with torch.autocast(features.device.type, enabled=False):
             queries = torch.cat(all_gather(F.normalize(features, dim=1)))
             near = nearest_neighbors(queries, self.bank, self.labels, self.k, self.chunk)

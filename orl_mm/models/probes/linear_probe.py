@@ -32,7 +32,7 @@ class LinearProbe(BaseModel):
     Raises:
         ValueError: Numbers that are not positive, a backbone that cannot serve.
 
-    Source: the initialisation, that of github.com/facebookresearch/dino.
+    Source: the initialization, that of github.com/facebookresearch/dino.
     """
 
     def __init__(
@@ -78,7 +78,7 @@ class LinearProbe(BaseModel):
         """Scores of images or of their features.
 
         Args:
-            inputs (Tensor): Images (B, 3, H, W), normalised, or features (B, D).
+            inputs (Tensor): Images (B, 3, H, W), normalized, or features (B, D).
             data_samples (list, optional): B samples; training reads ``gt_score`` (C,) of
                 0, 1 and NaN, which is unknown.
             mode (str): ``'tensor'``: logits (B, C). ``'loss'``: a dict with ``loss``.

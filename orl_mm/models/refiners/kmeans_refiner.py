@@ -58,7 +58,7 @@ class KMeansRefiner(BaseModule):
         border (str): A cell of m0 on a border takes the cluster of the region
             with the largest share (``'majority'``), or the average of cluster ids,
             truncated (``'blend'``, the public code).
-        update_running_stats (bool): The pass over x0 normalises with the batch's
+        update_running_stats (bool): The pass over x0 normalizes with the batch's
             statistics; True also lets it update the running ones (the public code).
         dtype (str, optional): ``'bfloat16'`` runs that pass, which has no
             gradient, in bfloat16. None: as the surrounding context does.
@@ -121,7 +121,7 @@ class KMeansRefiner(BaseModule):
 
         Args:
             backbone (nn.Module): The target network's encoder.
-            x0 (Tensor): (B, 3, H, W), whole images, normalised as the views are.
+            x0 (Tensor): (B, 3, H, W), whole images, normalized as the views are.
             batch (RegionBatch): Superpixels of x0; without labels, the cells of
                 the feature map themselves are clustered (no prior).
 
@@ -275,6 +275,6 @@ class KMeansRefiner(BaseModule):
         return torch.eq(labels[:, None], ids[:, None, None], out=masks)
 
     def _generator(self, device: torch.device, draw: int) -> torch.Generator:
-        # Weyl steps keep the streams of neighbouring ranks and draws apart.
+        # Weyl steps keep the streams of neighboring ranks and draws apart.
         seed = self.seed + 0x9E3779B97F4A7C15 * (get_rank() + 1) + 0xD1B54A32D192ED03 * draw
         return torch.Generator(device).manual_seed(seed % 2**63)

@@ -20,7 +20,7 @@ class DINO(BaseSelfSupervisor):
     """Self-distillation without labels.
 
     Student: ``backbone``, ``neck``, ``head``. Teacher: their moving average, which
-    ``MomentumUpdateHook`` updates after the optimiser step; without stochastic depth.
+    ``MomentumUpdateHook`` updates after the optimizer step; without stochastic depth.
     ``ScheduleHook`` schedules ``teacher_temp``, ``FreezeLastLayerHook`` freezes
     the prototypes at first. MeDINO is this model with ``AttentionRegHook``. The teacher is
     what is evaluated: ``PretrainedBackbone(prefix='teacher.backbone.')``. Position embeddings
@@ -82,7 +82,7 @@ class DINO(BaseSelfSupervisor):
         """One training step on V crops, the global ones first; local crops are optional.
 
         Args:
-            inputs (list): V tensors (B, 3, H, W), normalised; sizes may differ.
+            inputs (list): V tensors (B, 3, H, W), normalized; sizes may differ.
             data_samples (list, optional): Not used.
 
         Returns:
@@ -102,7 +102,7 @@ class DINO(BaseSelfSupervisor):
         self.teacher.follow(self, momentum)
 
     def init_weights(self) -> None:
-        """Initialise the student; the teacher starts as its copy."""
+        """Initialize the student; the teacher starts as its copy."""
         super().init_weights()
         self.teacher.copy_from(self)
 

@@ -34,18 +34,18 @@ class R2O(SiameseModel):
         target (str): ``'momentum'``: a moving average of the online network.
             ``'stop-gradient'``: the online network itself.
         target_update (str): ``'after_step'``: clustering and views use one target, which
-            is updated after the optimiser step. ``'before_target_forward'``: clusters
+            is updated after the optimizer step. ``'before_target_forward'``: clusters
             with the target of the last step, updates it, then encodes the views
             (the public code, row 6 of projects/r2o/README.md).
         views (str): ``'separate'``: each view has its own batch statistics (BYOL).
-            ``'joined'``: both views normalise together (the public code).
+            ``'joined'``: both views normalize together (the public code).
         rows (str): Regions that projector and predictor see: ``'valid'`` pairs or
             ``'all'`` (row 19).
         min_area (float): A region is present in a view if its mask sums to more, in
             cells of the view's features.
         grid (int, optional): Side of the masks in the views. None: that of the features;
             another value than theirs is an error.
-        aligned (bool): ROIAlign with pixel centres at half-integers (row 18).
+        aligned (bool): ROIAlign with pixel centers at half-integers (row 18).
         positives (dict, optional): Replaces each target by another one, such as
             ``NearestNeighbor``.
         **kwargs: See ``SiameseModel``.
@@ -97,7 +97,7 @@ class R2O(SiameseModel):
         """One training step on two views x1, x2 and the whole image x0.
 
         Args:
-            inputs (list): Three (B, 3, H, W), normalised: x1, x2, x0.
+            inputs (list): Three (B, 3, H, W), normalized: x1, x2, x0.
             data_samples (RegionBatch or list): Superpixels of x0 and view boxes.
 
         Returns:
@@ -179,7 +179,7 @@ class R2O(SiameseModel):
         """Object ids (B, S, S) of whole images; changes neither statistics nor generator.
 
         Args:
-            x0 (Tensor): (B, 3, H, W), normalised.
+            x0 (Tensor): (B, 3, H, W), normalized.
             regions (Tensor, optional): (B, H, W) superpixels; None: no prior.
             num_regions (sequence, optional): Superpixels of each image.
         """

@@ -15,7 +15,7 @@ class SiameseModel(BaseSelfSupervisor):
     """An algorithm that compares views of an image, with a moving average of its network.
 
     A subclass calls :meth:`make_target` at the end of its ``__init__``.
-    ``MomentumUpdateHook`` calls :meth:`update_target` after the optimiser step. With
+    ``MomentumUpdateHook`` calls :meth:`update_target` after the optimizer step. With
     ``target_update='before_target_forward'`` it sets ``pending_momentum`` before the step
     instead, and :meth:`loss` calls :meth:`update_target_if_pending`.
 
@@ -28,7 +28,7 @@ class SiameseModel(BaseSelfSupervisor):
 
     Attributes:
         target (MomentumNetwork, optional): Averages of ``backbone`` and ``neck``.
-        joined (bool): Both views are normalised together, see :meth:`per_view`.
+        joined (bool): Both views are normalized together, see :meth:`per_view`.
     """
 
     def __init__(
@@ -70,7 +70,7 @@ class SiameseModel(BaseSelfSupervisor):
             self.pending_momentum = None
 
     def init_weights(self) -> None:
-        """Initialise the online network; the target starts as its copy."""
+        """Initialize the online network; the target starts as its copy."""
         super().init_weights()
         if self.target is not None:
             self.target.copy_from(self)

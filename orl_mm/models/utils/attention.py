@@ -18,7 +18,7 @@ def cls_attention(qkv: Tensor, num_heads: int, num_extra_tokens: int = 1) -> Ten
     r"""Attention of CLS to the patches, one row per head (section 3.2, Attention).
 
     :math:`a = softmax(q_{cls} k^T / \sqrt{d})` over all keys; the keys of CLS and of
-    other extra tokens are then dropped and the rest is not renormalised, so a row sums
+    other extra tokens are then dropped and the rest is not renormalized, so a row sums
     to one minus what CLS gives to itself. Only this row is computed, in fp32.
 
     Args:
@@ -115,11 +115,11 @@ def attention_reg_loss(
     sign: str = 'guide',
     skip_empty: bool = False,
 ) -> Tensor:
-    r"""Knowledge-guided regularisation (section 3.2): attend to the part, not outside.
+    r"""Knowledge-guided regularization (section 3.2): attend to the part, not outside.
 
     .. math:: -\lambda_1 \sum_{ij} a_{ij} k_{ij} + \lambda_2 \sum_{ij} a_{ij} (1 - k_{ij})
 
-    over the pixels ij of the attention upsampled by nearest neighbour, which is
+    over the pixels ij of the attention upsampled by nearest neighbor, which is
     ``patch_size ** 2`` times the sum over patches; then the mean over images and the sum
     over parts. The thesis prints the opposite signs of what its text says; the text holds.
 

@@ -44,7 +44,7 @@ def effective_rank(points: Tensor) -> float:
 def embedding_spread(points: Tensor) -> float:
     r"""Spread of directions: 1 for isotropic embeddings, 0 where all are equal.
 
-    The rows are L2-normalised; the standard deviation over the rows, averaged
+    The rows are L2-normalized; the standard deviation over the rows, averaged
     over dimensions and multiplied by :math:`\sqrt{D}`. Isotropic unit vectors
     have :math:`1 / \sqrt{D}` in every dimension (SimSiam, section 4.1).
 

@@ -1,4 +1,4 @@
-"""k nearest neighbours among many features, in memory that does not grow with their number.
+"""k nearest neighbors among many features, in memory that does not grow with their number.
 
 Q queries, N features of the bank, D channels, C classes.
 """
@@ -18,7 +18,7 @@ def nearest_neighbors(
         bank (Tensor): (N, D) of unit length; may lie on another device, from which it is then
             copied chunk by chunk.
         labels (Tensor): (N,) int64, where the bank is.
-        k (int): Neighbours.
+        k (int): Neighbors.
         chunk (int): Rows of the bank that are compared at a time: no array is larger than
             (Q, chunk) or (chunk, D).
 
@@ -45,7 +45,7 @@ def keep_nearest(cosines: Tensor, labels: Tensor, k: int) -> tuple[Tensor, Tenso
 
 
 def weighted_vote(cosines: Tensor, labels: Tensor, num_classes: int, temperature: float) -> Tensor:
-    r"""Each neighbour votes for its class with the weight exp(cosine / temperature).
+    r"""Each neighbor votes for its class with the weight exp(cosine / temperature).
 
     Args:
         cosines (Tensor): (Q, k); -inf does not vote.
@@ -56,7 +56,7 @@ def weighted_vote(cosines: Tensor, labels: Tensor, num_classes: int, temperature
     Returns:
         Tensor: (Q, C), each row sums to 1.
 
-    Source: ``knn_classifier`` of github.com/facebookresearch/dino (there not normalised).
+    Source: ``knn_classifier`` of github.com/facebookresearch/dino (there not normalized).
     """
     weights = F.softmax(cosines.float() / temperature, 1)
     votes = weights.new_zeros(len(weights), num_classes)

@@ -1,4 +1,4 @@
-"""Batch normalisation where the number of rows, or the purpose, is unusual."""
+"""Batch normalization where the number of rows, or the purpose, is unusual."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,7 +15,7 @@ def _batch_norms(module: nn.Module):
 
 @contextmanager
 def frozen_statistics(module: nn.Module) -> Iterator[None]:
-    """Normalise as the modules would, and leave their running statistics untouched.
+    """Normalize as the modules would, and leave their running statistics untouched.
 
     In training mode that is: with the statistics of the batch (projects/r2o/README.md,
     row 24). Running statistics are lent away for scratch memory that nobody reads: to
@@ -37,7 +37,7 @@ def frozen_statistics(module: nn.Module) -> Iterator[None]:
 
 @contextmanager
 def few_rows(module: nn.Module, local_rows: int, total_rows: int) -> Iterator[None]:
-    """Let normalisations that would see fewer than two rows use running statistics.
+    """Let normalizations that would see fewer than two rows use running statistics.
 
     The variance of a single row is zero and that of none undefined (projects/r2o/README.md,
     row 23). A synchronised norm counts the rows of all ranks, which every rank

@@ -74,7 +74,7 @@ def downsample_regions(labels: Tensor, num_regions: int, size: Size) -> Tensor:
 def downsample_regions_bilinear(labels: Tensor, num_regions: int, size: Size) -> Tensor:
     """One-hot masks resized bilinearly without anti-aliasing, as the public R2O code does.
 
-    Each coarse cell reads the four pixels around its centre; for an even
+    Each coarse cell reads the four pixels around its center; for an even
     reduction that is the mean of the central 2 x 2 pixels of the cell, and
     pixels further out do not count (projects/r2o/README.md, row 11). Computed per tap, so the
     full-resolution one-hot tensor is never built.

@@ -15,7 +15,7 @@ from torch.nn.modules.utils import _pair
 
 Size = int | Sequence[int]
 
-# Boxes are float32 shares of the image. A pixel's centre that lies on the edge of two
+# Boxes are float32 shares of the image. A pixel's center that lies on the edge of two
 # pixels by exact arithmetic may come out just below it; the nearest one that does not
 # lie on an edge is 1 / (2 w) away from the next, w the side of the view.
 _ON_THE_EDGE = 2.0**-11
@@ -33,7 +33,7 @@ def crop_masks(masks: Tensor, views: Tensor, size: Size, aligned: bool = True) -
         views (Tensor): (B, 5), or (B, V, 5) for V views: x1, y1, x2, y2 in [0, 1] of the
             whole image, a box with an area, and flip, 0 or 1 (left-right, after the crop).
         size (int or tuple): (h, w) of the result.
-        aligned (bool): Pixel centres at half-integers. ``False`` shifts
+        aligned (bool): Pixel centers at half-integers. ``False`` shifts
             everything by half a cell (Detectron's first ROIAlign, projects/r2o/README.md row 18).
 
     Returns:
@@ -106,10 +106,10 @@ def _roi_align_matrix(boxes: Tensor, length: int, bins: int, aligned: bool) -> T
 
 
 def crop_labels(labels: Tensor, views: Tensor, size: Size) -> Tensor:
-    """Cut views out of label maps by nearest neighbour, flip included.
+    """Cut views out of label maps by nearest neighbor, flip included.
 
     :meth:`ViewGeometry.apply_labels` for a batch, on its device: a cell of the view
-    takes the label of the pixel under its centre. Equal to it where label map and image
+    takes the label of the pixel under its center. Equal to it where label map and image
     have one size (sides up to 1000); a map that was squashed is read at the same place.
 
     Args:
@@ -137,16 +137,16 @@ def crop_labels(labels: Tensor, views: Tensor, size: Size) -> Tensor:
 
 
 def _pixels(start: Tensor, stop: Tensor, length: int, cells: int) -> Tensor:
-    """(B, cells): the pixel under the centre of each cell of [start, stop)."""
-    centre = (torch.arange(cells, device=start.device) + 0.5) / cells
-    position = (start[:, None] + (stop - start)[:, None] * centre) * length
+    """(B, cells): the pixel under the center of each cell of [start, stop)."""
+    center = (torch.arange(cells, device=start.device) + 0.5) / cells
+    position = (start[:, None] + (stop - start)[:, None] * center) * length
     return (position + _ON_THE_EDGE).long().clamp_(0, length - 1)
 
 
 def cell_centers(views: Tensor, size: Size) -> Tensor:
-    """Centres of the cells of each view's grid, in shares of the whole image.
+    """Centers of the cells of each view's grid, in shares of the whole image.
 
-    Cell (row i, column j) of a view covers its part of the crop box: its centre is
+    Cell (row i, column j) of a view covers its part of the crop box: its center is
     ``x1 + (j + 0.5) / w * (x2 - x1)``, ``y1 + (i + 0.5) / h * (y2 - y1)``, the column counted
     from the right where the view was flipped. In pixels of an image of width W and height H
     it is that times (W, H), in the convention of ``ViewGeometry``: pixel k covers
