@@ -115,7 +115,6 @@ def test_k_of_the_public_code():
         ('linear', None, [128, 4], (1, 75, 150, 299, 300), [127, 97, 66, 4, 4]),
         ('constant', None, [128], (1,), [128]),
         ('constant', None, [129], (1,), [None]),
-        ('constant', None, [0.3], (1,), [1]),
         ('constant', None, [None], (1,), [None]),
     ],
 )

@@ -286,6 +286,8 @@ def build_loops(runner: Runner, *splits: str) -> None:
             while 'data_root' not in data and isinstance(data.get('dataset'), dict):
                 data = data['dataset']
             named = {key: data.get(key) for key in ('data_root', 'data_prefix', 'ann_file')}
+            if named['ann_file']:
+                named['ann_file'] = os.path.join(named['data_root'] or '', named['ann_file'])
             folders = ', '.join(f'{key}={value!r}' for key, value in named.items() if value)
             raise UserError(
                 f'{data.get("type")}, {folders}: {what}. Put the data there or give another '

@@ -93,7 +93,8 @@ def test_byol_model_is_that_of_mmpretrain():
     stock = get_config('mmpretrain::byol/byol_resnet50_16xb256-coslr-200e_in1k.py').model
     mine = plain(load('byol').model)
     assert mine['head']['loss'].pop('shift_factor') == 1
-    assert mine == plain(stock)
+    assert mine.pop('type') == 'orl_mm.BYOL'  # its subclass, which does not wait for the GPU
+    assert mine == {key: value for key, value in plain(stock).items() if key != 'type'}
 
 
 def test_byol_loss_by_hand():

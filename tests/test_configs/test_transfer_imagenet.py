@@ -280,7 +280,7 @@ def last_line(work_dir):
     [
         ('no val', 'has no folder val'),
         ('no such image', 'gone.JPEG'),
-        ('strange label', 'with a label of 0 to 999'),
+        ('strange label', 'a label of 0 to 999'),
     ],
 )
 def test_wrong_data_end_both_probes_before_they_begin(

@@ -312,7 +312,7 @@ def test_packed_and_pickled(load):
 
 
 def test_real_csv(shared_data):
-    dataset = CheXpert('train.csv', str(shared_data / 'cxr/unlabeled'), classes=['No Finding'])
+    dataset = CheXpert('train.csv', str(shared_data / 'cxr/unlabelled'), classes=['No Finding'])
     assert len(dataset) == 975
     assert 0 < sum(scores(dataset, 'No Finding')) < 975
     assert 900 < len(set(patients(dataset))) < 975  # PatientID: some have several images

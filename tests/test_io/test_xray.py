@@ -246,7 +246,7 @@ def test_polarity(tmp_path, monkeypatch):
 def test_looks_inverted_on_real_xrays(shared_data):
     """The error rates in the docstring of looks_inverted, on each set and its negatives."""
     wrong, total = {}, 0
-    for name in ('jsrt', 'montgomery', 'shenzhen', 'unlabeled'):
+    for name in ('jsrt', 'montgomery', 'shenzhen', 'unlabelled'):
         paths = sorted((shared_data / 'cxr' / name / 'images').iterdir())
         images = (decode_xray(p.read_bytes()) for p in paths)
         thumbs = [cv2.resize(v, (64, 64), interpolation=cv2.INTER_AREA) for v in images]
@@ -254,7 +254,7 @@ def test_looks_inverted_on_real_xrays(shared_data):
         wrong[name] = sum(looks_inverted(t) for t in thumbs)
         wrong[f'{name} negatives'] = sum(not looks_inverted(255 - t) for t in thumbs)
     assert total == 1722
-    assert {k: v for k, v in wrong.items() if v} == {'unlabeled': 1, 'unlabeled negatives': 1}
+    assert {k: v for k, v in wrong.items() if v} == {'unlabelled': 1, 'unlabelled negatives': 1}
 
 
 @pytest.fixture
