@@ -11,6 +11,7 @@ from multiprocessing import get_all_start_methods, get_context, parent_process
 from threading import Thread
 
 import cv2
+import torch
 from tqdm import tqdm
 
 from orl_mm.map_cache.build import UNREADABLE, BuildJob, Counts, build, prepare
@@ -102,6 +103,7 @@ def progress_bar(total: int, unit: str) -> tqdm:
 def _start_worker() -> None:
     """Leave Ctrl-C, which goes to all processes, to the main one, and end when that ends."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    torch.set_num_threads(1)  # OpenMP hangs in a fork of a process that has used its threads
 
     def end_with_parent() -> None:
         parent_process().join()  # type: ignore[union-attr]  # a worker has a parent
