@@ -25,7 +25,7 @@ def parse_args(argv=None):
 start(__name__, parse_args)
 from orl_mm.engine.image_arguments import image_source
 from orl_mm.engine.workers import progress_bar
-from orl_mm.io.files import read_file
+from orl_mm.io.files import is_local, read_file
 from orl_mm.io.lmdb_files import pack
 
 
@@ -37,17 +37,26 @@ def main(argv=None) -> None:
 
 def run(args, argv) -> None:
     images = image_source(args, argv)
+    local = is_local(images.root, images.backend_args)
+
+    def path_of(key: str) -> str:
+        if images.backend_args is not None:
+            return key
+        return os.path.join(images.root, key) if local else f'{images.root}/{key}'
+
     with progress_bar(len(images), 'img') as bar:
         packed = pack(
             images.relative_paths(),
-            lambda key: read_file(os.path.join(images.root, key)),
-            lambda key, stored: len(stored) == os.path.getsize(os.path.join(images.root, key)),
+            lambda key: read_file(path_of(key), images.backend_args),
+            lambda key, stored: not local or len(stored) == os.path.getsize(path_of(key)),
             args.out,
             bar.update,
         )
     print(f'{packed.written} images copied to {args.out}, {packed.unchanged} were there')
     for key, reason in packed.failed:
         print(f'not copied: {key} ({reason})', file=sys.stderr)
+    if packed.failed:
+        sys.exit(1)
 
 
 if __name__ == '__main__':

@@ -4,7 +4,7 @@ from typing import Any
 import numpy as np
 import torch
 from mmengine.config import Config
-from mmengine.runner import load_checkpoint
+from mmengine.runner.checkpoint import load_state_dict
 from torch import nn
 from torch.nn.modules.utils import _pair
 
@@ -12,7 +12,7 @@ from orl_mm.registry import TRANSFORMS
 from orl_mm.visualization.attention import NetworkMaps, heads_panel
 from orl_mm.visualization.probe import build_probe
 from orl_mm.visualization.sheet import figure_to_rgb
-from orl_mm.weights import checkpoints_must_fit
+from orl_mm.weights import checkpoints_must_fit, load_weights
 
 from .base import (
     ImageInferencer,
@@ -76,8 +76,9 @@ class AttentionInferencer(ImageInferencer):
         if weights is None:
             warn_of_random_weights(probe.backbone)
         else:
+            loaded = load_weights(weights)
             with checkpoints_must_fit(whole=True):
-                loaded = load_checkpoint(probe, weights, map_location='cpu', logger='silent')
+                load_state_dict(probe, loaded.get('state_dict', loaded))
             self.heads = loaded.get('meta', {}).get('attention_heads') or {}
         return probe.to(device).eval()
 

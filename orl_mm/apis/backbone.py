@@ -16,10 +16,10 @@ from .base import quiet, read_config, warn_of_random_weights
 class StagedBackbone(nn.Module):
     """A backbone that returns its outputs by name.
 
+    Outputs are named ``stage1`` and so on by the network's ``out_indices``, or in their order.
+
     Attributes:
         backbone (nn.Module): The network of the config.
-        names (tuple): ``stage1`` ... in order of depth for networks with stages, else ``out0``
-            ... in the order of the network's outputs.
     """
 
     def __init__(self, backbone: nn.Module) -> None:

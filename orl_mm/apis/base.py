@@ -1,6 +1,7 @@
 """What the inferencers share: configs by path or name, and images of any kind."""
 
 import importlib.util
+import io
 import logging
 import math
 import os
@@ -155,7 +156,11 @@ def load_picture(image: Picture, loader: Any) -> np.ndarray:
         except (OSError, ValueError) as error:
             raise ValueError(f'{image} cannot be read: {error}') from error
     if isinstance(image, Image.Image):
-        return np.ascontiguousarray(np.asarray(image.convert('RGB'))[..., ::-1])
+        # As PNG bytes, so that gray levels and transparency are read as those of a file.
+        data = io.BytesIO()
+        image = image.convert('RGB') if image.mode in ('CMYK', 'YCbCr', 'LAB', 'HSV') else image
+        image.save(data, 'PNG', compress_level=0)
+        return loader.decode(data.getvalue(), 'a PIL image')
     shape = np.shape(image)
     if not isinstance(image, np.ndarray) or image.dtype != np.uint8 or 0 in shape:
         raise ValueError(

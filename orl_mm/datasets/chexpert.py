@@ -155,8 +155,11 @@ class CheXpert(ImageLabelCsv):
         root = self._folder or '.'
         if not os.path.isdir(root):
             return super().paths(names)
-        inner = [p for pattern in ('CheXpert*', 'train', 'valid') for p in Path(root).glob(pattern)]
-        deeper = [p for pattern in ('train', 'valid') for base in inner for p in base.glob(pattern)]
+        folders = ('CheXpert*', 'train', 'valid')
+        inner = [p for name in folders for p in Path(root).glob(name) if p.is_dir()]
+        deeper = [
+            p for name in folders[1:] for base in inner for p in base.glob(name) if p.is_dir()
+        ]
         bases = [root, *map(str, sorted(inner)), *map(str, sorted(deeper))]
         listed = [(os.path.join(base, ''), set(os.listdir(base))) for base in bases]
         found = super().paths(names)

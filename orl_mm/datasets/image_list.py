@@ -111,9 +111,12 @@ class ImageList(BaseDataset):
                     f'no line of {list_file} begins with a class folder of {self.classes_file}'
                 )
         if self._database:
-            return lines
+            files = LmdbFiles(self._database)
+            return [line if files.has(line) else _plain(line) for line in lines]
         paths = [os.path.join(self.data_root, line) for line in lines]
-        if not is_local(paths[0], self.backend_args):
+        if not is_local(self.data_root, self.backend_args):
+            if self.confine:
+                check_inside(paths, self.data_root, list_file)
             return paths
         absent = set(absent_files(paths))
         if absent:

@@ -160,4 +160,6 @@ def batches(images: list[ObjectMasks], size: int, seed: int = 0) -> Iterator[lis
     order = np.random.default_rng(seed).permutation(len(images)).tolist()
     for start in range(0, len(order), size):
         batch = order[start : start + size]
-        yield (batch + order * (size // len(order) + 1))[:size]
+        while len(batch) < size:
+            batch += order[: size - len(batch)]
+        yield batch

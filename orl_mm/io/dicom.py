@@ -101,6 +101,8 @@ def _drop_unusable(file, path: str) -> None:
         except (TypeError, ValueError):
             return np.nan
 
+    if 'VOILUTFunction' in file and not file.VOILUTFunction:
+        del file.VOILUTFunction  # pydicom refuses an empty one
     linear = file.get('VOILUTFunction', 'LINEAR') in (None, '', 'LINEAR')
     fine = {
         ('WindowWidth', 'WindowCenter'): number('WindowWidth') >= (1 if linear else 1e-6)

@@ -4,6 +4,7 @@ import gzip
 import io
 import logging
 import os
+import zlib
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -182,7 +183,7 @@ def read_text(path: str) -> str:
             raise ValueError(f'{path} is a zip archive, perhaps of Excel: save it as text (csv)')
         wide = data[:2] in (b'\xff\xfe', b'\xfe\xff')
         text = data.decode('utf-16' if wide else 'utf-8-sig')
-    except (OSError, EOFError) as error:
+    except (OSError, EOFError, zlib.error) as error:
         raise ValueError(f'{path} cannot be unpacked: {error}') from error
     except UnicodeDecodeError as error:
         line = data[: error.start].count(b'\n') + 1

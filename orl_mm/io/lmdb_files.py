@@ -5,8 +5,8 @@ file is its relative path, its value is the file's bytes. ``keys.txt`` beside it
 """
 
 import os
-from collections.abc import Callable, Iterable, Iterator
-from itertools import islice
+from collections.abc import Callable, Iterable
+from itertools import chain
 from types import ModuleType
 from typing import NamedTuple
 
@@ -18,6 +18,7 @@ KEYS = 'keys.txt'
 DATA = 'data.mdb'
 _MAP_SIZE = 1 << 40  # an upper bound of the address range; the file has the size of its data
 _COMMIT = 1000  # files of a transaction
+_COMMIT_BYTES = 1 << 28  # and their bytes, which it holds in memory
 _environments: dict = {}  # LMDB allows one environment for each path in a process
 
 
@@ -126,7 +127,7 @@ def pack(
 ) -> Packed:
     """Write files into a database; the same call continues a run that was interrupted.
 
-    A transaction of 1,000 files is either complete or absent after a crash.
+    A transaction of at most 1,000 files is either complete or absent after a crash.
 
     Args:
         keys (iterable): Names without line breaks, at most 511 bytes long.
@@ -154,21 +155,29 @@ def pack(
         if os.path.exists(keys_file):
             os.unlink(keys_file)  # it says that the database is complete
         with lmdb.open(path, map_size=_MAP_SIZE) as database:
-            for batch in batched(keys, _COMMIT):
+            keys = iter(keys)
+            for first in keys:
+                done = size = 0
                 with database.begin(write=True, buffers=True) as transaction:
-                    for name in batch:
+                    for name in chain([first], keys):
                         key = _key(name, database.max_key_size())
                         try:
                             stored = transaction.get(key)
                             if stored is None or not unchanged(name, stored):
-                                transaction.put(key, read(name))
-                                written += 1
+                                data = read(name)
+                                transaction.put(key, data)
+                                written, size = written + 1, size + len(data)
                         except OSError as error:
                             failed.append((name, str(error)))
                         else:
                             names.append(name)
+                        done += 1
+                        if done == _COMMIT or size > _COMMIT_BYTES:
+                            break
                 if progress is not None:
-                    progress(len(batch))
+                    progress(done)
+        if failed and not names:
+            raise OSError(f'no file could be read; the first: {failed[0][0]}, {failed[0][1]}')
         lines = ''.join(f'{name}\n' for name in names)
         write_atomic(keys_file, os.fsencode(lines))
     except (lmdb.Error, OSError) as error:
@@ -186,13 +195,6 @@ def _key(name: str, limit: int) -> bytes:
             f'{name!r} cannot be a key: it needs 1 to {limit} bytes and no line break; rename it'
         )
     return key
-
-
-def batched(items: Iterable[str], size: int) -> Iterator[list[str]]:
-    """``itertools.batched`` of Python 3.12, as lists."""
-    items = iter(items)
-    while batch := list(islice(items, size)):
-        yield batch
 
 
 def import_lmdb() -> ModuleType:

@@ -206,3 +206,14 @@ def test_without_a_prior_cells_are_clustered(photos, paths, tmp_path):
     (one,) = find(paths[0], k=3)
     assert one['labels'].shape == np.asarray(Image.open(paths[0])).shape[:2]
     assert 1 <= one['num_objects'] <= 3
+
+
+def test_pil_images_are_read_as_files_are(find, tmp_path):
+    """16 bits keep their gray levels, and transparent pixels are white."""
+    draw = np.random.default_rng(0)
+    deep = Image.fromarray(draw.integers(0, 4000, (40, 40)).astype(np.uint16))
+    clear = Image.fromarray(draw.integers(0, 256, (40, 40, 4), np.uint8))
+    for i, image in enumerate((deep, clear)):
+        image.save(tmp_path / f'{i}.png')
+        one, same = find(image, k=3)[0], find(str(tmp_path / f'{i}.png'), k=3)[0]
+        np.testing.assert_array_equal(one['visualization'], same['visualization'])

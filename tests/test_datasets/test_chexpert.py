@@ -382,3 +382,15 @@ def test_a_name_alone_is_no_end_of_a_path(root):
     write_csv(table, [row('x/patient00009/study1/view1_frontal.jpg', Edema='1.0')])
     with pytest.raises(ValueError, match='1 of the 1 images checked do not exist'):
         CheXpert(str(table), str(root), classes=['Edema'])
+
+
+def test_the_download_beside_the_folder_is_no_folder(tmp_path):
+    """The zip that the images came from also matches ``CheXpert*``."""
+    names = [f'{NAME}/train/patient0000{i}/study1/view1_frontal.jpg' for i in range(2)]
+    for name in names:
+        path = tmp_path / name
+        path.parent.mkdir(parents=True)
+        path.write_bytes(b'')
+    (tmp_path / f'{NAME}.zip').write_bytes(b'')
+    write_csv(tmp_path / 'train.csv', [row(name, Edema='1.0') for name in names])
+    assert len(CheXpert('train.csv', str(tmp_path), uncertain='usual')) == 2

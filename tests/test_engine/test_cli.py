@@ -251,7 +251,7 @@ def test_unreadable_data_are_named(kind, file, text, message, tmp_path):
     with pytest.raises(cli.UserError) as error:
         cli.build_loops(runner, 'train')
     assert str(error.value).startswith(f'{kind}, ')
-    assert f"data_root='{tmp_path}', ann_file='train." in str(error.value)
+    assert f"data_root='{tmp_path}', ann_file='{tmp_path}/train." in str(error.value)
     assert message in str(error.value)
 
 

@@ -234,20 +234,21 @@ def test_copies_are_empty():
 
 
 @pytest.mark.parametrize('cluster_empty', [False, True])
-def test_the_padded_table_of_regions(cluster_empty):
+@pytest.mark.parametrize('counts', [[2, 3], [32, 20]], ids=['padded', 'as many as the padding'])
+def test_the_padded_table_of_regions(counts, cluster_empty):
     """32 rows an image with what is valid beside them, as on a GPU; their compact form."""
-    labels = torch.zeros(2, 64, 64, dtype=torch.uint8)
-    labels[:, :, 32:], labels[1, 32:] = 1, 2
-    batch = RegionBatch(torch.zeros(2, 2, 5), labels, [2, 3])
+    pixels = torch.arange(64 * 64).view(64, 64)
+    labels = torch.stack([pixels * n // 64**2 for n in counts]).to(torch.uint8)
+    batch = RegionBatch(torch.zeros(2, 2, 5), labels, counts)
     refiner = KMeansRefiner(2, mask_size=16, cluster_empty=cluster_empty)
     feats = torch.rand(2, 5, 4, 4, generator=generator())
     compact, rows, _ = refiner._points(feats, batch)
     masks, regions = refiner._regions(batch, torch.Size([4, 4]), padded=True)
-    points, none, shape = refiner._points(feats, batch, masks)
+    points, none, shape = refiner._points(feats, batch, masks, padded=True)
     valid = refiner._valid(batch)
     assert none is None
     assert tuple(shape) == (2, 32)
     torch.testing.assert_close(points[valid.bool()], compact)
-    assert len(compact) == (6 if cluster_empty else 5)
+    assert len(compact) == (2 * max(counts) if cluster_empty else sum(counts))
     assert not points[~valid.bool()].any()
     assert torch.equal(regions, refiner._regions(batch, torch.Size([4, 4]))[1])

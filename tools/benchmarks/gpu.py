@@ -85,7 +85,7 @@ def same_labels(bench: Bench) -> None:
     for graph in (True, False):
         step = bench.step(graph=graph)
         refiner, encoder = step.model.refiner, step.model.target['backbone']
-        for draw in range(3):  # the first captures the graph
+        for draw in range(3):  # the second captures the graph
             generator = torch.Generator(bench.args.device).manual_seed(draw)
             with torch.autocast(bench.args.device, BF16):
                 found = refiner.refine(encoder, bench.inputs[2], bench.batch, generator)
@@ -183,5 +183,5 @@ def gaps(bench: Bench) -> None:
 
 
 PARTS: dict[str, Callable[[Bench], None]] = dict(
-    graph=same_labels, waits=waits, throughput=throughput, vit=vit, train=train, gaps=gaps
+    graph=same_labels, waits=waits, throughput=throughput, vit=vit, gaps=gaps, train=train
 )

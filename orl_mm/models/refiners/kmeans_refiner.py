@@ -160,7 +160,7 @@ class KMeansRefiner(BaseModule):
             masks = regions = None
             if batch.labels is not None:
                 masks, regions = self._regions(batch, feats.shape[-2:], padded)
-            points, rows, shape = self._points(feats.float(), batch, masks)
+            points, rows, shape = self._points(feats.float(), batch, masks, padded)
             result = fit_kmeans(
                 points,
                 self.num_clusters,
@@ -213,7 +213,7 @@ class KMeansRefiner(BaseModule):
         return F.avg_pool2d(fine, [self.mask_size // n for n in grid]), regions
 
     def _points(
-        self, feats: Tensor, batch: RegionBatch, masks: Tensor | None = None
+        self, feats: Tensor, batch: RegionBatch, masks: Tensor | None = None, padded: bool = False
     ) -> tuple[Tensor, Tensor | None, torch.Size]:
         """Unit vectors to cluster, their rows in the flat table, and the table's shape.
 
@@ -223,10 +223,10 @@ class KMeansRefiner(BaseModule):
             points = feats.flatten(2).transpose(1, 2)  # (B, h * w, C)
         else:
             if masks is None:
-                masks, _ = self._regions(batch, feats.shape[-2:])
+                masks, _ = self._regions(batch, feats.shape[-2:], padded)
             points = mask_pool(feats, masks, self.min_area)  # (B, M, C)
         shape, points = points.shape[:2], F.normalize(points.flatten(0, 1), dim=1)
-        if batch.labels is None or self.cluster_empty or shape[1] != batch.max_count:
+        if batch.labels is None or self.cluster_empty or padded:
             return points, None, shape
         rows = batch.rows
         return points.index_select(0, rows), rows, shape

@@ -94,7 +94,7 @@ def fit_kmeans(
         seen = look(solver.stop)
         iterations += seen or 0
         if seen is not None and seen < steps:
-            return solver.result(solver.stop, iterations)
+            return solver.result(solver.stop.clamp(max=steps - 1), iterations)
     return solver.result(solver.stop.clamp(max=steps - 1), max_iters)
 
 

@@ -57,7 +57,7 @@ class RegionPairs:
         self.clustered = clustered
         self._seen: list[list[int]] | None = None
         counted = (x.sum(dtype=torch.float32) for x in (self.valid, self.valid.any(1)))
-        counts = torch.stack([*counted, *checksums])
+        counts = torch.stack([*counted, *checksums]).detach()
         self._counts = torch.stack(all_gather(counts))  # (world, 2 + checksums), on the device
         self._order = self.valid.flatten().view(torch.uint8).argsort(descending=True, stable=True)
         self._host, self._event = _copy_to_host(self._counts)
