@@ -26,6 +26,8 @@ train_dataloader = dict(
     )
 )
 
+# fp32: bfloat16 is slow on processors without AMX.
+optim_wrapper = dict(type='OptimWrapper')
 _lr, _decay = _base_.param_scheduler
 _lr.update(warmup=3)
 param_scheduler = [_lr, _decay]
