@@ -299,6 +299,20 @@ def test_the_best_checkpoint_is_replaced_after_the_new_one_is_written(tmp_path):
     assert {path.name for path in tmp_path.glob('*.pth')} == {last, best}
 
 
+def test_best_checkpoints_of_another_run_are_kept(tmp_path):
+    """A run that resumes from another folder does not take a file of the same name for its own."""
+    options = dict(checkpoint=dict(save_best='acc'), hooks=[Score()])
+    runner_of(tmp_path / 'a', epochs=1, **options).train()
+    (tmp_path / 'b').mkdir()
+    other = tmp_path / 'b/best_acc_epoch_1.pth'
+    other.write_bytes(b'of another run')
+    resumed = str(tmp_path / 'a/epoch_1.pth')
+    runner_of(tmp_path / 'b', epochs=2, resume=True, load_from=resumed, **options).train()
+    assert other.read_bytes() == b'of another run'
+    assert (tmp_path / 'a/best_acc_epoch_1.pth').is_file()
+    assert (tmp_path / 'b/best_acc_epoch_2.pth').is_file()
+
+
 @pytest.mark.parametrize('sealed', [False, True])
 def test_forty_altered_checkpoints_are_noticed(sealed, tmp_path, monkeypatch):
     """Also where mmengine reads them, for ``load_from``, ``resume`` and ``init_cfg``."""

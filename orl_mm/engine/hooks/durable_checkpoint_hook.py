@@ -69,10 +69,16 @@ class DurableCheckpointHook(CheckpointHook):
         if self.out_dir is not None and self.out_dir != runner.work_dir:
             folder /= Path(runner.work_dir).name
         resumed = runner._load_from if runner._resume else None
-        if resumed and os.path.realpath(os.path.dirname(resumed)) != os.path.realpath(folder):
+        elsewhere = resumed and os.path.realpath(os.path.dirname(resumed)) != os.path.realpath(
+            folder
+        )
+        if local and elsewhere:
             info.pop('keep_ckpt_ids', None)  # those are in another folder
         for key in [key for key in info if key.startswith('best_ckpt') and info[key]]:
-            info[key] = str(folder / Path(info[key]).name)  # the folder may have been moved
+            if local and elsewhere:
+                info.pop(key)  # a file of that name here may be another run's
+            elif local:
+                info[key] = str(folder / Path(info[key]).name)  # the folder may have been moved
         super().before_train(runner)
         if local and is_main_process():
             for left in Path(self.out_dir).glob(f'.*{TEMP_SUFFIX}'):
